@@ -1,0 +1,51 @@
+"""What an instance of a model is called: in units, metrics, MQTT sessions and the process list."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pyboot_svc.errors import UsageError
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+MODEL_PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+# `edge-model@NAME-INSTANCE.service` has to fit into systemd's 255 characters.
+NAME_MAX_LENGTH = 200
+MASTER_TITLE = "pyboot: master"
+
+
+@dataclass(frozen=True, order=True)
+class InstanceId:
+    """One instance of one model, `NAME-NUMBER`; numbers count from 1."""
+
+    model: str
+    number: int
+
+    @classmethod
+    def parse(cls, text: str) -> InstanceId:
+        """Read `NAME-NUMBER`; the number is what stands after the last `-`."""
+        name, dash, number = text.rpartition("-")
+        if not dash or not NAME_PATTERN.fullmatch(name) or not re.fullmatch("[1-9][0-9]*", number):
+            raise UsageError(
+                f"{text!r} is no instance; write NAME-NUMBER, as in telm_temperature-1"
+            )
+        return cls(name, int(number))
+
+    def __str__(self) -> str:
+        return f"{self.model}-{self.number}"
+
+    @property
+    def metrics_name(self) -> str:
+        return f"sub_process_{self.model}_{self.number}"
+
+    @property
+    def client_id(self) -> str:
+        return f"pyboot-{self}"
+
+    @property
+    def share_group(self) -> str:
+        """The shared subscription's group, the same for all instances of the model."""
+        return f"pyboot-{self.model}"
+
+    def title(self, pre_queue: int, post_queue: int) -> str:
+        return f"edge-model: {self} [pre {pre_queue} post {post_queue}]"
