@@ -1,0 +1,23 @@
+"""The configuration: YAML in, frozen dataclasses out. Nothing else in pyboot reads YAML."""
+
+from pyboot_svc.config.schema import (
+    Broker,
+    Config,
+    Edge,
+    Endpoint,
+    InstanceConfig,
+    QueueLimits,
+    Tls,
+    WebAddress,
+)
+
+__all__ = [
+    "Broker",
+    "Config",
+    "Edge",
+    "Endpoint",
+    "InstanceConfig",
+    "QueueLimits",
+    "Tls",
+    "WebAddress",
+]

@@ -1,0 +1,76 @@
+"""One instance's configuration as a small JSON file: what `apply` writes and a worker reads.
+
+A worker that finds its file needs no YAML, and runs exactly what was applied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.config.schema import Broker, Edge, Endpoint, InstanceConfig, QueueLimits, Tls
+from pyboot_svc.errors import ConfigError, Problem
+from pyboot_svc.identity import InstanceId
+
+FORMAT = 1
+
+
+def compiled_file(run_dir: Path, identity: InstanceId) -> Path:
+    return run_dir / "instances" / f"{identity}.json"
+
+
+def render_compiled(instance: InstanceConfig) -> str:
+    document = {"format": FORMAT, **dataclasses.asdict(instance)}
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def write_compiled(instance: InstanceConfig, run_dir: Path) -> None:
+    """Replace the instance's file as a whole: a reader meets the old one or the new one."""
+    file = compiled_file(run_dir, instance.identity)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".new")
+    draft.write_text(render_compiled(instance), encoding="utf-8")
+    os.replace(draft, file)
+
+
+def load_compiled(file: Path) -> InstanceConfig:
+    """Read what `write_compiled` wrote; raises ConfigError when it is something else."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']}, not {FORMAT}")
+        return InstanceConfig(
+            identity=InstanceId(**document["identity"]),
+            edge=_edge(document["edge"]),
+            model_path=tuple(document["model_path"]),
+        )
+    except OSError as error:
+        raise _unusable(file, f"can't be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _unusable(file, f"is not a compiled configuration ({error})") from error
+
+
+def _unusable(file: Path, reason: str) -> ConfigError:
+    return ConfigError([Problem(str(file), 0, 0, "", f"{reason}; run `pyboot apply` again")])
+
+
+def _edge(values: Mapping[str, Any]) -> Edge:
+    built = {
+        "pre": _endpoint(values["pre"]),
+        "post": _endpoint(values["post"]),
+        "queue": QueueLimits(**values["queue"]),
+    }
+    return Edge(**{**values, **built})
+
+
+def _endpoint(values: Mapping[str, Any]) -> Endpoint:
+    return Endpoint(**{**values, "broker": _broker(values["broker"])})
+
+
+def _broker(values: Mapping[str, Any]) -> Broker:
+    tls = values["tls"]
+    return Broker(**{**values, "tls": None if tls is None else Tls(**tls)})

@@ -1,0 +1,183 @@
+"""A YAML text as a tree of values that know their line and column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from pyboot_svc.errors import ConfigError, Problem
+
+# libyaml's loader is ten times faster; both give the same nodes.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MAX_DEPTH = 32
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A value and where it stands; `line` and `column` count from 1.
+
+    `value` is a scalar, a list of nodes, or a dict of `Entry` by key.
+    """
+
+    value: Any
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One key of a mapping, with the key's own position."""
+
+    key: Node
+    node: Node
+
+
+class Problems:
+    """Collects what is wrong in one file, each thing once."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._found: dict[tuple[int, int, str], Problem] = {}
+
+    def add(self, node: Node, path: str, message: str, hint: str = "") -> None:
+        problem = Problem(self.file, node.line, node.column, path, message, hint)
+        # A value that many edges inherit from `defaults` is wrong once.
+        self._found.setdefault((node.line, node.column, message), problem)
+
+    def raise_if_any(self) -> None:
+        if self._found:
+            raise ConfigError(list(self._found.values()))
+
+
+def parse_document(data: bytes, problems: Problems) -> Node:
+    """Read one YAML document; raises ConfigError with all that is wrong in its form."""
+    text = _decode(data, problems)
+    try:
+        _check_depth(text, problems)
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        problems.add(_place(error, text), "", f"broken YAML: {_reason(error)}")
+        problems.raise_if_any()
+    if root is None:
+        return Node(None, 1, 1)
+    node = _Converter(problems).convert(root, "")
+    problems.raise_if_any()
+    return node
+
+
+def _decode(data: bytes, problems: Problems) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        place = Node(None, before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
+        problems.add(place, "", f"not UTF-8 text: byte 0x{data[error.start]:02x}")
+        problems.raise_if_any()
+        raise AssertionError from error
+
+
+def _check_depth(text: str, problems: Problems) -> None:
+    """Refuse deep nesting while it is still a flat stream: composing it is recursive, in C."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            problems.add(_at(event), "", f"nested deeper than {_MAX_DEPTH} levels")
+            problems.raise_if_any()
+
+
+def _at(marked: Any) -> Node:
+    return Node(None, marked.start_mark.line + 1, marked.start_mark.column + 1)
+
+
+def _place(error: yaml.YAMLError, text: str) -> Node:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is not None:
+        return Node(None, mark.line + 1, mark.column + 1)
+    before = text[: getattr(error, "position", 0) or 0]
+    return Node(None, before.count("\n") + 1, len(before) - before.rfind("\n"))
+
+
+def _reason(error: yaml.YAMLError) -> str:
+    parts = (getattr(error, "problem", None), getattr(error, "context", None))
+    return " ".join(part for part in parts if part) or getattr(error, "reason", "unreadable")
+
+
+class _Converter:
+    """Turns yaml's nodes into ours: scalars constructed safely, merges applied, keys unique."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._scalars: Any = yaml.SafeLoader("")
+        self._done: dict[int, Node] = {}
+        self._open: set[int] = set()
+
+    def convert(self, raw: Any, path: str) -> Node:
+        # By identity: an alias is the same node again, converted once however often it is used.
+        if id(raw) in self._done:
+            return self._done[id(raw)]
+        if id(raw) in self._open:
+            return self._wrong(raw, path, "refers to itself")
+        self._open.add(id(raw))
+        place = _at(raw)
+        node = Node(self._value(raw, path), place.line, place.column)
+        self._open.discard(id(raw))
+        self._done[id(raw)] = node
+        return node
+
+    def _value(self, raw: Any, path: str) -> Any:
+        if isinstance(raw, yaml.ScalarNode):
+            return self._scalar(raw, path)
+        if raw.tag not in _PLAIN_TAGS:
+            return self._wrong(raw, path, f"the tag {raw.tag} is not allowed").value
+        if isinstance(raw, yaml.SequenceNode):
+            return [self.convert(item, f"{path}[{i}]") for i, item in enumerate(raw.value)]
+        return self._mapping(raw, path)
+
+    def _scalar(self, raw: yaml.ScalarNode, path: str) -> Any:
+        try:
+            return self._scalars.construct_object(raw)
+        except Exception:  # each tag's constructor has its own ways to fail on odd text
+            return self._wrong(raw, path, f"can't be read as {raw.tag.rpartition(':')[2]}").value
+
+    def _mapping(self, raw: Any, path: str) -> dict[str, Entry]:
+        own: dict[str, Entry] = {}
+        merged: dict[str, Entry] = {}
+        for raw_key, raw_value in raw.value:
+            if raw_key.tag == _MERGE_TAG:
+                merged = {**self._merged(raw_value, path), **merged}
+                continue
+            key = self.convert(raw_key, path)
+            if not isinstance(key.value, str):
+                hint = "put it in quotes"
+                self._problems.add(key, path, "a key must be text", hint)
+                continue
+            inner = f"{path}.{key.value}" if path else key.value
+            if key.value in own:
+                first = own[key.value].key.line
+                self._problems.add(key, inner, f"stands here twice, first in line {first}")
+            own[key.value] = Entry(key, self.convert(raw_value, inner))
+        return {**merged, **own}
+
+    def _merged(self, raw: Any, path: str) -> dict[str, Entry]:
+        sources = raw.value if isinstance(raw, yaml.SequenceNode) else [raw]
+        merged: dict[str, Entry] = {}
+        for source in sources:
+            node = self.convert(source, path)
+            if not isinstance(node.value, dict):
+                self._problems.add(node, path, "`<<` takes a mapping")
+                continue
+            merged = {**node.value, **merged}
+        return merged
+
+    def _wrong(self, raw: Any, path: str, message: str) -> Node:
+        node = _at(raw)
+        self._problems.add(node, path, message)
+        return node

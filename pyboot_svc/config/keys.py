@@ -1,0 +1,145 @@
+"""Every key of the configuration file: its kind, its default and what it is for.
+
+The reference in the README is written from these tables.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyboot_svc.config.document import Node, Problems
+from pyboot_svc.config.kinds import (
+    Boolean,
+    Choice,
+    FilePath,
+    Host,
+    Integer,
+    Invalid,
+    Key,
+    Kind,
+    Name,
+    OneOrMany,
+    Plain,
+    Section,
+    Text,
+    Topic,
+    TopicFilter,
+    shown,
+)
+from pyboot_svc.identity import MODEL_PATTERN, NAME_MAX_LENGTH, NAME_PATTERN
+
+MAX_INSTANCES = 10_000
+MAX_THREADS = 256
+MAX_QUEUE = 1_000_000
+PORT = Integer(1, 65_535)
+NAME = Name(
+    NAME_PATTERN,
+    "letters, digits, `_`, `.` and `-`, without `.` or `-` in front",
+    NAME_MAX_LENGTH,
+)
+
+TLS = Section(
+    {
+        "ca": Key(FilePath(), "file of the authorities to trust; without it the system's", None),
+        "cert": Key(FilePath(), "file of the client certificate", None),
+        "key": Key(FilePath(), "file of its private key, when it isn't in `cert`", None),
+    }
+)
+
+BROKER = Section(
+    {
+        "host": Key(Host(), "name or address"),
+        "port": Key(PORT, "1883; 8883 with `tls`; 80 or 443 with `websockets`", None),
+        "username": Key(Text(), "user to log in as", None),
+        "password_file": Key(FilePath(), "file whose first line is the password", None),
+        "tls": Key(TLS, "encrypt; `tls: {}` trusts the system's authorities", None),
+        "keepalive": Key(Integer(5, 65_535), "seconds between signs of life", 60),
+        "protocol": Key(Choice("5", "3.1.1"), "version of MQTT", "5"),
+        "transport": Key(Choice("tcp", "websockets"), "what carries MQTT", "tcp"),
+        "path": Key(Text(), "path of the URL, for `websockets`", "/mqtt"),
+    }
+)
+
+QUEUE = Section(
+    {
+        "pre": Key(Integer(1, MAX_QUEUE), "most messages that wait for the model", 10_000),
+        "post": Key(Integer(1, MAX_QUEUE), "most results that wait to be published", 10_000),
+    }
+)
+
+EDGE = Section(
+    {
+        "name": Key(NAME, "name of the model's units, metrics and sessions"),
+        "instance": Key(Integer(1, MAX_INSTANCES), "number of processes", 1),
+        "pre_broker": Key(Host(), "where input comes from: a host, or one of `brokers`"),
+        "pre_port": Key(PORT, "its port", None),
+        "pre_topic": Key(TopicFilter(), "topic to subscribe to; `+` and `#` are allowed"),
+        "pre_qos": Key(Integer(0, 2), "quality of service of the input", 0),
+        "edge_mode": Key(
+            Text(MODEL_PATTERN, "a dotted path to a function, as in package.module.function"),
+            "the model: `{package}.{module}.{function}`",
+        ),
+        "post_broker": Key(Host(), "where results go: a host, or one of `brokers`"),
+        "post_port": Key(PORT, "its port", None),
+        "post_topic": Key(Topic(), "topic to publish to"),
+        "post_qos": Key(Integer(0, 2), "quality of service of the results", 0),
+        "share": Key(Boolean(), "instances share the input; `false` gives each all of it", True),
+        "threads": Key(Integer(1, MAX_THREADS), "model threads in each process", 1),
+        "codec": Key(Choice("json", "raw"), "what the model gets: decoded JSON, or bytes", "json"),
+        "queue": Key(QUEUE, "bounds of the queues, in messages", None),
+        "options": Key(Plain(), "free settings for the model, its `context.options`", None),
+    }
+)
+
+WEB = Section(
+    {
+        "host": Key(Host(), "address to listen at", "127.0.0.1"),
+        "port": Key(Integer(0, 65_535), "port to listen at; 0 takes any that is free", 5888),
+    }
+)
+
+
+class ListOf(Kind):
+    """The raw items of a list; whoever asked reads them."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> list[Node]:
+        if not isinstance(node.value, list):
+            raise Invalid(f"must be a list, not {shown(node.value)}", "each item starts with `- `")
+        items: list[Node] = node.value
+        return items
+
+
+class BrokersByName(Kind):
+    def read(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
+        if not isinstance(node.value, dict):
+            raise Invalid(f"must be a mapping of names to brokers, not {shown(node.value)}")
+        brokers: dict[str, Any] = {}
+        for name, entry in node.value.items():
+            inner = f"{path}.{name}"
+            try:
+                NAME.read(entry.key, inner, problems)
+                brokers[name] = BROKER.read(entry.node, inner, problems)
+            except Invalid as error:
+                problems.add(entry.node, inner, error.message, error.hint)
+        return brokers
+
+
+class EdgeDefaults(Kind):
+    """Checked here, and read again below every edge that inherits it."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> Node:
+        EDGE.read_given(node, path, problems)
+        return node
+
+
+FILE = Section(
+    {
+        "app_name": Key(Text(), "name of the whole, for people", "pyboot"),
+        "description": Key(Text(), "a line about it, for people", ""),
+        "web": Key(WEB, "where the master shows the metrics", None),
+        "model_path": Key(OneOrMany(FilePath()), "folders to import models from", ()),
+        "brokers": Key(BrokersByName(), "brokers by name, with all that a connection needs", None),
+        "defaults": Key(EdgeDefaults(), "keys that every edge starts with", None),
+        "edge": Key(ListOf(), "the models"),
+    }
+)

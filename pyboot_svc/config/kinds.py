@@ -1,0 +1,278 @@
+"""The kinds of value that a configuration key can have, each with its check and its message."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.config.document import Entry, Node, Problems
+
+_TOPIC_MAX_BYTES = 65_000
+_HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
+_MAX_PLAIN_NODES = 10_000
+_MAX_PLAIN_DEPTH = 32
+
+
+class Invalid(Exception):
+    """A value is not of its kind."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Kind(ABC):
+    """Reads one value; a simple kind raises Invalid, a compound one adds to `problems`."""
+
+    @abstractmethod
+    def read(self, node: Node, path: str, problems: Problems) -> Any: ...
+
+
+def shown(value: Any) -> str:
+    """A value as it goes into a message: short, and in the words of YAML."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+class Text(Kind):
+    def __init__(self, pattern: re.Pattern[str] | None = None, form: str = "") -> None:
+        self._pattern = pattern
+        self._form = form
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = node.value
+        if not isinstance(value, str):
+            hint = "" if isinstance(value, dict | list | None) else "put it in quotes"
+            raise Invalid(f"must be text, not {shown(value)}", hint)
+        if not value:
+            raise Invalid("must not be empty")
+        if not value.isprintable():
+            raise Invalid("must not have control characters")
+        if self._pattern is not None and not self._pattern.fullmatch(value):
+            raise Invalid(f"must be {self._form}, not {shown(value)}")
+        return value
+
+
+class Name(Text):
+    """Text with a limited length, since it becomes a part of other names."""
+
+    def __init__(self, pattern: re.Pattern[str], form: str, most: int) -> None:
+        super().__init__(pattern, form)
+        self._most = most
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        if len(value) > self._most:
+            raise Invalid(f"must not be longer than {self._most} characters")
+        return value
+
+
+class Integer(Kind):
+    def __init__(self, least: int, most: int) -> None:
+        self._least = least
+        self._most = most
+
+    def read(self, node: Node, path: str, problems: Problems) -> int:
+        value = node.value
+        wanted = f"must be a whole number from {self._least} to {self._most}"
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Invalid(f"{wanted}, not {shown(value)}")
+        if not self._least <= value <= self._most:
+            raise Invalid(f"{wanted}, not {shown(value)}")
+        return value
+
+
+class Boolean(Kind):
+    def read(self, node: Node, path: str, problems: Problems) -> bool:
+        if not isinstance(node.value, bool):
+            raise Invalid(f"must be true or false, not {shown(node.value)}")
+        return node.value
+
+
+class Choice(Kind):
+    """One of a few words; a number that reads like one of them (`protocol: 5`) is that word."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = node.value
+        word = str(value) if isinstance(value, str | int | float) else ""
+        if word not in self._words:
+            close = suggestion(word, self._words)
+            raise Invalid(f"must be one of {', '.join(self._words)}, not {shown(value)}", close)
+        return word
+
+
+class Host(Text):
+    """A host name or an IP address."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        if not is_address(value) and not _HOST.fullmatch(value):
+            hint = "the port has a key of its own" if value.count(":") == 1 else ""
+            raise Invalid(f"must be a host name or an IP address, not {shown(value)}", hint)
+        return value
+
+
+class Topic(Text):
+    """An MQTT topic to publish to (MQTT 5, section 4.7)."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        if len(value.encode()) > _TOPIC_MAX_BYTES:
+            raise Invalid(f"must not be longer than {_TOPIC_MAX_BYTES} bytes")
+        if "+" in value or "#" in value:
+            raise Invalid(f"must not have the wildcards + and #: results go to one topic: {value}")
+        return value
+
+
+class TopicFilter(Text):
+    """An MQTT topic filter to subscribe to (MQTT 5, section 4.7)."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        if len(value.encode()) > _TOPIC_MAX_BYTES:
+            raise Invalid(f"must not be longer than {_TOPIC_MAX_BYTES} bytes")
+        if value.startswith("$share/"):
+            hint = "write the filter alone: instances share it by themselves, see `share`"
+            raise Invalid("must not start with $share/", hint)
+        levels = value.split("/")
+        if any("+" in level and level != "+" for level in levels):
+            raise Invalid(f"+ must be a whole level of the topic, as in a/+/b: {value}")
+        if "#" in value and (levels[-1] != "#" or value.count("#") > 1):
+            raise Invalid(f"# must be the last level of the topic, as in a/#: {value}")
+        return value
+
+
+class FilePath(Text):
+    """A path; a relative one is meant from the configuration file's folder."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        return str(Path(problems.file).absolute().parent / value)
+
+
+class OneOrMany(Kind):
+    """A list of values; a single one needs no brackets."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, ...]:
+        items = node.value if isinstance(node.value, list) else [node]
+        return tuple(self._kind.read(item, path, problems) for item in items)
+
+
+class Plain(Kind):
+    """Free data for a model: whatever JSON can say."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
+        if not isinstance(node.value, dict):
+            raise Invalid(f"must be a mapping, not {shown(node.value)}")
+        self._count = 0
+        plain = self._plain(node, 0)
+        assert isinstance(plain, dict)
+        return plain
+
+    def _plain(self, node: Node, depth: int) -> Any:
+        # Aliases can make a small file mean a huge tree.
+        self._count += 1
+        if self._count > _MAX_PLAIN_NODES or depth > _MAX_PLAIN_DEPTH:
+            raise Invalid(f"holds more than {_MAX_PLAIN_NODES} values or is nested too deeply")
+        value = node.value
+        if isinstance(value, dict):
+            return {key: self._plain(entry.node, depth + 1) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [self._plain(item, depth + 1) for item in value]
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not (value is None or isinstance(value, str | int | float)) or not finite:
+            raise Invalid(f"line {node.line}: {shown(value)} can't be said in JSON")
+        return value
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a section; a key without a default is required."""
+
+    kind: Kind
+    doc: str
+    default: Any = ...
+
+    @property
+    def required(self) -> bool:
+        return self.default is ...
+
+
+class Section(Kind):
+    """A mapping with known keys. Reading it gives the values by key, defaults filled in."""
+
+    def __init__(self, keys: Mapping[str, Key]) -> None:
+        self.keys = dict(keys)
+
+    def read(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
+        given = self.read_given(node, path, problems)
+        for name, key in self.keys.items():
+            if name in node.value:
+                continue
+            if key.required:
+                problems.add(node, path, f"the key `{name}` is missing")
+            else:
+                given[name] = key.default
+        return given
+
+    def read_given(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
+        """Only the keys that are there and right."""
+        if not isinstance(node.value, dict):
+            raise Invalid(f"must be a mapping, not {shown(node.value)}")
+        values: dict[str, Any] = {}
+        for name, entry in node.value.items():
+            inner = f"{path}.{name}" if path else name
+            key = self.keys.get(name)
+            if key is None:
+                hint = suggestion(name, self.keys)
+                problems.add(entry.key, inner, f"unknown key `{name}`", hint)
+                continue
+            try:
+                values[name] = key.kind.read(entry.node, inner, problems)
+            except Invalid as error:
+                problems.add(entry.node, inner, error.message, error.hint)
+        return values
+
+
+def overlay(base: Node | None, top: Node) -> Node:
+    """The mapping `top` with what it lacks taken from `base`, section by section."""
+    if base is None or not isinstance(base.value, dict) or not isinstance(top.value, dict):
+        return top
+    entries: dict[str, Entry] = dict(base.value)
+    for name, entry in top.value.items():
+        below = entries.get(name)
+        entries[name] = Entry(entry.key, overlay(below.node if below else None, entry.node))
+    return Node(entries, top.line, top.column)
+
+
+def suggestion(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean `{close[0]}`?" if close else ""
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

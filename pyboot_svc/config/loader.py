@@ -1,0 +1,159 @@
+"""Reads a configuration file: every error of it at once, or a `Config`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.config.document import Node, Problems, parse_document
+from pyboot_svc.config.keys import EDGE, FILE
+from pyboot_svc.config.kinds import Invalid, is_address, overlay, suggestion
+from pyboot_svc.config.schema import (
+    DEFAULT_MODEL_PATH,
+    Broker,
+    Config,
+    Edge,
+    Endpoint,
+    QueueLimits,
+    Tls,
+    WebAddress,
+)
+from pyboot_svc.errors import ConfigError, Problem
+
+
+def load_config(file: Path, *, model_path: Sequence[str] = ()) -> Config:
+    """Read `file`; folders of `model_path` are searched before those that it names.
+
+    Raises ConfigError with every problem of the file.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        message = f"can't be read: {error.strerror}; name the configuration with --config FILE"
+        raise ConfigError([Problem(str(file), 0, 0, "", message)]) from error
+    return parse_config(data, str(file), model_path=model_path)
+
+
+def parse_config(data: bytes, file: str, *, model_path: Sequence[str] = ()) -> Config:
+    """Like `load_config`, from the file's bytes; `file` names it in errors."""
+    problems = Problems(file)
+    root = parse_document(data, problems)
+    try:
+        values = FILE.read(root, "", problems)
+    except Invalid as error:
+        problems.add(root, "", f"the file {error.message}", "it starts with `edge:`")
+        values = {}
+    edges = _Edges(values.get("brokers") or {}, values.get("defaults"), problems)
+    config = Config(
+        edges=edges.read_all(values.get("edge", [])),
+        app_name=values.get("app_name", ""),
+        description=values.get("description", ""),
+        web=_web(values.get("web")),
+        model_path=(*model_path, *values.get("model_path", ()), *DEFAULT_MODEL_PATH),
+    )
+    problems.raise_if_any()
+    return config
+
+
+def _web(values: Mapping[str, Any] | None) -> WebAddress:
+    return WebAddress(**values) if values and len(values) == 2 else WebAddress()
+
+
+class _Edges:
+    """Builds the edges, with the named brokers and the defaults at hand."""
+
+    def __init__(
+        self, brokers: Mapping[str, Mapping[str, Any]], defaults: Node | None, problems: Problems
+    ) -> None:
+        self._brokers = brokers
+        self._defaults = defaults
+        self._problems = problems
+
+    def read_all(self, nodes: Sequence[Node]) -> tuple[Edge, ...]:
+        edges = [self._read(node, f"edge[{index}]") for index, node in enumerate(nodes)]
+        return self._unique([edge for edge in edges if edge is not None], nodes)
+
+    def _read(self, node: Node, path: str) -> Edge | None:
+        merged = overlay(self._defaults, node)
+        try:
+            values = EDGE.read(merged, path, self._problems)
+        except Invalid as error:
+            self._problems.add(node, path, error.message, error.hint)
+            return None
+        pre = self._endpoint(values, merged, path, "pre")
+        post = self._endpoint(values, merged, path, "post")
+        if pre is None or post is None or EDGE.keys.keys() - values.keys():
+            return None
+        plain = ("name", "edge_mode", "instance", "share", "threads", "codec")
+        return Edge(
+            **{key: values[key] for key in plain},
+            pre=pre,
+            post=post,
+            queue=QueueLimits(**(values["queue"] or {})),
+            options=values["options"] or {},
+        )
+
+    def _endpoint(
+        self, values: Mapping[str, Any], node: Node, path: str, side: str
+    ) -> Endpoint | None:
+        name, topic, qos = (values.get(f"{side}_{key}") for key in ("broker", "topic", "qos"))
+        if name is None:
+            return None
+        key = f"{side}_broker"
+        settings = self._broker(name, node.value[key].node, f"{path}.{key}")
+        if settings is None or topic is None or qos is None:
+            return None
+        return Endpoint(_broker(settings, values.get(f"{side}_port")), topic, qos)
+
+    def _broker(self, name: str, node: Node, path: str) -> Mapping[str, Any] | None:
+        """The settings of a named broker, or of the host that `name` is."""
+        if name in self._brokers:
+            settings = self._brokers[name]
+            self._check_credentials(settings, node, path)
+            return settings if "host" in settings else None
+        if self._brokers and "." not in name and name != "localhost" and not is_address(name):
+            # Beside named brokers, a bare word is far more often a slip than a host.
+            known = ", ".join(sorted(self._brokers))
+            hint = suggestion(name, self._brokers) or (
+                "a host of one word is written with a dot at its end, or added to `brokers`"
+            )
+            message = f"there is no broker named `{name}`; named are: {known}"
+            self._problems.add(node, path, message, hint)
+            return None
+        return {"host": name}
+
+    def _check_credentials(self, settings: Mapping[str, Any], node: Node, path: str) -> None:
+        if settings.get("password_file") and not settings.get("username"):
+            self._problems.add(node, path, "its broker has a password_file but no username")
+        tls = settings.get("tls") or {}
+        if tls.get("key") and not tls.get("cert"):
+            self._problems.add(node, path, "its broker has a tls.key but no tls.cert")
+
+    def _unique(self, edges: Sequence[Edge], nodes: Sequence[Node]) -> tuple[Edge, ...]:
+        seen: dict[str, Node] = {}
+        for index, node in enumerate(nodes):
+            entry = node.value.get("name") if isinstance(node.value, dict) else None
+            if entry is None or not isinstance(entry.node.value, str):
+                continue
+            name = entry.node.value
+            first = seen.setdefault(name, entry.node)
+            if first is not entry.node:
+                message = f"there is another edge named `{name}` in line {first.line}"
+                self._problems.add(entry.node, f"edge[{index}].name", message)
+        return tuple(edges)
+
+
+def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:
+    tls = settings.get("tls")
+    chosen = {key: value for key, value in settings.items() if value is not None and key != "tls"}
+    chosen.setdefault("port", _usual_port(settings.get("transport"), tls is not None))
+    if port is not None:
+        chosen["port"] = port
+    return Broker(**chosen, tls=Tls(**tls) if tls is not None else None)
+
+
+def _usual_port(transport: str | None, secure: bool) -> int:
+    if transport == "websockets":
+        return 443 if secure else 80
+    return 8883 if secure else 1883
