@@ -1,0 +1,27 @@
+"""What a model can know beside the payload."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(slots=True)
+class Context:
+    """Given to a model with a second parameter.
+
+    `topic` is the topic of the message at hand (empty while the model is loaded), `options` the
+    edge's `options:`, `state` a mapping that the model may keep things in: it is shared by the
+    instance's model threads and lives as long as the process. Keep in it what JSON can say, and
+    assign after a change: `context.state[key] = value`.
+    """
+
+    instance: str
+    state_dir: Path
+    logger: logging.Logger
+    options: Mapping[str, Any] = field(default_factory=dict)
+    state: MutableMapping[str, Any] = field(default_factory=dict)
+    topic: str = ""
