@@ -1,0 +1,1 @@
+"""One instance of a model: inbox, pre_queue, model threads, post_queue, outbox."""

@@ -1,0 +1,41 @@
+"""Between a connection and its owner: how it presents itself, and what it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyboot_svc.worker.message import Message
+
+
+class Handler(Protocol):
+    """What the owner of a connection does with it; all calls come from the connection's thread.
+
+    Connection numbers count from 1; message numbers are those that `publish` gave.
+    """
+
+    def on_connected(self, session_present: bool, receive_maximum: int) -> None: ...
+
+    def on_lost(self) -> None: ...
+
+    def on_messages(self, batch: list[Message]) -> None: ...
+
+    def on_subscribed(self, refusal: str | None) -> None: ...
+
+    def on_published(self, outcomes: list[tuple[int, str | None]]) -> None:
+        """These were sent (QoS 0) or are safe with the broker, or were refused with a reason."""
+
+    def on_turn(self) -> None:
+        """The connection is up, and the loop turned: send what there is to send."""
+
+    def wants_turn(self) -> bool:
+        """Whether there is more to send right now, without waiting for the network."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """How a client presents itself. `window` bounds its unacknowledged messages, either way."""
+
+    client_id: str
+    persistent: bool
+    window: int

@@ -1,0 +1,97 @@
+"""Takes messages from the pre broker, and acknowledges them there when told to."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from pyboot_svc.config import InstanceConfig
+from pyboot_svc.worker.connection import Connection
+from pyboot_svc.worker.handler import Session
+from pyboot_svc.worker.link import LinkStatus
+from pyboot_svc.worker.message import Message
+
+log = logging.getLogger(__name__)
+
+Deliver = Callable[[list[Message]], None]
+
+
+class MqttInbox:
+    """Subscribes, hands on whole batches, and sends acknowledgements in the order they come."""
+
+    def __init__(self, config: InstanceConfig) -> None:
+        edge = config.edge
+        self._endpoint = edge.pre
+        shared = f"$share/{config.identity.share_group}/{edge.pre.topic}"
+        self._filter = shared if edge.share and edge.instance > 1 else edge.pre.topic
+        self._other_filter = edge.pre.topic if self._filter == shared else shared
+        session = Session(
+            config.identity.client_id,
+            persistent=edge.pre.qos > 0,
+            window=min(edge.queue.pre, 65_535),
+        )
+        self._connection = Connection("pre", edge.pre.broker, session, self)
+        self._acknowledged: deque[Message] = deque()
+        self._deliver: Deliver = lambda batch: None
+        self._subscribed = False
+        self._open = True
+
+    @property
+    def status(self) -> LinkStatus:
+        return self._connection.status
+
+    @property
+    def subscribed(self) -> bool:
+        return self._subscribed
+
+    def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None:
+        self._deliver = deliver
+        self._connection.start(on_crash)
+
+    def acknowledge(self, messages: list[Message]) -> None:
+        self._acknowledged.extend(messages)
+        self._connection.wake()
+
+    def close_intake(self) -> None:
+        """Take nothing more in; what is in hand can still be acknowledged."""
+        self._open = False
+        self._connection.wake()
+
+    def stop(self, timeout: float) -> None:
+        self._connection.stop(timeout)
+
+    def on_connected(self, session_present: bool, receive_maximum: int) -> None:
+        if session_present:
+            # The session may remember how it was shared before `instance` was changed.
+            self._connection.unsubscribe(self._other_filter)
+        self._connection.subscribe(self._filter, self._endpoint.qos)
+
+    def on_subscribed(self, refusal: str | None) -> None:
+        if refusal is not None:
+            self._connection.drop(f"the subscription to {self._filter} was refused: {refusal}")
+            return
+        if not self._subscribed:
+            log.info("subscribed to %s at QoS %d", self._filter, self._endpoint.qos)
+        self._subscribed = True
+
+    def on_lost(self) -> None:
+        self._subscribed = False
+
+    def on_messages(self, batch: list[Message]) -> None:
+        # Not acknowledged, so the broker keeps them, for the next start or another instance.
+        if self._open:
+            self._deliver(batch)
+
+    def on_published(self, outcomes: list[tuple[int, str | None]]) -> None:
+        raise AssertionError("an inbox publishes nothing")
+
+    def wants_turn(self) -> bool:
+        return bool(self._acknowledged)
+
+    def on_turn(self) -> None:
+        while self._acknowledged:
+            self._connection.acknowledge(self._acknowledged.popleft())
+        if not self._open and self._endpoint.qos == 0 and self._subscribed:
+            self._subscribed = False
+            self._connection.unsubscribe(self._filter)

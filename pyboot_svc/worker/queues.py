@@ -1,0 +1,151 @@
+"""The two queues of a worker. Both move batches and count messages."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from pyboot_svc.worker.message import Chunk, Message
+
+
+class PreQueue:
+    """Messages that wait for a model thread, in order of arrival."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._waiting: deque[Message] = deque()
+        self._taken: set[Chunk] = set()
+        self._next_number = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, batch: list[Message]) -> list[Message]:
+        """Add a batch; gives back the messages that found no room.
+
+        Only messages of QoS 0 are ever turned away: the others are bounded by the in-flight
+        window, and the broker would wait for their acknowledgement for ever.
+        """
+        refused: list[Message] = []
+        with self._changed:
+            room = self._capacity - self._depth()
+            if room >= len(batch):
+                admitted = batch
+            else:
+                admitted, refused = _split(batch, max(room, 0))
+            self._waiting.extend(admitted)
+            self._changed.notify(len(admitted))
+        return refused
+
+    def take(self, most: int, sharers: int) -> Chunk | None:
+        """Wait for messages and take up to `most`, leaving a fair part for the other `sharers`.
+
+        None means that the queue was closed.
+        """
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                return None
+            count = max(1, min(most, len(self._waiting) // sharers))
+            messages = [self._waiting.popleft() for _ in range(count)]
+            chunk = Chunk(self._next_number, messages)
+            self._next_number += 1
+            self._taken.add(chunk)
+            return chunk
+
+    def done(self, chunk: Chunk) -> None:
+        with self._changed:
+            self._taken.discard(chunk)
+
+    def depth(self) -> int:
+        """How many messages no model has been called for yet."""
+        with self._changed:
+            return self._depth()
+
+    def unfinished(self) -> int:
+        """How many messages wait, or are in the hands of a model thread."""
+        with self._changed:
+            return len(self._waiting) + sum(len(chunk.messages) for chunk in self._taken)
+
+    def close(self) -> None:
+        """Let every taker go; what waits stays unprocessed."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _depth(self) -> int:
+        return len(self._waiting) + sum(chunk.waiting for chunk in self._taken)
+
+
+def _split(batch: list[Message], room: int) -> tuple[list[Message], list[Message]]:
+    admitted: list[Message] = []
+    refused: list[Message] = []
+    for message in batch:
+        if message.qos > 0 or len(admitted) < room:
+            admitted.append(message)
+        else:
+            refused.append(message)
+    return admitted, refused
+
+
+class PostQueue:
+    """Results that wait to be published, released in order of arrival of their inputs."""
+
+    def __init__(self, capacity: int, on_ready: Callable[[], None]) -> None:
+        self._capacity = capacity
+        self._on_ready = on_ready
+        self._early: dict[int, list[Message]] = {}
+        self._ready: deque[Message] = deque()
+        self._next_number = 0
+        self._count = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, number: int, results: list[Message]) -> None:
+        """Hand over the results of the chunk `number`; never blocks, so that order can't lock."""
+        with self._changed:
+            self._count += len(results)
+            self._early[number] = results
+            before = len(self._ready)
+            while self._next_number in self._early:
+                self._ready.extend(self._early.pop(self._next_number))
+                self._next_number += 1
+            released = len(self._ready) > before
+        if released:
+            self._on_ready()
+
+    @property
+    def ready(self) -> int:
+        """How many results can be taken now."""
+        return len(self._ready)
+
+    def wait_for_room(self) -> None:
+        """Wait until fewer results wait than the capacity: asked before a chunk is taken."""
+        with self._changed:
+            while self._count >= self._capacity and not self._closed:
+                self._changed.wait()
+
+    def take(self, most: int) -> list[Message]:
+        with self._changed:
+            count = min(most, len(self._ready))
+            taken = [self._ready.popleft() for _ in range(count)]
+            self._count -= count
+            self._changed.notify_all()
+            return taken
+
+    def put_back(self, results: Iterable[Message]) -> None:
+        """Return results that were taken and not sent, to the head of the queue."""
+        returned = list(results)
+        with self._changed:
+            self._ready.extendleft(reversed(returned))
+            self._count += len(returned)
+
+    def depth(self) -> int:
+        with self._changed:
+            return self._count
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

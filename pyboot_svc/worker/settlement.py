@@ -1,0 +1,38 @@
+"""Acknowledges inputs in order of arrival, whatever the order in which they were finished."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from pyboot_svc.worker.message import Message
+
+
+class Settlement:
+    """Holds every admitted message of QoS 1 and 2 until it and all before it are settled."""
+
+    def __init__(self, acknowledge: Callable[[list[Message]], None]) -> None:
+        self._acknowledge = acknowledge
+        self._open: deque[Message] = deque()
+        self._lock = threading.Lock()
+
+    def admit(self, batch: list[Message]) -> None:
+        with self._lock:
+            self._open.extend(message for message in batch if message.qos > 0)
+
+    def settle(self, messages: list[Message]) -> None:
+        """These reached a terminal state: published, failed for good, or nothing to publish."""
+        with self._lock:
+            for message in messages:
+                message.settled = True
+            finished: list[Message] = []
+            while self._open and self._open[0].settled:
+                finished.append(self._open.popleft())
+            # Inside the lock: two threads must not hand their acknowledgements over in turn.
+            if finished:
+                self._acknowledge(finished)
+
+    def depth(self) -> int:
+        with self._lock:
+            return len(self._open)
