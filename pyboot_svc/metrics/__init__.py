@@ -1,0 +1,1 @@
+"""How a worker's figures reach the master: one UNIX socket, JSON lines, asked for by `?`."""

@@ -1,0 +1,246 @@
+"""The master's end of the metrics socket: asks all workers at once, for figures of that moment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import Any
+
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.protocol import ASK, MAX_LINE, decode_line
+from pyboot_svc.threads import spawn
+
+ANSWER_SECONDS = 1.0
+_HELLO_SECONDS = 5.0
+_MOST_UNANSWERED = 8
+_SPARE_CONNECTIONS = 32
+_UCRED = struct.Struct("3i")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one instance answered, or why there is no answer (`error`)."""
+
+    snapshot: dict[str, Any] | None
+    error: str | None
+
+
+class Nonsense(Exception):
+    """A peer doesn't speak the protocol."""
+
+
+class _Scrape:
+    """One question to all workers, and the answers as they come in."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.sent = False
+        self.done = threading.Event()
+
+    def answer(self, instance: str, snapshot: dict[str, Any] | None) -> None:
+        self.asked.discard(instance)
+        if snapshot is not None:
+            self.answers[instance] = snapshot
+        self.finish_if_complete()
+
+    def finish_if_complete(self) -> None:
+        if self.sent and not self.asked:
+            self.done.set()
+
+
+class _Peer:
+    """One connection: a worker, once it has said hello."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.pid = _UCRED.unpack(
+            connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        )[0]
+        self.instance: str | None = None
+        self.hello_due = time.monotonic() + _HELLO_SECONDS
+        self.unanswered: deque[_Scrape] = deque()
+        self._pending = b""
+
+    def read_lines(self) -> list[bytes]:
+        """The complete lines; raises ConnectionError at the end, Nonsense when one is too long."""
+        data = self.connection.recv(MAX_LINE)
+        if not data:
+            raise ConnectionResetError
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        if len(self._pending) > MAX_LINE or any(len(line) > MAX_LINE for line in lines):
+            raise Nonsense(f"a line of more than {MAX_LINE} bytes")
+        return lines
+
+
+class Hub:
+    """Keeps the workers' connections in a thread of its own; `scrape` asks them."""
+
+    def __init__(self, listener: socket.socket, configured: list[InstanceId]) -> None:
+        self._listener = listener
+        self._configured = [str(identity) for identity in configured]
+        self._limit = 2 * len(configured) + _SPARE_CONNECTIONS
+        self._peers: dict[socket.socket, _Peer] = {}
+        self._requests: deque[_Scrape] = deque()
+        self._wake_out, self._wake_in = os.pipe()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.refused: Counter[str] = Counter()
+
+    def start(self) -> None:
+        self._listener.setblocking(False)
+        self._thread = spawn("hub", self._run)
+
+    def stop(self) -> None:
+        self._stopping = True
+        os.write(self._wake_in, b"\0")
+        if self._thread is not None:
+            self._thread.join(ANSWER_SECONDS)
+
+    def scrape(self) -> dict[str, Reading]:
+        """Ask every worker now; readings by instance, of all that are configured or connected."""
+        request = _Scrape()
+        self._requests.append(request)
+        os.write(self._wake_in, b"\0")
+        request.done.wait(ANSWER_SECONDS)
+        answers = dict(request.answers)
+        silent = set(request.asked) - answers.keys()
+        names = dict.fromkeys([*self._configured, *sorted(answers), *sorted(silent)])
+        return {name: _reading(answers.get(name), name in silent) for name in names}
+
+    # The thread:
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            self._selector = selector
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._wake_out, selectors.EVENT_READ)
+            while not self._stopping:
+                for key, _ in selector.select(self._until_next_hello()):
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    elif key.fileobj == self._wake_out:
+                        os.read(self._wake_out, 4096)
+                    elif key.fileobj in self._peers:
+                        self._receive(self._peers[key.fileobj])
+                self._drop_silent()
+                while self._requests:
+                    self._ask(self._requests.popleft())
+            for peer in list(self._peers.values()):
+                self._close(peer)
+
+    def _until_next_hello(self) -> float | None:
+        due = [peer.hello_due for peer in self._peers.values() if peer.instance is None]
+        return max(min(due) - time.monotonic(), 0) if due else None
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # it went away again, or descriptors ran out: the next one may do
+        if len(self._peers) >= self._limit:
+            self._count("too many connections", None)
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._peers[connection] = _Peer(connection)
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _receive(self, peer: _Peer) -> None:
+        try:
+            for line in peer.read_lines():
+                if peer.instance is None:
+                    self._greet(peer, line)
+                else:
+                    self._note_answer(peer, line)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close(peer)
+        except (Nonsense, ValueError) as error:
+            self._count(str(error), peer)
+            self._close(peer)
+
+    def _greet(self, peer: _Peer, line: bytes) -> None:
+        hello = decode_line(line)
+        instance, pid = hello.get("instance"), hello.get("pid")
+        if not isinstance(instance, str):
+            raise Nonsense("a hello without an instance")
+        try:
+            InstanceId.parse(instance)
+        except Exception:
+            raise Nonsense("a hello with a malformed instance") from None
+        if pid != peer.pid:
+            raise Nonsense("a hello with somebody else's process id")
+        for other in list(self._peers.values()):
+            if other.instance == instance:
+                self._close(other)  # a restarted worker takes the place of its former self
+        peer.instance = instance
+
+    def _note_answer(self, peer: _Peer, line: bytes) -> None:
+        snapshot = decode_line(line)
+        assert peer.instance is not None
+        if not peer.unanswered:
+            raise Nonsense("an answer without a question")
+        depths = (snapshot.get("pre_queue"), snapshot.get("post_queue"))
+        if not all(type(depth) is int for depth in depths):
+            raise Nonsense("an answer without queue sizes")
+        peer.unanswered.popleft().answer(peer.instance, snapshot)
+
+    def _ask(self, request: _Scrape) -> None:
+        for peer in list(self._peers.values()):
+            if peer.instance is None:
+                continue
+            request.asked.add(peer.instance)
+            # One that is behind with its answers is stalled: more questions don't help.
+            if len(peer.unanswered) < _MOST_UNANSWERED and self._send(peer):
+                peer.unanswered.append(request)
+        request.sent = True
+        request.finish_if_complete()
+
+    def _send(self, peer: _Peer) -> bool:
+        try:
+            peer.connection.send(ASK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return False  # its end is about to be read
+        return True
+
+    def _drop_silent(self) -> None:
+        now = time.monotonic()
+        for peer in list(self._peers.values()):
+            if peer.instance is None and now >= peer.hello_due:
+                self._count("no hello", peer)
+                self._close(peer)
+
+    def _close(self, peer: _Peer) -> None:
+        self._selector.unregister(peer.connection)
+        del self._peers[peer.connection]
+        peer.connection.close()
+        for request in peer.unanswered:
+            assert peer.instance is not None
+            request.answer(peer.instance, None)
+
+    def _count(self, reason: str, peer: _Peer | None) -> None:
+        self.refused[reason] += 1
+        if self.refused[reason] == 1:
+            who = f" (process {peer.pid})" if peer else ""
+            log.warning("metrics socket: dropped a connection%s: %s", who, reason)
+
+
+def _reading(snapshot: dict[str, Any] | None, silent: bool) -> Reading:
+    if snapshot is not None:
+        return Reading(snapshot, None)
+    if silent:
+        return Reading(None, f"stalled: no answer within {ANSWER_SECONDS:.0f} s")
+    return Reading(None, "absent: not connected")

@@ -1,0 +1,54 @@
+"""Makes the metrics socket, or takes over one that a dead master left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from pyboot_svc.errors import UnavailableError
+
+_BACKLOG = 128
+# Of sockaddr_un: 108 bytes with the closing zero.
+_LONGEST_PATH = 107
+
+
+def open_listener(path: Path) -> socket.socket:
+    """Listen at `path`; raises UnavailableError when that can't be done."""
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise UnavailableError(
+            f"the metrics socket's path is longer than {_LONGEST_PATH} bytes: {path}; "
+            "choose a shorter --run-dir"
+        )
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
+        listener.bind(str(path))
+        path.chmod(0o660)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(
+            f"the metrics socket {path} can't be made: {error.strerror}; "
+            "choose a folder that can be written with --run-dir"
+        ) from error
+    except UnavailableError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise UnavailableError(f"{path} is in the way and is no socket; remove it")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise UnavailableError(f"another master is at work: it listens at {path}")

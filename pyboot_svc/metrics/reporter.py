@@ -1,0 +1,56 @@
+"""The worker's end of the metrics socket. Without a master it waits for one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc import __version__
+from pyboot_svc.backoff import Backoff
+from pyboot_svc.metrics.protocol import ASK, MAX_LINE, encode_line
+from pyboot_svc.threads import spawn
+
+_FIRST_RETRY, _LAST_RETRY = 0.1, 2.0
+
+
+class Reporter:
+    """Connects, says hello, answers; and connects again, for ever."""
+
+    def __init__(self, path: Path, instance: str, snapshot: Callable[[], dict[str, Any]]) -> None:
+        self._path = path
+        self._hello = {"instance": instance, "pid": os.getpid(), "version": __version__}
+        self._snapshot = snapshot
+        self._stopping = threading.Event()
+        self._backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
+
+    def start(self) -> None:
+        spawn("metrics", self._run)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.connect(str(self._path))
+                    connection.sendall(encode_line(self._hello))
+                    self._answer(connection)
+            except OSError:
+                pass  # no master, or none any more: the worker works on without
+            self._stopping.wait(self._backoff.next())
+
+    def _answer(self, connection: socket.socket) -> None:
+        pending = b""
+        while data := connection.recv(4096):
+            *questions, pending = (pending + data).split(b"\n")
+            for question in questions:
+                if question + b"\n" == ASK:
+                    connection.sendall(encode_line(self._snapshot()))
+                    self._backoff.reset()
+            if len(pending) > MAX_LINE:
+                return
