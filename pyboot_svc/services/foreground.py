@@ -1,0 +1,236 @@
+"""The service manager of `pyboot up`: child processes, restarted when they die."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyboot_svc.backoff import Backoff
+from pyboot_svc.errors import FINAL_EXIT_CODES
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.base import ServiceState
+from pyboot_svc.threads import spawn
+
+_FIRST_RETRY, _LAST_RETRY = 0.5, 30.0
+_HEALTHY_SECONDS = 60.0
+_READ_BYTES = 64 * 1024
+_LONGEST_LINE = 64 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class _Child:
+    """One instance: its process if it runs, and when to start it again if not."""
+
+    def __init__(self, identity: InstanceId) -> None:
+        self.identity = identity
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pidfd = -1
+        self.started = 0.0
+        self.restart_at: float | None = None
+        self.backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
+        self.restarts = 0
+        self.exit: str | None = None
+        self.failed = False
+        self.partial_line = b""
+
+    def state(self) -> ServiceState:
+        if self.process is not None:
+            state = "running"
+        elif self.restart_at is not None:
+            state = "restarting"
+        else:
+            state = "failed" if self.failed else "stopped"
+        pid = self.process.pid if self.process is not None else None
+        return ServiceState(state, pid, self.restarts, self.exit)
+
+
+class ForegroundManager:
+    """Runs each instance as a child process, watched by one thread.
+
+    `command` gives the argument list of an instance. A child's standard input is a pipe that
+    closes when this process ends, however it ends; its output comes out here, each line with the
+    instance's name in front. `stop_seconds` is what children have to end before they are killed.
+    """
+
+    def __init__(self, command: Callable[[InstanceId], list[str]], stop_seconds: float) -> None:
+        self._command = command
+        self._stop_seconds = stop_seconds
+        self._children: dict[InstanceId, _Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._wake_out, self._wake_in = os.pipe()
+        self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wakeups)
+        self._stop_at: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, instances: Sequence[InstanceId]) -> None:
+        for identity in instances:
+            child = self._children[identity] = _Child(identity)
+            child.restart_at = time.monotonic()
+        self._thread = spawn("supervisor", self._run)
+
+    def stop(self) -> None:
+        self._stop_at = time.monotonic() + self._stop_seconds
+        os.write(self._wake_in, b"\0")
+        if self._thread is not None:
+            self._thread.join()
+
+    def states(self) -> dict[InstanceId, ServiceState]:
+        return {identity: child.state() for identity, child in self._children.items()}
+
+    # The thread:
+
+    def _run(self) -> None:
+        while self._stop_at is None:
+            self._start_due()
+            self._wait(self._next_start())
+        self._signal_all(signal.SIGTERM)
+        while self._running() and time.monotonic() < self._stop_at:
+            self._wait(self._stop_at)
+        self._signal_all(signal.SIGKILL)
+        while self._running():
+            self._wait(None)
+
+    def _wait(self, until: float | None) -> None:
+        timeout = None if until is None else max(until - time.monotonic(), 0)
+        for key, _ in self._selector.select(timeout):
+            key.data()
+
+    def _running(self) -> list[_Child]:
+        return [child for child in self._children.values() if child.process is not None]
+
+    def _next_start(self) -> float | None:
+        due = [c.restart_at for c in self._children.values() if c.restart_at is not None]
+        return min(due, default=None)
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for child in self._children.values():
+            if child.restart_at is not None and child.restart_at <= now:
+                self._launch(child)
+
+    def _launch(self, child: _Child) -> None:
+        child.restart_at = None
+        child.started = time.monotonic()
+        try:
+            child.process = subprocess.Popen(
+                self._command(child.identity),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C reaches the whole foreground group: the workers are stopped by us.
+                process_group=0,
+            )
+        except OSError as error:
+            log.error("%s: can't be started: %s", child.identity, error)
+            self._schedule(child)
+            return
+        assert child.process.stdout is not None
+        os.set_blocking(child.process.stdout.fileno(), False)
+        child.pidfd = os.pidfd_open(child.process.pid)
+        self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._reap(child))
+        self._selector.register(
+            child.process.stdout, selectors.EVENT_READ, lambda: self._forward(child)
+        )
+
+    def _reap(self, child: _Child) -> None:
+        process = child.process
+        assert process is not None
+        assert process.stdout is not None
+        assert process.stdin is not None
+        self._kill_group(process.pid)
+        code = process.wait()
+        while self._forward(child):
+            pass
+        self._selector.unregister(child.pidfd)
+        os.close(child.pidfd)
+        self._unwatch(process.stdout)
+        self._print(child, child.partial_line)
+        child.partial_line = b""
+        process.stdout.close()
+        process.stdin.close()
+        child.process = None
+        child.exit = _how_it_ended(code)
+        if self._stop_at is None:
+            self._decide(child, code)
+
+    def _decide(self, child: _Child, code: int) -> None:
+        if code in FINAL_EXIT_CODES:
+            child.failed = True
+            log.error(
+                "%s: %s; not started again, it would end the same", child.identity, child.exit
+            )
+            return
+        if time.monotonic() - child.started >= _HEALTHY_SECONDS:
+            child.backoff.reset()
+        delay = self._schedule(child)
+        log.warning("%s: %s; starting again in %.1f s", child.identity, child.exit, delay)
+
+    def _schedule(self, child: _Child) -> float:
+        delay = child.backoff.next()
+        child.restarts += 1
+        child.restart_at = time.monotonic() + delay
+        return delay
+
+    def _forward(self, child: _Child) -> bool:
+        """Print what the child has written so far; False when there is nothing more now."""
+        assert child.process is not None
+        assert child.process.stdout is not None
+        try:
+            data = os.read(child.process.stdout.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._unwatch(child.process.stdout)
+            return False
+        *lines, child.partial_line = (child.partial_line + data).split(b"\n")
+        for line in lines:
+            self._print(child, line)
+        if len(child.partial_line) > _LONGEST_LINE:
+            self._print(child, child.partial_line)
+            child.partial_line = b""
+        return True
+
+    def _unwatch(self, stream: Any) -> None:
+        if stream in self._selector.get_map():
+            self._selector.unregister(stream)
+
+    def _print(self, child: _Child, line: bytes) -> None:
+        if line:
+            text = line.decode("utf-8", "replace")
+            try:
+                print(f"{child.identity} | {text}", file=sys.stderr, flush=True)
+            except OSError:
+                pass  # whoever read our output is gone; the workers needn't go with it
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for child in self._running():
+            assert child.process is not None
+            child.process.send_signal(number)
+
+    def _kill_group(self, pid: int) -> None:
+        """End what a dead child has left behind, while its zombie still holds the group's id."""
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass  # nothing is left
+
+    def _drain_wakeups(self) -> None:
+        os.read(self._wake_out, 4096)
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
