@@ -1,0 +1,64 @@
+"""What a starter is, and what the starters of one process share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pyboot_svc.config import Config, WebAddress
+from pyboot_svc.metrics.hub import Hub
+from pyboot_svc.services import ServiceManager
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says; None where it says nothing."""
+
+    config_file: Path
+    run_dir: Path
+    state_dir: Path
+    model_path: tuple[str, ...] = ()
+    listen: WebAddress | None = None
+    # Under `pyboot up` the workers are children; otherwise a service manager runs them.
+    run_workers: bool = False
+    stop_seconds: float = 4.0
+
+
+@dataclass
+class StarterContext:
+    """Shared by the starters of one process; each fills in what it brings up."""
+
+    settings: Settings
+    config: Config | None = None
+    hub: Hub | None = None
+    services: ServiceManager | None = None
+    web: WebAddress | None = None
+    # For starters that come from elsewhere to leave things for each other.
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def require_config(self) -> Config:
+        """The configuration; there from BaseConfStarter's init on (priority 0)."""
+        if self.config is None:
+            raise RuntimeError("no configuration yet: a starter below priority 0 can't use it")
+        return self.config
+
+
+class Starter:
+    """Derive, override what is needed, and register it in the entry-point group pyboot.starters.
+
+    All starters run `init`, then all `setup`, then all `start`, in ascending order of `priority`
+    (the built-in ones have 0, 100, 200 and 300), and `stop` in exactly the reverse order. `init`
+    and `setup` must not block; `stop` is called also when `start` was never reached.
+    The spellings `Init`, `Setup`, `Start` and `Stop` work too.
+    """
+
+    priority: ClassVar[int] = 1000
+
+    def init(self, context: StarterContext) -> None: ...
+
+    def setup(self, context: StarterContext) -> None: ...
+
+    def start(self, context: StarterContext) -> None: ...
+
+    def stop(self, context: StarterContext) -> None: ...

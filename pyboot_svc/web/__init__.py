@@ -1,0 +1,1 @@
+"""The master's read-only web, by CherryPy."""

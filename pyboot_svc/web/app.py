@@ -1,0 +1,87 @@
+"""The pages and what they answer. Everything can be read, nothing can be changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import cherrypy
+
+from pyboot_svc.web.page import render_page
+from pyboot_svc.web.prometheus import CONTENT_TYPE, render_metrics
+from pyboot_svc.web.view import View
+
+
+class Root:
+    """The URLs of the master."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.api = Api(view)
+
+    @cherrypy.expose
+    def index(self) -> bytes:
+        cherrypy.response.headers["Content-Type"] = "text/html; charset=utf-8"
+        return render_page(self._view.instances()).encode()
+
+    @cherrypy.expose
+    def queue_size_metrics(self) -> bytes:
+        return _json(self._view.queue_size_metrics())
+
+    @cherrypy.expose
+    def metrics(self) -> bytes:
+        cherrypy.response.headers["Content-Type"] = CONTENT_TYPE
+        return render_metrics(self._view.instances())
+
+    @cherrypy.expose
+    def healthz(self) -> bytes:
+        return _json({"status": "ok"})
+
+    @cherrypy.expose
+    def readyz(self) -> bytes:
+        reasons = self._view.not_ready()
+        if reasons:
+            cherrypy.response.status = 503
+        return _json({"ready": not reasons, "reasons": reasons})
+
+
+class Api:
+    """The URLs below /api."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    @cherrypy.expose
+    def instances(self) -> bytes:
+        return _json(self._view.instances())
+
+
+def make_app(view: View) -> Any:
+    """The WSGI application."""
+    settings = {
+        "tools.allow.on": True,
+        "tools.allow.methods": ["GET", "HEAD"],
+        "tools.response_headers.on": True,
+        "tools.response_headers.headers": [
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+        ],
+        "request.show_tracebacks": False,
+        "error_page.default": _error_page,
+        "log.screen": False,
+    }
+    # Requests are not logged: a scrape every few seconds would fill the journal.
+    cherrypy.config.update({"environment": "production", "log.screen": False})
+    app = cherrypy.Application(Root(view), "", {"/": settings})
+    app.log.access_log.propagate = False
+    return app
+
+
+def _json(document: Any) -> bytes:
+    cherrypy.response.headers["Content-Type"] = "application/json"
+    return json.dumps(document).encode() + b"\n"
+
+
+def _error_page(status: str, message: str, traceback: str, version: str) -> bytes:
+    return _json({"error": status, "message": message})

@@ -1,0 +1,54 @@
+"""The HTTP server below the application."""
+
+from __future__ import annotations
+
+import threading
+
+from cheroot.wsgi import Server
+
+from pyboot_svc.config import WebAddress
+from pyboot_svc.errors import UnavailableError
+from pyboot_svc.threads import spawn
+from pyboot_svc.web.app import make_app
+from pyboot_svc.web.view import View
+
+_THREADS = 4
+_SHUTDOWN_SECONDS = 1
+
+
+class WebServer:
+    """Binds at once, so that a port in use is known before anything else starts."""
+
+    def __init__(self, address: WebAddress, view: View) -> None:
+        self._address = address
+        self._server = Server(
+            (address.host, address.port),
+            make_app(view),
+            numthreads=_THREADS,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+        )
+        self._thread: threading.Thread | None = None
+
+    def bind(self) -> WebAddress:
+        """Listen; gives the address with the port that port 0 became."""
+        try:
+            self._server.prepare()
+        except OSError as error:
+            raise UnavailableError(
+                f"can't listen at {self._address.host}:{self._address.port}: {_reason(error)}; "
+                "choose another address with `web:` or --listen HOST:PORT (port 0: any free one)"
+            ) from error
+        return WebAddress(self._address.host, self._server.bind_addr[1])
+
+    def start(self) -> None:
+        self._thread = spawn("web", self._server.serve)
+
+    def stop(self) -> None:
+        self._server.stop()
+        if self._thread is not None:
+            self._thread.join(_SHUTDOWN_SECONDS)
+
+
+def _reason(error: OSError) -> str:
+    # cheroot puts all the addresses that it tried into the message.
+    return error.strerror or str(error)

@@ -1,0 +1,113 @@
+"""What the web shows: the workers' figures of this moment, with what their manager knows."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pyboot_svc import __version__
+from pyboot_svc.config import Config, Edge
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.hub import Hub, Reading
+from pyboot_svc.services import ServiceManager
+
+
+class View:
+    """Answers each question by asking all workers once."""
+
+    def __init__(self, config: Config, hub: Hub, services: ServiceManager | None) -> None:
+        self._config = config
+        self._hub = hub
+        self._services = services
+        self._edges = {edge.name: edge for edge in config.edges}
+        self._configured = {i.identity for i in config.instances()}
+        self._started = time.time()
+
+    def queue_size_metrics(self) -> dict[str, Any]:
+        """The original system's shape, to the letter; null and an error where nothing answers."""
+        readings = self._hub.scrape()
+        rows = []
+        for instance in self._config.instances():
+            reading = readings[str(instance.identity)]
+            snapshot = reading.snapshot or {}
+            row = {
+                "sub_process_name": instance.identity.metrics_name,
+                "pre_queue": snapshot.get("pre_queue"),
+                "post_queue": snapshot.get("post_queue"),
+            }
+            if reading.error is not None:
+                row["error"] = reading.error
+            rows.append(row)
+        return {"queue_size_metrics": rows}
+
+    def instances(self) -> dict[str, Any]:
+        """Everything that is known, an object an instance."""
+        states = self._services.states() if self._services else {}
+        rows = []
+        for name, reading in self._hub.scrape().items():
+            identity = InstanceId.parse(name)
+            row = self._row(identity, reading)
+            state = states.get(identity)
+            row["service"] = state.as_dict() if state else None
+            rows.append(row)
+        return {
+            "app_name": self._config.app_name,
+            "description": self._config.description,
+            "version": __version__,
+            "started": self._started,
+            "refused_connections": dict(self._hub.refused),
+            "instances": rows,
+        }
+
+    def not_ready(self) -> list[str]:
+        """Why not every configured instance is ready; empty when all are."""
+        return [
+            f"{row['instance']}: {reason}"
+            for row in self.instances()["instances"]
+            if row["configured"]
+            for reason in _reasons(row)
+        ]
+
+    def _row(self, identity: InstanceId, reading: Reading) -> dict[str, Any]:
+        edge = self._edges.get(identity.model)
+        return {
+            "instance": str(identity),
+            "model": identity.model,
+            "number": identity.number,
+            "configured": identity in self._configured,
+            "unit": f"edge-model@{identity}.service",
+            "sub_process_name": identity.metrics_name,
+            "state": "stalled" if (reading.error or "").startswith("stalled") else "absent",
+            "error": reading.error,
+            "config": _edge_summary(edge) if edge else None,
+            "pre_queue": None,
+            "post_queue": None,
+            **(reading.snapshot or {}),
+        }
+
+
+def _reasons(row: dict[str, Any]) -> list[str]:
+    if row["error"] is not None:
+        service = row["service"] or {}
+        last = f"; {service['state']}, {service['exit']}" if service.get("exit") else ""
+        return [row["error"] + last]
+    if row["state"] == "ready":
+        return []
+    return row["reasons"] or [row["state"]]
+
+
+def _edge_summary(edge: Edge) -> dict[str, Any]:
+    return {
+        "edge_mode": edge.edge_mode,
+        "instance": edge.instance,
+        "threads": edge.threads,
+        "share": edge.share,
+        "codec": edge.codec,
+        "queue": {"pre": edge.queue.pre, "post": edge.queue.post},
+        "pre": {"broker": edge.pre.broker.address, "topic": edge.pre.topic, "qos": edge.pre.qos},
+        "post": {
+            "broker": edge.post.broker.address,
+            "topic": edge.post.topic,
+            "qos": edge.post.qos,
+        },
+    }
