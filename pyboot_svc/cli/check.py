@@ -1,0 +1,53 @@
+"""`pyboot check`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyboot_svc.config import Config
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
+from pyboot_svc.model import Context, load_model
+
+
+def check(options: argparse.Namespace) -> ExitCode:
+    file = options.config or DEFAULT_CONFIG_FILE
+    folders = [str(Path(folder).absolute()) for folder in options.model_path]
+    config: Config | None = None
+    try:
+        config = load_config(file, model_path=folders)
+        problems = list(_model_problems(config, str(file))) if options.models else []
+    except ConfigError as error:
+        problems = list(error.problems)
+    if options.json:
+        found = [dataclasses.asdict(problem) for problem in problems]
+        print(json.dumps({"file": str(file), "valid": not problems, "problems": found}, indent=1))
+    else:
+        for problem in problems:
+            print(problem)
+        if config is not None and not problems:
+            print(_summary(config, str(file)))
+    return ExitCode.CONFIG if problems else ExitCode.OK
+
+
+def _summary(config: Config, file: str) -> str:
+    instances = len(list(config.instances()))
+    return f"{file}: ok, models: {len(config.edges)}, instances: {instances}"
+
+
+def _model_problems(config: Config, file: str) -> Iterator[Problem]:
+    for index, edge in enumerate(config.edges):
+        identity = edge.instances[0]
+        context = Context(
+            str(identity), Path(), logging.getLogger(f"model.{identity}"), edge.options
+        )
+        try:
+            load_model(edge.edge_mode, config.model_path, context)
+        except ModelError as error:
+            yield Problem(file, 0, 0, f"edge[{index}].edge_mode", str(error))

@@ -1,0 +1,173 @@
+"""The command line. Each command's code is imported when it is asked for: `--help` stays quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pyboot_svc import __version__
+from pyboot_svc.errors import ExitCode, PybootError, UsageError
+
+_RUN_DIR = Path("/run/pyboot")
+_STATE_DIR = Path("/var/lib/edge-model")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser that ends with our exit code for wrong usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    try:
+        options = _make_parser().parse_args(arguments)
+        module, _, function = options.run.partition(":")
+        command = getattr(importlib.import_module(f"pyboot_svc.cli.{module}"), function)
+        return int(command(options))
+    except PybootError as error:
+        print(f"pyboot: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from trying again.
+        sys.stdout = None
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        return ExitCode.OK
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="pyboot",
+        description="Runs Python models on telemetry: MQTT in, a function, MQTT out.",
+        epilog="Exit codes: 0 clean stop, 64 usage, 69 unavailable, 70 internal error, "
+        "78 configuration or model can't be loaded.",
+    )
+    parser.add_argument("--version", action="version", version=f"pyboot {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_up(commands)
+    _add_check(commands)
+    _add_worker(commands)
+    _add_master(commands)
+    _add_status(commands)
+    _add_top(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # the type has no public name
+
+
+def _command(commands: _Commands[_Parser], name: str, run: str, text: str) -> _Parser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration (default: /etc/pyboot/config.yaml)",
+    )
+    return parser
+
+
+def _add_model_path(parser: _Parser) -> None:
+    parser.add_argument(
+        "--model-path",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder to import models from, before those of the configuration; may be repeated",
+    )
+
+
+def _add_listen(parser: _Parser, text: str) -> None:
+    parser.add_argument("--listen", type=_address, metavar="HOST:PORT", help=text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in 127.0.0.1:5888")
+    return host.strip("[]"), int(port)
+
+
+def _add_up(commands: _Commands[_Parser]) -> None:
+    parser = _command(commands, "up", "run:up", "run everything in the foreground, until Ctrl-C")
+    _add_listen(parser, "where the web listens (port 0: any free one, printed)")
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="socket and compiled files (default: private)"
+    )
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="what models keep (default: private)"
+    )
+    _add_model_path(parser)
+
+
+def _add_check(commands: _Commands[_Parser]) -> None:
+    parser = _command(commands, "check", "check:check", "validate the configuration")
+    parser.add_argument("--models", action="store_true", help="import each model, too")
+    parser.add_argument("--json", action="store_true", help="print the problems as JSON")
+    _add_model_path(parser)
+
+
+def _add_worker(commands: _Commands[_Parser]) -> None:
+    parser = _command(commands, "worker", "run:worker", "run one instance; what a unit runs")
+    parser.add_argument("instance", metavar="NAME-INSTANCE", help="as in telm_temperature-1")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        default=_RUN_DIR,
+        metavar="DIR",
+        help=f"where the master's socket and compiled files are (default: {_RUN_DIR})",
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=_STATE_DIR,
+        metavar="DIR",
+        help=f"the instance keeps its state in DIR/NAME-INSTANCE (default: {_STATE_DIR})",
+    )
+    parser.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=20.0,
+        metavar="N",
+        help="time to finish what is in hand when stopped (default: 20)",
+    )
+    parser.add_argument(
+        "--stop-at-eof",
+        action="store_true",
+        help="stop when standard input ends, and so with the process that holds it",
+    )
+    _add_model_path(parser)
+
+
+def _add_master(commands: _Commands[_Parser]) -> None:
+    parser = _command(commands, "master", "run:master", "run the master; what pyboot.service runs")
+    _add_listen(parser, "where the web listens (port 0: any free one, printed)")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        default=_RUN_DIR,
+        metavar="DIR",
+        help=f"where the metrics socket is (default: {_RUN_DIR})",
+    )
+
+
+def _add_status(commands: _Commands[_Parser]) -> None:
+    parser = _command(commands, "status", "status:status", "show all instances in one table")
+    _add_listen(parser, "where the master listens (default: as configured)")
+    parser.add_argument("--json", action="store_true", help="print what /api/instances gives")
+
+
+def _add_top(commands: _Commands[_Parser]) -> None:
+    parser = _command(commands, "top", "status:top", "show the table of status, kept live")
+    _add_listen(parser, "where the master listens (default: as configured)")
+    parser.add_argument(
+        "--interval", type=float, default=1.0, metavar="N", help="seconds between (default: 1)"
+    )

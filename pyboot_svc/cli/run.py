@@ -1,0 +1,82 @@
+"""`pyboot up`, `pyboot master` and `pyboot worker`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from pyboot_svc.config import InstanceConfig, WebAddress
+from pyboot_svc.config.compiled import compiled_file, load_compiled
+from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.errors import ExitCode
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.logs import configure_logging
+from pyboot_svc.metrics.protocol import socket_path
+
+
+def up(options: argparse.Namespace) -> ExitCode:
+    private = Path(tempfile.mkdtemp(prefix="pyboot-"))
+    try:
+        return _boot(
+            options,
+            run_dir=options.run_dir or private,
+            state_dir=options.state_dir or private / "state",
+            run_workers=True,
+        )
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def master(options: argparse.Namespace) -> ExitCode:
+    return _boot(options, run_dir=options.run_dir, state_dir=Path(), run_workers=False)
+
+
+def _boot(
+    options: argparse.Namespace, *, run_dir: Path, state_dir: Path, run_workers: bool
+) -> ExitCode:
+    from pyboot_svc.starter import Boot, Settings, StarterContext
+    from pyboot_svc.starter.builtin import builtin_starters
+    from pyboot_svc.starter.registry import registered_starters
+
+    configure_logging()
+    settings = Settings(
+        config_file=options.config or DEFAULT_CONFIG_FILE,
+        run_dir=run_dir.absolute(),
+        state_dir=state_dir.absolute(),
+        model_path=tuple(
+            str(Path(folder).absolute()) for folder in vars(options).get("model_path", ())
+        ),
+        listen=WebAddress(*options.listen) if options.listen else None,
+        run_workers=run_workers,
+    )
+    starters = [*builtin_starters(), *registered_starters()]
+    return Boot(starters, StarterContext(settings)).run()
+
+
+def worker(options: argparse.Namespace) -> ExitCode:
+    configure_logging()
+    identity = InstanceId.parse(options.instance)
+    config = _instance_config(options, identity)
+    from pyboot_svc.worker.main import Worker, WorkerSettings
+
+    settings = WorkerSettings(
+        metrics_socket=socket_path(options.run_dir),
+        state_dir=options.state_dir.absolute() / str(identity),
+        drain_seconds=options.drain_seconds,
+        stop_at_eof=options.stop_at_eof,
+    )
+    return Worker(config, settings).run()
+
+
+def _instance_config(options: argparse.Namespace, identity: InstanceId) -> InstanceConfig:
+    """What was applied; without it, or when a file is named, the instance's part of that."""
+    compiled = compiled_file(options.run_dir, identity)
+    if options.config is None and not options.model_path and compiled.exists():
+        return load_compiled(compiled)
+    from pyboot_svc.config.loader import load_config
+
+    file = options.config or DEFAULT_CONFIG_FILE
+    folders = [str(Path(folder).absolute()) for folder in options.model_path]
+    return load_config(file, model_path=folders).instance(identity)

@@ -1,0 +1,106 @@
+"""`pyboot status` and `pyboot top`: the instances in one table, read from the master's web."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
+
+_TIMEOUT_SECONDS = 5.0
+_HEADER = (
+    "INSTANCE", "STATE", "IN/S", "OUT/S", "PRE", "POST", "P50 MS", "P99 MS", "ERRORS", "DROPPED",
+)  # fmt: skip
+_CLEAR = "\x1b[H\x1b[J"
+
+
+def status(options: argparse.Namespace) -> ExitCode:
+    document = fetch_instances(*_address(options))
+    if options.json:
+        print(json.dumps(document, indent=1))
+    else:
+        print("\n".join(table_lines(document["instances"])))
+    return ExitCode.OK
+
+
+def top(options: argparse.Namespace) -> ExitCode:
+    """Until Ctrl-C, the table again and again: in place on a terminal, else one below the other."""
+    address = _address(options)
+    clear = _CLEAR if sys.stdout.isatty() else ""
+    while True:
+        lines = table_lines(fetch_instances(*address)["instances"])
+        print(clear + "\n".join(lines), flush=True)
+        time.sleep(options.interval)
+
+
+def fetch_instances(host: str, port: int) -> dict[str, Any]:
+    """What the master's /api/instances gives; raises UnavailableError when nobody answers."""
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/api/instances")
+        response = connection.getresponse()
+        document = json.loads(response.read())
+        if response.status != http.HTTPStatus.OK or "instances" not in document:
+            raise ValueError(f"HTTP status {response.status}")
+    except (OSError, ValueError, http.client.HTTPException, TypeError) as error:
+        raise UnavailableError(
+            f"no master answers at http://{host}:{port}: {error}; is it running, "
+            "and does it listen there? (--config FILE or --listen HOST:PORT)"
+        ) from error
+    finally:
+        connection.close()
+    return document  # type: ignore[no-any-return]
+
+
+def table_lines(instances: Iterable[dict[str, Any]]) -> list[str]:
+    """A header and a line an instance, in columns; below them, why some aren't ready."""
+    instances = list(instances)
+    rows = [_HEADER, *(_row(instance) for instance in instances)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    return [_line(row, widths) for row in rows] + [
+        f"{instance['instance']}: {reason}"
+        for instance in instances
+        for reason in [instance["error"], *instance.get("reasons", [])]
+        if reason
+    ]
+
+
+def _row(instance: dict[str, Any]) -> tuple[str, ...]:
+    rates = instance.get("rates", {})
+    latency = instance.get("latency_ms", {})
+    figures = (
+        rates.get("in"),
+        rates.get("out"),
+        instance["pre_queue"],
+        instance["post_queue"],
+        latency.get("p50"),
+        latency.get("p99"),
+        sum(instance.get("errors", {}).values()),
+        instance.get("counters", {}).get("dropped"),
+    )
+    shown = ("-" if figure is None else str(figure) for figure in figures)
+    return (instance["instance"], instance["state"], *shown)
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    left = [row[column].ljust(widths[column]) for column in (0, 1)]
+    right = [row[column].rjust(widths[column]) for column in range(2, len(row))]
+    return "  ".join(left + right)
+
+
+def _address(options: argparse.Namespace) -> tuple[str, int]:
+    if options.listen:
+        host, port = options.listen
+    else:
+        web = load_config(options.config or DEFAULT_CONFIG_FILE).web
+        host, port = web.host, web.port
+    if port == 0:
+        raise UsageError("the configuration lets the web choose its port; give --listen HOST:PORT")
+    return host, port
