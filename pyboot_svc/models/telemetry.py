@@ -1,0 +1,142 @@
+"""Temperature telemetry: one unit for all devices, and rolling statistics of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pyboot_svc.models._reading import Options, Reading, SeriesModel, shown
+
+if TYPE_CHECKING:
+    from pyboot_svc.model.context import Context
+
+
+class _Scale(NamedTuple):
+    span: int  # degrees in 5 kelvins
+    ice: float  # the ice point, 273.15 K
+    zero: float  # absolute zero
+
+
+_SCALES: Mapping[str, _Scale] = {
+    "C": _Scale(5, 0.0, -273.15),
+    "F": _Scale(9, 32.0, -459.67),
+    "K": _Scale(5, 273.15, 0.0),
+    "R": _Scale(9, 491.67, 0.0),
+}
+
+# Count, mean, sum of squared deviations, least and greatest of some readings; empty for none.
+_Summary = list[float]
+
+
+# Lower-case, since `edge_mode` names it as a function.
+class telm_temperature(SeriesModel):
+    """Converts a temperature, and gives mean, minimum, maximum and standard deviation.
+
+    In:  `{"device": "pump-7", "ts": 1700000000.0, "value": 71.6, "unit": "F"}`; also `point`
+         (default `temperature`), or a list of such. Units: C, F, K, R (Rankine), also as °C, degC.
+    Out: `{"device", "ts", "value", "unit", "count", "mean", "min", "max", "std"}`, over the last
+         `window` readings of this device and point with the current one, all in the output unit.
+         `std` is that of a population: the root of the mean squared deviation.
+
+    Options: `unit` of the output (default C), `input_unit` of readings that don't say it (default:
+    they must), `window` in readings (default 60), `max_devices`.
+
+    Raises ValueError for a bad reading, one below absolute zero among them.
+
+    Conversion is by the definitions in NIST SP 811, B.8: K = °C + 273.15, °F = 1.8 °C + 32,
+    °R = 1.8 K. Statistics are merged after Chan, Golub and LeVeque (1979) in a queue of two stacks
+    (see Tangwongsan, Hirzel, Schneider, DEBS 2017): nothing is ever subtracted, so errors don't
+    add up however long it runs; a reading costs amortised O(1).
+    """
+
+    def __init__(self, context: Context) -> None:
+        options = Options(context.options)
+        self._unit = options.choice("unit", "C", *_SCALES)
+        self._input_unit = options.choice("input_unit", None, *_SCALES)
+        self._window = options.whole("window", 60, 1, 100_000)
+        super().__init__(context, options, point="temperature")
+
+    def _read(self, payload: Any) -> Reading:
+        reading = super()._read(payload)
+        unit = _unit(payload, self._input_unit)
+        return reading._replace(value=_converted(reading.value, unit, self._unit))
+
+    def _update(self, reading: Reading, stored: Any) -> tuple[Any, dict[str, Any]]:
+        if stored is None or stored["unit"] != self._unit:
+            stored = {"unit": self._unit, "front": [], "back": [], "back_summary": []}
+        _push(stored, reading.value, self._window)
+        result = {**reading.echo, "value": reading.value, "unit": self._unit, **_statistics(stored)}
+        return stored, result
+
+
+def _unit(payload: dict[str, Any], default: str | None) -> str:
+    given = payload.get("unit")
+    if given is None:
+        given = default
+    if isinstance(given, str):
+        unit = given.strip().removeprefix("°").removeprefix("deg").upper()
+        if unit in _SCALES:
+            return unit
+    raise ValueError(f"unit: must be one of {', '.join(_SCALES)}, not {shown(given)}")
+
+
+def _converted(value: float, source: str, target: str) -> float:
+    origin, wanted = _SCALES[source], _SCALES[target]
+    if value < origin.zero:
+        raise ValueError(f"value: {value} {source} is below absolute zero")
+    if source == target:
+        return value
+    # By the ice point: the whole degrees that people know come out whole.
+    return (value - origin.ice) * wanted.span / origin.span + wanted.ice
+
+
+def _push(window: dict[str, Any], value: float, size: int) -> None:
+    """Add a reading at the back; drop the oldest from the front if there are more than `size`."""
+    window["back"].append(value)
+    window["back_summary"] = _merged(window["back_summary"], _single(value))
+    while len(window["front"]) + len(window["back"]) > size:
+        if not window["front"]:
+            _turn(window)
+        window["front"].pop()
+
+
+def _turn(window: dict[str, Any]) -> None:
+    """Move the back to the front, where each entry sums up its reading and all the later ones."""
+    summary: _Summary = []
+    for value in reversed(window["back"]):
+        summary = _merged(_single(value), summary)
+        window["front"].append(summary)
+    window["back"] = []
+    window["back_summary"] = []
+
+
+def _single(value: float) -> _Summary:
+    return [1, value, 0.0, value, value]
+
+
+def _merged(one: _Summary, other: _Summary) -> _Summary:
+    if not one or not other:
+        return one or other
+    count, mean, squares, least, greatest = one
+    more, its_mean, its_squares, its_least, its_greatest = other
+    total, distance = count + more, its_mean - mean
+    return [
+        total,
+        mean + distance * (more / total),
+        squares + its_squares + distance * distance * (count * more / total),
+        min(least, its_least),
+        max(greatest, its_greatest),
+    ]
+
+
+def _statistics(window: dict[str, Any]) -> dict[str, Any]:
+    front = window["front"][-1] if window["front"] else []
+    count, mean, squares, least, greatest = _merged(front, window["back_summary"])
+    return {
+        "count": int(count),
+        "mean": mean,
+        "min": least,
+        "max": greatest,
+        "std": math.sqrt(squares / count),
+    }
