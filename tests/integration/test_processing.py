@@ -1,0 +1,51 @@
+"""From a published message to a published result, through real processes and a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from support.app import Up
+from support.client import Plant
+from support.poll import until
+
+MODELS = """
+import time
+
+def double(payload):
+    return payload * 2
+
+def slow(payload):
+    time.sleep(1.0)
+    return payload
+"""
+
+
+def test_a_message_becomes_a_result(
+    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+) -> None:
+    edge = (
+        f"{{name: double, edge_mode: my_models.double, "
+        f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
+    )
+    up(write_config(edge, models=MODELS))
+    plant.subscribe(f"{topic}/out")
+    plant.publish(f"{topic}/in", 21)
+    assert plant.wait_for(1) == [42]
+
+
+def test_pre_queue_is_the_exact_backlog(
+    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+) -> None:
+    edge = (
+        f"{{name: slow, edge_mode: my_models.slow, pre_topic: {topic}/in, post_topic: {topic}/out}}"
+    )
+    master = up(write_config(edge, models=MODELS))
+    plant.publish_all(f"{topic}/in", list(range(50)))
+    until(lambda: master.instance("slow-1")["counters"]["received"] == 50, "all 50 arrived")
+    row = master.instance("slow-1")
+    document = master.get("/queue_size_metrics")[1]["queue_size_metrics"]
+    assert [item["sub_process_name"] for item in document] == ["sub_process_slow_1"]
+    # One is in the model's hands; what else isn't waiting has been processed.
+    assert row["pre_queue"] == 50 - 1 - row["counters"]["processed"]
+    assert 40 <= document[0]["pre_queue"] <= row["pre_queue"]

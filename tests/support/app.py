@@ -1,0 +1,109 @@
+"""Real pyboot processes, run as a user runs them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from support.poll import until
+
+PYBOOT = [sys.executable, "-P", "-m", "pyboot_svc"]
+
+
+class Running:
+    """A `pyboot` command at work; its standard error goes to `log`."""
+
+    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log_file = folder / f"{arguments[0]}.log"
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*PYBOOT, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **(env or {})},
+                process_group=0,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
+        """Signal it and wait for its end; gives the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def close(self) -> None:
+        """End it whatever state it is in; nothing of it is left."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def wait_log(self, text: str, timeout: float = 20.0) -> None:
+        until(lambda: text in self.log, f"{text!r} in the log of {self.log_file}", timeout)
+
+
+class Up(Running):
+    """`pyboot up` or `pyboot master`: answers HTTP at the address that it printed."""
+
+    def __init__(
+        self, folder: Path, config: Path, *more: str, command: str = "up", ready: bool = True
+    ) -> None:
+        super().__init__(folder, command, "--config", str(config), "--listen", "127.0.0.1:0", *more)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().decode().strip()
+        assert self.url.startswith("http://"), self.log
+        if ready:
+            self.wait_ready()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and document (decoded when it is JSON) of a GET."""
+        host = self.url.removeprefix("http://")
+        connection = http.client.HTTPConnection(host, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+            kind = response.getheader("Content-Type", "")
+            return response.status, json.loads(body) if "json" in kind else body.decode()
+        finally:
+            connection.close()
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        until(lambda: self.get("/readyz")[0] == 200, "all instances are ready", timeout)
+
+    def instance(self, name: str) -> dict[str, Any]:
+        """What /api/instances says of NAME-N."""
+        rows = self.get("/api/instances")[1]["instances"]
+        found: dict[str, Any] = next(row for row in rows if row["instance"] == name)
+        return found
+
+
+def run_pyboot(*arguments: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*PYBOOT, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

@@ -1,0 +1,81 @@
+"""A mosquitto of the tests' own, on a free loopback port."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from support.poll import until
+
+_ATTEMPTS = 5
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def mosquitto() -> str:
+    """The program; Debian installs it where an ordinary user's PATH doesn't look."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
+    assert found, "mosquitto is not installed: run `make test`, which brings it"
+    return found
+
+
+class Broker:
+    """Runs mosquitto with `lines` of configuration; `{port}` in them is the listener's port.
+
+    Without `lines` it is open to everybody. It keeps its port over `stop` and `start`.
+    """
+
+    def __init__(self, folder: Path, lines: str = "") -> None:
+        self._folder = folder
+        self._lines = lines or "listener {port} 127.0.0.1\nallow_anonymous true\n"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    def start(self) -> Broker:
+        for _ in range(_ATTEMPTS):
+            if self._launch():
+                return self
+            self.port = free_port()  # somebody else was quicker
+        raise AssertionError(f"mosquitto didn't start: {self.log.read_text()}")
+
+    @property
+    def log(self) -> Path:
+        return self._folder / "mosquitto.log"
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def _launch(self) -> bool:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / "mosquitto.conf"
+        # As root, mosquitto becomes another user, who can't read a private test folder.
+        usual = "user root\nmax_queued_messages 0\n"
+        file.write_text(usual + self._lines.replace("{port}", str(self.port)))
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [mosquitto(), "-c", str(file)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._process = process
+        until(lambda: process.poll() is not None or self._listens(), "mosquitto listens")
+        if process.poll() is not None:
+            self._process = None
+            return False
+        return True
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -1,0 +1,73 @@
+"""The tests' own MQTT client: a plant that publishes, and somebody who reads the results."""
+
+from __future__ import annotations
+
+import json
+import threading
+from types import TracebackType
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from support.poll import until
+
+
+class Plant:
+    """A connected client. `received` holds (topic, payload) of all that arrived, in order."""
+
+    def __init__(self, port: int) -> None:
+        self.received: list[tuple[str, bytes]] = []
+        self._subscribed = threading.Event()
+        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.max_inflight_messages_set(20)
+        self._client.max_queued_messages_set(0)
+        self._client.on_message = self._on_message
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        until(self._client.is_connected, "the test's client is connected")
+
+    def __enter__(self) -> Plant:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def subscribe(self, topic: str, qos: int = 2) -> Plant:
+        self._subscribed.clear()
+        self._client.subscribe(topic, qos)
+        assert self._subscribed.wait(20), "no SUBACK"
+        return self
+
+    def publish(self, topic: str, payload: Any, qos: int = 0) -> None:
+        """Publish bytes as they are, anything else as JSON; returns when it has been sent."""
+        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self._client.publish(topic, data, qos).wait_for_publish(20)
+
+    def publish_all(self, topic: str, payloads: list[Any], qos: int = 0) -> None:
+        """Publish many without waiting for each; returns when all have been sent."""
+        infos = [self._client.publish(topic, json.dumps(item), qos) for item in payloads]
+        for info in infos:
+            info.wait_for_publish(60)
+
+    def payloads(self, topic: str | None = None) -> list[Any]:
+        """What arrived (on `topic`), decoded."""
+        return [json.loads(data) for name, data in list(self.received) if topic in (None, name)]
+
+    def wait_for(self, count: int, timeout: float = 30.0) -> list[Any]:
+        """Wait until `count` messages have arrived; gives all, decoded."""
+        until(lambda: len(self.received) >= count, f"{count} messages", timeout)
+        return self.payloads()
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        self.received.append((message.topic, bytes(message.payload)))
