@@ -7,10 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 
+_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+
 
 def configure_logging(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter(_FORMAT, _TIME_FORMAT))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

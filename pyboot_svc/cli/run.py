@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -52,7 +53,10 @@ def _boot(
         run_workers=run_workers,
     )
     starters = [*builtin_starters(), *registered_starters()]
-    return Boot(starters, StarterContext(settings)).run()
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if run_workers:
+        signals.append(signal.SIGHUP)  # the terminal was closed
+    return Boot(starters, StarterContext(settings), signals).run()
 
 
 def worker(options: argparse.Namespace) -> ExitCode:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -13,6 +14,7 @@ from pyboot_svc.errors import ConfigError, Problem
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 32
 _MERGE_TAG = "tag:yaml.org,2002:merge"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -20,12 +22,14 @@ _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 class Node:
     """A value and where it stands; `line` and `column` count from 1.
 
-    `value` is a scalar, a list of nodes, or a dict of `Entry` by key.
+    `value` is a scalar, a list of nodes, or a dict of `Entry` by key. A `broken` node could not be
+    read, and that has been reported: its value means nothing.
     """
 
     value: Any
     line: int
     column: int
+    broken: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,10 @@ class Problems:
 
 
 def parse_document(data: bytes, problems: Problems) -> Node:
-    """Read one YAML document; raises ConfigError with all that is wrong in its form."""
+    """Read one YAML document; raises ConfigError when it can't be read as a whole.
+
+    What is wrong only here and there is added to `problems`, for the rest to be checked, too.
+    """
     text = _decode(data, problems)
     try:
         _check_depth(text, problems)
@@ -64,9 +71,12 @@ def parse_document(data: bytes, problems: Problems) -> Node:
         problems.raise_if_any()
     if root is None:
         return Node(None, 1, 1)
-    node = _Converter(problems).convert(root, "")
-    problems.raise_if_any()
-    return node
+    return _Converter(problems).convert(root, "")
+
+
+def has_control(text: str) -> bool:
+    """Whether something in `text` would break a line, or can't be shown or sent at all."""
+    return _CONTROL.search(text) is not None
 
 
 def _decode(data: bytes, problems: Problems) -> str:
@@ -101,7 +111,8 @@ def _place(error: yaml.YAMLError, text: str) -> Node:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is not None:
         return Node(None, mark.line + 1, mark.column + 1)
-    before = text[: getattr(error, "position", 0) or 0]
+    # libyaml counts bytes.
+    before = text.encode()[: getattr(error, "position", 0) or 0].decode(errors="ignore")
     return Node(None, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
@@ -126,26 +137,32 @@ class _Converter:
         if id(raw) in self._open:
             return self._wrong(raw, path, "refers to itself")
         self._open.add(id(raw))
-        place = _at(raw)
-        node = Node(self._value(raw, path), place.line, place.column)
+        node = self._node(raw, path)
         self._open.discard(id(raw))
         self._done[id(raw)] = node
         return node
 
-    def _value(self, raw: Any, path: str) -> Any:
+    def _node(self, raw: Any, path: str) -> Node:
+        value: Any
         if isinstance(raw, yaml.ScalarNode):
             return self._scalar(raw, path)
         if raw.tag not in _PLAIN_TAGS:
-            return self._wrong(raw, path, f"the tag {raw.tag} is not allowed").value
+            return self._wrong_tag(raw, path)
         if isinstance(raw, yaml.SequenceNode):
-            return [self.convert(item, f"{path}[{i}]") for i, item in enumerate(raw.value)]
-        return self._mapping(raw, path)
+            value = [self.convert(item, f"{path}[{i}]") for i, item in enumerate(raw.value)]
+        else:
+            value = self._mapping(raw, path)
+        return replace(_at(raw), value=value)
 
-    def _scalar(self, raw: yaml.ScalarNode, path: str) -> Any:
+    def _scalar(self, raw: yaml.ScalarNode, path: str) -> Node:
+        if raw.tag not in self._scalars.yaml_constructors:
+            return self._wrong_tag(raw, path)
         try:
-            return self._scalars.construct_object(raw)
+            value = self._scalars.construct_object(raw)
+            str(value)  # a number of thousands of digits is made, but never shown
         except Exception:  # each tag's constructor has its own ways to fail on odd text
-            return self._wrong(raw, path, f"can't be read as {raw.tag.rpartition(':')[2]}").value
+            return self._wrong(raw, path, f"can't be read as {raw.tag.rpartition(':')[2]}")
+        return replace(_at(raw), value=value)
 
     def _mapping(self, raw: Any, path: str) -> dict[str, Entry]:
         own: dict[str, Entry] = {}
@@ -155,9 +172,14 @@ class _Converter:
                 merged = {**self._merged(raw_value, path), **merged}
                 continue
             key = self.convert(raw_key, path)
+            if key.broken:
+                continue
             if not isinstance(key.value, str):
                 hint = "put it in quotes"
                 self._problems.add(key, path, "a key must be text", hint)
+                continue
+            if has_control(key.value):
+                self._problems.add(key, path, "a key must not have control characters")
                 continue
             inner = f"{path}.{key.value}" if path else key.value
             if key.value in own:
@@ -171,13 +193,20 @@ class _Converter:
         merged: dict[str, Entry] = {}
         for source in sources:
             node = self.convert(source, path)
+            if node.broken:
+                continue
             if not isinstance(node.value, dict):
                 self._problems.add(node, path, "`<<` takes a mapping")
                 continue
             merged = {**node.value, **merged}
         return merged
 
-    def _wrong(self, raw: Any, path: str, message: str) -> Node:
-        node = _at(raw)
-        self._problems.add(node, path, message)
+    def _wrong(self, raw: Any, path: str, message: str, hint: str = "") -> Node:
+        node = replace(_at(raw), broken=True)
+        self._problems.add(node, path, message, hint)
         return node
+
+    def _wrong_tag(self, raw: Any, path: str) -> Node:
+        # The tag stays unsaid: it may be a password that starts with `!` and lacks its quotes.
+        hint = "text that starts with ! stands in quotes"
+        return self._wrong(raw, path, "has a tag that is not allowed", hint)

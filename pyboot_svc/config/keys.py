@@ -72,7 +72,7 @@ EDGE = Section(
         "name": Key(NAME, "name of the model's units, metrics and sessions"),
         "instance": Key(Integer(1, MAX_INSTANCES), "number of processes", 1),
         "pre_broker": Key(Host(), "where input comes from: a host, or one of `brokers`"),
-        "pre_port": Key(PORT, "its port", None),
+        "pre_port": Key(PORT, "its port; without it the named broker's, or 1883", None),
         "pre_topic": Key(TopicFilter(), "topic to subscribe to; `+` and `#` are allowed"),
         "pre_qos": Key(Integer(0, 2), "quality of service of the input", 0),
         "edge_mode": Key(
@@ -80,7 +80,7 @@ EDGE = Section(
             "the model: `{package}.{module}.{function}`",
         ),
         "post_broker": Key(Host(), "where results go: a host, or one of `brokers`"),
-        "post_port": Key(PORT, "its port", None),
+        "post_port": Key(PORT, "its port; without it the named broker's, or 1883", None),
         "post_topic": Key(Topic(), "topic to publish to"),
         "post_qos": Key(Integer(0, 2), "quality of service of the results", 0),
         "share": Key(Boolean(), "instances share the input; `false` gives each all of it", True),
@@ -116,11 +116,15 @@ class BrokersByName(Kind):
         brokers: dict[str, Any] = {}
         for name, entry in node.value.items():
             inner = f"{path}.{name}"
+            if entry.node.broken:
+                brokers[name] = {}
+                continue
             try:
                 NAME.read(entry.key, inner, problems)
                 brokers[name] = BROKER.read(entry.node, inner, problems)
             except Invalid as error:
                 problems.add(entry.node, inner, error.message, error.hint)
+                brokers[name] = {}  # there is one of that name, only not a right one
         return brokers
 
 
@@ -137,7 +141,11 @@ FILE = Section(
         "app_name": Key(Text(), "name of the whole, for people", "pyboot"),
         "description": Key(Text(), "a line about it, for people", ""),
         "web": Key(WEB, "where the master shows the metrics", None),
-        "model_path": Key(OneOrMany(FilePath()), "folders to import models from", ()),
+        "model_path": Key(
+            OneOrMany(FilePath()),
+            "import models from here; then `/etc/pyboot/models`, `/var/lib/pyboot/models`",
+            (),
+        ),
         "brokers": Key(BrokersByName(), "brokers by name, with all that a connection needs", None),
         "defaults": Key(EdgeDefaults(), "keys that every edge starts with", None),
         "edge": Key(ListOf(), "the models"),

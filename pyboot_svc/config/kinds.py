@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import itertools
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.config.document import Entry, Node, Problems
+from pyboot_svc.config.document import Entry, Node, Problems, has_control
 
 _TOPIC_MAX_BYTES = 65_000
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
 _MAX_PLAIN_NODES = 10_000
-_MAX_PLAIN_DEPTH = 32
+_MAX_DEPTH = 32
+
+
+_Overlaid = dict[tuple[int, int], Node]
 
 
 class Invalid(Exception):
@@ -60,7 +64,7 @@ class Text(Kind):
             raise Invalid(f"must be text, not {shown(value)}", hint)
         if not value:
             raise Invalid("must not be empty")
-        if not value.isprintable():
+        if has_control(value):
             raise Invalid("must not have control characters")
         if self._pattern is not None and not self._pattern.fullmatch(value):
             raise Invalid(f"must be {self._form}, not {shown(value)}")
@@ -123,6 +127,10 @@ class Host(Text):
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
         value = super().read(node, path, problems)
+        if "@" in value:
+            # Not shown: what stands before the @ is likely a password.
+            hint = "`username` and `password_file` are keys of one of `brokers`"
+            raise Invalid("must be a host name or an IP address alone", hint)
         if not is_address(value) and not _HOST.fullmatch(value):
             hint = "the port has a key of its own" if value.count(":") == 1 else ""
             raise Invalid(f"must be a host name or an IP address, not {shown(value)}", hint)
@@ -175,7 +183,7 @@ class OneOrMany(Kind):
 
     def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, ...]:
         items = node.value if isinstance(node.value, list) else [node]
-        return tuple(self._kind.read(item, path, problems) for item in items)
+        return tuple(self._kind.read(item, path, problems) for item in items if not item.broken)
 
 
 class Plain(Kind):
@@ -184,21 +192,18 @@ class Plain(Kind):
     def read(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
         if not isinstance(node.value, dict):
             raise Invalid(f"must be a mapping, not {shown(node.value)}")
-        self._count = 0
-        plain = self._plain(node, 0)
-        assert isinstance(plain, dict)
-        return plain
+        count = itertools.count(1)
+        return {key: self._plain(entry.node, 1, count) for key, entry in node.value.items()}
 
-    def _plain(self, node: Node, depth: int) -> Any:
+    def _plain(self, node: Node, depth: int, count: Iterator[int]) -> Any:
         # Aliases can make a small file mean a huge tree.
-        self._count += 1
-        if self._count > _MAX_PLAIN_NODES or depth > _MAX_PLAIN_DEPTH:
+        if next(count) > _MAX_PLAIN_NODES or depth > _MAX_DEPTH:
             raise Invalid(f"holds more than {_MAX_PLAIN_NODES} values or is nested too deeply")
         value = node.value
         if isinstance(value, dict):
-            return {key: self._plain(entry.node, depth + 1) for key, entry in value.items()}
+            return {key: self._plain(entry.node, depth + 1, count) for key, entry in value.items()}
         if isinstance(value, list):
-            return [self._plain(item, depth + 1) for item in value]
+            return [self._plain(item, depth + 1, count) for item in value]
         finite = not isinstance(value, float) or math.isfinite(value)
         if not (value is None or isinstance(value, str | int | float)) or not finite:
             raise Invalid(f"line {node.line}: {shown(value)} can't be said in JSON")
@@ -241,11 +246,15 @@ class Section(Kind):
             raise Invalid(f"must be a mapping, not {shown(node.value)}")
         values: dict[str, Any] = {}
         for name, entry in node.value.items():
-            inner = f"{path}.{name}" if path else name
+            # In `{key:value}`, YAML takes all of it for the key; the value may be a password.
+            word, colon, _ = name.partition(":")
+            inner = f"{path}.{word}" if path else word
             key = self.keys.get(name)
             if key is None:
-                hint = suggestion(name, self.keys)
-                problems.add(entry.key, inner, f"unknown key `{name}`", hint)
+                hint = "a space follows the colon" if colon else suggestion(name, self.keys)
+                problems.add(entry.key, inner, f"unknown key `{word}`", hint)
+                continue
+            if entry.node.broken:
                 continue
             try:
                 values[name] = key.kind.read(entry.node, inner, problems)
@@ -254,15 +263,21 @@ class Section(Kind):
         return values
 
 
-def overlay(base: Node | None, top: Node) -> Node:
+def overlay(base: Node, top: Node, depth: int = 0, done: _Overlaid | None = None) -> Node:
     """The mapping `top` with what it lacks taken from `base`, section by section."""
-    if base is None or not isinstance(base.value, dict) or not isinstance(top.value, dict):
+    done = {} if done is None else done
+    if not (isinstance(base.value, dict) and isinstance(top.value, dict)) or depth > _MAX_DEPTH:
         return top
-    entries: dict[str, Entry] = dict(base.value)
-    for name, entry in top.value.items():
-        below = entries.get(name)
-        entries[name] = Entry(entry.key, overlay(below.node if below else None, entry.node))
-    return Node(entries, top.line, top.column)
+    # Each pair once: aliases can bring the same two together any number of times.
+    if (id(base), id(top)) not in done:
+        entries: dict[str, Entry] = dict(base.value)
+        for name, entry in top.value.items():
+            if name in entries:
+                node = overlay(entries[name].node, entry.node, depth + 1, done)
+                entry = Entry(entry.key, node)
+            entries[name] = entry
+        done[id(base), id(top)] = Node(entries, top.line, top.column)
+    return done[id(base), id(top)]
 
 
 def suggestion(word: str, known: Any) -> str:

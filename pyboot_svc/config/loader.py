@@ -40,7 +40,7 @@ def parse_config(data: bytes, file: str, *, model_path: Sequence[str] = ()) -> C
     problems = Problems(file)
     root = parse_document(data, problems)
     try:
-        values = FILE.read(root, "", problems)
+        values = {} if root.broken else FILE.read(root, "", problems)
     except Invalid as error:
         problems.add(root, "", f"the file {error.message}", "it starts with `edge:`")
         values = {}
@@ -71,18 +71,21 @@ class _Edges:
         self._problems = problems
 
     def read_all(self, nodes: Sequence[Node]) -> tuple[Edge, ...]:
-        edges = [self._read(node, f"edge[{index}]") for index, node in enumerate(nodes)]
-        return self._unique([edge for edge in edges if edge is not None], nodes)
+        merged = [overlay(self._defaults, node) if self._defaults else node for node in nodes]
+        edges = [self._read(node, f"edge[{index}]") for index, node in enumerate(merged)]
+        self._check_names(merged)
+        return tuple(edge for edge in edges if edge is not None)
 
     def _read(self, node: Node, path: str) -> Edge | None:
-        merged = overlay(self._defaults, node)
+        if node.broken:
+            return None
         try:
-            values = EDGE.read(merged, path, self._problems)
+            values = EDGE.read(node, path, self._problems)
         except Invalid as error:
             self._problems.add(node, path, error.message, error.hint)
             return None
-        pre = self._endpoint(values, merged, path, "pre")
-        post = self._endpoint(values, merged, path, "post")
+        pre = self._endpoint(values, node, path, "pre")
+        post = self._endpoint(values, node, path, "post")
         if pre is None or post is None or EDGE.keys.keys() - values.keys():
             return None
         plain = ("name", "edge_mode", "instance", "share", "threads", "codec")
@@ -130,18 +133,17 @@ class _Edges:
         if tls.get("key") and not tls.get("cert"):
             self._problems.add(node, path, "its broker has a tls.key but no tls.cert")
 
-    def _unique(self, edges: Sequence[Edge], nodes: Sequence[Node]) -> tuple[Edge, ...]:
+    def _check_names(self, nodes: Sequence[Node]) -> None:
         seen: dict[str, Node] = {}
         for index, node in enumerate(nodes):
             entry = node.value.get("name") if isinstance(node.value, dict) else None
             if entry is None or not isinstance(entry.node.value, str):
                 continue
             name = entry.node.value
-            first = seen.setdefault(name, entry.node)
-            if first is not entry.node:
+            first = seen.setdefault(name, node)
+            if first is not node or index != nodes.index(node):
                 message = f"there is another edge named `{name}` in line {first.line}"
                 self._problems.add(entry.node, f"edge[{index}].name", message)
-        return tuple(edges)
 
 
 def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:

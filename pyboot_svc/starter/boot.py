@@ -18,7 +18,13 @@ log = logging.getLogger(__name__)
 class Boot:
     """Runs starters through their phases; a failing stop never skips the rest."""
 
-    def __init__(self, starters: Sequence[Starter], context: StarterContext) -> None:
+    def __init__(
+        self,
+        starters: Sequence[Starter],
+        context: StarterContext,
+        signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+    ) -> None:
+        self._stop_signals = signals
         self._starters = sorted(starters, key=lambda starter: starter.priority)
         self._context = context
         self._begun: list[Starter] = []
@@ -26,11 +32,11 @@ class Boot:
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> ExitCode:
-        """Bring everything up, wait for SIGINT or SIGTERM, bring everything down.
+        """Bring everything up, wait for a signal to stop, bring everything down.
 
         What a phase raises comes out here, after everything begun was stopped.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._stop_signals:
             signal.signal(number, self._on_signal)
         stopped_well = False
         try:

@@ -122,6 +122,7 @@ def worker_command(identity: InstanceId, settings: Settings) -> list[str]:
     """How `pyboot up` runs one instance."""
     return [
         sys.executable,
+        "-u",  # what a model prints comes out at once
         "-P",  # the folder that we were started in is not a place for modules
         "-m",
         "pyboot_svc",

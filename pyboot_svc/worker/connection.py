@@ -6,6 +6,7 @@ here, so that all messages of one read are handed on together.
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 import threading
@@ -23,7 +24,7 @@ from pyboot_svc.config import Broker
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.credentials import read_password, tls_context
-from pyboot_svc.worker.handler import Handler, Session
+from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Handler, Session
 from pyboot_svc.worker.link import Link, LinkStatus, explain
 from pyboot_svc.worker.message import Message
 
@@ -36,6 +37,7 @@ _SESSION_SECONDS = 7 * 24 * 3600
 _MOST_PACKETS_A_READ = 256
 _TICK_SECONDS = 1.0
 _FAREWELL_SECONDS = 1.0
+_TRYING_SECONDS = 0.1
 _HINT = "is it an MQTT broker, and of this protocol version?"
 
 
@@ -57,6 +59,7 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._number = 0
         self._up = False
+        self._up_since = math.inf
         self._lost: str | None = None
         self._arrived: list[Message] = []
         self._outcomes: list[tuple[int, str | None]] = []
@@ -84,7 +87,8 @@ class Connection:
         self._woken = False
         self.wake()
         if self._thread is not None:
-            self._thread.join(timeout)
+            # One that is just trying to connect has nothing to say: it ends with the process.
+            self._thread.join(timeout if self._up else _TRYING_SECONDS)
 
     # For the handler, from the connection's own thread:
 
@@ -116,12 +120,12 @@ class Connection:
     def _run(self) -> None:
         backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
         while not self._stopping:
-            opened = time.monotonic()
+            self._up_since = math.inf
             reason = self._open() or self._serve()
             if self._stopping:
                 break
             self._link.lost(reason)
-            if time.monotonic() - opened > _STABLE_SECONDS:
+            if time.monotonic() - self._up_since > _STABLE_SECONDS:
                 backoff.reset()
             self._pause(backoff.next())
 
@@ -270,9 +274,13 @@ class Connection:
             self.drop(f"the broker refused: {reason}{hint}")
             return
         self._up = True
+        self._up_since = time.monotonic()
         self._link.connected()
-        receive_maximum = getattr(properties, "ReceiveMaximum", 65_535)
-        self._handler.on_connected(flags.session_present, receive_maximum)
+        limits = BrokerLimits(
+            in_flight=getattr(properties, "ReceiveMaximum", 65_535),
+            packet_bytes=getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES),
+        )
+        self._handler.on_connected(flags.session_present, limits)
 
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any

@@ -7,6 +7,17 @@ from typing import Protocol
 
 from pyboot_svc.worker.message import Message
 
+# What the format of MQTT's length field allows.
+MAX_PACKET_BYTES = 268_435_455
+
+
+@dataclass(frozen=True)
+class BrokerLimits:
+    """What the broker lets a client do: messages in flight to it, and bytes of one packet."""
+
+    in_flight: int
+    packet_bytes: int
+
 
 class Handler(Protocol):
     """What the owner of a connection does with it; all calls come from the connection's thread.
@@ -14,7 +25,7 @@ class Handler(Protocol):
     Connection numbers count from 1; message numbers are those that `publish` gave.
     """
 
-    def on_connected(self, session_present: bool, receive_maximum: int) -> None: ...
+    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
 
     def on_lost(self) -> None: ...
 

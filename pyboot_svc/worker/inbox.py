@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.worker.connection import Connection
-from pyboot_svc.worker.handler import Session
+from pyboot_svc.worker.handler import BrokerLimits, Session
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message
 
@@ -61,7 +61,7 @@ class MqttInbox:
     def stop(self, timeout: float) -> None:
         self._connection.stop(timeout)
 
-    def on_connected(self, session_present: bool, receive_maximum: int) -> None:
+    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         if session_present:
             # The session may remember how it was shared before `instance` was changed.
             self._connection.unsubscribe(self._other_filter)

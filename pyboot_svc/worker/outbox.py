@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.worker.connection import Connection
-from pyboot_svc.worker.handler import Session
+from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.queues import PostQueue
 
 # paho looks at every message in flight at every PUBACK: more would cost more than it gains.
 _WINDOW = 100
+# Of a PUBLISH packet beside topic and payload: a little more than it can take.
+_HEADER_BYTES = 16
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ class MqttOutbox:
         session = Session(f"{config.identity.client_id}-post", persistent=False, window=_WINDOW)
         self._connection = Connection("post", config.edge.post.broker, session, self)
         self._window = _WINDOW
+        self._most_bytes = MAX_PACKET_BYTES
         self._in_flight: dict[int, Message] = {}
         self._limit = RateLimit(5, 10.0)
         self._results: PostQueue | None = None
@@ -61,8 +64,9 @@ class MqttOutbox:
     def stop(self, timeout: float) -> None:
         self._connection.stop(timeout)
 
-    def on_connected(self, session_present: bool, receive_maximum: int) -> None:
-        self._window = min(_WINDOW, receive_maximum)
+    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
+        self._window = min(_WINDOW, limits.in_flight)
+        self._most_bytes = limits.packet_bytes - len(self._endpoint.topic.encode()) - _HEADER_BYTES
 
     def on_subscribed(self, refusal: str | None) -> None:
         raise AssertionError("an outbox subscribes to nothing")
@@ -99,9 +103,17 @@ class MqttOutbox:
         if room <= 0:
             return
         topic, qos = self._endpoint.topic, self._endpoint.qos
+        oversize: list[Message] = []
         for message in self._results.take(room):
             assert message.result is not None
+            if len(message.result) > self._most_bytes:
+                # The broker would close the connection, and again each time it is tried.
+                oversize.append(message)
+                continue
             self._in_flight[self._connection.publish(topic, message.result, qos)] = message
+        if oversize:
+            self._log_refusal(f"larger than the {self._most_bytes} bytes that it takes")
+            self._refused(oversize)
 
     def wants_turn(self) -> bool:
         assert self._results is not None

@@ -1,0 +1,54 @@
+# make run    the demo: a broker, a simulated plant, and the bundled models at work
+# make test   everything that has to hold
+# Each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DURATION ?=
+RATE ?= 200
+
+.PHONY: run test lint unit integration footprint clean
+
+run: $(VENV)/.run
+	@packaging/need.sh mosquitto mosquitto
+	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
+
+test: lint unit integration
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy pyboot_svc tests benchmarks docs/reference.py docs/demo/run.py docs/demo/plant.py
+	$(BIN)/python docs/reference.py --check || \
+		{ echo "the README's reference is out of date: $(BIN)/python docs/reference.py" >&2; exit 1; }
+
+unit: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	$(BIN)/pytest tests/unit
+
+integration: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh openssl openssl
+	$(BIN)/pytest tests/integration
+
+footprint: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@PYTHONPATH=tests $(BIN)/python benchmarks/footprint.py
+
+$(BIN)/python:
+	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is too old: Python 3.11 is needed (make PYTHON=python3.11 …)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,28 @@
+#!/bin/sh
+# need.sh PROGRAM PACKAGE: see that PROGRAM is there, and install Debian's PACKAGE if it is not.
+set -eu
+program=$1
+package=$2
+PATH=$PATH:/usr/sbin:/sbin
+
+if [ "$program" = python3-venv ]; then
+    ${PYTHON:-python3} -c 'import ensurepip, venv' 2>/dev/null && exit 0
+elif command -v "$program" >/dev/null; then
+    exit 0
+fi
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null && ! { [ -t 0 ] && sudo -v; }; then
+        echo "$program is missing, and this user can't install it. As root: apt-get install $package" >&2
+        exit 1
+    fi
+    as_root=sudo
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "$program is missing, and there is no apt-get here. Install the package $package." >&2
+    exit 1
+fi
+echo "installing $package" >&2
+$as_root apt-get update -qq >&2
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2
