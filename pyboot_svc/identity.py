@@ -25,7 +25,11 @@ class InstanceId:
     def parse(cls, text: str) -> InstanceId:
         """Read `NAME-NUMBER`; the number is what stands after the last `-`."""
         name, dash, number = text.rpartition("-")
-        if not dash or not NAME_PATTERN.fullmatch(name) or not re.fullmatch("[1-9][0-9]*", number):
+        if (
+            not dash
+            or not NAME_PATTERN.fullmatch(name)
+            or not re.fullmatch("[1-9][0-9]{0,8}", number)
+        ):
             raise UsageError(
                 f"{text!r} is no instance; write NAME-NUMBER, as in telm_temperature-1"
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from pyboot_svc.errors import ExitCode, PybootError, UsageError
 
 _RUN_DIR = Path("/run/pyboot")
 _STATE_DIR = Path("/var/lib/edge-model")
+_MOST_SECONDS = 86_400.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,9 +94,20 @@ def _add_listen(parser: _Parser, text: str) -> None:
 
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in 127.0.0.1:5888")
-    return host.strip("[]"), int(port)
+    return host, int(port)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
 
 
 def _add_up(commands: _Commands[_Parser]) -> None:
@@ -134,7 +148,7 @@ def _add_worker(commands: _Commands[_Parser]) -> None:
     )
     parser.add_argument(
         "--drain-seconds",
-        type=float,
+        type=_seconds,
         default=20.0,
         metavar="N",
         help="time to finish what is in hand when stopped (default: 20)",
@@ -169,5 +183,5 @@ def _add_top(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "top", "status:top", "show the table of status, kept live")
     _add_listen(parser, "where the master listens (default: as configured)")
     parser.add_argument(
-        "--interval", type=float, default=1.0, metavar="N", help="seconds between (default: 1)"
+        "--interval", type=_seconds, default=1.0, metavar="N", help="seconds between (default: 1)"
     )

@@ -15,6 +15,8 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 32
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+# Without libyaml, messages quote what may be a password that starts with `*`, `&` or `!`.
+_QUOTED_NAME = re.compile(r"(alias|anchor|handle) ['\"][^;]*")
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -111,14 +113,17 @@ def _place(error: yaml.YAMLError, text: str) -> Node:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is not None:
         return Node(None, mark.line + 1, mark.column + 1)
-    # libyaml counts bytes.
-    before = text.encode()[: getattr(error, "position", 0) or 0].decode(errors="ignore")
+    position = getattr(error, "position", 0) or 0
+    if _Loader is not yaml.SafeLoader:  # libyaml counts bytes
+        position = len(text.encode()[:position].decode(errors="ignore"))
+    before = text[:position]
     return Node(None, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _reason(error: yaml.YAMLError) -> str:
     parts = (getattr(error, "problem", None), getattr(error, "context", None))
-    return " ".join(part for part in parts if part) or getattr(error, "reason", "unreadable")
+    text = " ".join(_QUOTED_NAME.sub(r"\1", part) for part in parts if part)
+    return text or getattr(error, "reason", "unreadable")
 
 
 class _Converter:

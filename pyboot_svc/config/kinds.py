@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import itertools
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,10 @@ def shown(value: Any) -> str:
         return "a list"
     if value is None:
         return "nothing"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    if isinstance(value, bytes):
+        return "binary data"
+    text = repr(value) if isinstance(value, str) else str(value)
+    text = text.lower() if isinstance(value, bool) else text
     return text if len(text) <= 40 else text[:37] + "…"
 
 
@@ -182,8 +184,18 @@ class OneOrMany(Kind):
         self._kind = kind
 
     def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, ...]:
-        items = node.value if isinstance(node.value, list) else [node]
-        return tuple(self._kind.read(item, path, problems) for item in items if not item.broken)
+        if not isinstance(node.value, list):
+            return (self._kind.read(node, path, problems),)
+        values = []
+        for index, item in enumerate(node.value):
+            if item.broken:
+                continue
+            inner = f"{path}[{index}]"
+            try:
+                values.append(self._kind.read(item, inner, problems))
+            except Invalid as error:
+                problems.add(item, inner, error.message, error.hint)
+        return tuple(values)
 
 
 class Plain(Kind):
@@ -192,21 +204,34 @@ class Plain(Kind):
     def read(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
         if not isinstance(node.value, dict):
             raise Invalid(f"must be a mapping, not {shown(node.value)}")
-        count = itertools.count(1)
-        return {key: self._plain(entry.node, 1, count) for key, entry in node.value.items()}
+        values = _PlainValues(problems)
+        return {
+            key: values.read(entry.node, f"{path}.{key}", 1) for key, entry in node.value.items()
+        }
 
-    def _plain(self, node: Node, depth: int, count: Iterator[int]) -> Any:
-        # Aliases can make a small file mean a huge tree.
-        if next(count) > _MAX_PLAIN_NODES or depth > _MAX_DEPTH:
+
+class _PlainValues:
+    """The values below one `Plain`, counted: aliases can make a small file mean a huge tree."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._count = 0
+
+    def read(self, node: Node, path: str, depth: int) -> Any:
+        self._count += 1
+        if self._count > _MAX_PLAIN_NODES or depth > _MAX_DEPTH:
             raise Invalid(f"holds more than {_MAX_PLAIN_NODES} values or is nested too deeply")
         value = node.value
         if isinstance(value, dict):
-            return {key: self._plain(entry.node, depth + 1, count) for key, entry in value.items()}
+            return {
+                key: self.read(entry.node, f"{path}.{key}", depth + 1)
+                for key, entry in value.items()
+            }
         if isinstance(value, list):
-            return [self._plain(item, depth + 1, count) for item in value]
+            return [self.read(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
         finite = not isinstance(value, float) or math.isfinite(value)
         if not (value is None or isinstance(value, str | int | float)) or not finite:
-            raise Invalid(f"line {node.line}: {shown(value)} can't be said in JSON")
+            self._problems.add(node, path, f"{shown(value)} can't be said in JSON")
         return value
 
 

@@ -140,10 +140,14 @@ class _Edges:
             if entry is None or not isinstance(entry.node.value, str):
                 continue
             name = entry.node.value
-            first = seen.setdefault(name, node)
-            if first is not node or index != nodes.index(node):
+            if name in seen:
+                first = seen[name]
+                # A name from `defaults` or from an alias is the same node again.
+                place = node if entry.node is first else entry.node
                 message = f"there is another edge named `{name}` in line {first.line}"
-                self._problems.add(entry.node, f"edge[{index}].name", message)
+                self._problems.add(place, f"edge[{index}].name", message)
+            else:
+                seen[name] = entry.node
 
 
 def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:

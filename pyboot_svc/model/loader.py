@@ -64,6 +64,8 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
         raise AttributeAbsent(
             f"module {module_name} has no {attribute!r}; it has: {', '.join(names) or 'nothing'}"
         ) from None
+    except BaseException as error:  # a module's own __getattr__ may import, and fail
+        raise ImportFailed(_with_traceback(f"importing {path} failed", error)) from error
     if inspect.isclass(found):
         found = _construct(found, path, context)
     return _adapt(found, path)
@@ -102,12 +104,19 @@ def _construct(cls: type, path: str, context: Context) -> Any:
 def _adapt(found: Any, path: str) -> Model:
     if not callable(found):
         raise NotCallable(f"{path} is a {type(found).__name__}, not a function or a class")
-    target = found if inspect.isroutine(found) else type(found).__call__
-    if inspect.iscoroutinefunction(target) or inspect.isgeneratorfunction(target):
+    if _is_lazy(found) or _is_lazy(type(found).__call__):
         raise NotCallable(f"{path} is a coroutine or a generator; a model is a plain function")
     if _positional(found, path) >= 2:
         return found  # type: ignore[no-any-return]
     return lambda payload, context: found(payload)
+
+
+def _is_lazy(function: Any) -> bool:
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    )
 
 
 def _positional(target: Any, path: str) -> int:
@@ -136,4 +145,8 @@ def _means_context(parameter: inspect.Parameter) -> bool:
 
 def _with_traceback(message: str, error: BaseException) -> str:
     lines = traceback.format_exception(error)
-    return f"{message}: {type(error).__name__}: {error}\n{''.join(lines).rstrip()}"
+    try:
+        text = str(error)
+    except Exception:  # the exception's class is the user's code, too
+        text = "(it can't be shown)"
+    return f"{message}: {type(error).__name__}: {text}\n{''.join(lines).rstrip()}"

@@ -1,0 +1,187 @@
+"""`pyboot check`: what it prints, what it ends with."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.app import run_pyboot
+
+from pyboot_svc.cli import main
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.errors import ConfigError
+
+EDGE = "pre_broker: h, pre_topic: i, post_broker: h, post_topic: o"
+FINE = f"edge:\n- {{name: a, {EDGE}, edge_mode: given.f, instance: 2}}\n"
+WRONG = f"""\
+zzz: 1
+edge:
+- {{name: a, {EDGE}, edge_mode: given.f, pre_qos: 3}}
+- {{name: a, {EDGE}, edge_mode: given, treads: 2}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.yaml"
+
+
+def check(file: Path, *more: str) -> int:
+    return main(["check", "--config", str(file), *more])
+
+
+def test_nothing_is_wrong(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(FINE)
+    assert check(file) == 0
+    assert capsys.readouterr().out == f"{file}: ok, models: 1, instances: 2\n"
+
+
+def test_every_error_is_printed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(WRONG)
+    assert check(file) == 78
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        [f"{file}:1:1", "zzz"],
+        [f"{file}:3:102", "edge[0].pre_qos"],
+        [f"{file}:4:10", "edge[1].name"],
+        [f"{file}:4:84", "edge[1].edge_mode"],
+        [f"{file}:4:91", "edge[1].treads"],
+    ]
+    assert lines[-1].endswith("unknown key `treads` (did you mean `threads`?)")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert lines == [str(problem) for problem in caught.value.problems]
+
+
+def decoded(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_json_of_a_right_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(FINE)
+    assert check(file, "--json") == 0
+    assert decoded(capsys) == {"file": str(file), "valid": True, "problems": []}
+
+
+def test_json_of_a_wrong_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(WRONG)
+    assert check(file, "--json") == 78
+    document = decoded(capsys)
+    assert (document["valid"], len(document["problems"])) == (False, 5)
+    assert document["problems"][4] == {
+        "file": str(file),
+        "line": 4,
+        "column": 91,
+        "path": "edge[1].treads",
+        "message": "unknown key `treads`",
+        "hint": "did you mean `threads`?",
+    }
+
+
+def test_json_of_an_absent_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(file, "--json") == 78
+    document = decoded(capsys)
+    assert document["valid"] is False
+    assert "No such file" in document["problems"][0]["message"]
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_no_password_is_printed(
+    file: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    file.write_text("brokers: {p: {host: h, password: hunter2}}\nedge: [{name: b}]")
+    assert check(file, *more) == 78
+    output = capsys.readouterr()
+    assert "unknown key `password`" in output.out
+    assert "hunter2" not in output.out + output.err
+
+
+def test_models_stay_alone_unless_asked(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(f"edge: [{{name: a, {EDGE}, edge_mode: no_such_module.f}}]")
+    assert check(file) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_each_model_is_imported(file: Path) -> None:
+    """In a process of its own: what it imports stays there."""
+    modes = ["given.f", "given.absent", "broken.f", "no_such.f", "given.number", "leaves.f"]
+    modes += ["given.Needy", "given.Ready", "given.pair"]
+    edges = "".join(
+        f"- {{name: e{index}, {EDGE}, edge_mode: {mode}, options: {{high: 5}}}}\n"
+        for index, mode in enumerate(modes)
+    )
+    file.write_text(f"model_path: models\nedge:\n{edges}")
+    folder = file.parent / "models"
+    folder.mkdir()
+    (folder / "given.py").write_text(
+        "number = 5\n"
+        "def f(payload): ...\n"
+        "def pair(event, context): ...\n"
+        "class Needy:\n"
+        "    def __init__(self, context): context.options['absent']\n"
+        "class Ready:\n"
+        "    def __init__(self, context): assert context.options['high'] == 5\n"
+        "    def __call__(self, payload): ...\n"
+    )
+    (folder / "broken.py").write_text("import no_such_dependency\n")
+    (folder / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    done = run_pyboot("check", "--models", "--json", "--config", str(file))
+    assert (done.returncode, done.stderr) == (78, "")
+    problems = json.loads(done.stdout)["problems"]
+    begins = {problem["path"]: problem["message"].splitlines()[0] for problem in problems}
+    assert list(begins) == [f"edge[{index}].edge_mode" for index in (1, 2, 3, 4, 5, 6)]
+    assert begins["edge[1].edge_mode"].startswith("module given has no 'absent'")
+    assert begins["edge[2].edge_mode"].startswith("importing broken failed: ModuleNotFoundError")
+    assert begins["edge[3].edge_mode"].startswith("there is no module 'no_such'")
+    assert begins["edge[4].edge_mode"].startswith("given.number is a int")
+    assert begins["edge[5].edge_mode"] == "importing leaves failed: SystemExit: 0"
+    assert begins["edge[6].edge_mode"] == "making a given.Needy failed: KeyError: 'absent'"
+
+
+def test_models_are_not_imported_from_a_wrong_file(file: Path) -> None:
+    marker = file.parent / "imported"
+    (file.parent / "given.py").write_text(f"open({str(marker)!r}, 'w')")
+    file.write_text(WRONG)
+    done = run_pyboot("check", "--models", "--config", str(file), "--model-path", str(file.parent))
+    assert done.returncode == 78
+    assert not marker.exists()
+
+
+def test_the_command_lines_folders_go_first(file: Path) -> None:
+    """In their order, before that of the file: the first that has the module is taken."""
+    for name in ("first", "second", "own"):
+        (file.parent / name).mkdir()
+        code = f"print('from {name}')\ndef f(payload): ..."
+        (file.parent / name / "given.py").write_text(code)
+    file.write_text(f"model_path: own\n{FINE}")
+    arguments = ["check", "--models", "--config", str(file)]
+    folders = [f"--model-path={file.parent / name}" for name in ("first", "second")]
+    assert run_pyboot(*arguments, *folders).stdout.startswith("from first\n")
+    assert run_pyboot(*arguments, *reversed(folders)).stdout.startswith("from second\n")
+    assert run_pyboot(*arguments).stdout.startswith("from own\n")
+
+
+def test_the_originals_path_as_namespace_packages(file: Path) -> None:
+    module = file.parent / "models/pyboot/modules/gridsum/science/industry/telemetry.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("def telm_temperature(payload): ...")
+    mode = "pyboot.modules.gridsum.science.industry.telemetry.telm_temperature"
+    file.write_text(f"model_path: models\nedge: [{{name: a, {EDGE}, edge_mode: {mode}}}]")
+    done = run_pyboot("check", "--models", "--config", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nothing_is_changed_by_checking(file: Path) -> None:
+    file.write_text(FINE)
+    before = file.stat()
+    assert check(file) == 0
+    after = file.stat()
+    assert (after.st_mtime_ns, stat.S_IMODE(after.st_mode)) == (
+        before.st_mtime_ns,
+        stat.S_IMODE(before.st_mode),
+    )
+    assert list(file.parent.iterdir()) == [file]

@@ -1,0 +1,185 @@
+"""Payloads in, results out: strict JSON, or bytes as they are."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyboot_svc.model.codec import PayloadError, PayloadFault, codec_named
+
+JSON = codec_named("json")
+RAW = codec_named("raw")
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    # A lone surrogate is no text that UTF-8 can say.
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
+    max_leaves=20,
+)
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def circular() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+class Hostile(dict[str, Any]):
+    """A result whose own methods fail; not empty, or json wouldn't ask it."""
+
+    def __init__(self) -> None:
+        super().__init__(a=1)
+
+    def items(self) -> Any:
+        raise LookupError("no items today")
+
+
+@pytest.mark.parametrize(
+    ("payload", "fault"),
+    [
+        (b"", PayloadFault.EMPTY),
+        (b"\xff", PayloadFault.NOT_UTF8),
+        (b'"\xc3"', PayloadFault.NOT_UTF8),
+        (b'"\xed\xa0\x80"', PayloadFault.NOT_UTF8),  # a surrogate
+        (b'"\xc0\xaf"', PayloadFault.NOT_UTF8),  # overlong
+        ('{"a": 1}'.encode("utf-16"), PayloadFault.NOT_UTF8),
+        ('{"a": 1}'.encode("utf-16-le"), PayloadFault.NOT_JSON),  # UTF-8 as such, with zero bytes
+        ('{"a": 1}'.encode("utf-32-be"), PayloadFault.NOT_JSON),
+        ('{"a": 1}'.encode("utf-8-sig"), PayloadFault.NOT_JSON),
+        (b" ", PayloadFault.NOT_JSON),
+        (b"23.5 C", PayloadFault.NOT_JSON),
+        (b"{", PayloadFault.NOT_JSON),
+        (b"{'a': 1}", PayloadFault.NOT_JSON),
+        (b"[1,]", PayloadFault.NOT_JSON),
+        (b"1 2", PayloadFault.NOT_JSON),
+        (b"01", PayloadFault.NOT_JSON),
+        (b'"a\nb"', PayloadFault.NOT_JSON),
+        (b"NaN", PayloadFault.NOT_JSON),
+        (b'{"a": Infinity}', PayloadFault.NOT_JSON),
+        (b"[-Infinity]", PayloadFault.NOT_JSON),
+        (b"9" * 5000, PayloadFault.NOT_JSON),
+        (b"[" * 100_000 + b"]" * 100_000, PayloadFault.TOO_DEEP),
+        (b'{"a":' * 100_000, PayloadFault.TOO_DEEP),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_is_no_payload(payload: bytes, fault: PayloadFault) -> None:
+    with pytest.raises(PayloadError) as caught:
+        JSON.decode(payload)
+    assert caught.value.fault is fault
+
+
+@pytest.mark.parametrize(
+    ("payload", "value"),
+    [
+        (b"null", None),
+        (b"0", 0),
+        (b"-23.5e1", -235.0),
+        (b' {"a": [true, false]} \r\n', {"a": [True, False]}),
+        ('"温度 🌡"'.encode(), "温度 🌡"),
+        (rb'"\u6e29\ud83c\udf21"', "温🌡"),
+    ],
+)
+def test_payloads(payload: bytes, value: Any) -> None:
+    assert JSON.decode(payload) == value
+
+
+@pytest.mark.parametrize(
+    ("result", "payload"),
+    [
+        (1.5, b"1.5"),
+        ({"a": [1, None, True]}, b'{"a":[1,null,true]}'),
+        ((1, 2), b"[1,2]"),
+        ("温度", '"温度"'.encode()),
+        ("", b'""'),
+    ],
+)
+def test_results(result: Any, payload: bytes) -> None:
+    assert JSON.encode(result) == payload
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *(math.nan, math.inf, -math.inf, {"a": [math.nan]}, {math.inf: 1}),
+        *({1, 2}, object(), b"bytes", 1j, {(1, 2): 3}, len),
+        *("\ud800", {"\udfff": 1}, 10**5000),
+        *(circular(), nested(100_000), Hostile()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("codec", [JSON, RAW], ids=["json", "raw"])
+def test_results_that_cannot_be_encoded(codec: Any, result: Any) -> None:
+    if codec is RAW and isinstance(result, bytes):
+        assert codec.encode(result) == result
+        return
+    with pytest.raises(PayloadError) as caught:
+        codec.encode(result)
+    assert caught.value.fault is PayloadFault.NOT_ENCODABLE
+    assert str(caught.value)
+
+
+def test_moderate_nesting_is_fine() -> None:
+    value = nested(100)
+    assert JSON.decode(JSON.encode(value)) == value
+
+
+def test_ten_megabytes_there_and_back() -> None:
+    value = {"samples": [0.123456789] * 800_000}
+    payload = JSON.encode(value)
+    assert len(payload) > 9_500_000
+    assert JSON.decode(payload) == value
+
+
+def test_raw_bytes_pass_untouched() -> None:
+    payload = bytes(range(256)) * 40_960  # 10 MB, of no encoding
+    assert RAW.decode(payload) is payload
+    assert RAW.encode(payload) is payload
+    assert RAW.decode(b"") == b""
+
+
+@pytest.mark.parametrize("result", [bytearray(b"a\x00"), memoryview(b"a\x00"), b"a\x00"])
+def test_raw_results_of_bytes(result: Any) -> None:
+    encoded = RAW.encode(result)
+    assert type(encoded) is bytes
+    assert encoded == b"a\x00"
+
+
+@pytest.mark.parametrize("result", ["text", 1, {"a": 1}, [1.5]])
+def test_other_results_of_a_raw_model_are_json(result: Any) -> None:
+    assert RAW.encode(result) == JSON.encode(result)
+
+
+@settings(deadline=None, max_examples=100)
+@given(json_values)
+def test_every_json_value_survives(value: Any) -> None:
+    payload = JSON.encode(value)
+    assert JSON.decode(payload) == value
+    assert json.loads(payload) == value
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary())
+def test_arbitrary_bytes_give_a_value_or_a_payload_error(payload: bytes) -> None:
+    fault: PayloadFault | None = None
+    try:
+        assert JSON.decode(payload) == json.loads(payload)
+    except PayloadError as error:
+        fault = error.fault
+    assert fault in {None, PayloadFault.EMPTY, PayloadFault.NOT_UTF8, PayloadFault.NOT_JSON}

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyboot_svc.backoff import Backoff
+
+
+@given(st.floats(0.001, 10), st.integers(1, 1000))
+def test_delays_double_up_to_the_most_with_jitter_on_the_upper_half(
+    first: float, factor: int
+) -> None:
+    most = first * factor
+    backoff = Backoff(first, most)
+    ceiling = first
+    for _ in range(15):
+        assert ceiling / 2 <= backoff.next() <= ceiling
+        ceiling = min(ceiling * 2, most)
+    assert ceiling == most
+
+
+def test_delays_differ() -> None:
+    delays = {Backoff(1.0, 1.0).next() for _ in range(20)}
+    assert len(delays) > 1
+
+
+def test_reset_starts_anew() -> None:
+    backoff = Backoff(1.0, 64.0)
+    for _ in range(5):
+        backoff.next()
+    assert backoff.next() >= 16
+    backoff.reset()
+    assert backoff.next() <= 1

@@ -1,0 +1,206 @@
+"""Imports point one way, heavy libraries stay where they belong, and no module keeps state."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pyboot_svc
+
+ROOT = Path(pyboot_svc.__file__).parent
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+# Each part imports from its own tier (in no circle) or from those before it.
+TIERS = (
+    {"", "errors", "identity", "backoff", "logs", "threads"},
+    {"config"},
+    {"model", "models", "metrics", "services", "worker"},
+    {"web", "starter"},
+    {"cli"},
+    {"__main__"},
+)
+SIBLINGS = {("worker", "services"), ("services", "worker")}
+MUTABLE_LITERALS = ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp
+MUTABLE_CALLS = {
+    *("list", "dict", "set", "bytearray", "deque", "defaultdict", "Counter", "OrderedDict"),
+    *("Queue", "SimpleQueue", "Lock", "RLock", "Event", "Condition", "count", "iter"),
+}
+
+
+def part(module: str) -> str:
+    """`config` for pyboot_svc.config.loader; empty for the package itself."""
+    return [*module.split("."), ""][1]
+
+
+def module_name(source: Path) -> str:
+    parts = source.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source: Path) -> Iterator[str]:
+    """All modules that a file imports anywhere in it, with what it takes from them."""
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source}: a relative import"
+            assert node.module is not None
+            yield node.module
+            if node.module == "pyboot_svc":
+                yield from (
+                    f"pyboot_svc.{alias.name}"
+                    for alias in node.names
+                    if not alias.name.startswith("__")
+                )
+
+
+def own_imports() -> Iterator[tuple[str, str]]:
+    """(importing part, imported part), without those within one part."""
+    for source in SOURCES:
+        for name in imported(source):
+            pair = (part(module_name(source)), part(name))
+            if name.split(".")[0] == "pyboot_svc" and pair[0] != pair[1]:
+                yield pair
+
+
+def users(library: str) -> set[str]:
+    """The files that import `library`, by their path in the package."""
+    return {
+        str(source.relative_to(ROOT))
+        for source in SOURCES
+        if library in {name.split(".")[0] for name in imported(source)}
+    }
+
+
+def test_every_part_has_its_tier() -> None:
+    known = set().union(*TIERS)
+    assert {part(module_name(source)) for source in SOURCES} <= known
+
+
+def test_imports_point_one_way() -> None:
+    tier = {name: number for number, names in enumerate(TIERS) for name in names}
+    pairs = set(own_imports())
+    assert len(pairs) > 20
+    assert {(user, used) for user, used in pairs if tier[used] > tier[user]} == set()
+
+
+def test_imports_go_in_no_circle() -> None:
+    graph: defaultdict[str, set[str]] = defaultdict(set)
+    for user, used in own_imports():
+        graph[user].add(used)
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_worker_and_services_never_import_each_other() -> None:
+    assert set(own_imports()) & SIBLINGS == set()
+
+
+@pytest.mark.parametrize(
+    ("library", "place"),
+    [
+        ("cherrypy", "web/"),
+        ("cheroot", "web/"),
+        ("prometheus_client", "web/"),
+        ("subprocess", "services/"),
+        ("yaml", "config/"),
+    ],
+)
+def test_a_library_stays_in_its_place(library: str, place: str) -> None:
+    found = users(library)
+    assert found
+    assert {file for file in found if not file.startswith(place)} == set()
+
+
+def test_paho_is_imported_in_one_module() -> None:
+    assert len(users("paho")) == 1
+
+
+def test_yaml_is_read_in_one_module() -> None:
+    assert users("yaml") == {"config/document.py"}
+
+
+def test_nothing_starts_processes_by_another_way() -> None:
+    assert users("multiprocessing") | users("pty") == set()
+    forking = {"fork", "forkpty", "system", "popen", "posix_spawn", "execv", "execve", "execvp"}
+    calls = [
+        f"{source.name}:{node.lineno}"
+        for source in SOURCES
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in {("os", name) for name in forking}
+    ]
+    assert calls == []
+
+
+def loaded_after(*modules: str) -> set[str]:
+    """Names of all modules in a fresh interpreter that has imported `modules`."""
+    code = f"import sys, {', '.join(modules)}; print('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stdout.split())
+
+
+def test_a_worker_with_a_compiled_file_loads_neither_yaml_nor_cherrypy() -> None:
+    loaded = loaded_after(
+        "pyboot_svc.cli.run", "pyboot_svc.config.compiled", "pyboot_svc.worker.main"
+    )
+    assert "paho.mqtt.client" in loaded
+    heavy = {"yaml", "_yaml", "cherrypy", "cheroot", "prometheus_client", "subprocess", "asyncio"}
+    assert loaded & heavy == set()
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    loaded = loaded_after("pyboot_svc.cli")
+    assert "pyboot_svc.cli.parser" in loaded
+    heavy = {"paho", "yaml", "_yaml", "cherrypy", "cheroot", "asyncio", "subprocess", "ssl"}
+    assert loaded & heavy == set()
+
+
+def mutable(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.Call):
+        function = value.func
+        name = function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
+        return name in MUTABLE_CALLS
+    return isinstance(value, MUTABLE_LITERALS)
+
+
+def constant(name: str) -> bool:
+    return name == "__all__" or name.isupper()
+
+
+def state(tree: ast.Module) -> Iterator[str]:
+    """Module-level names that hold something mutable and aren't written as constants."""
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=targets, value=value):
+                names = [ast.unparse(target) for target in targets]
+            case ast.AnnAssign(target=target, value=value):
+                names = [ast.unparse(target)]
+            case _:
+                continue
+        if mutable(value):
+            yield from (name for name in names if not constant(name))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_module_keeps_state(source: Path) -> None:
+    tree = ast.parse(source.read_text())
+    assert list(state(tree)) == []
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Global)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["cache = {}", "seen: set[str] = set()", "a = b = []", "jobs = queue.Queue()", "x = [*y]"],
+)
+def test_state_would_be_noticed(line: str) -> None:
+    assert list(state(ast.parse(line)))
