@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -28,16 +29,18 @@ class RateLimit:
         self._most = most
         self._period = period
         self._clock = clock
+        self._lock = threading.Lock()
         self._windows: dict[str, tuple[float, int, int]] = {}
 
     def admit(self, kind: str) -> int | None:
         """None to keep silent; else how many of the kind were kept silent since the last one."""
         now = self._clock()
-        since, passed, silent = self._windows.get(kind, (now, 0, 0))
-        if now - since >= self._period:
-            since, passed = now, 0
-        if passed >= self._most:
-            self._windows[kind] = (since, passed, silent + 1)
-            return None
-        self._windows[kind] = (since, passed + 1, 0)
-        return silent
+        with self._lock:
+            since, passed, silent = self._windows.get(kind, (now, 0, 0))
+            if now - since >= self._period:
+                since, passed = now, 0
+            if passed >= self._most:
+                self._windows[kind] = (since, passed, silent + 1)
+                return None
+            self._windows[kind] = (since, passed + 1, 0)
+            return silent

@@ -48,9 +48,9 @@ class _Scrape:
         self.done = threading.Event()
 
     def answer(self, instance: str, snapshot: dict[str, Any] | None) -> None:
-        self.asked.discard(instance)
         if snapshot is not None:
             self.answers[instance] = snapshot
+        self.asked.discard(instance)
         self.finish_if_complete()
 
     def finish_if_complete(self) -> None:
@@ -112,8 +112,10 @@ class Hub:
         self._requests.append(request)
         os.write(self._wake_in, b"\0")
         request.done.wait(ANSWER_SECONDS)
+        # In this order: an answer that comes just now is in one of the two at least.
+        asked = set(request.asked)
         answers = dict(request.answers)
-        silent = set(request.asked) - answers.keys()
+        silent = asked - answers.keys()
         names = dict.fromkeys([*self._configured, *sorted(answers), *sorted(silent)])
         return {name: _reading(answers.get(name), name in silent) for name in names}
 

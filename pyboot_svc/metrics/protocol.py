@@ -25,11 +25,11 @@ def encode_line(document: Mapping[str, Any]) -> bytes:
 
 
 def decode_line(line: bytes) -> dict[str, Any]:
-    """Raises ValueError when the line is no JSON object."""
+    """Raises ValueError, always with the same text, when the line is no JSON object."""
     try:
         document = json.loads(line)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    except (ValueError, RecursionError):
+        document = None
     if not isinstance(document, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError("a line that is no JSON object")
     return document

@@ -19,7 +19,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.base import ServiceState
 from pyboot_svc.threads import spawn
 
-_FIRST_RETRY, _LAST_RETRY = 0.5, 30.0
+_RETRY_SECONDS = (0.5, 30.0)
 _HEALTHY_SECONDS = 60.0
 _READ_BYTES = 64 * 1024
 _LONGEST_LINE = 64 * 1024
@@ -30,27 +30,27 @@ log = logging.getLogger(__name__)
 class _Child:
     """One instance: its process if it runs, and when to start it again if not."""
 
-    def __init__(self, identity: InstanceId) -> None:
+    def __init__(self, identity: InstanceId, backoff: Backoff) -> None:
         self.identity = identity
+        self.backoff = backoff
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.started = 0.0
         self.restart_at: float | None = None
-        self.backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
         self.restarts = 0
         self.exit: str | None = None
         self.failed = False
         self.partial_line = b""
 
     def state(self) -> ServiceState:
-        if self.process is not None:
+        process = self.process  # once: it may end while another thread looks
+        if process is not None:
             state = "running"
         elif self.restart_at is not None:
             state = "restarting"
         else:
             state = "failed" if self.failed else "stopped"
-        pid = self.process.pid if self.process is not None else None
-        return ServiceState(state, pid, self.restarts, self.exit)
+        return ServiceState(state, process.pid if process else None, self.restarts, self.exit)
 
 
 class ForegroundManager:
@@ -59,11 +59,21 @@ class ForegroundManager:
     `command` gives the argument list of an instance. A child's standard input is a pipe that
     closes when this process ends, however it ends; its output comes out here, each line with the
     instance's name in front. `stop_seconds` is what children have to end before they are killed.
+    `retry_seconds` are the first and the longest delay of a restart; one that ran for
+    `healthy_seconds` is started again with the first.
     """
 
-    def __init__(self, command: Callable[[InstanceId], list[str]], stop_seconds: float) -> None:
+    def __init__(
+        self,
+        command: Callable[[InstanceId], list[str]],
+        stop_seconds: float,
+        retry_seconds: tuple[float, float] = _RETRY_SECONDS,
+        healthy_seconds: float = _HEALTHY_SECONDS,
+    ) -> None:
         self._command = command
         self._stop_seconds = stop_seconds
+        self._retry_seconds = retry_seconds
+        self._healthy_seconds = healthy_seconds
         self._children: dict[InstanceId, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._wake_out, self._wake_in = os.pipe()
@@ -73,8 +83,9 @@ class ForegroundManager:
 
     def start(self, instances: Sequence[InstanceId]) -> None:
         for identity in instances:
-            child = self._children[identity] = _Child(identity)
+            child = _Child(identity, Backoff(*self._retry_seconds))
             child.restart_at = time.monotonic()
+            self._children[identity] = child
         self._thread = spawn("supervisor", self._run)
 
     def stop(self) -> None:
@@ -92,6 +103,8 @@ class ForegroundManager:
         while self._stop_at is None:
             self._start_due()
             self._wait(self._next_start())
+        for child in self._children.values():
+            child.restart_at = None
         self._signal_all(signal.SIGTERM)
         while self._running() and time.monotonic() < self._stop_at:
             self._wait(self._stop_at)
@@ -118,7 +131,6 @@ class ForegroundManager:
                 self._launch(child)
 
     def _launch(self, child: _Child) -> None:
-        child.restart_at = None
         child.started = time.monotonic()
         try:
             child.process = subprocess.Popen(
@@ -133,6 +145,7 @@ class ForegroundManager:
             log.error("%s: can't be started: %s", child.identity, error)
             self._schedule(child)
             return
+        child.restart_at = None
         assert child.process.stdout is not None
         os.set_blocking(child.process.stdout.fileno(), False)
         child.pidfd = os.pidfd_open(child.process.pid)
@@ -157,10 +170,10 @@ class ForegroundManager:
         child.partial_line = b""
         process.stdout.close()
         process.stdin.close()
-        child.process = None
         child.exit = _how_it_ended(code)
         if self._stop_at is None:
             self._decide(child, code)
+        child.process = None  # last: until the next step is decided, it counts as running
 
     def _decide(self, child: _Child, code: int) -> None:
         if code in FINAL_EXIT_CODES:
@@ -169,7 +182,7 @@ class ForegroundManager:
                 "%s: %s; not started again, it would end the same", child.identity, child.exit
             )
             return
-        if time.monotonic() - child.started >= _HEALTHY_SECONDS:
+        if time.monotonic() - child.started >= self._healthy_seconds:
             child.backoff.reset()
         delay = self._schedule(child)
         log.warning("%s: %s; starting again in %.1f s", child.identity, child.exit, delay)

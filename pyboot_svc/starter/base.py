@@ -10,6 +10,8 @@ from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.metrics.hub import Hub
 from pyboot_svc.services import ServiceManager
 
+PHASES = ("init", "setup", "start", "stop")
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 from pyboot_svc.errors import StarterError
-from pyboot_svc.starter.base import Starter
+from pyboot_svc.starter.base import PHASES, Starter
 
 GROUP = "pyboot.starters"
 
@@ -21,8 +21,16 @@ def _make(point: EntryPoint) -> Starter:
     name = f"starter {point.name!r}{source} ({point.value})"
     try:
         starter = point.load()()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module may even call sys.exit
         raise StarterError(f"{name} can't be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(getattr(starter, "priority", None), int):
+    if not _is_starter(starter):
         raise StarterError(f"{name} is no starter: derive it from pyboot_svc.starter.Starter")
     return starter  # type: ignore[no-any-return]
+
+
+def _is_starter(found: object) -> bool:
+    """By what it can do: the original's starters derive from a class of their own."""
+    return isinstance(getattr(found, "priority", None), int) and all(
+        callable(getattr(found, phase.capitalize(), None) or getattr(found, phase, None))
+        for phase in PHASES
+    )

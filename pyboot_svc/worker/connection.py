@@ -25,7 +25,7 @@ from pyboot_svc.errors import ConfigError
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.credentials import read_password, tls_context
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Handler, Session
-from pyboot_svc.worker.link import Link, LinkStatus, explain
+from pyboot_svc.worker.link import Link, LinkStatus, explain, explain_alert
 from pyboot_svc.worker.message import Message
 
 _CONNECT_SECONDS = 5.0
@@ -133,6 +133,7 @@ class Connection:
         """Connect and send CONNECT; what went wrong, or None."""
         self._lost = None
         self._number += 1
+        self._client.on_log = self._on_log
         self._link.attempt()
         try:
             self._log_in()
@@ -188,7 +189,7 @@ class Connection:
             ready = selector.select(0 if at_once else _TICK_SECONDS)
             self._turn({key.fileobj for key, _ in ready}, sock)
             now = time.monotonic()
-            if now >= next_misc:
+            if self._up and now >= next_misc:
                 self._client.loop_misc()
                 next_misc = now + _TICK_SECONDS
             if not self._up and now > answer_due:
@@ -210,7 +211,7 @@ class Connection:
         try:
             step()
         except Exception as error:  # paho's parser raises whatever it stumbled over
-            self.drop(f"what arrived is not MQTT ({error}): {_HINT}")
+            self.drop(f"what arrived is not MQTT ({type(error).__name__}): {_HINT}")
 
     def _read(self) -> None:
         """Read packets until the socket has no whole one left: paho reads one a call."""
@@ -275,6 +276,7 @@ class Connection:
             return
         self._up = True
         self._up_since = time.monotonic()
+        self._client.on_log = None  # from here on it would cost something for each packet
         self._link.connected()
         limits = BrokerLimits(
             in_flight=getattr(properties, "ReceiveMaximum", 65_535),
@@ -291,6 +293,12 @@ class Connection:
             self.drop("connection lost")
         else:
             self.drop(f"closed before it answered CONNECT: {_HINT}")
+
+    def _on_log(self, client: Client, userdata: Any, level: int, text: str) -> None:
+        # How a broker refuses our certificate under TLS 1.3; paho tells of it nowhere else.
+        alert = explain_alert(text)
+        if alert is not None:
+            self.drop(alert)
 
     def _on_message(self, client: Client, userdata: Any, paho: MQTTMessage) -> None:
         now = time.monotonic_ns()
@@ -313,6 +321,8 @@ class Connection:
         # By descriptor: `sock` may be a TLS or WebSocket layer, and the option is TCP's.
         with socket.socket(fileno=socket.dup(sock.fileno())) as tcp:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._broker.transport == "websockets":
+            sock.send = _whole_frames(sock.send)
 
     # Set-up:
 
@@ -351,6 +361,21 @@ class Connection:
         if broker.username is not None:
             file = broker.password_file
             self._client.username_pw_set(broker.username, read_password(file) if file else None)
+
+
+def _whole_frames(send: Callable[[Any], int]) -> Callable[[Any], int]:
+    """Mends paho's WebSocket layer: it says 0 for a frame that the socket took only a part of.
+
+    paho then forgets the packet, and the rest of the frame is never sent.
+    """
+
+    def send_or_block(data: Any) -> int:
+        sent = send(data)
+        if sent == 0:
+            raise BlockingIOError
+        return sent
+
+    return send_or_block
 
 
 def _buffered(sock: Any) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 from pyboot_svc.config import Tls
 from pyboot_svc.errors import ConfigError, Problem
 
+_WANTED = "wanted are PEM files, cert and key belonging together, the key without a password"
+
 
 def read_password(file: str) -> str:
     """The file's first line."""
@@ -22,16 +24,20 @@ def read_password(file: str) -> str:
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """A client's context that trusts `ca` (or the system) and shows `cert`, if there is one."""
-    file = tls.ca or ""
+    file = ""
     try:
+        for file in filter(None, (tls.ca, tls.cert, tls.key)):
+            Path(file).read_bytes()  # ssl doesn't say which one it can't read
+        file = tls.ca or ""
         context = ssl.create_default_context(cafile=tls.ca)
         if tls.cert is not None:
             file = tls.cert
             # An encrypted key must not make a service ask for its password on a terminal.
             context.load_cert_chain(tls.cert, tls.key, password=lambda: b"")
-    except OSError as error:  # ssl.SSLError is one, too
-        reason = error.strerror if error.filename or not isinstance(error, ssl.SSLError) else error
-        raise _unusable(file, f"tls: the certificates can't be used: {reason}") from error
+    except ssl.SSLError as error:
+        raise _unusable(file, f"tls: it can't be used: {error}; {_WANTED}") from error
+    except OSError as error:
+        raise _unusable(file, f"tls: it can't be read: {error.strerror}") from error
     return context
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import ssl
 import time
@@ -32,6 +33,7 @@ class Link:
 
     def __init__(self, role: str, address: str) -> None:
         self._name = f"{role} broker {address}"
+        self._said: set[str] = set()
         self.status = LinkStatus(address, "connecting", "", time.time())
 
     def attempt(self) -> None:
@@ -42,15 +44,17 @@ class Link:
         self.status = replace(
             self.status, state="connected", reason="", since=time.time(), connects=connects
         )
+        self._said.clear()
         log.info("%s: connected", self._name)
 
     def lost(self, reason: str) -> None:
-        if (self.status.state, self.status.reason) == ("unreachable", reason):
-            return
-        self.status = replace(
-            self.status, state="unreachable", reason=reason, since=time.time(), attempts=0
-        )
-        log.warning("%s: %s; trying again until it works", self._name, reason)
+        """The link is down; each reason is said once until it is up again."""
+        if self.status.state != "unreachable":
+            self.status = replace(self.status, state="unreachable", since=time.time(), attempts=0)
+        self.status = replace(self.status, reason=reason)
+        if reason not in self._said:
+            self._said.add(reason)
+            log.warning("%s: %s; trying again until it works", self._name, reason)
 
 
 def explain(error: Exception, host: str) -> str:
@@ -63,6 +67,14 @@ def explain(error: Exception, host: str) -> str:
         return "no answer"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ConnectionResetError | ssl.SSLEOFError):
+        return "it ended the handshake: does this port speak TLS, or WebSockets, as configured?"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}"
+        return explain_alert(str(error)) or f"TLS failed: {error}"
     return str(error) or type(error).__name__
+
+
+def explain_alert(text: str) -> str | None:
+    """The reason in OpenSSL's `[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] …`; None without one."""
+    found = re.search(r"\[SSL: (\w+)\]", text)
+    return f"TLS failed: {found[1].replace('_', ' ').lower()}" if found else None

@@ -61,8 +61,10 @@ class ModelPool:
         context = self._make_context()
         longest = 1
         while True:
-            self._results.wait_for_room()
-            chunk = self._waiting.take(longest, self._size)
+            room = self._results.wait_for_room()
+            # The other threads see the same room, and fill it, too.
+            most = max(1, min(longest, room // self._size))
+            chunk = self._waiting.take(most, self._size)
             if chunk is None:
                 return
             began = time.perf_counter()
@@ -134,5 +136,9 @@ class FailureLog:
 
 def _summary(error: BaseException) -> str:
     """The error and where in the model it came from; a deep recursion's trace is cut."""
+    try:
+        text = str(error)
+    except BaseException:  # its own __str__ is the user's code, too
+        text = "(it can't be shown)"
     lines = traceback.format_exception(error, limit=-5)
-    return f"the model raised {type(error).__name__}: {error}\n{''.join(lines).rstrip()}"
+    return f"the model raised {type(error).__name__}: {text}\n{''.join(lines).rstrip()}"

@@ -120,11 +120,15 @@ class PostQueue:
         """How many results can be taken now."""
         return len(self._ready)
 
-    def wait_for_room(self) -> None:
-        """Wait until fewer results wait than the capacity: asked before a chunk is taken."""
+    def wait_for_room(self) -> int:
+        """Wait until fewer results wait than the capacity; gives how many more it allows.
+
+        Asked before a chunk is taken.
+        """
         with self._changed:
             while self._count >= self._capacity and not self._closed:
                 self._changed.wait()
+            return self._capacity - self._count
 
     def take(self, most: int) -> list[Message]:
         with self._changed:

@@ -1,0 +1,431 @@
+"""The master's end of the metrics socket, with real connections and every kind of nonsense."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.poll import until
+
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.hub import Hub, Reading
+from pyboot_svc.metrics.listener import open_listener
+from pyboot_svc.metrics.reporter import Reporter
+
+
+class Peer:
+    """The worker's end of a connection to the hub, in the test's hands."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(20)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # dropped before all of it was sent
+
+    def say(self, document: dict[str, Any]) -> None:
+        self.send(json.dumps(document).encode() + b"\n")
+
+    def answer(self, pre: int = 0) -> None:
+        self.say({"pre_queue": pre, "post_queue": 0})
+
+    def has_something(self) -> bool:
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def wait_asked(self) -> None:
+        assert self._lines.readline() == b"?\n"
+
+    def wait_dropped(self) -> None:
+        try:
+            assert self._lines.readline() == b""
+        except ConnectionResetError:
+            pass  # dropped with something of ours unread
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+
+StartHub = Callable[..., Hub]
+Connect = Callable[..., Peer]
+Ask = Callable[[Hub, Peer], Future[dict[str, Reading]]]
+
+ABSENT = Reading(None, "absent: not connected")
+STALLED = Reading(None, "stalled: no answer within 1 s")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "metrics.sock"
+
+
+@pytest.fixture
+def start_hub(path: Path) -> Iterator[StartHub]:
+    """Starts a hub with these instances configured."""
+    with ExitStack() as stack:
+
+        def start(*configured: str) -> Hub:
+            listener = stack.enter_context(open_listener(path))
+            hub = Hub(listener, [InstanceId.parse(name) for name in configured])
+            hub.start()
+            stack.callback(hub.stop)
+            return hub
+
+        yield start
+
+
+@pytest.fixture
+def connect(path: Path) -> Iterator[Connect]:
+    """Makes connections, which say hello when an instance is given."""
+    with ExitStack() as stack:
+
+        def make(instance: str | None = None) -> Peer:
+            peer = Peer(path)
+            stack.callback(peer.close)
+            if instance is not None:
+                peer.send(hello(instance=instance))
+            return peer
+
+        yield make
+
+
+@pytest.fixture
+def report(path: Path) -> Iterator[Callable[..., None]]:
+    """Starts real reporters."""
+    with ExitStack() as stack:
+
+        def start(instance: str, snapshot: Callable[[], dict[str, Any]]) -> None:
+            reporter = Reporter(path, instance, snapshot)
+            reporter.start()
+            stack.callback(reporter.stop)
+
+        yield start
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as executor:
+        yield executor
+
+
+@pytest.fixture
+def ask(pool: ThreadPoolExecutor) -> Ask:
+    """Scrapes in another thread, and comes back when the question has reached the peer."""
+
+    def start(hub: Hub, peer: Peer) -> Future[dict[str, Reading]]:
+        scrape = pool.submit(hub.scrape)
+
+        def asked() -> bool:
+            nonlocal scrape
+            if peer.has_something():
+                return True
+            if scrape.done():  # it was quicker than the peer's hello
+                scrape = pool.submit(hub.scrape)
+            return False
+
+        until(asked, "the peer is asked")
+        peer.wait_asked()
+        return scrape
+
+    return start
+
+
+def hello(**changes: Any) -> bytes:
+    return json.dumps({"instance": "a-1", "pid": os.getpid(), **changes}).encode() + b"\n"
+
+
+def connected(hub: Hub, *instances: str) -> None:
+    until(
+        lambda: all(hub.scrape().get(name, ABSENT) != ABSENT for name in instances),
+        "all have said hello",
+    )
+
+
+def depth(reading: Reading) -> int:
+    assert reading.error is None
+    assert reading.snapshot is not None
+    return reading.snapshot["pre_queue"]  # type: ignore[no-any-return]
+
+
+def test_a_scrape_gives_the_figures_of_that_moment(
+    start_hub: StartHub, report: Callable[..., None]
+) -> None:
+    hub = start_hub("a-1", "a-2", "b-1")
+    figures = {"a-1": 1, "a-2": 20, "b-1": 300}
+
+    def snapshot_of(name: str) -> Callable[[], dict[str, Any]]:
+        return lambda: {"pre_queue": figures[name], "post_queue": 7, "state": "ready"}
+
+    for name in figures:
+        report(name, snapshot_of(name))
+    connected(hub, *figures)
+    for step in (0, 1, 1000):
+        figures.update({name: value + step for name, value in figures.items()})
+        readings = hub.scrape()
+        assert {name: depth(reading) for name, reading in readings.items()} == figures
+    assert readings["b-1"].snapshot == {"pre_queue": 1301, "post_queue": 7, "state": "ready"}
+
+
+def test_configured_instances_come_first_and_in_their_order(
+    start_hub: StartHub, report: Callable[..., None]
+) -> None:
+    hub = start_hub("z-1", "a-1")
+    for name in ("b-1", "a-1"):
+        report(name, lambda: {"pre_queue": 0, "post_queue": 0})
+    connected(hub, "b-1", "a-1")
+    assert list(hub.scrape()) == ["z-1", "a-1", "b-1"]
+
+
+def test_who_is_not_connected_is_absent(start_hub: StartHub) -> None:
+    assert start_hub("a-1", "a-2").scrape() == {"a-1": ABSENT, "a-2": ABSENT}
+
+
+def test_who_has_gone_is_absent(start_hub: StartHub, connect: Connect, ask: Ask) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    scrape = ask(hub, peer)
+    peer.close()
+    assert scrape.result(20) == {"a-1": ABSENT}
+    assert hub.scrape() == {"a-1": ABSENT}
+
+
+def test_who_does_not_answer_is_stalled_and_holds_nobody_up(
+    start_hub: StartHub, connect: Connect, ask: Ask, report: Callable[..., None]
+) -> None:
+    hub = start_hub("a-1", "mute-1", "b-1", "gone-1")
+    report("a-1", lambda: {"pre_queue": 1, "post_queue": 0})
+    report("b-1", lambda: {"pre_queue": 2, "post_queue": 0})
+    connected(hub, "a-1", "b-1")
+    readings = ask(hub, connect("mute-1")).result(20)
+    assert (depth(readings["a-1"]), depth(readings["b-1"])) == (1, 2)
+    assert (readings["mute-1"], readings["gone-1"]) == (STALLED, ABSENT)
+
+
+def test_a_late_answer_is_not_taken_for_the_current_one(
+    start_hub: StartHub, connect: Connect, ask: Ask
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    first = ask(hub, peer)
+    assert first.result(20) == {"a-1": STALLED}
+    second = ask(hub, peer)
+    peer.answer(pre=1)  # to the first question
+    peer.answer(pre=2)
+    assert depth(second.result(20)["a-1"]) == 2
+
+
+def test_one_that_is_behind_is_not_asked_on_and_on_and_recovers(
+    start_hub: StartHub, connect: Connect, ask: Ask, pool: ThreadPoolExecutor
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    scrapes = [ask(hub, peer), *[pool.submit(hub.scrape) for _ in range(11)]]
+    assert all(scrape.result(20) == {"a-1": STALLED} for scrape in scrapes)
+    for _ in range(7):
+        peer.wait_asked()
+    assert not peer.has_something()
+    for number in range(8):
+        peer.answer(pre=number)
+    fresh = ask(hub, peer)
+    peer.answer(pre=99)
+    assert depth(fresh.result(20)["a-1"]) == 99
+    assert hub.refused == {}
+
+
+def test_lines_may_arrive_in_pieces(start_hub: StartHub, connect: Connect, ask: Ask) -> None:
+    hub = start_hub("a-1")
+    peer = connect()
+    for letter in hello():
+        peer.send(bytes([letter]))
+    connected_scrape = ask(hub, peer)
+    for letter in b'{"pre_queue": 5, "post_queue": 6}\n':
+        peer.send(bytes([letter]))
+    assert depth(connected_scrape.result(20)["a-1"]) == 5
+
+
+NO_OBJECT = "a line that is no JSON object"
+MALFORMED = "a hello with a malformed instance"
+SOMEBODY_ELSE = "a hello with somebody else's process id"
+TOO_LONG = "a line of more than 65536 bytes"
+BAD_HELLOS = {
+    "no JSON": (b"hello\n", NO_OBJECT),
+    "HTTP": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", NO_OBJECT),
+    "not UTF-8": (b"\xff\xfe\xfd\n", NO_OBJECT),
+    "a list": (b"[1]\n", NO_OBJECT),
+    "deeply nested": (b"[" * 60_000 + b"\n", NO_OBJECT),
+    "empty line": (b"\n", NO_OBJECT),
+    "no instance": (b"{}\n", "a hello without an instance"),
+    "instance is a number": (hello(instance=1), "a hello without an instance"),
+    "no instance number": (hello(instance="a"), MALFORMED),
+    "instance 0": (hello(instance="a-0"), MALFORMED),
+    "a path": (hello(instance="../../etc/passwd-1"), MALFORMED),
+    "markup": (hello(instance="<b>-1"), MALFORMED),
+    "a number of 5000 digits": (hello(instance="a-" + "9" * 5000), MALFORMED),
+    "no pid": (b'{"instance": "a-1"}\n', SOMEBODY_ELSE),
+    "wrong pid": (hello(pid=os.getpid() + 1), SOMEBODY_ELSE),
+    "pid is text": (hello(pid=str(os.getpid())), SOMEBODY_ELSE),
+    "a long line": (b"x" * 70_000 + b"\n", TOO_LONG),
+    "a line without end": (b"x" * 200_000, TOO_LONG),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), BAD_HELLOS.values(), ids=BAD_HELLOS)
+def test_a_bad_hello_is_dropped_and_counted(
+    start_hub: StartHub,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    data: bytes,
+    reason: str,
+) -> None:
+    hub = start_hub("a-1")
+    for count in (1, 2):
+        peer = connect()
+        peer.send(data)
+        peer.wait_dropped()
+        assert hub.refused == {reason: count}
+    assert hub.scrape() == {"a-1": ABSENT}
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said == f"metrics socket: dropped a connection (process {os.getpid()}): {reason}"
+
+
+BAD_ANSWERS = {
+    "no JSON": (b"what?\n", NO_OBJECT),
+    "no queue sizes": (b"{}\n", "an answer without queue sizes"),
+    "one queue size": (b'{"pre_queue": 1}\n', "an answer without queue sizes"),
+    "a text": (b'{"pre_queue": "1", "post_queue": 0}\n', "an answer without queue sizes"),
+    "a truth value": (b'{"pre_queue": true, "post_queue": 0}\n', "an answer without queue sizes"),
+    "a fraction": (b'{"pre_queue": 1.5, "post_queue": 0}\n', "an answer without queue sizes"),
+    "a long line": (b" " * 70_000 + b"\n", TOO_LONG),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+def test_a_bad_answer_is_dropped_and_counted(
+    start_hub: StartHub, connect: Connect, ask: Ask, data: bytes, reason: str
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    scrape = ask(hub, peer)
+    peer.send(data)
+    peer.wait_dropped()
+    assert scrape.result(20) == {"a-1": ABSENT}
+    assert hub.refused == {reason: 1}
+
+
+def test_an_answer_that_nobody_asked_for_is_dropped(start_hub: StartHub, connect: Connect) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    peer.answer()
+    peer.wait_dropped()
+    assert hub.refused == {"an answer without a question": 1}
+
+
+def test_two_answers_to_one_question_are_one_too_many(
+    start_hub: StartHub, connect: Connect, ask: Ask
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    scrape = ask(hub, peer)
+    peer.answer(pre=1)
+    peer.answer(pre=2)
+    assert depth(scrape.result(20)["a-1"]) == 1
+    peer.wait_dropped()
+    assert hub.refused == {"an answer without a question": 1}
+
+
+def test_nonsense_from_one_does_not_disturb_the_others(
+    start_hub: StartHub, connect: Connect, report: Callable[..., None]
+) -> None:
+    hub = start_hub("a-1")
+    report("a-1", lambda: {"pre_queue": 4, "post_queue": 0})
+    connected(hub, "a-1")
+    for data, _ in BAD_HELLOS.values():
+        peer = connect()
+        peer.send(data)
+        peer.wait_dropped()
+        assert depth(hub.scrape()["a-1"]) == 4
+
+
+def test_who_says_no_hello_is_dropped(
+    start_hub: StartHub, connect: Connect, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyboot_svc.metrics.hub._HELLO_SECONDS", 0.2)
+    hub = start_hub("a-1", "b-1")
+    good = connect("b-1")
+    connect().wait_dropped()
+    half = connect()
+    half.send(b'{"instance": ')
+    half.wait_dropped()
+    assert hub.refused == {"no hello": 2}
+    scrape = ask(hub, good)  # it has said its hello, and may take its time
+    good.answer(pre=1)
+    assert depth(scrape.result(20)["b-1"]) == 1
+
+
+def test_connections_are_limited(start_hub: StartHub, connect: Connect, ask: Ask) -> None:
+    hub = start_hub("a-1")
+    peers = [connect() for _ in range(2 * 1 + 32)]
+    connect().wait_dropped()
+    assert hub.refused == {"too many connections": 1}
+    peers[1].send(hello(instance="a-1"))
+    scrape = ask(hub, peers[1])
+    peers[1].answer(pre=1)
+    assert depth(scrape.result(20)["a-1"]) == 1
+    peers[1].close()
+    newcomer = connect("b-1")  # there is room again
+    scrape = ask(hub, newcomer)
+    newcomer.answer(pre=2)
+    assert depth(scrape.result(20)["b-1"]) == 2
+
+
+def test_a_restarted_worker_takes_the_place_of_its_former_self(
+    start_hub: StartHub, connect: Connect, ask: Ask
+) -> None:
+    hub = start_hub("a-1")
+    former = connect("a-1")
+    scrape = ask(hub, former)
+    present = connect("a-1")
+    former.wait_dropped()
+    assert scrape.result(20) == {"a-1": ABSENT}
+    scrape = ask(hub, present)
+    present.answer(pre=3)
+    assert depth(scrape.result(20)["a-1"]) == 3
+    assert hub.refused == {}
+
+
+def test_many_scrapes_at_once_all_get_their_answers(
+    start_hub: StartHub, report: Callable[..., None]
+) -> None:
+    names = [f"a-{number}" for number in range(1, 6)]
+    hub = start_hub(*names)
+    for number, name in enumerate(names):
+        report(name, lambda number=number: {"pre_queue": number, "post_queue": 0})
+    connected(hub, *names)
+    expected = {name: number for number, name in enumerate(names)}
+    with ThreadPoolExecutor(4) as pool:
+        for readings in pool.map(lambda _: hub.scrape(), range(200)):
+            assert {name: depth(reading) for name, reading in readings.items()} == expected
+    assert hub.refused == {}
+
+
+def test_stop_closes_all_connections(start_hub: StartHub, connect: Connect, ask: Ask) -> None:
+    hub = start_hub("a-1")
+    peer, silent = connect("a-1"), connect()
+    scrape = ask(hub, peer)
+    hub.stop()
+    peer.wait_dropped()
+    silent.wait_dropped()
+    assert scrape.result(20) == {"a-1": ABSENT}

@@ -1,0 +1,315 @@
+"""The queues against simple lists: exact counts, bounds, order, and nobody left waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.poll import until
+
+from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.queues import PostQueue, PreQueue
+
+
+def messages(count: int, qos: int = 0) -> list[Message]:
+    return [Message("in", str(number).encode(), qos) for number in range(count)]
+
+
+def waiting_threads(count: int, wait: Callable[[], Any]) -> tuple[list[Any], Callable[[], None]]:
+    """Start threads that call `wait`; what they came back with, and a function that joins them."""
+    returned: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: returned.append(wait()), daemon=True) for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+
+    def join() -> None:
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive(), "still waits"
+
+    threads[0].join(0.1)
+    assert returned == [], "didn't wait"
+    return returned, join
+
+
+class PreQueueMachine(RuleBasedStateMachine):
+    """Any order of arrivals, takes and model calls, beside lists that do the same."""
+
+    @initialize(capacity=st.integers(1, 12))
+    def create(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.queue = PreQueue(capacity)
+        self.waiting: list[Message] = []
+        self.in_hand: list[Chunk] = []
+        self.taken = 0
+
+    def expected_depth(self) -> int:
+        return len(self.waiting) + sum(len(c.messages) - c.started for c in self.in_hand)
+
+    @rule(qualities=st.lists(st.integers(0, 2), max_size=20))
+    def put(self, qualities: list[int]) -> None:
+        batch = [Message("in", b"", qos) for qos in qualities]
+        depth, refused = self.expected_depth(), []
+        for message in batch:
+            if message.qos == 0 and depth >= self.capacity:
+                refused.append(message)
+            else:
+                self.waiting.append(message)
+                depth += 1
+        assert self.queue.put(batch) == refused
+
+    @precondition(lambda self: self.waiting)
+    @rule(most=st.integers(1, 20), sharers=st.integers(1, 5))
+    def take(self, most: int, sharers: int) -> None:
+        chunk = self.queue.take(most, sharers)
+        assert chunk is not None
+        count = len(chunk.messages)
+        assert 1 <= count <= max(1, min(most, len(self.waiting) // sharers))
+        assert chunk.messages == self.waiting[:count]
+        assert chunk.number == self.taken
+        del self.waiting[:count]
+        self.in_hand.append(chunk)
+        self.taken += 1
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def call_the_model(self, data: st.DataObject) -> None:
+        chunk = data.draw(st.sampled_from(self.in_hand))
+        if chunk.started < len(chunk.messages):
+            chunk.started += 1
+        else:
+            self.queue.done(chunk)
+            self.in_hand.remove(chunk)
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        assert self.queue.depth() == self.expected_depth()
+        in_hand = sum(len(chunk.messages) for chunk in self.in_hand)
+        assert self.queue.unfinished() == len(self.waiting) + in_hand
+
+
+class PostQueueMachine(RuleBasedStateMachine):
+    """Chunks finished in any order, taken, and partly given back, beside lists that do the same."""
+
+    @initialize()
+    def create(self) -> None:
+        self.calls = 0
+        self.queue = PostQueue(5, self.note_ready)
+        self.begun = 0
+        self.unfinished: list[int] = []
+        self.early: dict[int, list[Message]] = {}
+        self.ready: list[Message] = []
+        self.next_number = 0
+
+    def note_ready(self) -> None:
+        self.calls += 1
+
+    @rule()
+    def begin_chunk(self) -> None:
+        self.unfinished.append(self.begun)
+        self.begun += 1
+
+    @precondition(lambda self: self.unfinished)
+    @rule(data=st.data(), count=st.integers(0, 4))
+    def finish_chunk(self, data: st.DataObject, count: int) -> None:
+        number = data.draw(st.sampled_from(self.unfinished))
+        self.unfinished.remove(number)
+        results = messages(count)
+        self.early[number] = results
+        before, calls = len(self.ready), self.calls
+        while self.next_number in self.early:
+            self.ready += self.early.pop(self.next_number)
+            self.next_number += 1
+        self.queue.put(number, results)
+        assert self.calls - calls == (len(self.ready) > before)
+
+    @rule(most=st.integers(0, 10), sent=st.integers(0, 10))
+    def take_and_give_back_what_was_not_sent(self, most: int, sent: int) -> None:
+        taken = self.queue.take(most)
+        assert taken == self.ready[:most]
+        assert self.queue.ready == len(self.ready) - len(taken)
+        self.queue.put_back(taken[sent:])
+        del self.ready[: min(sent, len(taken))]
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        assert self.queue.ready == len(self.ready)
+        early = sum(len(results) for results in self.early.values())
+        assert self.queue.depth() == len(self.ready) + early
+
+
+_machines = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPreQueueAgainstLists = PreQueueMachine.TestCase
+TestPreQueueAgainstLists.settings = _machines
+TestPostQueueAgainstLists = PostQueueMachine.TestCase
+TestPostQueueAgainstLists.settings = _machines
+
+
+def test_a_burst_is_shared_among_the_threads() -> None:
+    queue = PreQueue(100)
+    queue.put(messages(40))
+    chunks = [queue.take(256, sharers=4) for _ in range(4)]
+    assert [len(chunk.messages) for chunk in chunks if chunk] == [10, 7, 5, 4]
+
+
+def test_a_full_pre_queue_refuses_qos_0_and_never_the_others() -> None:
+    queue = PreQueue(3)
+    assert queue.put(messages(3)) == []
+    late = messages(2)
+    assert queue.put(late) == late
+    assert queue.put(messages(50, qos=1)) == []
+    assert queue.put(messages(50, qos=2)) == []
+    assert queue.depth() == 103
+
+
+def test_what_the_model_was_called_for_makes_room() -> None:
+    queue = PreQueue(2)
+    queue.put(messages(2))
+    chunk = queue.take(2, sharers=1)
+    assert chunk is not None
+    assert len(queue.put(messages(1))) == 1
+    chunk.started = 1
+    assert queue.put(messages(1)) == []
+
+
+def test_put_wakes_as_many_takers_as_there_are_messages() -> None:
+    queue = PreQueue(100)
+    returned, join = waiting_threads(4, lambda: queue.take(256, sharers=4))
+    queue.put(messages(4))
+    join()
+    assert sorted(chunk.number for chunk in returned) == [0, 1, 2, 3]
+
+
+def test_close_lets_every_taker_go() -> None:
+    queue = PreQueue(100)
+    returned, join = waiting_threads(4, lambda: queue.take(1, sharers=4))
+    queue.close()
+    join()
+    assert returned == [None] * 4
+
+
+def test_after_close_nothing_is_taken_and_what_waits_is_still_counted() -> None:
+    queue = PreQueue(100)
+    queue.put(messages(3))
+    queue.close()
+    assert queue.take(1, sharers=1) is None
+    assert (queue.depth(), queue.unfinished()) == (3, 3)
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
+    queue, total = PreQueue(10), 3_000
+    chunks: list[Chunk] = []
+
+    def work() -> None:
+        while chunk := queue.take(7, sharers=4):
+            for _ in chunk.messages:
+                chunk.started += 1
+            chunks.append(chunk)
+            queue.done(chunk)
+
+    sent = messages(total, qos=1)
+    with ThreadPoolExecutor(4) as pool, closing(queue):
+        workers = [pool.submit(work) for _ in range(4)]
+        for start in range(0, total, 10):
+            assert queue.put(sent[start : start + 10]) == []
+            assert 0 <= queue.depth() <= start + 10
+        until(lambda: queue.unfinished() == 0, "all were taken")
+    assert [worker.result() for worker in workers] == [None] * 4
+    chunks.sort(key=lambda chunk: chunk.number)
+    assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
+    assert [message for chunk in chunks for message in chunk.messages] == sent
+    assert queue.depth() == 0
+
+
+def test_results_come_out_in_order_whatever_the_order_of_completion() -> None:
+    queue = PostQueue(100, lambda: None)
+    first, second, third = messages(2), messages(3), messages(1)
+    queue.put(2, third)
+    queue.put(1, second)
+    assert (queue.take(10), queue.ready, queue.depth()) == ([], 0, 4)
+    queue.put(0, first)
+    assert queue.take(10) == first + second + third
+
+
+def test_a_chunk_without_results_does_not_hold_up_the_next() -> None:
+    queue = PostQueue(100, lambda: None)
+    result = messages(1)
+    queue.put(1, result)
+    queue.put(0, [])
+    assert queue.take(10) == result
+
+
+def test_put_never_blocks_even_far_above_the_capacity() -> None:
+    queue = PostQueue(2, lambda: None)
+    for number in reversed(range(50)):
+        queue.put(number, messages(2))
+    assert queue.depth() == 100
+
+
+def test_the_room_that_is_left_is_told() -> None:
+    queue = PostQueue(5, lambda: None)
+    assert queue.wait_for_room() == 5
+    queue.put(1, messages(3))  # early ones count, too
+    assert queue.wait_for_room() == 2
+
+
+def test_take_wakes_everybody_who_waits_for_room() -> None:
+    queue = PostQueue(2, lambda: None)
+    queue.put(0, messages(3))
+    returned, join = waiting_threads(4, queue.wait_for_room)
+    queue.take(2)
+    join()
+    assert returned == [1] * 4
+
+
+def test_close_lets_everybody_go_who_waits_for_room() -> None:
+    queue = PostQueue(1, lambda: None)
+    queue.put(0, messages(1))
+    returned, join = waiting_threads(4, queue.wait_for_room)
+    queue.close()
+    join()
+    assert len(returned) == 4
+
+
+def test_what_was_not_sent_goes_back_to_the_head_in_its_order() -> None:
+    queue = PostQueue(10, lambda: None)
+    results = messages(5)
+    queue.put(0, results)
+    taken = queue.take(3)
+    queue.put_back(taken[1:])
+    assert queue.depth() == 4
+    assert queue.take(10) == results[1:]
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_results_of_many_threads_come_out_in_order() -> None:
+    waiting, queue = PreQueue(10_000), PostQueue(10_000, lambda: None)
+    sent = messages(2_000)
+    waiting.put(sent)
+
+    def work() -> None:
+        while chunk := waiting.take(3, sharers=8):
+            queue.put(chunk.number, chunk.messages)
+
+    received: list[Message] = []
+
+    def all_came() -> bool:
+        received.extend(queue.take(500))
+        return len(received) == len(sent)
+
+    with ThreadPoolExecutor(8) as pool, closing(waiting):
+        for _ in range(8):
+            pool.submit(work)
+        until(all_came, "all results")
+    assert received == sent
+    assert queue.depth() == 0
