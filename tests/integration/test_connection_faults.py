@@ -52,17 +52,28 @@ PLACES = {
 
 @dataclass(frozen=True)
 class BadPlaces:
-    """`dark` is the way to a real broker, by which nothing passes any more."""
+    """`dark` is the way to the real `broker`, by which nothing passes any more."""
 
     master: Up
+    broker: Broker
     dark: Proxy
 
 
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """One of each test's own: a session that a test breaks must not reach the next."""
+    running = Broker(tmp_path / "broker").start()
+    yield running
+    running.stop()
+
+
 @pytest.fixture(scope="module")
-def bad_places(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BadPlaces]:
+def bad_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BadPlaces]:
     """One `pyboot up` with an instance for each kind of wrong address, all tried side by side."""
     folder = tmp_path_factory.mktemp("bad-places")
     with ExitStack() as stack:
+        broker = Broker(folder / "broker").start()
+        stack.callback(broker.stop)
         http = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
         proxy = Proxy(broker.port)
         servers: dict[str, Server] = {
@@ -98,7 +109,7 @@ def bad_places(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iter
         stack.callback(master.close)
         until(lambda: master.instance("dark-1")["state"] == "ready", "one is connected at first")
         proxy.hold()
-        yield BadPlaces(master, proxy)
+        yield BadPlaces(master, broker, proxy)
 
 
 def link(master: Up, instance: str, role: str) -> dict[str, Any]:
@@ -166,9 +177,7 @@ def test_noise_is_told_once_for_each_way_it_fails(bad_places: BadPlaces) -> None
     assert len(said) == len(set(said))
 
 
-def test_a_network_that_goes_dark_is_noticed_and_its_return_too(
-    bad_places: BadPlaces, plant: Plant
-) -> None:
+def test_a_network_that_goes_dark_is_noticed_and_its_return_too(bad_places: BadPlaces) -> None:
     master = bad_places.master
     until(lambda: "connection lost" in " ".join(warnings(master, "dark-1")), "it is noticed", 60)
     assert any(
@@ -176,9 +185,9 @@ def test_a_network_that_goes_dark_is_noticed_and_its_return_too(
     )
     bad_places.dark.resume()
     until(lambda: master.instance("dark-1")["state"] == "ready", "it is connected again", 60)
-    plant.subscribe("bad/out")
-    plant.publish("bad/dark", "light")
-    assert plant.wait_for(1) == ["light"]
+    with Plant(bad_places.broker.port).subscribe("bad/out") as plant:
+        plant.publish("bad/dark", "light")
+        assert plant.wait_for(1) == ["light"]
 
 
 @pytest.fixture

@@ -24,7 +24,10 @@ class Authority:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._own = self._make(
-            name, "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"
+            name,
+            "basicConstraints=critical,CA:TRUE",
+            "keyUsage=critical,keyCertSign,cRLSign",
+            "subjectKeyIdentifier=hash",
         )
 
     @property
