@@ -195,7 +195,8 @@ class ForegroundManager:
 
     def _forward(self, child: _Child) -> bool:
         """Print what the child has written so far; False when there is nothing more now."""
-        assert child.process is not None
+        if child.process is None:
+            return False  # its end was seen in the same turn, and took care of the rest
         assert child.process.stdout is not None
         try:
             data = os.read(child.process.stdout.fileno(), _READ_BYTES)

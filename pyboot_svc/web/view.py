@@ -70,20 +70,25 @@ class View:
 
     def _row(self, identity: InstanceId, reading: Reading) -> dict[str, Any]:
         edge = self._edges.get(identity.model)
-        return {
+        known = {
             "instance": str(identity),
             "model": identity.model,
             "number": identity.number,
             "configured": identity in self._configured,
             "unit": f"edge-model@{identity}.service",
             "sub_process_name": identity.metrics_name,
-            "state": "stalled" if (reading.error or "").startswith("stalled") else "absent",
             "error": reading.error,
             "config": _edge_summary(edge) if edge else None,
+        }
+        told = {
+            "state": "unknown" if reading.error is None else reading.error.partition(":")[0],
+            "reasons": [],
             "pre_queue": None,
             "post_queue": None,
             **(reading.snapshot or {}),
         }
+        # Whatever a worker tells of itself, it doesn't change what the master knows.
+        return {**known, **told, **known}
 
 
 def _reasons(row: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ def test_delays_double_up_to_the_most_with_jitter_on_the_upper_half(
     most = first * factor
     backoff = Backoff(first, most)
     ceiling = first
-    for _ in range(15):
+    for _ in range(80):
         assert ceiling / 2 <= backoff.next() <= ceiling
         ceiling = min(ceiling * 2, most)
     assert ceiling == most

@@ -3,7 +3,6 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,15 +21,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    logger = logging.getLogger()
-    handlers, level = logger.handlers[:], logger.level
-    yield logger
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
 
 
 def test_a_few_a_period_and_then_how_many_were_kept_silent(clock: Clock) -> None:
@@ -75,14 +65,17 @@ def test_threads_get_no_more_than_the_limit_and_lose_no_count(clock: Clock) -> N
     assert limit.admit("a") == 10_000
 
 
-def test_lines_for_people_on_standard_error(
-    root: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    configure_logging()
-    configure_logging()  # a second time adds no second line
-    logging.getLogger("anywhere").info("it is %d degrees", 21)
-    logging.getLogger("anywhere").debug("hidden")
+def test_lines_for_people_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        configure_logging()
+        configure_logging()  # a second time adds no second line
+        logging.getLogger("anywhere").info("it is %d degrees", 21)
+        logging.getLogger("anywhere").debug("hidden")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert re.fullmatch(r"[-0-9T:]+ INFO it is 21 degrees\n", captured.err)
-    assert root.level == logging.INFO

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
@@ -63,15 +64,32 @@ def test_nothing_is_called_when_nothing_can_be_acknowledged() -> None:
     assert calls == [[first, second]]
 
 
+def test_a_thread_cannot_overtake_another_that_acknowledges() -> None:
+    acknowledged: list[Message] = []
+    entered, overtaken = threading.Event(), threading.Event()
+
+    def acknowledge(batch: list[Message]) -> None:
+        if batch == [first]:
+            entered.set()
+            overtaken.wait(0.1)  # time enough for the other one, if it were let in
+        else:
+            overtaken.set()
+        acknowledged.extend(batch)
+
+    settlement = Settlement(acknowledge)
+    first, second = messages([1, 1])
+    settlement.admit([first, second])
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(settlement.settle, [first])
+        assert entered.wait(20)
+        settlement.settle([second])
+    assert acknowledged == [first, second]
+
+
 @pytest.mark.usefixtures("busy_switching")
 def test_many_threads_settle_while_more_arrives() -> None:
     acknowledged: list[Message] = []
-
-    def acknowledge(batch: list[Message]) -> None:
-        for message in batch:  # one by one: two threads in here would mix their batches
-            acknowledged.append(message)
-
-    settlement = Settlement(acknowledge)
+    settlement = Settlement(acknowledged.extend)
     arrived = messages([1] * 4_000)
 
     def settle(part: list[Message]) -> None:

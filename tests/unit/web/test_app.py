@@ -1,0 +1,504 @@
+"""The web over a real hub, with the test's own reporters as the workers."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.poll import until
+
+from pyboot_svc import __version__
+from pyboot_svc.config import Broker, Config, Edge, Endpoint, QueueLimits, WebAddress
+from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.metrics.hub import Hub
+from pyboot_svc.metrics.listener import open_listener
+from pyboot_svc.metrics.reporter import Reporter
+from pyboot_svc.services import ServiceManager
+from pyboot_svc.services.foreground import ForegroundManager
+from pyboot_svc.web.server import WebServer
+from pyboot_svc.web.view import View
+
+LOOPBACK = WebAddress("127.0.0.1", 0)
+ABSENT = "absent: not connected"
+CONFIG = Config(
+    app_name="plant & <b>",
+    description='"edge" <script>',
+    edges=(
+        Edge(
+            "temp",
+            "my.models.mean",
+            Endpoint(Broker("10.0.0.1"), "in/t", 1),
+            Endpoint(Broker("::1", 8883), "out/t"),
+            instance=2,
+            threads=4,
+            queue=QueueLimits(10, 20),
+        ),
+        Edge("flow", "my.flow", Endpoint(Broker("a"), "in"), Endpoint(Broker("a"), "out")),
+    ),
+)
+
+
+def worker_snapshot(**changes: Any) -> dict[str, Any]:
+    """What a worker answers."""
+    return {
+        "pid": 4711,
+        "version": "0.9",
+        "state": "ready",
+        "reasons": [],
+        "started": 1.0,
+        "uptime_s": 12.5,
+        "cpu_s": 0.75,
+        "rss_bytes": 23_000_000,
+        "pre_queue": 3,
+        "post_queue": 1,
+        "in_flight": 2,
+        "unacknowledged": 6,
+        "counters": {
+            "received": 100,
+            "processed": 97,
+            "published": 90,
+            "nothing_to_publish": 4,
+            "dropped": 5,
+        },
+        "errors": {"not_json": 2, "model": 1},
+        "rates": {"in": 10.5, "out": 9.1},
+        "latency_ms": {"p50": 1.5, "p99": 20.0},
+        **changes,
+    }
+
+
+class Servers:
+    """Web servers that stop together after the last test: each takes half a second for it."""
+
+    def __init__(self) -> None:
+        self._running: list[WebServer] = []
+
+    def start(self, view: View) -> WebAddress:
+        server = WebServer(LOOPBACK, view)
+        self._running.append(server)
+        address = server.bind()
+        server.start()
+        return address
+
+    def stop(self) -> None:
+        with ThreadPoolExecutor(len(self._running) or 1) as pool:
+            for server in self._running:
+                pool.submit(server.stop)
+
+
+class Web:
+    """A served View over a hub."""
+
+    def __init__(
+        self, stack: ExitStack, servers: Servers, folder: Path, services: ServiceManager | None
+    ) -> None:
+        self._stack = stack
+        self._path = folder / "metrics.sock"
+        listener = stack.enter_context(open_listener(self._path))
+        self.hub = Hub(listener, [instance.identity for instance in CONFIG.instances()])
+        self.hub.start()
+        stack.callback(self.hub.stop)
+        self.view = View(CONFIG, self.hub, services)
+        self.address = servers.start(self.view)
+
+    def worker(self, name: str, **changes: Any) -> None:
+        """Connect a worker that answers as usual, but for `changes`."""
+        self.report(name, worker_snapshot(**changes))
+
+    def report(self, name: str, snapshot: dict[str, Any]) -> None:
+        """Connect a worker that answers so, and wait until it does."""
+        reporter = Reporter(self._path, name, lambda: snapshot)
+        reporter.start()
+        self._stack.callback(reporter.stop)
+        until(lambda: self._answers(name), f"{name} answers")
+
+    def _answers(self, name: str) -> bool:
+        reading = self.hub.scrape().get(name)
+        return reading is not None and reading.error is None
+
+    def request(self, path: str, method: str = "GET", body: bytes | None = None) -> Response:
+        connection = http.client.HTTPConnection(self.address.host, self.address.port, timeout=20)
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return Response(response.status, response.headers, response.read().decode())
+        finally:
+            connection.close()
+
+
+class Response:
+    def __init__(self, status: int, headers: http.client.HTTPMessage, text: str) -> None:
+        self.status = status
+        self.headers = headers
+        self.text = text
+
+    @property
+    def kind(self) -> str | None:
+        return self.headers["Content-Type"]
+
+    @property
+    def json(self) -> Any:
+        assert self.kind == "application/json"
+        return json.loads(self.text)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    running = Servers()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def serve(tmp_path: Path, servers: Servers) -> Iterator[Callable[..., Web]]:
+    with ExitStack() as stack:
+        yield lambda services=None: Web(stack, servers, tmp_path, services)
+
+
+@pytest.fixture
+def web(serve: Callable[..., Web]) -> Web:
+    return serve()
+
+
+def test_queue_size_metrics_to_the_letter(web: Web) -> None:
+    for instance in ("temp-1", "temp-2", "flow-1"):
+        web.worker(instance, pre_queue=int(instance[-1]), post_queue=0)
+    response = web.request("/queue_size_metrics")
+    assert (response.status, response.kind) == (200, "application/json")
+    assert response.text.strip() == (
+        '{"queue_size_metrics": ['
+        '{"sub_process_name": "sub_process_temp_1", "pre_queue": 1, "post_queue": 0}, '
+        '{"sub_process_name": "sub_process_temp_2", "pre_queue": 2, "post_queue": 0}, '
+        '{"sub_process_name": "sub_process_flow_1", "pre_queue": 1, "post_queue": 0}]}'
+    )
+
+
+def test_queue_size_metrics_of_what_cannot_be_read(web: Web) -> None:
+    web.worker("temp-2")
+    web.worker("stranger-1")
+    assert web.request("/queue_size_metrics").json == {
+        "queue_size_metrics": [
+            {
+                "sub_process_name": "sub_process_temp_1",
+                "pre_queue": None,
+                "post_queue": None,
+                "error": ABSENT,
+            },
+            {"sub_process_name": "sub_process_temp_2", "pre_queue": 3, "post_queue": 1},
+            {
+                "sub_process_name": "sub_process_flow_1",
+                "pre_queue": None,
+                "post_queue": None,
+                "error": ABSENT,
+            },
+        ]
+    }
+
+
+def test_instances_have_everything_that_is_known(web: Web) -> None:
+    web.worker("temp-2")
+    document = web.request("/api/instances").json
+    rows = document.pop("instances")
+    assert isinstance(document.pop("started"), float)
+    assert document == {
+        "app_name": "plant & <b>",
+        "description": '"edge" <script>',
+        "version": __version__,
+        "refused_connections": {},
+    }
+    assert [row["instance"] for row in rows] == ["temp-1", "temp-2", "flow-1"]
+    assert rows[1] == {
+        **worker_snapshot(),
+        "instance": "temp-2",
+        "model": "temp",
+        "number": 2,
+        "configured": True,
+        "unit": "edge-model@temp-2.service",
+        "sub_process_name": "sub_process_temp_2",
+        "error": None,
+        "service": None,
+        "config": {
+            "edge_mode": "my.models.mean",
+            "instance": 2,
+            "threads": 4,
+            "share": True,
+            "codec": "json",
+            "queue": {"pre": 10, "post": 20},
+            "pre": {"broker": "10.0.0.1:1883", "topic": "in/t", "qos": 1},
+            "post": {"broker": "[::1]:8883", "topic": "out/t", "qos": 0},
+        },
+    }
+    absent = {key: rows[2][key] for key in ("state", "error", "pre_queue", "post_queue")}
+    assert absent == {"state": "absent", "error": ABSENT, "pre_queue": None, "post_queue": None}
+
+
+def test_who_is_connected_without_being_configured_is_shown(web: Web) -> None:
+    web.worker("stranger-7")
+    row = web.request("/api/instances").json["instances"][-1]
+    assert (row["instance"], row["configured"], row["config"]) == ("stranger-7", False, None)
+
+
+def test_refused_connections_are_told(web: Web, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(20)
+        peer.connect(str(tmp_path / "metrics.sock"))
+        peer.sendall(b"nonsense\n")
+        assert peer.recv(10) == b""
+    refused = web.request("/api/instances").json["refused_connections"]
+    assert refused == {"a line that is no JSON object": 1}
+
+
+def test_a_worker_cannot_pass_for_another(web: Web) -> None:
+    web.worker("temp-1", instance="flow-1", configured=False, error="x", model="<b>", service=1)
+    row = web.request("/api/instances").json["instances"][0]
+    told = {key: row[key] for key in ("instance", "configured", "error", "model", "service")}
+    assert told == {
+        "instance": "temp-1",
+        "configured": True,
+        "error": None,
+        "model": "temp",
+        "service": None,
+    }
+
+
+def test_health_is_the_masters_own(web: Web) -> None:
+    response = web.request("/healthz")
+    assert (response.status, response.json) == (200, {"status": "ok"})
+
+
+def test_ready_when_every_configured_instance_is(web: Web) -> None:
+    for instance in ("temp-1", "temp-2", "flow-1"):
+        web.worker(instance)
+    web.worker("stranger-1", state="waiting", reasons=["whatever"])
+    response = web.request("/readyz")
+    assert (response.status, response.json) == (200, {"ready": True, "reasons": []})
+
+
+def test_not_ready_says_which_and_why(web: Web) -> None:
+    web.worker("temp-1", state="waiting", reasons=["pre broker a:1: no answer", "another"])
+    web.worker("temp-2", state="draining")
+    response = web.request("/readyz")
+    assert response.status == 503
+    assert response.json == {
+        "ready": False,
+        "reasons": [
+            "temp-1: pre broker a:1: no answer",
+            "temp-1: another",
+            "temp-2: draining",
+            f"flow-1: {ABSENT}",
+        ],
+    }
+
+
+def test_what_the_service_manager_knows(serve: Callable[..., Web]) -> None:
+    [first, *_] = CONFIG.instances()
+    services = ForegroundManager(lambda identity: ["/bin/sh", "-c", "exit 78"], 5.0)
+    services.start([first.identity])
+    try:
+        until(lambda: services.states()[first.identity].state == "failed", "it has ended")
+        web = serve(services)
+        row = web.request("/api/instances").json["instances"][0]
+        assert row["service"] == {
+            "state": "failed",
+            "pid": None,
+            "restarts": 0,
+            "exit": "ended with exit code 78",
+        }
+        assert web.request("/readyz").json["reasons"][0] == (
+            f"temp-1: {ABSENT}; failed, ended with exit code 78"
+        )
+    finally:
+        services.stop()
+
+
+def test_a_worker_that_tells_little_breaks_no_page(web: Web) -> None:
+    web.report("temp-1", {"pre_queue": 1, "post_queue": 2})
+    for path in ("/", "/metrics", "/api/instances", "/queue_size_metrics"):
+        assert web.request(path).status == 200
+    assert "temp-1: unknown" in web.request("/readyz").json["reasons"]
+
+
+def samples(web: Web) -> dict[str, dict[tuple[str, ...], float]]:
+    """The values by metric name and label values (model, instance, …)."""
+    response = web.request("/metrics")
+    assert response.status == 200
+    assert response.kind == "text/plain;version=0.0.4;charset=utf-8"
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(response.text):
+        assert family.documentation
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            key = (labels.pop("model"), labels.pop("instance"), *labels.values())
+            found.setdefault(sample.name, {})[key] = sample.value
+    return found
+
+
+def test_metrics_as_prometheus_reads_them(web: Web) -> None:
+    web.worker("temp-2")
+    web.worker("flow-1", state="waiting", latency_ms={"p50": None, "p99": None}, errors={})
+    told = samples(web)
+    temp, flow = ("temp", "2"), ("flow", "1")
+    assert told["pyboot_up"] == {("temp", "1"): 0, temp: 1, flow: 1}
+    assert told["pyboot_ready"] == {("temp", "1"): 0, temp: 1, flow: 0}
+    expected = {
+        "pyboot_pre_queue_messages": 3,
+        "pyboot_post_queue_messages": 1,
+        "pyboot_in_flight_messages": 2,
+        "pyboot_resident_memory_bytes": 23_000_000,
+        "pyboot_uptime_seconds": 12.5,
+        "pyboot_received_messages_total": 100,
+        "pyboot_processed_messages_total": 97,
+        "pyboot_published_messages_total": 90,
+        "pyboot_nothing_to_publish_messages_total": 4,
+        "pyboot_dropped_messages_total": 5,
+        "pyboot_cpu_seconds_total": 0.75,
+    }
+    for name, value in expected.items():
+        assert told[name] == {temp: value, flow: value}, name
+    assert told["pyboot_errors_total"] == {(*temp, "not_json"): 2, (*temp, "model"): 1}
+    assert told["pyboot_latency_seconds"] == {(*temp, "0.5"): 0.0015, (*temp, "0.99"): 0.02}
+    assert told.keys() == expected.keys() | {
+        "pyboot_up", "pyboot_ready", "pyboot_errors_total", "pyboot_latency_seconds",
+    }  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Collects a page's tags, and its texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_shows_texts_as_texts(web: Web) -> None:
+    web.worker("temp-1", state="<img src=x>", rates={"in": "<i>", "out": 9.1})
+    response = web.request("/")
+    assert (response.status, response.kind) == (200, "text/html;charset=utf-8")
+    page = Page(response.text)
+    assert page.tags.isdisjoint({"b", "script", "img", "i"})
+    for text in ("plant & <b>", '"edge" <script>', "<img src=x>", "<i>", "temp-1", "flow-1"):
+        assert text in page.texts, text
+    assert ABSENT in page.texts
+    assert "9.1" in page.texts
+
+
+def test_nothing_is_cached_and_the_page_loads_nothing_from_elsewhere(web: Web) -> None:
+    for path in ("/", "/metrics", "/queue_size_metrics", "/nowhere"):
+        headers = web.request(path).headers
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def test_head_is_answered(web: Web) -> None:
+    response = web.request("/healthz", "HEAD")
+    assert (response.status, response.text) == (200, "")
+
+
+def test_what_is_not_there_is_404(web: Web) -> None:
+    for path in ("/nowhere", "/api", "/api/nothing", "/healthz/x", "/_view", "/api/_view", "/.."):
+        response = web.request(path)
+        assert response.status == 404, path
+        assert response.json["error"] == "404 Not Found"
+        assert "Traceback" not in response.text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_changed(web: Web, method: str) -> None:
+    for path in ("/", "/api/instances", "/queue_size_metrics", "/healthz"):
+        response = web.request(path, method, b"x=1")
+        assert response.status == 405, path
+        assert response.headers["Allow"] == "GET, HEAD"
+        assert response.json["error"] == "405 Method Not Allowed"
+
+
+class BrokenView(View):
+    def instances(self) -> dict[str, Any]:
+        raise RuntimeError("a bug with a secret")
+
+
+def test_a_bug_shows_no_traceback_and_is_logged(
+    web: Web, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    web.address = servers.start(BrokenView(CONFIG, web.hub, None))
+    response = web.request("/api/instances")
+    assert response.status == 500
+    assert response.json["error"] == "500 Internal Server Error"
+    assert "secret" not in response.text
+    assert "Traceback" not in response.text
+    assert "a bug with a secret" in caplog.text
+    assert web.request("/queue_size_metrics").status == 200
+
+
+def test_requests_are_not_logged(web: Web) -> None:
+    # Not caplog: it listens to loggers that keep their records to themselves, too.
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        web.request("/healthz")
+        web.request("/nowhere")
+        logging.getLogger("another").warning("the end")
+    finally:
+        root.removeHandler(handler)
+    assert lines == ["the end"]
+
+
+def test_bind_gives_the_port_that_port_0_became(web: Web) -> None:
+    assert web.address.host == "127.0.0.1"
+    assert web.address.port > 0
+    assert web.request("/healthz").status == 200
+
+
+def test_a_port_in_use_is_said_with_what_to_do(web: Web) -> None:
+    server = WebServer(web.address, web.view)
+    with pytest.raises(UnavailableError) as caught:
+        server.bind()
+    server.stop()
+    assert caught.value.exit_code == ExitCode.UNAVAILABLE
+    said = str(caught.value)
+    assert said.startswith(f"can't listen at 127.0.0.1:{web.address.port}: ")
+    assert os.strerror(errno.EADDRINUSE) in said
+    assert "--listen HOST:PORT" in said
+
+
+def test_a_host_that_is_not_there_is_said_with_what_to_do(web: Web) -> None:
+    server = WebServer(WebAddress("192.0.2.1", 0), web.view)
+    with pytest.raises(UnavailableError, match=r"can't listen at 192\.0\.2\.1:0: .*--listen"):
+        server.bind()
+    server.stop()
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_stop_gives_the_port_back(web: Web, serving: bool) -> None:
+    server = WebServer(LOOPBACK, web.view)
+    address = server.bind()
+    if serving:
+        server.start()
+        web.address = address
+        assert web.request("/healthz").status == 200
+    server.stop()
+    with socket.socket() as probe:
+        assert probe.connect_ex((address.host, address.port)) != 0
