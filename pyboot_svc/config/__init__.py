@@ -6,7 +6,9 @@ from pyboot_svc.config.schema import (
     Edge,
     Endpoint,
     InstanceConfig,
+    Limits,
     QueueLimits,
+    Sandbox,
     Tls,
     WebAddress,
 )
@@ -17,7 +19,9 @@ __all__ = [
     "Edge",
     "Endpoint",
     "InstanceConfig",
+    "Limits",
     "QueueLimits",
+    "Sandbox",
     "Tls",
     "WebAddress",
 ]

@@ -12,7 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.config.schema import Broker, Edge, Endpoint, InstanceConfig, QueueLimits, Tls
+from pyboot_svc import __version__
+from pyboot_svc.config.schema import (
+    Broker,
+    Edge,
+    Endpoint,
+    InstanceConfig,
+    Limits,
+    QueueLimits,
+    Sandbox,
+    Tls,
+)
 from pyboot_svc.errors import ConfigError, Problem
 from pyboot_svc.identity import InstanceId
 
@@ -24,7 +34,8 @@ def compiled_file(run_dir: Path, identity: InstanceId) -> Path:
 
 
 def render_compiled(instance: InstanceConfig) -> str:
-    document = {"format": FORMAT, **dataclasses.asdict(instance)}
+    # With the version, an upgrade is a change, and rolls like any other.
+    document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
@@ -41,7 +52,7 @@ def load_compiled(file: Path) -> InstanceConfig:
     """Read what `write_compiled` wrote; raises ConfigError when it is something else."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
+        if document["format"] != FORMAT or not isinstance(document["version"], str):
             raise ValueError(f"format {document['format']}, not {FORMAT}")
         return InstanceConfig(
             identity=InstanceId(**document["identity"]),
@@ -63,8 +74,15 @@ def _edge(values: Mapping[str, Any]) -> Edge:
         "pre": _endpoint(values["pre"]),
         "post": _endpoint(values["post"]),
         "queue": QueueLimits(**values["queue"]),
+        "limits": Limits(**values["limits"]),
+        "sandbox": _sandbox(values["sandbox"]),
     }
     return Edge(**{**values, **built})
+
+
+def _sandbox(values: Mapping[str, Any]) -> Sandbox:
+    lists = {key: tuple(values[key]) for key in ("write", "devices", "groups")}
+    return Sandbox(**{**values, **lists})
 
 
 def _endpoint(values: Mapping[str, Any]) -> Endpoint:

@@ -24,14 +24,15 @@ _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 class Node:
     """A value and where it stands; `line` and `column` count from 1.
 
-    `value` is a scalar, a list of nodes, or a dict of `Entry` by key. A `broken` node could not be
-    read, and that has been reported: its value means nothing.
+    `value` is a scalar, a list of nodes, or a dict of `Entry` by key; `text` is a scalar as it was
+    written. A `broken` node could not be read, and that has been reported: its value means nothing.
     """
 
     value: Any
     line: int
     column: int
     broken: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +168,7 @@ class _Converter:
             str(value)  # a number of thousands of digits is made, but never shown
         except Exception:  # each tag's constructor has its own ways to fail on odd text
             return self._wrong(raw, path, f"can't be read as {raw.tag.rpartition(':')[2]}")
-        return replace(_at(raw), value=value)
+        return replace(_at(raw), value=value, text=raw.value)
 
     def _mapping(self, raw: Any, path: str) -> dict[str, Entry]:
         own: dict[str, Entry] = {}

@@ -5,9 +5,18 @@ The reference in the README is written from these tables.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems
+from pyboot_svc.config.host_kinds import (
+    AbsolutePath,
+    CpuList,
+    DevicePath,
+    Environment,
+    Percent,
+    Size,
+)
 from pyboot_svc.config.kinds import (
     Boolean,
     Choice,
@@ -17,6 +26,7 @@ from pyboot_svc.config.kinds import (
     Invalid,
     Key,
     Kind,
+    ListOf,
     Name,
     OneOrMany,
     Plain,
@@ -32,6 +42,7 @@ MAX_INSTANCES = 10_000
 MAX_THREADS = 256
 MAX_QUEUE = 1_000_000
 PORT = Integer(1, 65_535)
+GROUP = Text(re.compile(r"[a-z_][a-z0-9_-]{0,30}"), "the name of a group")
 NAME = Name(
     NAME_PATTERN,
     "letters, digits, `_`, `.` and `-`, without `.` or `-` in front",
@@ -67,6 +78,26 @@ QUEUE = Section(
     }
 )
 
+LIMITS = Section(
+    {
+        "memory": Key(Size(), "most memory, as in 512M", None),
+        "cpu": Key(Percent(), "most CPU time, as in 80% (of one core; 200% are two)", None),
+        "tasks": Key(Integer(8, 100_000), "most threads and processes", None),
+        "nice": Key(Integer(-20, 19), "priority: 19 is the most patient", None),
+        "cpus": Key(CpuList(), 'cores to run on, as in "0-1"; sets OMP_NUM_THREADS, too', None),
+    }
+)
+
+SANDBOX = Section(
+    {
+        "write": Key(ListOf(AbsolutePath()), "folders to let the model write to", ()),
+        "devices": Key(ListOf(DevicePath()), "devices to let it use, as in /dev/ttyUSB0", ()),
+        "groups": Key(ListOf(GROUP), "groups whose files it may use, as in dialout", ()),
+        "jit": Key(Boolean(), "let it make code at run time, as numba does", False),
+        "network": Key(Boolean(), "let it reach more than the brokers", False),
+    }
+)
+
 EDGE = Section(
     {
         "name": Key(NAME, "name of the model's units, metrics and sessions"),
@@ -86,7 +117,13 @@ EDGE = Section(
         "share": Key(Boolean(), "instances share the input; `false` gives each all of it", True),
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process", 1),
         "codec": Key(Choice("json", "raw"), "what the model gets: decoded JSON, or bytes", "json"),
+        "model_timeout": Key(
+            Integer(1, 86_400), "seconds after which a call that goes on is a hang", 60
+        ),
         "queue": Key(QUEUE, "bounds of the queues, in messages", None),
+        "limits": Key(LIMITS, "bounds that the service manager sets", None),
+        "environment": Key(Environment(), "environment variables", None),
+        "sandbox": Key(SANDBOX, "what to open of the sandbox", None),
         "options": Key(Plain(), "free settings for the model, its `context.options`", None),
     }
 )
@@ -99,7 +136,7 @@ WEB = Section(
 )
 
 
-class ListOf(Kind):
+class RawList(Kind):
     """The raw items of a list; whoever asked reads them."""
 
     def read(self, node: Node, path: str, problems: Problems) -> list[Node]:
@@ -148,6 +185,6 @@ FILE = Section(
         ),
         "brokers": Key(BrokersByName(), "brokers by name, with all that a connection needs", None),
         "defaults": Key(EdgeDefaults(), "keys that every edge starts with", None),
-        "edge": Key(ListOf(), "the models"),
+        "edge": Key(RawList(), "the models"),
     }
 )

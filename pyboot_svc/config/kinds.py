@@ -174,6 +174,9 @@ class FilePath(Text):
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
         value = super().read(node, path, problems)
+        if value.endswith((" ", "\\")):
+            # A unit file has no way to say it.
+            raise Invalid("must not end with a space or a backslash")
         return str(Path(problems.file).absolute().parent / value)
 
 
@@ -196,6 +199,18 @@ class OneOrMany(Kind):
             except Invalid as error:
                 problems.add(item, inner, error.message, error.hint)
         return tuple(values)
+
+
+class ListOf(Kind):
+    """A list whose items are of one kind."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, ...]:
+        if not isinstance(node.value, list):
+            raise Invalid(f"must be a list, not {shown(node.value)}", "write it as [a, b]")
+        return tuple(self._kind.read(item, path, problems) for item in node.value)
 
 
 class Plain(Kind):

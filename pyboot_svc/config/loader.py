@@ -15,7 +15,9 @@ from pyboot_svc.config.schema import (
     Config,
     Edge,
     Endpoint,
+    Limits,
     QueueLimits,
+    Sandbox,
     Tls,
     WebAddress,
 )
@@ -88,12 +90,15 @@ class _Edges:
         post = self._endpoint(values, node, path, "post")
         if pre is None or post is None or EDGE.keys.keys() - values.keys():
             return None
-        plain = ("name", "edge_mode", "instance", "share", "threads", "codec")
+        plain = ("name", "edge_mode", "instance", "share", "threads", "codec", "model_timeout")
         return Edge(
             **{key: values[key] for key in plain},
             pre=pre,
             post=post,
             queue=QueueLimits(**(values["queue"] or {})),
+            limits=Limits(**(values["limits"] or {})),
+            environment=values["environment"] or {},
+            sandbox=Sandbox(**(values["sandbox"] or {})),
             options=values["options"] or {},
         )
 

@@ -11,6 +11,13 @@ from pyboot_svc.errors import UsageError
 from pyboot_svc.identity import InstanceId
 
 DEFAULT_CONFIG_FILE = Path("/etc/pyboot/config.yaml")
+# A numerical library that starts more threads than it has cores only gets slower.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 DEFAULT_MODEL_PATH = ("/etc/pyboot/models", "/var/lib/pyboot/models")
 
 
@@ -43,6 +50,11 @@ class Broker:
         return f"{host}:{self.port}"
 
 
+def credential_name(role: str, kind: str) -> str:
+    """Under what name a secret file reaches a worker: `pre.password`, `post.key`, …"""
+    return f"{role}.{kind}"
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A topic on a broker: where input comes from, or where results go."""
@@ -61,6 +73,28 @@ class QueueLimits:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What the service manager holds the process to, in its own notation; None: no limit."""
+
+    memory: str | None = None
+    cpu: str | None = None
+    tasks: int | None = None
+    nice: int | None = None
+    cpus: str | None = None
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What is opened of the sandbox."""
+
+    write: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    jit: bool = False
+    network: bool = False
+
+
+@dataclass(frozen=True)
 class Edge:
     """One model: what it reads, which Python object computes, where its results go."""
 
@@ -72,8 +106,32 @@ class Edge:
     share: bool = True
     threads: int = 1
     codec: str = "json"
+    model_timeout: int = 60
     queue: QueueLimits = QueueLimits()
+    limits: Limits = Limits()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    sandbox: Sandbox = Sandbox()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The process's environment variables: what `limits` implies, then `environment`."""
+        implied: dict[str, str] = {}
+        if self.limits.cpus is not None:
+            implied = dict.fromkeys(_THREAD_VARIABLES, str(_count_cpus(self.limits.cpus)))
+        return {**implied, **self.environment}
+
+    @property
+    def credential_files(self) -> dict[str, str]:
+        """The files that the brokers' connections need, by `credential_name`."""
+        files: dict[str, str] = {}
+        for role, broker in (("pre", self.pre.broker), ("post", self.post.broker)):
+            tls = broker.tls or Tls()
+            named = {"password": broker.password_file, "ca": tls.ca}
+            for kind, file in {**named, "cert": tls.cert, "key": tls.key}.items():
+                if file is not None:
+                    files[credential_name(role, kind)] = file
+        return files
 
     @property
     def instances(self) -> tuple[InstanceId, ...]:
@@ -118,3 +176,12 @@ class Config:
                 return instance
         known = ", ".join(str(instance.identity) for instance in self.instances()) or "none"
         raise UsageError(f"{wanted} is not configured; configured are: {known}")
+
+
+def _count_cpus(cpus: str) -> int:
+    """How many cores a list such as `0-1,4` names."""
+    cores: set[int] = set()
+    for part in cpus.split(","):
+        first, _, last = part.partition("-")
+        cores.update(range(int(first), int(last or first) + 1))
+    return len(cores)

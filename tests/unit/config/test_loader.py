@@ -21,7 +21,19 @@ from pyboot_svc.config import (
     WebAddress,
     document,
 )
-from pyboot_svc.config.keys import BROKER, EDGE, FILE, QUEUE, TLS, WEB, BrokersByName, EdgeDefaults
+from pyboot_svc.config.host_kinds import Environment
+from pyboot_svc.config.keys import (
+    BROKER,
+    EDGE,
+    FILE,
+    LIMITS,
+    QUEUE,
+    SANDBOX,
+    TLS,
+    WEB,
+    BrokersByName,
+    EdgeDefaults,
+)
 from pyboot_svc.config.kinds import Kind, Plain, Section
 from pyboot_svc.config.loader import load_config, parse_config
 from pyboot_svc.config.schema import DEFAULT_MODEL_PATH
@@ -452,6 +464,7 @@ def every_key() -> Iterator[tuple[str, Kind]]:
     """Path and kind of every key, as the tables list them."""
     sections = {"": FILE, "web": WEB, "brokers.p": BROKER, "brokers.p.tls": TLS}
     sections |= {"defaults": EDGE, "edge[0]": EDGE, "edge[0].queue": QUEUE}
+    sections |= {"edge[0].limits": LIMITS, "edge[0].sandbox": SANDBOX}
     for path, section in sections.items():
         for name, key in section.keys.items():
             yield (f"{path}.{name}" if path else name), key.kind
@@ -479,7 +492,7 @@ def at_path(path: str, value: str) -> str:
 
 
 def reads_a_mapping(kind: Kind) -> bool:
-    return isinstance(kind, Section | Plain | BrokersByName | EdgeDefaults)
+    return isinstance(kind, Section | Plain | Environment | BrokersByName | EdgeDefaults)
 
 
 @pytest.mark.parametrize(("path", "kind"), list(every_key()), ids=lambda value: str(value)[:40])

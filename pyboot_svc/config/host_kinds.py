@@ -1,0 +1,89 @@
+"""The kinds of value by which an edge asks the host for something: limits, paths, variables."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pyboot_svc.config.document import Node, Problems
+from pyboot_svc.config.kinds import Invalid, Kind, Text, shown
+
+_UNSAYABLE = re.compile(r"[\0\ud800-\udfff]")
+_CPUS = re.compile("[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MOST_CPU_PERCENT = 100_000
+_MOST_CPUS = 4096
+_MOST_BYTES = 2**60
+
+
+class Size(Kind):
+    """A number of bytes, with K, M, G or T for powers of 1024; read as text in that form."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        found = re.fullmatch(r"([1-9][0-9]{0,18})([KMGT]?)", str(node.value))
+        # Of a larger one systemd only says that it ignores it.
+        if not found or int(found[1]) * 1024 ** "BKMGT".index(found[2] or "B") > _MOST_BYTES:
+            raise Invalid(f"must be a size, as in 512M, not {shown(node.value)}")
+        return str(node.value)
+
+
+class Percent(Kind):
+    """A percentage of one core, `%` at its end."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        found = re.fullmatch(r"([1-9][0-9]{0,5})%", str(node.value))
+        if not found or int(found[1]) > _MOST_CPU_PERCENT:
+            raise Invalid(f"must be a percentage, as in 80%, not {shown(node.value)}")
+        return str(node.value)
+
+
+class CpuList(Kind):
+    """Cores by number, with commas and ranges; read as text in that form."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        text = str(node.value)
+        if isinstance(node.value, bool) or not _CPUS.fullmatch(text):
+            raise Invalid(f'must be a list of cores, as in "0-1,4", not {shown(node.value)}')
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            last = last or first
+            if len(part) > 10 or not int(first) <= int(last) < _MOST_CPUS:
+                raise Invalid(f"has a range of cores that can't be: {part}")
+        return text
+
+
+class AbsolutePath(Text):
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        if not value.startswith("/") or ".." in value.split("/"):
+            raise Invalid(f"must be an absolute path without `..`, not {shown(value)}")
+        return value
+
+
+class DevicePath(AbsolutePath):
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        if not value.startswith("/dev/"):
+            raise Invalid(f"must be a path below /dev, not {shown(value)}")
+        return value
+
+
+class Environment(Kind):
+    """Variables by name; numbers are taken as they are written."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> dict[str, str]:
+        if not isinstance(node.value, dict):
+            raise Invalid(f"must be a mapping of variables to values, not {shown(node.value)}")
+        variables: dict[str, str] = {}
+        for name, entry in node.value.items():
+            inner = f"{path}.{name}"
+            if not _VARIABLE.fullmatch(name):
+                problems.add(entry.key, inner, f"{shown(name)} is no name of a variable")
+            value: Any = entry.node.value
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                hint = "put it in quotes"
+                problems.add(entry.node, inner, f"must be text, not {shown(value)}", hint)
+            elif _UNSAYABLE.search(entry.node.text):
+                problems.add(entry.node, inner, "must not have zero bytes or halves of characters")
+            variables[name] = entry.node.text
+        return variables
