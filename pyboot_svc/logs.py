@@ -1,8 +1,10 @@
-"""Log lines for people, on standard error."""
+"""Log lines: for people on a terminal, as JSON on request, with fields for systemd's journal."""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -10,14 +12,84 @@ from collections.abc import Callable
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+# sd-daemon(3): how a line of a stream tells its priority to the journal.
+_PRIORITIES = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(_FORMAT, _TIME_FORMAT))
+def configure_logging(form: str = "plain", **fields: str) -> None:
+    """Log to standard error, in the form `plain` or `json`, or to the journal if that reads it.
+
+    `fields` go with every message where the form has fields; their names are in capitals.
+    """
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.handlers[:] = [_handler(form, fields)]
+    root.setLevel(logging.INFO)
+
+
+def _handler(form: str, fields: dict[str, str]) -> logging.Handler:
+    if form == "json":
+        return _stream(_JsonFormatter(fields))
+    if not journal_reads_stderr():
+        return _stream(logging.Formatter(_FORMAT, _TIME_FORMAT))
+    try:
+        from systemd.journal import JournalHandler
+    except ImportError:
+        return _stream(_PriorityFormatter("%(message)s"))
+    handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER="pyboot", **fields)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    return handler
+
+
+def _stream(formatter: logging.Formatter) -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    return handler
+
+
+def journal_reads_stderr() -> bool:
+    """Whether standard error is the very stream that JOURNAL_STREAM tells of (systemd.exec(5))."""
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return stream == f"{status.st_dev}:{status.st_ino}"
+
+
+class _PriorityFormatter(logging.Formatter):
+    """Puts the priority in front of each line, for a journal that is reached by its stream."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _PRIORITIES.get(record.levelno, 6)
+        lines = super().format(record).splitlines() or [""]
+        return "\n".join(f"<{priority}>{line}" for line in lines)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__("%(message)s")
+        self._fields = {name.lower(): value for name, value in fields.items()}
+
+    def format(self, record: logging.LogRecord) -> str:
+        document = {
+            "time": round(record.created, 6),
+            "level": record.levelname.lower(),
+            "message": super().format(record),
+            "logger": record.name,
+            **self._fields,
+        }
+        topic = getattr(record, "TOPIC", None)
+        if topic is not None:
+            document["topic"] = topic
+        return json.dumps(document)
 
 
 class RateLimit:

@@ -19,7 +19,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 # Each part imports from its own tier (in no circle) or from those before it.
 TIERS = (
-    {"", "errors", "identity", "backoff", "logs", "threads"},
+    {"", "errors", "identity", "backoff", "logs", "notify", "threads"},
     {"config"},
     {"model", "models", "metrics", "services", "worker"},
     {"web", "starter"},

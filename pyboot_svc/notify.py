@@ -1,0 +1,58 @@
+"""What a process tells the service manager that started it (sd_notify(3)).
+
+Without one, all of it goes nowhere: nobody has to ask first.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sdnotify import SystemdNotifier
+
+_MICROS = 1_000_000
+
+
+class Notifier:
+    """Ready, status, signs of life."""
+
+    def __init__(self) -> None:
+        self._notifier = SystemdNotifier()
+        self._status = ""
+
+    def ready(self) -> None:
+        self._notifier.notify("READY=1")
+
+    def stopping(self) -> None:
+        self._notifier.notify("STOPPING=1")
+
+    def reloading(self) -> None:
+        self._notifier.notify("RELOADING=1")
+
+    def status(self, text: str) -> None:
+        """Shown by `systemctl status`; sent when it changed."""
+        if text != self._status:
+            self._status = text
+            # A second line would be a message of its own.
+            self._notifier.notify(f"STATUS={' '.join(text.splitlines())}")
+
+    def extend_start(self, seconds: float) -> None:
+        """The start goes on: wait for so long from now."""
+        self._notifier.notify(f"EXTEND_TIMEOUT_USEC={int(seconds * _MICROS)}")
+
+    def alive(self) -> None:
+        self._notifier.notify("WATCHDOG=1")
+
+    def stalled(self) -> None:
+        """Have the watchdog strike at once."""
+        self._notifier.notify("WATCHDOG=trigger")
+
+
+def watchdog_seconds() -> float | None:
+    """How often the service manager wants a sign of life at least; None: it doesn't."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    try:
+        micros = int(os.environ["WATCHDOG_USEC"])
+    except (KeyError, ValueError):
+        return None
+    return micros / _MICROS if micros > 0 else None
