@@ -21,12 +21,14 @@ from paho.mqtt.properties import Properties
 
 from pyboot_svc.backoff import Backoff
 from pyboot_svc.config import Broker
+from pyboot_svc.config.schema import credential_name
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.credentials import read_password, tls_context
+from pyboot_svc.worker.credentials import delivered, delivered_tls, read_password, tls_context
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Handler, Session
 from pyboot_svc.worker.link import Link, LinkStatus, explain, explain_alert
 from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
@@ -57,6 +59,7 @@ class Connection:
         self._woken = False
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._heartbeat = Heartbeat()
         self._number = 0
         self._up = False
         self._up_since = math.inf
@@ -67,6 +70,11 @@ class Connection:
     @property
     def status(self) -> LinkStatus:
         return self._link.status
+
+    @property
+    def overdue(self) -> float:
+        """For how many seconds the thread has not got on as it should; else negative."""
+        return self._heartbeat.overdue
 
     def start(self, on_crash: Callable[[], None]) -> None:
         self._thread = spawn(self._role, self._run, on_crash)
@@ -131,6 +139,7 @@ class Connection:
 
     def _open(self) -> str | None:
         """Connect and send CONNECT; what went wrong, or None."""
+        self._heartbeat.beat(OPEN_SECONDS)
         self._lost = None
         self._number += 1
         self._client.on_log = self._on_log
@@ -185,6 +194,7 @@ class Connection:
             if wanted != watched:
                 selector.modify(sock, wanted)
                 watched = wanted
+            self._heartbeat.beat(TURN_SECONDS)
             at_once = _buffered(sock) or (self._up and self._handler.wants_turn())
             ready = selector.select(0 if at_once else _TICK_SECONDS)
             self._turn({key.fileobj for key, _ in ready}, sock)
@@ -250,6 +260,7 @@ class Connection:
             self._handler.on_lost()
 
     def _pause(self, seconds: float) -> None:
+        self._heartbeat.beat(seconds + TURN_SECONDS)
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_out, selectors.EVENT_READ)
@@ -341,7 +352,7 @@ class Connection:
         if broker.transport == "websockets":
             client.ws_set_options(path=broker.path)
         if broker.tls is not None:
-            client.tls_set_context(tls_context(broker.tls))
+            client.tls_set_context(tls_context(delivered_tls(broker.tls, self._role)))
         self._log_in()
         client.connect_timeout = _CONNECT_SECONDS
         client.max_inflight_messages_set(session.window)
@@ -359,8 +370,11 @@ class Connection:
         # Anew for each connection: the password may have been changed meanwhile.
         broker = self._broker
         if broker.username is not None:
-            file = broker.password_file
-            self._client.username_pw_set(broker.username, read_password(file) if file else None)
+            password = None
+            if broker.password_file is not None:
+                name = credential_name(self._role, "password")
+                password = read_password(delivered(broker.password_file, name))
+            self._client.username_pw_set(broker.username, password)
 
 
 def _whole_frames(send: Callable[[Any], int]) -> Callable[[Any], int]:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 from pyboot_svc.config import Tls
+from pyboot_svc.config.schema import credential_name
 from pyboot_svc.errors import ConfigError, Problem
 
 _WANTED = "wanted are PEM files, cert and key belonging together, the key without a password"
+
+
+def delivered(file: str, name: str) -> str:
+    """The file's copy in the credentials directory, when the service manager made one there.
+
+    A worker of systemd can't read what belongs to root; `LoadCredential=` hands it over.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder is not None and os.path.exists(os.path.join(folder, name)):
+        return os.path.join(folder, name)
+    return file
+
+
+def delivered_tls(tls: Tls, role: str) -> Tls:
+    """`tls` with its files replaced by their copies, where there are some."""
+    copies = {
+        kind: delivered(file, credential_name(role, kind))
+        for kind, file in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key))
+        if file is not None
+    }
+    return replace(tls, **copies)
 
 
 def read_password(file: str) -> str:

@@ -38,6 +38,10 @@ class MqttInbox:
         self._open = True
 
     @property
+    def overdue(self) -> float:
+        return self._connection.overdue
+
+    @property
     def status(self) -> LinkStatus:
         return self._connection.status
 

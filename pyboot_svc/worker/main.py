@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
+import io
 import logging
 import os
 import queue
 import resource
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +20,15 @@ import setproctitle
 
 from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.errors import ExitCode
+from pyboot_svc.errors import ExitCode, PybootError
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.model import Context, load_model
+from pyboot_svc.notify import Notifier
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.inbox import MqttInbox
 from pyboot_svc.worker.outbox import MqttOutbox
 from pyboot_svc.worker.pipeline import Pipeline
-
-_TICK_SECONDS = 1.0
+from pyboot_svc.worker.supervision import StartExtension, Supervision
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +51,18 @@ class Worker:
         self._settings = settings
         # Its put may interrupt its own get: what signal handlers need.
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._notifier = Notifier()
         self._started = time.time()
         self._state = "loading"
         self._title = ""
         self._pipeline: Pipeline | None = None
 
     def run(self) -> ExitCode:
+        # What systemd's watchdog sends: every thread's stack, written even while the GIL is held.
+        faulthandler.enable()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # What a model prints goes to a pipe or a socket, and is to be seen at once.
+            sys.stdout.reconfigure(line_buffering=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         if self._settings.stop_at_eof:
@@ -64,11 +73,20 @@ class Worker:
         )
         reporter.start()
         self._make_state_dir()
-        self._pipeline = pipeline = self._build()
+        loading = StartExtension(self._notifier)
+        try:
+            self._pipeline = pipeline = self._build()
+        except PybootError as error:
+            self._notifier.status(str(error).partition("\n")[0])
+            raise
+        finally:
+            loading.end()
         pipeline.start(on_crash=lambda: self._events.put("crash"))
         self._state = "running"
-        reason = self._wait(pipeline)
+        supervision = Supervision(str(self._config.identity), pipeline, self._notifier)
+        reason = self._wait(pipeline, supervision)
         self._state = "draining"
+        self._notifier.stopping()
         self._drain(pipeline)
         reporter.stop()
         return ExitCode.INTERNAL if reason == "crash" else ExitCode.OK
@@ -107,15 +125,16 @@ class Worker:
                 error.strerror,
             )
 
-    def _wait(self, pipeline: Pipeline) -> str:
+    def _wait(self, pipeline: Pipeline, supervision: Supervision) -> str:
         """Tick until something ends the worker; says what."""
         next_tick = time.monotonic()
         while True:
             try:
                 return self._events.get(timeout=max(next_tick - time.monotonic(), 0))
             except queue.Empty:
-                next_tick += _TICK_SECONDS
+                next_tick += supervision.interval
                 pipeline.tick()
+                supervision.tick()
                 self._show_title(*pipeline.depths())
 
     def _drain(self, pipeline: Pipeline) -> None:

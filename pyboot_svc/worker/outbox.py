@@ -39,6 +39,10 @@ class MqttOutbox:
         self._refused: Published = lambda messages: None
 
     @property
+    def overdue(self) -> float:
+        return self._connection.overdue
+
+    @property
     def status(self) -> LinkStatus:
         return self._connection.status
 

@@ -39,6 +39,8 @@ class Inbox(Protocol):
     @property
     def status(self) -> LinkStatus: ...
     @property
+    def overdue(self) -> float: ...
+    @property
     def subscribed(self) -> bool: ...
     def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None: ...
     def acknowledge(self, messages: list[Message]) -> None: ...
@@ -51,6 +53,8 @@ class Outbox(Protocol):
 
     @property
     def status(self) -> LinkStatus: ...
+    @property
+    def overdue(self) -> float: ...
     @property
     def in_flight(self) -> int: ...
     def start(
@@ -91,6 +95,7 @@ class Pipeline:
             self._post_queue,
             self._settlement.settle,
             self._tally,
+            edge.model_timeout,
         )
 
     def start(self, on_crash: Callable[[], None]) -> None:
@@ -117,6 +122,19 @@ class Pipeline:
     def depths(self) -> tuple[int, int]:
         """The messages that wait before and after the model."""
         return self._pre_queue.depth(), self._post_queue.depth()
+
+    @property
+    def subscribed(self) -> bool:
+        return self._inbox.subscribed
+
+    def stalls(self) -> list[str]:
+        """The threads that don't get on, in words; empty when all is well."""
+        threads = {"pre": self._inbox.overdue, "post": self._outbox.overdue, **self._pool.overdue()}
+        return [
+            f"thread {name} has not got on for {late:.0f} s longer than it may"
+            for name, late in threads.items()
+            if late > 0
+        ]
 
     def not_ready(self) -> list[str]:
         """Why this instance can't do its work right now; empty when it can."""

@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
@@ -13,6 +14,7 @@ from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.progress import Heartbeat
 from pyboot_svc.worker.queues import PostQueue, PreQueue
 from pyboot_svc.worker.tally import Tally
 
@@ -29,7 +31,8 @@ class ModelPool:
     """Runs one model in N threads between the two queues.
 
     `settle` is given the messages that have nothing to publish; those with a result go to the
-    post_queue, in order of arrival. `make_context` is called once a thread.
+    post_queue, in order of arrival. `make_context` is called once a thread. A call that lasts
+    longer than `timeout` seconds shows in `overdue`.
     """
 
     def __init__(
@@ -41,7 +44,9 @@ class ModelPool:
         results: PostQueue,
         settle: Callable[[list[Message]], None],
         tally: Tally,
+        timeout: float,
     ) -> None:
+        self._timeout = timeout
         self._model = model
         self._codec = codec
         self._make_context = make_context
@@ -51,13 +56,19 @@ class ModelPool:
         self._tally = tally
         self._failures = FailureLog()
         self._size = 0
+        self._heartbeats: list[Heartbeat] = []
 
     def start(self, size: int, on_crash: Callable[[], None]) -> None:
         self._size = size
-        for number in range(size):
-            spawn(f"model-{number}", self._run, on_crash)
+        self._heartbeats = [Heartbeat() for _ in range(size)]
+        for number, heartbeat in enumerate(self._heartbeats):
+            spawn(f"model-{number}", partial(self._run, heartbeat), on_crash)
 
-    def _run(self) -> None:
+    def overdue(self) -> dict[str, float]:
+        """By thread, for how many seconds its call has exceeded the time it may take."""
+        return {f"model-{n}": beat.overdue for n, beat in enumerate(self._heartbeats)}
+
+    def _run(self, heartbeat: Heartbeat) -> None:
         context = self._make_context()
         longest = 1
         while True:
@@ -68,18 +79,20 @@ class ModelPool:
             if chunk is None:
                 return
             began = time.perf_counter()
-            faults = self._work(chunk, context)
+            faults = self._work(chunk, context, heartbeat)
             each = (time.perf_counter() - began) / len(chunk.messages)
             longest = max(1, min(_LONGEST_CHUNK, int(_CHUNK_SECONDS / max(each, 1e-9))))
             self._finish(chunk, faults)
 
-    def _work(self, chunk: Chunk, context: Context) -> list[str]:
+    def _work(self, chunk: Chunk, context: Context, heartbeat: Heartbeat) -> list[str]:
         faults: list[str] = []
         for message in chunk.messages:
             chunk.started += 1
+            heartbeat.beat(self._timeout)
             fault = self._process(message, context)
             if fault is not None:
                 faults.append(fault)
+        heartbeat.rest()
         return faults
 
     def _process(self, message: Message, context: Context) -> str | None:
@@ -131,6 +144,7 @@ class FailureLog:
             head,
             reason,
             more,
+            extra={"TOPIC": message.topic},
         )
 
 

@@ -28,6 +28,7 @@ class MemoryInbox:
 
     def __init__(self) -> None:
         self.status = CONNECTED
+        self.overdue = -1.0
         self.subscribed = True
         self.acknowledged: list[Message] = []
         self.closed = threading.Event()
@@ -58,6 +59,7 @@ class MemoryOutbox:
 
     def __init__(self) -> None:
         self.status = CONNECTED
+        self.overdue = -1.0
         self.away = False
         self.answers = True
         self.sent: list[Message] = []

@@ -40,6 +40,7 @@ class Pool:
             self.results,
             self.settled.extend,
             self._tally,
+            timeout=60,
         )
         pool.start(threads, lambda: self.crashes.append(threading.current_thread().name))
 

@@ -1,0 +1,30 @@
+"""Whether a worker gets on: what the watchdog is told, and the service manager shows."""
+
+from __future__ import annotations
+
+import time
+
+# A turn of a connection's loop waits a second at most, and never for a model.
+TURN_SECONDS = 15.0
+# Name look-up, TCP, TLS and WebSocket all have their turns before the loop starts.
+OPEN_SECONDS = 60.0
+
+
+class Heartbeat:
+    """Beaten by one thread whenever it gets on; silent for longer than it may be, it stalls."""
+
+    def __init__(self) -> None:
+        self._due = float("inf")
+
+    def beat(self, seconds: float) -> None:
+        """Still at work; the next beat comes within so many seconds."""
+        self._due = time.monotonic() + seconds
+
+    def rest(self) -> None:
+        """Nothing to do: no beat is due."""
+        self._due = float("inf")
+
+    @property
+    def overdue(self) -> float:
+        """For how many seconds the beat has been missing; negative while it isn't due."""
+        return time.monotonic() - self._due

@@ -1,0 +1,99 @@
+"""Keeps the service manager told: when the worker is ready, how it does, whether it gets on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from pyboot_svc.notify import Notifier, watchdog_seconds
+from pyboot_svc.threads import spawn
+from pyboot_svc.worker.pipeline import Pipeline
+
+_TICK_SECONDS = 1.0
+# At first, for a while, since a roll waits for each instance until it is ready.
+_FIRST_TICK_SECONDS = 0.1
+_FIRST_TICKS = 50
+_EXTENSION_SECONDS = 30.0
+# A model that takes longer to load than this hangs.
+_LONGEST_LOAD_SECONDS = 1800.0
+
+log = logging.getLogger(__name__)
+
+
+class StartExtension:
+    """Asks for more time while a big model loads, which keeps the main thread busy."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+        self._loaded = threading.Event()
+        notifier.status("loading the model")
+        spawn("loading", self._run)
+
+    def end(self) -> None:
+        self._loaded.set()
+
+    def _run(self) -> None:
+        for _ in range(int(_LONGEST_LOAD_SECONDS / _EXTENSION_SECONDS * 2)):
+            self._notifier.extend_start(_EXTENSION_SECONDS)
+            if self._loaded.wait(_EXTENSION_SECONDS / 2):
+                return
+
+
+class Supervision:
+    """Judges the pipeline at each `tick`, which comes every `interval` seconds.
+
+    A sign of life goes out only if every thread gets on. Readiness is said once, when the
+    subscription is acknowledged; until then the start goes on, however long the broker is away.
+    """
+
+    def __init__(self, instance: str, pipeline: Pipeline, notifier: Notifier) -> None:
+        self._instance = instance
+        self._pipeline = pipeline
+        self._notifier = notifier
+        self._ready = False
+        self._stalled = False
+        self._ticks = 0
+        self._interval = min(_TICK_SECONDS, (watchdog_seconds() or _TICK_SECONDS * 3) / 3)
+
+    @property
+    def interval(self) -> float:
+        if self._ready or self._ticks > _FIRST_TICKS:
+            return self._interval
+        return min(self._interval, _FIRST_TICK_SECONDS)
+
+    def tick(self) -> None:
+        self._ticks += 1
+        stalls = self._pipeline.stalls()
+        if stalls:
+            self._report_stall(stalls)
+            return
+        self._stalled = False
+        self._notifier.alive()
+        if not self._ready:
+            self._tell_readiness()
+        self._notifier.status(self._status())
+
+    def _tell_readiness(self) -> None:
+        if self._pipeline.subscribed:
+            self._ready = True
+            self._notifier.ready()
+        else:
+            self._notifier.extend_start(_EXTENSION_SECONDS)
+
+    def _status(self) -> str:
+        reasons = self._pipeline.not_ready()
+        figures = self._pipeline.figures()
+        rates, errors = figures["rates"], sum(figures["errors"].values())
+        state = f"waiting: {'; '.join(reasons)}" if reasons else "ready"
+        return (
+            f"{state}; in {rates['in']:.0f}/s, out {rates['out']:.0f}/s, "
+            f"pre_queue {figures['pre_queue']}, post_queue {figures['post_queue']}, "
+            f"errors {errors}"
+        )
+
+    def _report_stall(self, stalls: list[str]) -> None:
+        if not self._stalled:
+            self._stalled = True
+            log.critical("%s: stalled: %s", self._instance, "; ".join(stalls))
+            self._notifier.status(f"stalled: {'; '.join(stalls)}")
+            self._notifier.stalled()
