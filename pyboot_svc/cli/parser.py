@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import math
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from pyboot_svc import __version__
 from pyboot_svc.errors import ExitCode, PybootError, UsageError
+from pyboot_svc.logs import journal_reads_stderr
 
 _RUN_DIR = Path("/run/pyboot")
 _STATE_DIR = Path("/var/lib/edge-model")
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = getattr(importlib.import_module(f"pyboot_svc.cli.{module}"), function)
         return int(command(options))
     except PybootError as error:
-        print(f"pyboot: {error}", file=sys.stderr)
+        _report(str(error))
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has seen enough; keep the interpreter from trying again.
@@ -43,6 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.OK
     except KeyboardInterrupt:
         return ExitCode.OK
+    except Exception:
+        _report(f"internal error, please report it:\n{traceback.format_exc()}")
+        return ExitCode.INTERNAL
+
+
+def _report(text: str) -> None:
+    if journal_reads_stderr():
+        logging.getLogger("pyboot").critical("%s", text)
+    else:
+        print(f"pyboot: {text}", file=sys.stderr)
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -56,6 +69,8 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
     _add_check(commands)
+    _add_plan(commands)
+    _add_apply(commands)
     _add_worker(commands)
     _add_master(commands)
     _add_status(commands)
@@ -119,6 +134,7 @@ def _add_up(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "--state-dir", type=Path, metavar="DIR", help="what models keep (default: private)"
     )
+    _add_log_format(parser)
     _add_model_path(parser)
 
 
@@ -129,16 +145,47 @@ def _add_check(commands: _Commands[_Parser]) -> None:
     _add_model_path(parser)
 
 
+def _add_run_dir(parser: _Parser, text: str) -> None:
+    help_text = f"{text} (default: {_RUN_DIR})"
+    parser.add_argument("--run-dir", type=Path, default=_RUN_DIR, metavar="DIR", help=help_text)
+
+
+def _add_log_format(parser: _Parser) -> None:
+    parser.add_argument(
+        "--log-format",
+        choices=("plain", "json"),
+        default="plain",
+        help="lines for people, or JSON lines; the journal gets fields in any case",
+    )
+
+
+def _add_plan(commands: _Commands[_Parser]) -> None:
+    text = "say what apply would do; exit code 2 when there is anything"
+    parser = _command(commands, "plan", "apply:plan", text)
+    _add_run_dir(parser, "where compiled files are")
+    parser.add_argument("--json", action="store_true", help="print the steps as JSON")
+
+
+def _add_apply(commands: _Commands[_Parser]) -> None:
+    text = "make the host's services what the configuration says"
+    parser = _command(commands, "apply", "apply:apply", text)
+    _add_run_dir(parser, "where compiled files go")
+    parser.add_argument(
+        "--wait-seconds",
+        type=_seconds,
+        default=60.0,
+        metavar="N",
+        help="how long an instance may take to become ready (default: 60)",
+    )
+    parser.add_argument(
+        "--boot", action="store_true", help="don't wait for instances that are only started now"
+    )
+
+
 def _add_worker(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "worker", "run:worker", "run one instance; what a unit runs")
     parser.add_argument("instance", metavar="NAME-INSTANCE", help="as in telm_temperature-1")
-    parser.add_argument(
-        "--run-dir",
-        type=Path,
-        default=_RUN_DIR,
-        metavar="DIR",
-        help=f"where the master's socket and compiled files are (default: {_RUN_DIR})",
-    )
+    _add_run_dir(parser, "where the master's socket and compiled files are")
     parser.add_argument(
         "--state-dir",
         type=Path,
@@ -158,19 +205,15 @@ def _add_worker(commands: _Commands[_Parser]) -> None:
         action="store_true",
         help="stop when standard input ends, and so with the process that holds it",
     )
+    _add_log_format(parser)
     _add_model_path(parser)
 
 
 def _add_master(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "master", "run:master", "run the master; what pyboot.service runs")
     _add_listen(parser, "where the web listens (port 0: any free one, printed)")
-    parser.add_argument(
-        "--run-dir",
-        type=Path,
-        default=_RUN_DIR,
-        metavar="DIR",
-        help=f"where the metrics socket is (default: {_RUN_DIR})",
-    )
+    _add_run_dir(parser, "where the metrics socket is")
+    _add_log_format(parser)
 
 
 def _add_status(commands: _Commands[_Parser]) -> None:

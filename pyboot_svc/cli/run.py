@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import tempfile
@@ -41,7 +42,7 @@ def _boot(
     from pyboot_svc.starter.builtin import builtin_starters
     from pyboot_svc.starter.registry import registered_starters
 
-    configure_logging()
+    configure_logging(options.log_format)
     settings = Settings(
         config_file=options.config or DEFAULT_CONFIG_FILE,
         run_dir=run_dir.absolute(),
@@ -51,6 +52,7 @@ def _boot(
         ),
         listen=WebAddress(*options.listen) if options.listen else None,
         run_workers=run_workers,
+        log_format=options.log_format,
     )
     starters = [*builtin_starters(), *registered_starters()]
     signals = [signal.SIGINT, signal.SIGTERM]
@@ -60,9 +62,11 @@ def _boot(
 
 
 def worker(options: argparse.Namespace) -> ExitCode:
-    configure_logging()
     identity = InstanceId.parse(options.instance)
+    configure_logging(options.log_format, EDGE_MODEL=identity.model, INSTANCE=str(identity))
     config = _instance_config(options, identity)
+    # Some variables have a say only before a library is imported.
+    os.environ.update(config.edge.variables)
     from pyboot_svc.worker.main import Worker, WorkerSettings
 
     settings = WorkerSettings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,10 @@ class ServiceState:
 class ServiceManager(Protocol):
     """Starts and stops the workers, each as a unit of its own."""
 
-    def start(self, instances: Sequence[InstanceId]) -> None: ...
+    def start(
+        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] | None = None
+    ) -> None:
+        """`on_crash` is called when the manager itself dies of an internal error."""
 
     def stop(self) -> None:
         """Stop all that were started, and wait for them."""

@@ -81,12 +81,14 @@ class ForegroundManager:
         self._stop_at: float | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, instances: Sequence[InstanceId]) -> None:
+    def start(
+        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] | None = None
+    ) -> None:
         for identity in instances:
             child = _Child(identity, Backoff(*self._retry_seconds))
             child.restart_at = time.monotonic()
             self._children[identity] = child
-        self._thread = spawn("supervisor", self._run)
+        self._thread = spawn("supervisor", self._run, on_crash)
 
     def stop(self) -> None:
         self._stop_at = time.monotonic() + self._stop_seconds

@@ -1,0 +1,103 @@
+"""`pyboot plan` and `pyboot apply`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyboot_svc.config import Config
+from pyboot_svc.config.compiled import render_compiled
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.services.apply import apply_plan
+from pyboot_svc.services.plan import UNCHANGED, Plan, Wanted, make_plan
+from pyboot_svc.services.systemd import SystemdManager
+from pyboot_svc.services.units import render_drop_in
+
+CHANGES = 2
+
+
+def plan(options: argparse.Namespace) -> int:
+    config = _load(options)
+    made = make_plan(_wanted(config), _manager(options).applied())
+    if options.json:
+        steps = [step.as_dict() for step in made.steps]
+        print(json.dumps({"changes": made.changes, "steps": steps}, indent=1))
+    else:
+        print("\n".join(map(str, made.steps)) or "no instances")
+    return CHANGES if made.changes else ExitCode.OK
+
+
+def apply(options: argparse.Namespace) -> int:
+    if os.geteuid() != 0:
+        raise UnavailableError("apply writes units: run it as root, or `systemctl reload pyboot`")
+    # What it writes is for all to read (`pyboot plan`), whatever the unit or the shell has set.
+    os.umask(0o022)
+    manager = _manager(options)
+    with _alone(options.run_dir):
+        wanted = _wanted(_load(options))
+        made = make_plan(wanted, manager.applied())
+        if made.changes:
+            manager.tell_master()
+        apply_plan(
+            made,
+            wanted,
+            manager,
+            wait_seconds=options.wait_seconds,
+            wait_for_new=not options.boot,
+            say=_say,
+        )
+    _say(_summary(made))
+    return ExitCode.OK
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Two at once would have two instances of a model down at once."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with open(run_dir / "apply.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("another apply is at work: waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _load(options: argparse.Namespace) -> Config:
+    return load_config(options.config or DEFAULT_CONFIG_FILE)
+
+
+def _manager(options: argparse.Namespace) -> SystemdManager:
+    if not Path("/run/systemd/system").is_dir():
+        raise UnavailableError("systemd doesn't run here; `pyboot up` needs no service manager")
+    return SystemdManager(options.run_dir)
+
+
+def _wanted(config: Config) -> list[Wanted]:
+    return [
+        Wanted(
+            instance.identity,
+            render_compiled(instance),
+            render_drop_in(instance.identity, instance.edge),
+        )
+        for instance in config.instances()
+    ]
+
+
+def _summary(made: Plan) -> str:
+    counts: dict[str, int] = {}
+    for step in made.steps:
+        counts[step.action] = counts.get(step.action, 0) + 1
+    shown = ", ".join(f"{action} {count}" for action, count in counts.items())
+    return f"applied: {shown or 'no instances'}" if made.changes else f"{UNCHANGED}: nothing to do"

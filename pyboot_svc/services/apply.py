@@ -1,0 +1,120 @@
+"""Carries out a plan: touches only what differs, and rolls, one ready instance at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+
+from pyboot_svc.errors import UnavailableError
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.host import HostManager, UnitState
+from pyboot_svc.services.plan import RESTART, START, STOP, Plan, Wanted
+
+_POLL_SECONDS = 0.2
+
+Say = Callable[[str], None]
+
+
+class NotReady(UnavailableError):
+    """An instance didn't become ready; those after it were left alone."""
+
+
+def apply_plan(
+    plan: Plan,
+    wanted: Sequence[Wanted],
+    manager: HostManager,
+    wait_seconds: float,
+    wait_for_new: bool,
+    say: Say,
+) -> None:
+    """Bring the host to `wanted`; each instance may take `wait_seconds` to become ready.
+
+    Order: what is gone stops; units are written, with one reload of the manager; what is new
+    starts; what changed restarts, within one model one after the other. A compiled file is
+    replaced just before its instance restarts, so that those that a failure leaves alone keep on
+    running, and restarting, as they were. Raises NotReady.
+    """
+    by_identity = {item.identity: item for item in wanted}
+    gone = plan.of(STOP)
+    if gone:
+        say(f"stopping {_names(gone)}")
+        manager.stop(gone)
+    manager.write_units(wanted, gone)
+    _begin(manager.start, plan.of(START), by_identity, manager, say, "starting")
+    _restart(plan.of(RESTART), by_identity, manager, wait_seconds, say)
+    if wait_for_new:
+        # After the restarts: what is new must not keep them waiting.
+        _wait_ready(plan.of(START), manager, wait_seconds)
+
+
+def _restart(
+    instances: Sequence[InstanceId],
+    wanted: Mapping[InstanceId, Wanted],
+    manager: HostManager,
+    wait_seconds: float,
+    say: Say,
+) -> None:
+    states = manager.states(instances)
+    running = []
+    for identity in instances:
+        if states[identity].stopped:
+            # Somebody stopped it on purpose: it gets its new configuration, and stays down.
+            manager.write_compiled(wanted[identity])
+            say(f"{identity} is stopped, and stays so")
+        else:
+            running.append(identity)
+    for wave in _waves(running):
+        _begin(manager.restart, wave, wanted, manager, say, "restarting")
+        _wait_ready(wave, manager, wait_seconds)
+
+
+def _begin(
+    verb: Callable[[Sequence[InstanceId]], None],
+    instances: Sequence[InstanceId],
+    wanted: Mapping[InstanceId, Wanted],
+    manager: HostManager,
+    say: Say,
+    text: str,
+) -> None:
+    if not instances:
+        return
+    for identity in instances:
+        manager.write_compiled(wanted[identity])
+    say(f"{text} {_names(instances)}")
+    verb(instances)
+
+
+def _waves(instances: Sequence[InstanceId]) -> list[list[InstanceId]]:
+    """One instance of each model at a time: models don't wait for each other."""
+    models: dict[str, list[InstanceId]] = {}
+    for identity in instances:
+        models.setdefault(identity.model, []).append(identity)
+    return [[i for i in wave if i is not None] for wave in zip_longest(*models.values())]
+
+
+def _wait_ready(instances: Sequence[InstanceId], manager: HostManager, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    waiting = list(instances)
+    while waiting:
+        states = manager.states(waiting)
+        failed = [identity for identity in waiting if states[identity].failed]
+        if failed:
+            raise _not_ready(failed, states, "failed")
+        waiting = [identity for identity in waiting if not states[identity].ready]
+        if waiting and time.monotonic() > deadline:
+            raise _not_ready(waiting, states, f"not ready within {seconds:.0f} s")
+        if waiting:
+            time.sleep(_POLL_SECONDS)
+
+
+def _not_ready(
+    instances: Sequence[InstanceId], states: Mapping[InstanceId, UnitState], why: str
+) -> NotReady:
+    lines = [f"  {identity}: {states[identity].detail}" for identity in instances]
+    head = f"{_names(instances)} {why}; instances still to be restarted were left as they are"
+    return NotReady("\n".join([head, *lines]))
+
+
+def _names(instances: Sequence[InstanceId]) -> str:
+    return ", ".join(map(str, instances))

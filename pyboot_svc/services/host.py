@@ -1,0 +1,49 @@
+"""A host's own service manager, as `plan` and `apply` use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.plan import Applied, Wanted
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """`ready`: up, and it said so; `failed`: given up; `stopped`: ended, and meant to.
+
+    `detail` says in words what the unit is at.
+    """
+
+    ready: bool
+    failed: bool
+    stopped: bool
+    detail: str
+
+
+class HostManager(Protocol):
+    """What systemd and OpenRC can do; all of it needs root but `applied` and `states`."""
+
+    def applied(self) -> Mapping[InstanceId, Applied]:
+        """What was applied last and is still there, by instance."""
+
+    def states(self, instances: Sequence[InstanceId]) -> Mapping[InstanceId, UnitState]: ...
+
+    def tell_master(self) -> None:
+        """Have the master, if it runs, show what the configuration says now."""
+
+    def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
+        """Make the units those of `wanted`; tells the manager once, when any file differed."""
+
+    def write_compiled(self, wanted: Wanted) -> None:
+        """Replace what the instance will run by at its next start."""
+
+    def start(self, instances: Sequence[InstanceId]) -> None:
+        """Begin to start them; `states` tells when they are ready."""
+
+    def restart(self, instances: Sequence[InstanceId]) -> None: ...
+
+    def stop(self, instances: Sequence[InstanceId]) -> None:
+        """Stop them and wait until they have ended, drained."""

@@ -1,0 +1,110 @@
+"""What there is to do so that the host runs what the configuration says, instance by instance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyboot_svc.identity import InstanceId
+
+START, RESTART, STOP, UNCHANGED = "start", "restart", "stop", "unchanged"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An instance as it should be: its compiled configuration and what its unit adds, as text."""
+
+    identity: InstanceId
+    compiled: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An instance as it was applied last; None for a file that isn't there.
+
+    `failed`: its unit has given up, and stays down until somebody starts it.
+    """
+
+    identity: InstanceId
+    compiled: str | None
+    unit: str | None
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done with one instance, and because of which keys."""
+
+    identity: InstanceId
+    action: str
+    keys: tuple[str, ...] = ()
+    unit_changed: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "identity": str(self.identity)}
+
+    def __str__(self) -> str:
+        because = ", ".join(self.keys)
+        if self.action == UNCHANGED and self.unit_changed:
+            because = "its unit differs"
+        return f"{self.action:9}  {self.identity}" + (f"  ({because})" if because else "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps, in the order of the configuration; the instances to stop come first."""
+
+    steps: tuple[Step, ...]
+
+    def of(self, action: str) -> list[InstanceId]:
+        return [step.identity for step in self.steps if step.action == action]
+
+    @property
+    def changes(self) -> bool:
+        return any(step.action != UNCHANGED or step.unit_changed for step in self.steps)
+
+
+def make_plan(wanted: Iterable[Wanted], applied: Mapping[InstanceId, Applied]) -> Plan:
+    wanted = list(wanted)
+    known = {item.identity for item in wanted}
+    gone = [Step(identity, STOP) for identity in sorted(applied) if identity not in known]
+    return Plan((*gone, *(_step(item, applied.get(item.identity)) for item in wanted)))
+
+
+def _step(wanted: Wanted, applied: Applied | None) -> Step:
+    if applied is None or applied.compiled is None:
+        changed = applied is None or applied.unit != wanted.unit
+        return Step(wanted.identity, START, unit_changed=changed)
+    unit_changed = applied.unit != wanted.unit
+    if applied.compiled == wanted.compiled:
+        if applied.failed:
+            # What it failed for lies outside, as a model's file does, and may be right by now.
+            return Step(wanted.identity, START, unit_changed=unit_changed)
+        # The unit alone differs after an upgrade, or when somebody edited what is ours.
+        return Step(wanted.identity, UNCHANGED, unit_changed=unit_changed)
+    keys = changed_keys(applied.compiled, wanted.compiled)
+    return Step(wanted.identity, RESTART, keys, unit_changed)
+
+
+def changed_keys(before: str, after: str) -> tuple[str, ...]:
+    """The dotted keys whose values differ between two compiled configurations."""
+    try:
+        old = _flat(json.loads(before))
+    except (ValueError, RecursionError):
+        return ("(unreadable)",)
+    new = _flat(json.loads(after))
+    keys = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    return tuple(sorted(key.removeprefix("edge.") for key in keys))
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    """Values by dotted key, as JSON: in Python, true would be equal to 1."""
+    if not isinstance(value, dict) or not value:
+        return {path: json.dumps(value)}
+    flat: dict[str, str] = {}
+    for key, inner in value.items():
+        flat.update(_flat(inner, f"{path}.{key}" if path else key))
+    return flat

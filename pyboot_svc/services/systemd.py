@@ -1,0 +1,174 @@
+"""systemd: a drop-in for each instance below /run, so that nothing outlives a reboot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pyboot_svc.config.compiled import compiled_file
+from pyboot_svc.errors import UnavailableError, UsageError
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.files import read_text, replace_text
+from pyboot_svc.services.host import UnitState
+from pyboot_svc.services.plan import Applied, Wanted
+from pyboot_svc.services.units import MASTER, TARGET, TEMPLATE, unit_name
+
+UNIT_DIR = Path("/run/systemd/system")
+_DROP_IN = "50-pyboot.conf"
+_TEMPLATE_DIRS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+_PROPERTIES = "Id,ActiveState,SubState,Job,Result,ExecMainStatus,StatusText"
+
+
+class SystemdManager:
+    """Writes drop-ins and compiled files, and asks systemctl for the rest."""
+
+    def __init__(self, run_dir: Path, unit_dir: Path = UNIT_DIR) -> None:
+        self._run_dir = run_dir
+        self._unit_dir = unit_dir
+
+    def applied(self) -> Mapping[InstanceId, Applied]:
+        found = {_instance_of(folder.name) for folder in self._unit_dir.glob("edge-model@*.d")}
+        compiled = (self._run_dir / "instances").glob("*.json")
+        found |= {_parsed(file.name.removesuffix(".json")) for file in compiled}
+        failed = _failed_units()
+        return {
+            identity: Applied(
+                identity,
+                read_text(compiled_file(self._run_dir, identity)),
+                self._applied_unit(identity),
+                failed=unit_name(identity) in failed,
+            )
+            for identity in found
+            if identity is not None
+        }
+
+    def states(self, instances: Sequence[InstanceId]) -> Mapping[InstanceId, UnitState]:
+        if not instances:
+            return {}
+        names = {unit_name(identity): identity for identity in instances}
+        shown = _systemctl("show", f"--property={_PROPERTIES}", "--", *names)
+        states = {}
+        for block in shown.strip().split("\n\n"):
+            facts = dict(line.partition("=")[::2] for line in block.splitlines())
+            states[names[facts["Id"]]] = _state(facts)
+        return states
+
+    def tell_master(self) -> None:
+        # While it starts or reloads, this is a part of that, and it reads the configuration anyway.
+        if _systemctl("is-active", MASTER, check=False).strip() == "active":
+            _systemctl("kill", "--kill-whom=main", "--signal=HUP", MASTER, check=False)
+
+    def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
+        changed = [self._write_unit(item) for item in wanted]
+        changed += [self._remove_unit(identity) for identity in gone]
+        if any(changed):
+            _systemctl("daemon-reload")
+
+    def write_compiled(self, wanted: Wanted) -> None:
+        replace_text(compiled_file(self._run_dir, wanted.identity), wanted.compiled)
+
+    def start(self, instances: Sequence[InstanceId]) -> None:
+        self._job("start", instances)
+
+    def restart(self, instances: Sequence[InstanceId]) -> None:
+        self._job("restart", instances)
+
+    def stop(self, instances: Sequence[InstanceId]) -> None:
+        if instances:
+            _systemctl("stop", "--", *map(unit_name, instances))
+            # One that had given up would stay in the list of failed units for ever.
+            _systemctl("reset-failed", "--", *map(unit_name, instances), check=False)
+
+    def _job(self, verb: str, instances: Sequence[InstanceId]) -> None:
+        if instances:
+            # A unit that gave up has to be forgiven first, or its start limit would refuse it.
+            _systemctl("reset-failed", "--", *map(unit_name, instances), check=False)
+            _systemctl(verb, "--no-block", "--", *map(unit_name, instances))
+
+    def _drop_in(self, identity: InstanceId) -> Path:
+        return self._unit_dir / f"{unit_name(identity)}.d" / _DROP_IN
+
+    def _want(self, identity: InstanceId) -> Path:
+        return self._unit_dir / f"{TARGET}.wants" / unit_name(identity)
+
+    def _applied_unit(self, identity: InstanceId) -> str | None:
+        return read_text(self._drop_in(identity)) if self._want(identity).is_symlink() else None
+
+    def _write_unit(self, wanted: Wanted) -> bool:
+        want = self._want(wanted.identity)
+        linked = want.is_symlink()
+        if not linked:
+            want.parent.mkdir(parents=True, exist_ok=True)
+            want.symlink_to(_template_file())
+        return replace_text(self._drop_in(wanted.identity), wanted.unit) or not linked
+
+    def _remove_unit(self, identity: InstanceId) -> bool:
+        folder = self._drop_in(identity).parent
+        was_there = folder.exists()
+        shutil.rmtree(folder, ignore_errors=True)
+        self._want(identity).unlink(missing_ok=True)
+        compiled_file(self._run_dir, identity).unlink(missing_ok=True)
+        return was_there
+
+
+def _template_file() -> str:
+    for folder in _TEMPLATE_DIRS:
+        if os.path.exists(os.path.join(folder, TEMPLATE)):
+            return os.path.join(folder, TEMPLATE)
+    raise UnavailableError(f"{TEMPLATE} is not installed: install the package, or copy systemd/*")
+
+
+def _failed_units() -> set[str]:
+    # Without an answer, as in a container without D-Bus, files alone say what there is to do.
+    pattern = "edge-model@*.service"
+    listed = _systemctl(
+        "list-units", "--state=failed", "--plain", "--no-legend", "--full", pattern, check=False
+    )
+    return {line.split()[0] for line in listed.splitlines() if line.strip()}
+
+
+def _instance_of(folder: str) -> InstanceId | None:
+    return _parsed(folder.removeprefix("edge-model@").removesuffix(".service.d"))
+
+
+def _parsed(text: str) -> InstanceId | None:
+    try:
+        return InstanceId.parse(text)
+    except UsageError:
+        return None  # somebody else's
+
+
+def _state(facts: Mapping[str, str]) -> UnitState:
+    active, sub = facts["ActiveState"], facts["SubState"]
+    detail = f"{active} ({sub})"
+    if facts.get("StatusText"):
+        detail += f": {facts['StatusText']}"
+    elif active == "failed":
+        detail += f": {facts.get('Result')}, exit status {facts.get('ExecMainStatus')}"
+    return UnitState(
+        # While a job waits or runs, the unit may still be the one from before the restart.
+        ready=active == "active" and sub == "running" and facts.get("Job", "") in ("", "0"),
+        failed=active == "failed",
+        stopped=active == "inactive",
+        detail=detail,
+    )
+
+
+def _systemctl(*arguments: str, check: bool = True) -> str:
+    """Run systemctl; gives what it printed. Raises UnavailableError with what it complained of."""
+    try:
+        ended = subprocess.run(
+            ["systemctl", "--no-ask-password", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise UnavailableError(f"systemctl can't be run: {error.strerror}") from error
+    if check and ended.returncode != 0:
+        raise UnavailableError(f"systemctl {arguments[0]} failed: {ended.stderr.strip()}")
+    return ended.stdout

@@ -1,0 +1,126 @@
+"""What pyboot adds to the shipped template unit for one instance: a drop-in, as text.
+
+Rendering is pure; everything that comes from the configuration is escaped, so that no value can
+add a directive or be expanded (systemd.syntax(7), systemd.exec(5), systemd.unit(5)).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterator
+from unicodedata import category
+
+from pyboot_svc.config import Edge, Limits, Sandbox
+from pyboot_svc.identity import InstanceId
+
+TEMPLATE = "edge-model@.service"
+TARGET = "edge-model.target"
+MASTER = "pyboot.service"
+# What would end the line, or the file. Nothing else is escaped, since in paths systemd doesn't
+# know \\x: control characters, surrogates, and what Unicode hasn't assigned.
+_UNWRITABLE = ("Cc", "Cs", "Cn")
+
+
+def unit_name(identity: InstanceId) -> str:
+    return f"edge-model@{identity}.service"
+
+
+def render_drop_in(identity: InstanceId, edge: Edge) -> str:
+    """The drop-in of one instance."""
+    lines = [
+        "# Written by `pyboot apply`; your own drop-ins belong in /etc/systemd/system.",
+        "[Service]",
+        # By itself systemd would run all instances as one user, who could meddle with each other.
+        f"User={_user(identity)}",
+        *_limits(edge.limits),
+        *_environment(edge),
+        *_sandbox(edge.sandbox),
+        *_network(edge),
+        *_credentials(edge),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _user(identity: InstanceId) -> str:
+    return f"em-{hashlib.sha256(str(identity).encode()).hexdigest()[:16]}"
+
+
+def _limits(limits: Limits) -> Iterator[str]:
+    if limits.memory is not None:
+        yield f"MemoryMax={limits.memory}"
+    if limits.cpu is not None:
+        yield f"CPUQuota={limits.cpu}"
+    if limits.tasks is not None:
+        yield f"TasksMax={limits.tasks}"
+    if limits.nice is not None:
+        yield f"Nice={limits.nice}"
+    if limits.cpus is not None:
+        # The affinity works without a cpuset controller; the cpuset can't be left.
+        yield f"CPUAffinity={limits.cpus}"
+        yield f"AllowedCPUs={limits.cpus}"
+
+
+def _environment(edge: Edge) -> Iterator[str]:
+    for name, value in edge.variables.items():
+        yield f"Environment={quoted(f'{name}={value}')}"
+
+
+def _sandbox(sandbox: Sandbox) -> Iterator[str]:
+    for path in sandbox.write:
+        yield f"ReadWritePaths={quoted(path)}"
+    if sandbox.devices:
+        yield "PrivateDevices=no"
+    for path in sandbox.devices:
+        yield f"DeviceAllow={quoted(path)} rw"
+    for group in sandbox.groups:
+        yield f"SupplementaryGroups={group}"
+    if sandbox.jit:
+        yield "MemoryDenyWriteExecute=no"
+        yield "NoExecPaths="
+        yield "ExecPaths="
+
+
+def _network(edge: Edge) -> Iterator[str]:
+    """The brokers' addresses only, when they are literal; a name can mean any address."""
+    hosts = [edge.pre.broker.host, edge.post.broker.host]
+    addresses = sorted({_address(host) for host in hosts})
+    if edge.sandbox.network or "" in addresses:
+        yield "IPAddressDeny="
+        yield "IPAddressAllow="
+        return
+    yield "IPAddressAllow="
+    for address in addresses:
+        yield f"IPAddressAllow={address}"
+
+
+def _address(host: str) -> str:
+    """What IPAddressAllow= takes for a literal host; empty for a name."""
+    if host == "localhost":
+        return "localhost"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return ""
+    # Without the zone of a link-local one: the filter knows no interfaces.
+    return "localhost" if address.is_loopback else str(address).partition("%")[0]
+
+
+def _credentials(edge: Edge) -> Iterator[str]:
+    for name, file in edge.credential_files.items():
+        yield f"LoadCredential={name}:{escaped_specifiers(file)}"
+
+
+def escaped_specifiers(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def quoted(text: str) -> str:
+    """`text` as one word of a unit file's line: quoted, C-escaped, without specifiers."""
+    plain = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = "".join(_escape(c) if category(c) in _UNWRITABLE else c for c in plain)
+    return f'"{escaped_specifiers(escaped)}"'
+
+
+def _escape(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

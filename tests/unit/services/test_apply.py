@@ -1,0 +1,167 @@
+"""The order in which a plan is carried out, and where it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from pyboot_svc.errors import ExitCode
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.apply import NotReady, apply_plan
+from pyboot_svc.services.host import UnitState
+from pyboot_svc.services.plan import Applied, Wanted, make_plan
+
+PUMP_1, PUMP_2, PUMP_3 = (InstanceId("pump", number) for number in (1, 2, 3))
+FAN_1, FAN_2 = (InstanceId("fan", number) for number in (1, 2))
+OLD, NEW = '{"options": 1}', '{"options": 2}'
+READY = UnitState(ready=True, failed=False, stopped=False, detail="active (running)")
+STARTING = UnitState(ready=False, failed=False, stopped=False, detail="activating (start)")
+FAILED = UnitState(ready=False, failed=True, stopped=False, detail="failed: no such model")
+STOPPED = UnitState(ready=False, failed=False, stopped=True, detail="inactive (dead)")
+
+
+class Host:
+    """A service manager in memory: what is begun is starting at the first look, then as in `ends`.
+
+    `log` has all that was asked for, in order, but looks.
+    """
+
+    def __init__(self, *running: InstanceId) -> None:
+        self.files = dict.fromkeys(running, OLD)
+        self.now = dict.fromkeys(running, READY)
+        self.ends: dict[InstanceId, UnitState] = {}
+        self.log: list[str] = []
+        self.most_down = 0
+
+    def applied(self) -> Mapping[InstanceId, Applied]:
+        return {identity: Applied(identity, text, "unit") for identity, text in self.files.items()}
+
+    def states(self, instances: Sequence[InstanceId]) -> Mapping[InstanceId, UnitState]:
+        seen = {identity: self.now[identity] for identity in instances}
+        for identity, state in seen.items():
+            if state is STARTING:
+                self.now[identity] = self.ends.get(identity, READY)
+        return seen
+
+    def tell_master(self) -> None:
+        self.log.append("tell")
+
+    def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
+        self.log.append(f"units {_names([item.identity for item in wanted])}")
+        for identity in gone:
+            del self.files[identity]
+
+    def write_compiled(self, wanted: Wanted) -> None:
+        self.files[wanted.identity] = wanted.compiled
+
+    def start(self, instances: Sequence[InstanceId]) -> None:
+        self._begin("start", instances)
+
+    def restart(self, instances: Sequence[InstanceId]) -> None:
+        self._begin("restart", instances)
+
+    def stop(self, instances: Sequence[InstanceId]) -> None:
+        self.log.append(f"stop {_names(instances)}")
+
+    def _begin(self, verb: str, instances: Sequence[InstanceId]) -> None:
+        assert all(self.files[identity] == NEW for identity in instances)
+        self.log.append(f"{verb} {_names(instances)}")
+        self.now.update(dict.fromkeys(instances, STARTING))
+        for model in {identity.model for identity in instances}:
+            down = [i for i, state in self.now.items() if i.model == model and state is not READY]
+            self.most_down = max(self.most_down, len(down))
+
+
+def _names(instances: Sequence[InstanceId]) -> str:
+    return " ".join(map(str, instances))
+
+
+def apply(
+    host: Host,
+    *wanted: InstanceId,
+    changed: bool = True,
+    wait_seconds: float = 10.0,
+    wait_for_new: bool = True,
+) -> list[str]:
+    """Apply what makes the host run `wanted`; gives what was said."""
+    items = [Wanted(identity, NEW if changed else OLD, "unit") for identity in wanted]
+    said: list[str] = []
+    plan = make_plan(items, host.applied())
+    apply_plan(plan, items, host, wait_seconds, wait_for_new, said.append)
+    return said
+
+
+def test_what_is_gone_stops_before_units_are_written_and_what_is_new_starts_before_rolls() -> None:
+    host = Host(PUMP_1, FAN_1)
+    said = apply(host, PUMP_1, PUMP_2)
+    assert host.log == ["stop fan-1", "units pump-1 pump-2", "start pump-2", "restart pump-1"]
+    assert said == ["stopping fan-1", "starting pump-2", "restarting pump-1"]
+    assert host.files == {PUMP_1: NEW, PUMP_2: NEW}
+
+
+def test_what_is_unchanged_is_not_even_looked_at() -> None:
+    host = Host(PUMP_1, PUMP_2)
+    assert apply(host, PUMP_1, PUMP_2, changed=False) == []
+    assert host.log == ["units pump-1 pump-2"]
+
+
+def test_one_instance_of_each_model_restarts_at_a_time() -> None:
+    host = Host(PUMP_1, PUMP_2, PUMP_3, FAN_1, FAN_2)
+    apply(host, PUMP_1, PUMP_2, PUMP_3, FAN_1, FAN_2)
+    rolled = [line for line in host.log if line.startswith("restart")]
+    assert rolled == ["restart pump-1 fan-1", "restart pump-2 fan-2", "restart pump-3"]
+    assert host.most_down == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "wait_seconds", "why"),
+    [(FAILED, 10.0, "pump-2 failed"), (STARTING, 0.0, "pump-2 not ready within 0 s")],
+)
+def test_a_roll_stops_at_what_does_not_get_ready(
+    end: UnitState, wait_seconds: float, why: str
+) -> None:
+    host = Host(PUMP_1, PUMP_2, PUMP_3)
+    host.ends[PUMP_2] = end
+    if end is STARTING:
+        host.now[PUMP_1] = STOPPED  # so that nothing before it needs its time
+    with pytest.raises(NotReady) as raised:
+        apply(host, PUMP_1, PUMP_2, PUMP_3, wait_seconds=wait_seconds)
+    assert raised.value.exit_code == ExitCode.UNAVAILABLE
+    assert str(raised.value).startswith(why)
+    assert str(raised.value).endswith(f"\n  pump-2: {end.detail}")
+    assert host.log[-1] == "restart pump-2"
+    # The last one would still restart as it was.
+    assert host.files[PUMP_3] == OLD
+    assert host.now[PUMP_3] is READY
+
+
+def test_what_somebody_stopped_stays_so_with_its_new_configuration() -> None:
+    host = Host(PUMP_1, PUMP_2)
+    host.now[PUMP_1] = STOPPED
+    said = apply(host, PUMP_1, PUMP_2)
+    assert host.log == ["units pump-1 pump-2", "restart pump-2"]
+    assert host.files[PUMP_1] == NEW
+    assert "pump-1 is stopped, and stays so" in said
+
+
+def test_what_gave_up_restarts_as_what_runs_does() -> None:
+    host = Host(PUMP_1)
+    host.now[PUMP_1] = FAILED
+    apply(host, PUMP_1)
+    assert host.now[PUMP_1] is READY
+
+
+def test_what_is_new_and_fails_is_said_after_all_else_is_done() -> None:
+    host = Host(PUMP_1, PUMP_2)
+    host.ends[FAN_1] = FAILED
+    with pytest.raises(NotReady, match="fan-1 failed"):
+        apply(host, FAN_1, PUMP_1, PUMP_2)
+    assert host.log[-2:] == ["restart pump-1", "restart pump-2"]
+
+
+def test_at_boot_nobody_waits_for_what_is_new() -> None:
+    host = Host()
+    host.ends[FAN_1] = FAILED
+    apply(host, FAN_1, wait_for_new=False)
+    assert host.log == ["units fan-1", "start fan-1"]

@@ -1,0 +1,154 @@
+"""What there is to do, from what is wanted and what was applied."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyboot_svc.config.compiled import render_compiled
+from pyboot_svc.config.loader import parse_config
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.plan import (
+    RESTART,
+    START,
+    STOP,
+    UNCHANGED,
+    Applied,
+    Plan,
+    Step,
+    Wanted,
+    changed_keys,
+    make_plan,
+)
+
+PUMP, FAN, MILL = (InstanceId(name, 1) for name in ("pump", "fan", "mill"))
+
+
+def wanted(identity: InstanceId, compiled: str = "{}", unit: str = "unit") -> Wanted:
+    return Wanted(identity, compiled, unit)
+
+
+def applied(
+    identity: InstanceId,
+    compiled: str | None = "{}",
+    unit: str | None = "unit",
+    failed: bool = False,
+) -> dict[InstanceId, Applied]:
+    return {identity: Applied(identity, compiled, unit, failed)}
+
+
+def only(plan: Plan) -> Step:
+    (step,) = plan.steps
+    return step
+
+
+def test_what_was_never_applied_starts() -> None:
+    plan = make_plan([wanted(PUMP)], {})
+    assert only(plan) == Step(PUMP, START, unit_changed=True)
+    assert plan.changes
+
+
+def test_what_is_as_it_was_is_left_alone() -> None:
+    plan = make_plan([wanted(PUMP)], applied(PUMP))
+    assert only(plan) == Step(PUMP, UNCHANGED)
+    assert not plan.changes
+
+
+def test_what_is_no_longer_configured_stops_first() -> None:
+    plan = make_plan([wanted(FAN)], {**applied(PUMP), **applied(MILL)})
+    assert plan.steps == (
+        Step(MILL, STOP),
+        Step(PUMP, STOP),
+        Step(FAN, START, unit_changed=True),
+    )
+    assert plan.of(STOP) == [MILL, PUMP]
+    assert plan.of(START) == [FAN]
+
+
+def test_what_changed_restarts_because_of_its_keys() -> None:
+    before, after = '{"edge": {"threads": 1}}', '{"edge": {"threads": 2}}'
+    plan = make_plan([wanted(PUMP, after)], applied(PUMP, before))
+    assert only(plan) == Step(PUMP, RESTART, ("threads",))
+    assert str(only(plan)) == "restart    pump-1  (threads)"
+
+
+def test_a_unit_alone_is_written_again_and_restarts_nothing() -> None:
+    plan = make_plan([wanted(PUMP, unit="new")], applied(PUMP, unit="old"))
+    assert only(plan) == Step(PUMP, UNCHANGED, unit_changed=True)
+    assert plan.changes
+
+
+def test_a_compiled_file_that_is_missing_means_a_start() -> None:
+    assert only(make_plan([wanted(PUMP)], applied(PUMP, None))) == Step(PUMP, START)
+    step = only(make_plan([wanted(PUMP)], applied(PUMP, None, None)))
+    assert step == Step(PUMP, START, unit_changed=True)
+
+
+def test_what_gave_up_is_given_another_start() -> None:
+    assert only(make_plan([wanted(PUMP)], applied(PUMP, failed=True))) == Step(PUMP, START)
+
+
+def test_steps_keep_the_order_of_the_configuration() -> None:
+    plan = make_plan(map(wanted, (PUMP, MILL, FAN)), applied(MILL))
+    assert [step.identity for step in plan.steps] == [PUMP, MILL, FAN]
+
+
+def test_a_step_as_json() -> None:
+    step = Step(PUMP, RESTART, ("pre.topic",), unit_changed=True)
+    assert json.loads(json.dumps(step.as_dict())) == {
+        "identity": "pump-1",
+        "action": "restart",
+        "keys": ["pre.topic"],
+        "unit_changed": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "keys"),
+    [
+        ({"edge": {"a": {"b": 1}}}, {"edge": {"a": {"b": 2}}}, ("a.b",)),
+        ({"edge": {"a": 1}}, {"edge": {"b": 1}}, ("a", "b")),
+        ({"edge": {"a": 1}}, {"edge": {"a": True}}, ("a",)),
+        ({"edge": {"a": 1}}, {"edge": {"a": 1, "b": None}}, ("b",)),
+        ({"edge": {"a": {}}}, {"edge": {"a": {"b": 1}}}, ("a", "a.b")),
+        ({"edge": {"a": [1, 2]}}, {"edge": {"a": [2, 1]}}, ("a",)),
+        ({"model_path": ["/a"]}, {"model_path": ["/b"]}, ("model_path",)),
+        ({"version": "1"}, {"version": "2"}, ("version",)),
+    ],
+)
+def test_keys_that_differ(before: object, after: object, keys: tuple[str, ...]) -> None:
+    assert changed_keys(json.dumps(before), json.dumps(after)) == keys
+
+
+@pytest.mark.parametrize("before", ["", "{", "\0", "[" * 100_000])
+def test_a_compiled_file_that_is_broken_differs(before: str) -> None:
+    assert changed_keys(before, "{}") == ("(unreadable)",)
+
+
+names = st.text("abc", min_size=1, max_size=2)
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 1) | st.sampled_from([0.0, 1.0, "", "1"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=3),
+)
+
+
+@given(st.dictionaries(names, trees), st.dictionaries(names, trees))
+def test_whatever_differs_has_a_key(before: object, after: object) -> None:
+    texts = [json.dumps({"edge": tree}, sort_keys=True) for tree in (before, after)]
+    assert (changed_keys(*texts) == ()) == (texts[0] == texts[1])
+
+
+def test_keys_of_a_configuration_that_was_edited() -> None:
+    text = """
+edge:
+  - {name: pump, pre_broker: localhost, pre_topic: in, edge_mode: a.b, limits: {memory: 1G},
+     post_broker: localhost, post_topic: out}
+"""
+    before, edited = (
+        render_compiled(next(parse_config(version.encode(), "file").instances()))
+        for version in (text, text.replace("1G", "2G").replace("out", "elsewhere"))
+    )
+    assert changed_keys(before, edited) == ("limits.memory", "post.topic")

@@ -1,0 +1,200 @@
+"""The files of systemd's manager: what it writes, finds again, and removes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyboot_svc.errors import UnavailableError
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services import systemd
+from pyboot_svc.services.files import read_text, replace_text
+from pyboot_svc.services.plan import Applied, Wanted, make_plan
+from pyboot_svc.services.systemd import SystemdManager
+
+SHIPPED = Path(__file__).parents[3] / "systemd"
+PUMP, FAN = InstanceId("pump", 1), InstanceId("fan.a-b", 12)
+WANTED = [Wanted(PUMP, '{"a": 1}\n', "[Service]\nNice=1\n"), Wanted(FAN, "{}\n", "[Service]\n")]
+
+
+class Folders:
+    """A manager on folders of its own, and a systemctl that only notes what it is asked for."""
+
+    def __init__(self, base: Path) -> None:
+        self.units, self.run = base / "units", base / "run"
+        self.program = base / "bin" / "systemctl"
+        self.program.parent.mkdir()
+        self.program.write_text(f'#!/bin/sh\necho "$*" >>{base}/calls\n')
+        self.program.chmod(0o755)
+        self._calls = base / "calls"
+        self.manager = SystemdManager(self.run, self.units)
+
+    def write(self, *wanted: Wanted) -> None:
+        """Both kinds of files, as an apply does."""
+        self.manager.write_units(wanted, [])
+        for item in wanted:
+            self.manager.write_compiled(item)
+
+    def reloads(self) -> int:
+        return (read_text(self._calls) or "").count("daemon-reload")
+
+    def drop_in(self, name: str) -> Path:
+        return self.units / f"edge-model@{name}.service.d" / "50-pyboot.conf"
+
+    def link(self, name: str) -> Path:
+        return self.units / "edge-model.target.wants" / f"edge-model@{name}.service"
+
+    def compiled(self, name: str) -> Path:
+        return self.run / "instances" / f"{name}.json"
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    made = Folders(tmp_path)
+    monkeypatch.setenv("PATH", str(made.program.parent), prepend=os.pathsep)
+    monkeypatch.setattr(systemd, "_TEMPLATE_DIRS", (str(tmp_path), str(SHIPPED)))
+    return made
+
+
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def test_an_instance_is_a_drop_in_a_link_and_a_compiled_file(folders: Folders) -> None:
+    folders.write(*WANTED)
+    for name, item in (("pump-1", WANTED[0]), ("fan.a-b-12", WANTED[1])):
+        assert folders.drop_in(name).read_text() == item.unit
+        assert folders.compiled(name).read_text() == item.compiled
+        assert folders.link(name).readlink() == SHIPPED / "edge-model@.service"
+
+
+def test_what_was_written_is_found_again(folders: Folders) -> None:
+    folders.write(*WANTED)
+    applied = folders.manager.applied()
+    assert applied == {item.identity: Applied(*_fields(item)) for item in WANTED}
+    assert not make_plan(WANTED, applied).changes
+
+
+def _fields(item: Wanted) -> tuple[InstanceId, str, str]:
+    return item.identity, item.compiled, item.unit
+
+
+def test_one_reload_for_all_and_none_when_nothing_differs(folders: Folders) -> None:
+    folders.write(*WANTED)
+    assert folders.reloads() == 1
+    before = folders.drop_in("pump-1").stat()
+    folders.write(*WANTED)
+    assert folders.reloads() == 1
+    assert folders.drop_in("pump-1").stat() == before
+
+
+def test_a_compiled_file_alone_needs_no_reload(folders: Folders) -> None:
+    folders.write(*WANTED)
+    folders.write(Wanted(PUMP, "{}", WANTED[0].unit))
+    assert folders.reloads() == 1
+    assert folders.compiled("pump-1").read_text() == "{}"
+
+
+@pytest.mark.parametrize("lost", ["link", "drop_in"])
+def test_a_file_that_somebody_removed_comes_back(folders: Folders, lost: str) -> None:
+    folders.write(*WANTED)
+    getattr(folders, lost)("pump-1").unlink()
+    assert make_plan(WANTED, folders.manager.applied()).changes
+    folders.write(*WANTED)
+    assert folders.reloads() == 2
+    assert not make_plan(WANTED, folders.manager.applied()).changes
+
+
+def test_removal_takes_all_of_one_instance_and_nothing_else(folders: Folders) -> None:
+    folders.write(*WANTED)
+    folders.manager.write_units([WANTED[1]], [PUMP])
+    assert folders.reloads() == 2
+    assert folders.manager.applied().keys() == {FAN}
+    left = [path.name for path in folders.units.parent.rglob("*pump-1*")]
+    assert left == []
+
+
+def test_removing_what_is_half_gone_does_not_fail(folders: Folders) -> None:
+    folders.write(*WANTED)
+    folders.link("pump-1").unlink()
+    folders.compiled("pump-1").unlink()
+    folders.manager.write_units([], [PUMP])
+    assert folders.manager.applied().keys() == {FAN}
+
+
+def test_files_of_others_are_no_instances(folders: Folders) -> None:
+    folders.write(*WANTED)
+    for name in ("edge-model@.service.d", "edge-model@pump.service.d", "edge-model@x-0.service.d"):
+        (folders.units / name).mkdir()
+    for name in ("notes.json", ".pump-2.json.new", "-1.json", "pump-3.json.bak"):
+        (folders.run / "instances" / name).touch()
+    assert folders.manager.applied().keys() == {PUMP, FAN}
+
+
+def test_without_any_file_nothing_is_applied(folders: Folders) -> None:
+    assert folders.manager.applied() == {}
+
+
+def test_without_the_template_there_is_a_clear_error(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(systemd, "_TEMPLATE_DIRS", (str(tmp_path),))
+    with pytest.raises(UnavailableError, match=r"edge-model@\.service is not installed"):
+        folders.write(*WANTED)
+
+
+def test_a_daemon_reload_that_fails_is_an_error(folders: Folders) -> None:
+    folders.program.write_text("#!/bin/sh\necho 'no bus' >&2\nexit 1\n")
+    with pytest.raises(UnavailableError, match="systemctl daemon-reload failed: no bus"):
+        folders.write(*WANTED)
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_everybody_may_read_what_is_written(folders: Folders) -> None:
+    folders.write(*WANTED)
+    for file in (folders.drop_in("pump-1"), folders.compiled("pump-1")):
+        assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_is_not_text_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"\xff\x00")
+    assert replace_text(file, "new")
+    assert file.read_text() == "new"
+
+
+def test_whoever_has_the_old_file_keeps_it_whole(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    replace_text(file, "old")
+    link.hardlink_to(file)
+    replace_text(file, "new")
+    assert (link.read_text(), file.read_text()) == ("old", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    texts = [character * 100_000 for character in "ab"]
+    replace_text(file, texts[0])
+    seen: set[str | None] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(read_text(file))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(200):
+        replace_text(file, texts[number % 2])
+    done.set()
+    reader.join()
+    assert seen <= set(texts)
+    assert seen
