@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +88,7 @@ class Hub:
 
     def __init__(self, listener: socket.socket, configured: list[InstanceId]) -> None:
         self._listener = listener
-        self._configured = [str(identity) for identity in configured]
-        self._limit = 2 * len(configured) + _SPARE_CONNECTIONS
+        self.configure(configured)
         self._peers: dict[socket.socket, _Peer] = {}
         self._requests: deque[_Scrape] = deque()
         self._wake_out, self._wake_in = os.pipe()
@@ -96,9 +96,23 @@ class Hub:
         self._thread: threading.Thread | None = None
         self.refused: Counter[str] = Counter()
 
-    def start(self) -> None:
+    def configure(self, instances: list[InstanceId]) -> None:
+        """These are to be reported, connected or not."""
+        self._configured = [str(identity) for identity in instances]
+        self._limit = 2 * len(instances) + _SPARE_CONNECTIONS
+
+    @property
+    def turned(self) -> bool:
+        """Whether its thread answers; asked by the watchdog."""
+        request = _Scrape()
+        self._requests.append(request)
+        os.write(self._wake_in, b"\0")
+        request.done.wait(2 * ANSWER_SECONDS)
+        return request.sent
+
+    def start(self, on_crash: Callable[[], None] | None = None) -> None:
         self._listener.setblocking(False)
-        self._thread = spawn("hub", self._run)
+        self._thread = spawn("hub", self._run, on_crash)
 
     def stop(self) -> None:
         self._stopping = True

@@ -9,6 +9,7 @@ from pathlib import Path
 from pyboot_svc.errors import UnavailableError
 
 _BACKLOG = 128
+_FIRST_PASSED_FD = 3
 # Of sockaddr_un: 108 bytes with the closing zero.
 _LONGEST_PATH = 107
 
@@ -37,6 +38,16 @@ def open_listener(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def inherited_listener() -> socket.socket | None:
+    """The socket that the service manager listens at for us (sd_listen_fds(3)), if it does."""
+    # Taken out of the environment: cheroot would serve HTTP at it, too.
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    if pid != str(os.getpid()) or count != "1":
+        return None
+    os.set_inheritable(_FIRST_PASSED_FD, False)
+    return socket.socket(fileno=_FIRST_PASSED_FD)
 
 
 def _remove_stale(path: Path) -> None:

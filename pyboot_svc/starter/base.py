@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ class Settings:
     # Under `pyboot up` the workers are children; otherwise a service manager runs them.
     run_workers: bool = False
     stop_seconds: float = 4.0
+    log_format: str = "plain"
 
 
 @dataclass
@@ -36,6 +38,8 @@ class StarterContext:
     hub: Hub | None = None
     services: ServiceManager | None = None
     web: WebAddress | None = None
+    # Called by a thread that the master can't do without, when it dies of an internal error.
+    crashed: Callable[[], None] = lambda: None
     # For starters that come from elsewhere to leave things for each other.
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -62,5 +66,8 @@ class Starter:
     def setup(self, context: StarterContext) -> None: ...
 
     def start(self, context: StarterContext) -> None: ...
+
+    def reload(self, context: StarterContext) -> None:
+        """On SIGHUP, in ascending order: the configuration may have changed."""
 
     def stop(self, context: StarterContext) -> None: ...

@@ -12,6 +12,9 @@ from typing import Any
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.starter.base import Starter, StarterContext
 
+# Among the numbers of signals, none of them.
+_CRASH = 0
+
 log = logging.getLogger(__name__)
 
 
@@ -30,15 +33,16 @@ class Boot:
         self._begun: list[Starter] = []
         # Its put may interrupt its own get: what signal handlers need.
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        context.crashed = lambda: self._signals.put(_CRASH)
 
     def run(self) -> ExitCode:
         """Bring everything up, wait for a signal to stop, bring everything down.
 
         What a phase raises comes out here, after everything begun was stopped.
         """
-        for number in self._stop_signals:
+        for number in {*self._stop_signals, signal.SIGHUP}:
             signal.signal(number, self._on_signal)
-        stopped_well = False
+        stopped_well = well = False
         try:
             for starter in self._starters:
                 self._begun.append(starter)
@@ -47,10 +51,20 @@ class Boot:
                 for starter in self._starters:
                     if self._signals.empty():
                         self._call(starter, phase)
-            self._signals.get()
+            well = self._serve() != _CRASH
         finally:
             stopped_well = self._stop()
-        return ExitCode.OK if stopped_well else ExitCode.INTERNAL
+        return ExitCode.OK if well and stopped_well else ExitCode.INTERNAL
+
+    def _serve(self) -> int:
+        """Wait for what ends us, and reload on SIGHUP meanwhile; gives the signal's number."""
+        while (number := self._signals.get()) == signal.SIGHUP and number not in self._stop_signals:
+            for starter in self._starters:
+                try:
+                    self._call(starter, "reload")
+                except Exception:  # what runs goes on running
+                    log.exception("%s failed to reload", type(starter).__name__)
+        return number
 
     def _stop(self) -> bool:
         well = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import threading
 from typing import ClassVar
 
 import setproctitle
@@ -12,15 +13,18 @@ import setproctitle
 from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.config.compiled import write_compiled
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.errors import UnavailableError
+from pyboot_svc.errors import ConfigError, UnavailableError
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
+from pyboot_svc.logs import journal_reads_stderr
 from pyboot_svc.metrics.hub import Hub
-from pyboot_svc.metrics.listener import open_listener
+from pyboot_svc.metrics.listener import inherited_listener, open_listener
 from pyboot_svc.metrics.protocol import socket_path
+from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services import ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
 from pyboot_svc.starter.base import Settings, Starter, StarterContext
-from pyboot_svc.web.server import WebServer
+from pyboot_svc.threads import spawn
+from pyboot_svc.web.server import WebServer, answers
 from pyboot_svc.web.view import View
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,14 @@ class BaseConfStarter(Starter):
         settings = context.settings
         context.config = load_config(settings.config_file, model_path=settings.model_path)
 
+    def reload(self, context: StarterContext) -> None:
+        try:
+            self.init(context)
+        except ConfigError as error:
+            log.error("the configuration is not reloaded:\n%s", error)
+        else:
+            log.info("reloaded the configuration")
+
 
 class ProcessorStarter(Starter):
     """Owns the metrics socket, and under `pyboot up` the workers."""
@@ -46,10 +58,14 @@ class ProcessorStarter(Starter):
         self._hub: Hub | None = None
         self._services: ServiceManager | None = None
         self._started = False
+        self._own_socket = False
 
     def setup(self, context: StarterContext) -> None:
         config, settings = context.require_config(), context.settings
-        self._listener = open_listener(socket_path(settings.run_dir))
+        self._listener = inherited_listener()
+        if self._listener is None:
+            self._listener = open_listener(socket_path(settings.run_dir))
+            self._own_socket = True
         self._hub = context.hub = Hub(self._listener, [i.identity for i in config.instances()])
         if settings.run_workers:
             _compile_instances(config, settings)
@@ -60,9 +76,14 @@ class ProcessorStarter(Starter):
     def start(self, context: StarterContext) -> None:
         assert self._hub is not None
         self._started = True
-        self._hub.start()
+        self._hub.start(context.crashed)
         if self._services is not None:
-            self._services.start([i.identity for i in context.require_config().instances()])
+            instances = [i.identity for i in context.require_config().instances()]
+            self._services.start(instances, context.crashed)
+
+    def reload(self, context: StarterContext) -> None:
+        assert self._hub is not None
+        self._hub.configure([i.identity for i in context.require_config().instances()])
 
     def stop(self, context: StarterContext) -> None:
         if self._services is not None and self._started:
@@ -71,6 +92,7 @@ class ProcessorStarter(Starter):
             self._hub.stop()
         if self._listener is not None:
             self._listener.close()
+        if self._own_socket:
             socket_path(context.settings.run_dir).unlink(missing_ok=True)
 
 
@@ -81,17 +103,23 @@ class WebStarter(Starter):
 
     def __init__(self) -> None:
         self._server: WebServer | None = None
+        self._view: View | None = None
 
     def setup(self, context: StarterContext) -> None:
         config, hub = context.require_config(), context.hub
         assert hub is not None
         address = context.settings.listen or config.web
-        self._server = WebServer(address, View(config, hub, context.services))
+        self._view = View(config, hub, context.services)
+        self._server = WebServer(address, self._view)
         context.web = self._server.bind()
 
     def start(self, context: StarterContext) -> None:
         assert self._server is not None
-        self._server.start()
+        self._server.start(context.crashed)
+
+    def reload(self, context: StarterContext) -> None:
+        assert self._view is not None
+        self._view.configure(context.require_config())
 
     def stop(self, context: StarterContext) -> None:
         if self._server is not None:
@@ -103,15 +131,45 @@ class HookStarter(Starter):
 
     priority: ClassVar[int] = 300
 
+    def __init__(self) -> None:
+        self._notifier = Notifier()
+        self._stopping = threading.Event()
+
     def start(self, context: StarterContext) -> None:
         setproctitle.setproctitle(MASTER_TITLE)
         assert context.web is not None
-        # The one line on standard output: what a script that starts us wants to read.
-        print(_url(context.web), flush=True)
+        if not journal_reads_stderr():
+            # The one line on standard output: what a script that starts us wants to read.
+            print(_url(context.web), flush=True)
         log.info("%s is up: %s", context.require_config().app_name, _url(context.web))
+        self._tell_ready(context)
+        interval = watchdog_seconds()
+        if interval is not None:
+            spawn("watchdog", lambda: self._watch(context, interval / 3))
+
+    def reload(self, context: StarterContext) -> None:
+        self._tell_ready(context)
 
     def stop(self, context: StarterContext) -> None:
         log.info("stopping")
+        self._stopping.set()
+        self._notifier.stopping()
+
+    def _tell_ready(self, context: StarterContext) -> None:
+        assert context.web is not None
+        count = sum(1 for _ in context.require_config().instances())
+        self._notifier.status(f"{_url(context.web)}, instances configured: {count}")
+        self._notifier.ready()
+
+    def _watch(self, context: StarterContext, interval: float) -> None:
+        """Signs of life as long as the web and the hub answer."""
+        assert context.web is not None
+        assert context.hub is not None
+        while not self._stopping.wait(interval):
+            if context.hub.turned and answers(context.web):
+                self._notifier.alive()
+            else:
+                log.critical("the web or the metrics socket doesn't answer")
 
 
 def builtin_starters() -> list[Starter]:
@@ -135,6 +193,8 @@ def worker_command(identity: InstanceId, settings: Settings) -> list[str]:
         "--drain-seconds",
         str(settings.stop_seconds - 1),
         "--stop-at-eof",
+        "--log-format",
+        settings.log_format,
     ]
 
 

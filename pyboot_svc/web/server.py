@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
+from collections.abc import Callable
 
 from cheroot.wsgi import Server
 
@@ -14,6 +16,7 @@ from pyboot_svc.web.view import View
 
 _THREADS = 4
 _SHUTDOWN_SECONDS = 1
+_PROBE_SECONDS = 5
 
 
 class WebServer:
@@ -40,13 +43,25 @@ class WebServer:
             ) from error
         return WebAddress(self._address.host, self._server.bind_addr[1])
 
-    def start(self) -> None:
-        self._thread = spawn("web", self._server.serve)
+    def start(self, on_crash: Callable[[], None] | None = None) -> None:
+        self._thread = spawn("web", self._server.serve, on_crash)
 
     def stop(self) -> None:
         self._server.stop()
         if self._thread is not None:
             self._thread.join(_SHUTDOWN_SECONDS)
+
+
+def answers(address: WebAddress) -> bool:
+    """Whether the server at `address` answers /healthz; asked by the watchdog."""
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=_PROBE_SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _reason(error: OSError) -> str:

@@ -16,19 +16,24 @@ class View:
     """Answers each question by asking all workers once."""
 
     def __init__(self, config: Config, hub: Hub, services: ServiceManager | None) -> None:
-        self._config = config
         self._hub = hub
         self._services = services
+        self._started = time.time()
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Show what this configuration lists."""
         self._edges = {edge.name: edge for edge in config.edges}
         self._configured = {i.identity for i in config.instances()}
-        self._started = time.time()
+        self._config = config
 
     def queue_size_metrics(self) -> dict[str, Any]:
         """The original system's shape, to the letter; null and an error where nothing answers."""
         readings = self._hub.scrape()
         rows = []
         for instance in self._config.instances():
-            reading = readings[str(instance.identity)]
+            # One that a reload has just added may have been missed by the question.
+            reading = readings.get(str(instance.identity)) or Reading(None, "absent: just added")
             snapshot = reading.snapshot or {}
             row = {
                 "sub_process_name": instance.identity.metrics_name,

@@ -228,3 +228,26 @@ def test_defaults() -> None:
     assert (context.hub, context.services, context.web, context.extra) == (None, None, None, {})
     with pytest.raises(RuntimeError, match="no configuration yet"):
         context.require_config()
+
+
+class Reloader(Probe):
+    def reload(self, context: StarterContext) -> None:
+        self._do("reload")
+
+
+def test_sighup_reloads_in_order_and_a_failing_reload_changes_nothing(story: list[str]) -> None:
+    starters = [
+        Reloader(story, "a", 0, reload=ValueError("no")),
+        Reloader(story, "b", 1, start=interrupt(signal.SIGHUP), reload=interrupt()),
+    ]
+    assert run(starters) == ExitCode.OK
+    assert story[-4:] == ["reload a", "reload b", "stop b", "stop a"]
+
+
+def test_a_crash_of_a_thread_that_is_needed_stops_everything(story: list[str]) -> None:
+    class Crashing(Probe):
+        def start(self, context: StarterContext) -> None:
+            context.crashed()
+
+    assert run([*three(story, c={"start": lambda: None}), Crashing(story, "x", 9)]) == 70
+    assert story[-4:] == ["stop x", *DOWN]
