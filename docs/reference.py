@@ -1,4 +1,4 @@
-"""Writes the configuration's reference in the README from the tables that the loader checks by.
+"""Writes the configuration's reference, in the README and pyboot.yaml(5), from the loader's tables.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -10,20 +10,59 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyboot_svc.config.keys import BROKER, EDGE, FILE, QUEUE, TLS, WEB
+from pyboot_svc.config.keys import BROKER, EDGE, FILE, LIMITS, QUEUE, SANDBOX, TLS, WEB
 from pyboot_svc.config.kinds import Key, Section
 
 README = Path(__file__).parent.parent / "README.md"
+MAN_PAGE = Path(__file__).parent / "man" / "pyboot.yaml.5"
 _BEGIN = "<!-- reference: written by docs/reference.py -->\n"
 _END = "<!-- end of reference -->\n"
 _SECTIONS = (
     ("The file", FILE),
     ("`edge:` and `defaults:`", EDGE),
     ("`queue:` of an edge", QUEUE),
+    ("`limits:` of an edge", LIMITS),
+    ("`sandbox:` of an edge", SANDBOX),
     ("`brokers:`, each", BROKER),
     ("`tls:` of a broker", TLS),
     ("`web:`", WEB),
 )
+
+
+_MAN_HEAD = """.TH PYBOOT.YAML 5 2026-11-24 "pyboot" "File Formats"
+.SH NAME
+pyboot.yaml \\- configuration of pyboot
+.SH SYNOPSIS
+.I /etc/pyboot/config.yaml
+.SH DESCRIPTION
+One YAML file lists the models that
+.BR pyboot (1)
+runs, and the brokers that they work with.
+.B pyboot check
+says what is wrong in it.
+A relative path is meant from the file's own folder. A
+.B pre_broker
+or
+.B post_broker
+that is no name in
+.B brokers
+is a host. What an edge doesn't say,
+.B defaults
+says.
+.SH KEYS"""
+_MAN_TAIL = """.SH EXAMPLE
+.EX
+edge:
+  \\- name: telm_temperature
+    pre_broker: 127.0.0.1
+    pre_topic: plant/temperature/+
+    edge_mode: pyboot_svc.models.telemetry.telm_temperature
+    post_broker: 127.0.0.1
+    post_topic: plant/statistics
+.EE
+.SH SEE ALSO
+.BR pyboot (1)
+"""
 
 
 def render_reference() -> str:
@@ -34,6 +73,31 @@ def readme_with_reference(text: str) -> str:
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}{render_reference()}{_END}{after}"
+
+
+def man_page() -> str:
+    """pyboot.yaml(5), in man's macros."""
+    return "\n".join([_MAN_HEAD, *_man_sections(), _MAN_TAIL])
+
+
+def _man_sections() -> Iterator[str]:
+    for title, section in _SECTIONS:
+        yield f".SS {_roff(title.replace('`', ''))}"
+        for name, key in section.keys.items():
+            default = _default(key).replace("`", "").replace("*", "")
+            note = f" Default: {default}." if default and not key.required else ""
+            note = " Required." if key.required else note
+            yield f".TP\n.B {_roff(name)}\n{_roff(_sentence(key.doc))}{_roff(note)}"
+
+
+def _sentence(doc: str) -> str:
+    plain = doc.replace("`", "")
+    return f"{plain[0].upper()}{plain[1:]}."
+
+
+def _roff(text: str) -> str:
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
 def _tables() -> Iterator[str]:
@@ -62,12 +126,18 @@ def _default(key: Key) -> str:
 
 
 def main() -> int:
-    text = README.read_text(encoding="utf-8")
-    wanted = readme_with_reference(text)
+    readme = readme_with_reference(README.read_text(encoding="utf-8"))
+    wanted = {README: readme, MAN_PAGE: man_page()}
+    stale = [file for file, text in wanted.items() if _text_of(file) != text]
     if "--check" in sys.argv[1:]:
-        return int(text != wanted)
-    README.write_text(wanted, encoding="utf-8")
+        return int(bool(stale))
+    for file in stale:
+        file.write_text(wanted[file], encoding="utf-8")
     return 0
+
+
+def _text_of(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 if __name__ == "__main__":
