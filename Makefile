@@ -8,13 +8,13 @@ BIN := $(VENV)/bin
 DURATION ?=
 RATE ?= 200
 
-.PHONY: run test lint unit integration footprint clean
+.PHONY: run test lint unit integration test-system footprint deb clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration
+test: lint unit integration test-system
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -36,6 +36,12 @@ footprint: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python benchmarks/footprint.py
 
+# In a booted Debian 13; its root file system is made once and kept in /var/cache/pyboot-test.
+test-system: $(VENV)/.test deb
+	@packaging/need.sh mmdebstrap mmdebstrap
+	@packaging/need.sh systemd-nspawn systemd-container
+	$(BIN)/pytest tests/system
+
 $(BIN)/python:
 	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,5 +56,13 @@ $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
+# A .deb in dist/, built from a copy: dpkg wants its folder at the top.
+deb:
+	@packaging/need.sh dh debhelper
+	@packaging/need.sh dh_python3 dh-python
+	@packaging/need.sh pybuild pybuild-plugin-pyproject
+	@packaging/need.sh py3versions python3-all
+	@packaging/build-deb.sh dist
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

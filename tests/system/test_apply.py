@@ -1,0 +1,370 @@
+"""`pyboot plan` and `pyboot apply`: what they say, what they touch, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from fleet import MODELS, Results, config, edge, pids, set_up, unit, units, wait_active
+from machine import Machine
+from support.poll import until
+
+BASE = (edge("alone", options={"scale": 1}), edge("pair", instance=2))
+INSTANCES = ("alone-1", "pair-1", "pair-2")
+CALLS = "/var/tmp/systemctl.calls"
+SHIM = f'#!/bin/sh\necho "$*" >>{CALLS}\nexec /usr/bin/systemctl "$@"\n'
+READING = {"show", "list-units"}
+NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+
+Applying = Callable[[], list[str]]
+
+
+@pytest.fixture(autouse=True)
+def base(machine: Machine) -> None:
+    """Each test starts from three instances that run what BASE says."""
+    set_up(machine, config(*BASE))
+    machine.run("systemctl", "reload", "pyboot")
+    machine.run("systemctl", "start", *map(unit, INSTANCES))
+    wait_active(machine, *INSTANCES)
+
+
+@pytest.fixture
+def apply_noting_calls(machine: Machine) -> Iterator[Applying]:
+    """Runs `pyboot apply` by hand; the verbs of the systemctl commands that it ran."""
+
+    def apply() -> list[str]:
+        machine.write(CALLS, "")
+        machine.run("pyboot", "apply")
+        calls = [line.split() for line in machine.read(CALLS).splitlines()]
+        return [next(word for word in call if not word.startswith("-")) for call in calls]
+
+    machine.write("/usr/local/bin/systemctl", SHIM)
+    machine.run("chmod", "+x", "/usr/local/bin/systemctl")
+    yield apply
+    machine.run("rm", "/usr/local/bin/systemctl")
+
+
+def plan(machine: Machine, *before: str) -> tuple[int, list[str]]:
+    """Exit code and lines of `pyboot plan`."""
+    done = machine.run(*before, "pyboot", "plan", check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout.splitlines()
+
+
+def state(machine: Machine) -> tuple[dict[str, int], str]:
+    """All that an apply might touch: processes, and files with their inodes and content."""
+    files = machine.sh(
+        "cd /run && find pyboot/instances systemd/system ! -type d -printf '%p %i %l\\n' | sort;"
+        "cat pyboot/instances/* systemd/system/edge-model@*.d/*"
+    )
+    return pids(machine, *INSTANCES), files
+
+
+# What plan says.
+
+
+def test_the_plan_of_what_is_applied_is_unchanged(machine: Machine) -> None:
+    assert plan(machine) == (0, [f"unchanged  {instance}" for instance in INSTANCES])
+
+
+def test_the_plan_names_each_step_and_the_keys_that_caused_it(machine: Machine) -> None:
+    before = state(machine)
+    changed = edge("alone", options={"scale": 2}, pre_qos=0)
+    set_up(machine, config(edge("new"), changed, edge("pair")))
+    expected = [
+        "stop       pair-2",
+        "start      new-1",
+        "restart    alone-1  (options.scale, pre.qos)",
+        "restart    pair-1  (instance)",
+    ]
+    assert plan(machine) == (2, expected)
+    assert plan(machine) == (2, expected)
+    assert state(machine) == before
+
+
+def test_the_plan_as_json(machine: Machine) -> None:
+    set_up(machine, config(edge("alone", options={"scale": 1}, limits={"nice": 5})))
+    done = machine.run("pyboot", "plan", "--json", check=False)
+    document = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert document["changes"] is True
+    assert [(step["identity"], step["action"]) for step in document["steps"]] == [
+        ("pair-1", "stop"),
+        ("pair-2", "stop"),
+        ("alone-1", "restart"),
+    ]
+    assert document["steps"][-1]["keys"] == ["limits.nice"]
+    assert document["steps"][-1]["unit_changed"] is True
+
+
+def test_a_unit_file_that_was_tampered_with_is_put_right_without_a_restart(
+    machine: Machine,
+) -> None:
+    before = pids(machine, *INSTANCES)
+    machine.sh("echo 'Nice=7' >>/run/systemd/system/edge-model@alone-1.service.d/50-pyboot.conf")
+    code, lines = plan(machine)
+    assert (code, lines[0]) == (2, "unchanged  alone-1  (its unit differs)")
+    machine.run("pyboot", "apply")
+    assert plan(machine)[0] == 0
+    assert pids(machine, *INSTANCES) == before
+
+
+def test_anybody_may_see_the_plan_but_only_root_may_apply_it(machine: Machine) -> None:
+    set_up(machine, config(*BASE, edge("new")))
+    machine.run("systemctl", "reload", "pyboot")
+    assert plan(machine, *NOBODY)[0] == 0
+    set_up(machine, config(edge("new")))
+    machine.sh("umask 077; pyboot apply")
+    assert plan(machine, *NOBODY) == (0, ["unchanged  new-1"])
+    set_up(machine, config(*BASE))
+    assert plan(machine, *NOBODY)[0] == 2
+    refused = machine.run(*NOBODY, "pyboot", "apply", check=False)
+    assert refused.returncode == 69
+    assert "run it as root" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert list(units(machine)) == ["new-1"]
+
+
+# What apply touches.
+
+
+def test_applying_what_is_applied_touches_nothing(
+    machine: Machine, apply_noting_calls: Applying
+) -> None:
+    before = state(machine)
+    assert set(apply_noting_calls()) <= READING
+    assert state(machine) == before
+
+
+def test_changed_units_cost_one_daemon_reload(
+    machine: Machine, apply_noting_calls: Applying
+) -> None:
+    set_up(machine, config(*BASE, edge("new"), limits={"nice": 5}))
+    assert apply_noting_calls().count("daemon-reload") == 1
+    assert {machine.show(unit(name), "Nice") for name in (*INSTANCES, "new-1")} == {"5"}
+
+
+def test_what_only_the_worker_reads_costs_no_daemon_reload(
+    machine: Machine, apply_noting_calls: Applying
+) -> None:
+    set_up(machine, config(edge("alone", options={"scale": 2}), BASE[1]))
+    calls = apply_noting_calls()
+    assert "daemon-reload" not in calls
+    assert calls.count("restart") == 1
+
+
+def test_a_reload_restarts_the_instances_of_the_changed_edge_alone(machine: Machine) -> None:
+    before = pids(machine, *INSTANCES)
+    set_up(machine, config(BASE[0], edge("pair", instance=2, threads=2)))
+    machine.run("systemctl", "reload", "pyboot")
+    after = pids(machine, *INSTANCES)
+    changed = {name for name in INSTANCES if before[name] != after[name]}
+    assert changed == {"pair-1", "pair-2"}
+    rows = machine.get("/api/instances")["instances"]
+    assert {row["instance"]: row["threads"] for row in rows} == {
+        "alone-1": 1,
+        "pair-1": 2,
+        "pair-2": 2,
+    }
+
+
+def test_files_are_replaced_by_whole_new_ones(machine: Machine) -> None:
+    """A reader that has a file open, as a link to it shows, keeps the whole of the old one."""
+    files = (
+        "/run/pyboot/instances/alone-1.json",
+        "/run/systemd/system/edge-model@alone-1.service.d/50-pyboot.conf",
+    )
+    before = [machine.read(file) for file in files]
+    for number, file in enumerate(files):
+        machine.run("ln", file, f"/run/before.{number}")
+    set_up(machine, config(edge("alone", limits={"nice": 5}), BASE[1]))
+    machine.run("pyboot", "apply")
+    kept = [machine.read(f"/run/before.{number}") for number in range(2)]
+    machine.sh("rm /run/before.*")
+    assert kept == before
+    assert all(machine.read(file) != text for file, text in zip(files, before, strict=True))
+    assert machine.sh("find /run/pyboot /run/systemd/system -name '*.new'") == ""
+
+
+def test_the_master_is_told_of_what_is_applied_by_hand(machine: Machine) -> None:
+    def shown() -> list[str]:
+        rows = machine.get("/queue_size_metrics")["queue_size_metrics"]
+        return [row["sub_process_name"] for row in rows]
+
+    set_up(machine, config(edge("new"), BASE[1]))
+    machine.run("pyboot", "apply")
+    expected = [f"sub_process_{name}" for name in ("new_1", "pair_1", "pair_2")]
+    until(lambda: shown() == expected, "the master shows what was applied")
+
+
+# Edges come and go.
+
+
+def test_an_added_edge_works(machine: Machine) -> None:
+    before = pids(machine, *INSTANCES)
+    set_up(machine, config(*BASE, edge("new")))
+    machine.run("systemctl", "reload", "pyboot")
+    assert machine.is_active(unit("new-1"))
+    assert machine.ask("new/in", "new/out", "[1]") == "[1]"
+    assert pids(machine, *INSTANCES) == before
+
+
+def test_a_removed_edge_finishes_what_it_has_and_leaves_nothing(machine: Machine) -> None:
+    set_up(machine, config(*BASE, edge("slow", model="slow")))
+    machine.run("systemctl", "reload", "pyboot")
+    results = Results(machine, "slow/out")
+    for number in range(3):
+        machine.publish("slow/in", str(number), qos=1)
+    set_up(machine, config(*BASE))
+    machine.run("systemctl", "reload", "pyboot")
+    assert results.take(3) == ["0", "1", "2"]
+    assert set(units(machine)) == set(INSTANCES)
+    assert machine.sh("find /run/pyboot /run/systemd -name '*slow*'") == ""
+    journal = machine.journal("-u", unit("slow-1"))
+    assert "slow-1: stopped\n" in journal
+    assert "unfinished" not in journal
+    assert "Deactivated successfully" in journal
+    names = [row["instance"] for row in machine.get("/api/instances")["instances"]]
+    assert names == list(INSTANCES)
+
+
+def test_a_renamed_edge_is_another_one(machine: Machine) -> None:
+    renamed = {**BASE[0], "name": "single"}
+    set_up(machine, config(renamed, BASE[1]))
+    assert plan(machine)[1][:2] == ["stop       alone-1", "start      single-1"]
+    machine.run("systemctl", "reload", "pyboot")
+    assert units(machine) == dict.fromkeys(("single-1", "pair-1", "pair-2"), "active")
+    assert machine.ask("alone/in", "alone/out", "[1]") == "[1]"
+
+
+# What goes wrong.
+
+
+def test_broken_yaml_changes_nothing_and_is_reported_with_its_place(machine: Machine) -> None:
+    before = state(machine)
+    machine.write("/etc/pyboot/config.yaml", "edge:\n  - {name: alone, instance: [}\n")
+    failed = machine.run("systemctl", "reload", "pyboot", check=False)
+    assert failed.returncode != 0
+    assert state(machine) == before
+    journal = machine.journal("-u", "pyboot")
+    assert "/etc/pyboot/config.yaml:2:30: broken YAML" in journal
+    # The master shows what it showed before.
+    assert machine.is_active("pyboot")
+    names = [row["instance"] for row in machine.get("/api/instances")["instances"]]
+    assert names == list(INSTANCES)
+
+
+def test_an_instance_that_gave_up_is_started_again_with_its_corrected_configuration(
+    machine: Machine,
+) -> None:
+    set_up(machine, config(edge("alone", model="absent"), BASE[1]))
+    failed = machine.run("systemctl", "reload", "pyboot", check=False)
+    assert failed.returncode != 0
+    assert machine.show(unit("alone-1"), "ExecMainStatus") == "78"
+    assert machine.show(unit("alone-1"), "NRestarts") == "0"
+    assert "alone-1: failed (failed): module test_models has no 'absent'" in machine.journal(
+        "-u", "pyboot"
+    )
+    set_up(machine, config(*BASE))
+    machine.run("systemctl", "reload", "pyboot")
+    assert machine.is_active(unit("alone-1"))
+
+
+def test_an_instance_that_gave_up_is_started_again_when_its_model_is_there(
+    machine: Machine,
+) -> None:
+    text = config(edge("alone", model="later"), BASE[1])
+    set_up(machine, text)
+    assert machine.run("pyboot", "apply", check=False).returncode == 69
+    assert plan(machine) == (2, ["start      alone-1", "unchanged  pair-1", "unchanged  pair-2"])
+    set_up(machine, text, MODELS + "\nlater = echo\n")
+    machine.run("pyboot", "apply")
+    assert machine.is_active(unit("alone-1"))
+    assert plan(machine)[0] == 0
+
+
+def test_an_instance_that_gave_up_and_is_removed_is_forgotten(machine: Machine) -> None:
+    set_up(machine, config(*BASE, edge("new", model="absent")))
+    machine.run("pyboot", "apply", check=False)
+    assert units(machine)["new-1"] == "failed"
+    set_up(machine, config(*BASE))
+    machine.run("pyboot", "apply")
+    assert set(units(machine)) == set(INSTANCES)
+
+
+# What somebody else decided.
+
+
+def test_an_instance_stopped_by_hand_stays_so_and_starts_with_what_was_applied(
+    machine: Machine,
+) -> None:
+    machine.run("systemctl", "stop", unit("alone-1"))
+    set_up(machine, config(edge("alone", model="options", options={"scale": 2}), BASE[1]))
+    machine.run("systemctl", "reload", "pyboot")
+    assert machine.show(unit("alone-1"), "ActiveState") == "inactive"
+    assert plan(machine)[0] == 0
+    machine.run("systemctl", "start", unit("alone-1"))
+    assert machine.ask("alone/in", "alone/out", "[1]") == '{"scale":2}'
+
+
+def test_an_administrators_drop_in_wins(machine: Machine) -> None:
+    folder = f"/etc/systemd/system/{unit('alone-1')}.d"
+    machine.write(f"{folder}/override.conf", "[Service]\nNice=11\n")
+    try:
+        machine.run("systemctl", "daemon-reload")
+        set_up(machine, config(*BASE, limits={"nice": 5}))
+        machine.run("systemctl", "reload", "pyboot")
+        for name, nice in (("alone-1", "11"), ("pair-1", "5")):
+            assert machine.show(unit(name), "Nice") == nice
+            pid = machine.main_pid(unit(name))
+            assert machine.sh(f"ps -o ni= -p {pid}").strip() == nice
+    finally:
+        machine.sh(f"rm -r {folder}; systemctl daemon-reload")
+
+
+def test_values_with_newlines_percents_and_quotes_arrive_as_they_are(machine: Machine) -> None:
+    hostile = {
+        "LINES": "one\ntwo\n[Service]\nUser=root\n",
+        "PERCENT": "%n %i %% %H 100%",
+        "QUOTES": """'single' "double" \\ back \\n $HOME ${HOME}""",
+        "SPACES": "  both ends\t ",
+        "COMMENT": "# ; = end",
+        "UNICODE": "Größe ≥ 5 µm",
+        "EMPTY": "",
+    }
+    folder, password = '/srv/odd %n "folder"', "/etc/pyboot/%i'secret\".txt"
+    topic = 'odd/%n "x" ü/in'
+    odd = edge(
+        "odd",
+        model="options",
+        pre_topic=topic,
+        pre_broker="named",
+        environment=hostile,
+        options={"text": hostile["LINES"] + hostile["QUOTES"]},
+        sandbox={"write": [folder]},
+    )
+    # What the process gets from systemd is shown by what starts before it.
+    machine.write("/usr/local/bin/show", "import json, os; print(json.dumps(dict(os.environ)))")
+    machine.write(
+        f"/etc/systemd/system/{unit('odd-1')}.d/show.conf",
+        "[Service]\nExecStartPre=/usr/bin/python3 /usr/local/bin/show\n",
+    )
+    machine.write(password, "secret\n")
+    machine.run("mkdir", "-p", folder)
+    document = json.loads(config(*BASE, odd))
+    broker = {"host": "127.0.0.1", "username": "odd", "password_file": password}
+    document["brokers"] = {"named": broker}
+    set_up(machine, json.dumps(document))
+    machine.run("systemctl", "reload", "pyboot")
+
+    shown = machine.journal("-u", unit("odd-1"))
+    environment = next(json.loads(line) for line in shown.splitlines() if line.startswith("{"))
+    assert {name: environment.get(name) for name in hostile} == hostile
+    assert machine.show(unit("odd-1"), "User").startswith("em-")
+    results = Results(machine, "odd/out")
+    machine.publish(topic, "[1]", qos=1)
+    assert json.loads(results.take(1)[0]) == {"text": odd["options"]["text"]}
+    pid = machine.main_pid(unit("odd-1"))
+    mounts = machine.sh(f"cat /proc/{pid}/mountinfo")
+    assert folder.replace(" ", "\\040") in mounts

@@ -1,0 +1,317 @@
+"""What becomes of a worker, and of the master, that dies, hangs, fails or has to wait."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fleet import unit
+from machine import Machine
+from support.poll import until
+
+MODELS = """
+import re, threading, time
+
+def same(payload):
+    return payload
+
+def slow(payload):
+    time.sleep(0.5)
+    return payload
+
+def endless_loop(payload):
+    while payload == "hang":
+        pass
+    return payload
+
+def backtracking(payload):
+    # One call of C code that keeps the GIL.
+    if payload == "hang":
+        re.match("(a+)+$", "a" * 60 + "b")
+    return payload
+
+def deadlock(payload):
+    from pyboot_svc.worker.inbox import MqttInbox
+    def lock_up(self, batch):
+        threading.Event().wait()
+    if payload == "hang":
+        MqttInbox.on_messages = lock_up
+    return payload
+
+def hoard(payload):
+    return len(bytearray(payload))
+
+class Big:
+    def __init__(self):
+        time.sleep(6)
+    def __call__(self, payload):
+        return payload
+"""
+
+CONFIG = """
+defaults: {pre_broker: 127.0.0.1, post_broker: 127.0.0.1}
+edge:
+  - {name: same, pre_topic: same/in, post_topic: same/out, edge_mode: test_models.same}
+  - name: endless_loop
+    pre_topic: endless_loop/in
+    post_topic: endless_loop/out
+    edge_mode: test_models.endless_loop
+    model_timeout: 1
+  - name: backtracking
+    pre_topic: backtracking/in
+    post_topic: backtracking/out
+    edge_mode: test_models.backtracking
+  - name: deadlock
+    pre_topic: deadlock/in
+    post_topic: deadlock/out
+    edge_mode: test_models.deadlock
+  - {name: absent_module, pre_topic: x/in, post_topic: x/out, edge_mode: test_modles.same}
+  - {name: absent_attribute, pre_topic: x/in, post_topic: x/out, edge_mode: test_models.smae}
+  - {name: failing_import, pre_topic: x/in, post_topic: x/out, edge_mode: test_broken.same}
+  - {name: big, pre_topic: big/in, post_topic: big/out, edge_mode: test_models.Big}
+  - name: far
+    pre_broker: 127.0.0.1
+    pre_port: 1884
+    pre_topic: far/in
+    post_topic: far/out
+    edge_mode: test_models.same
+  - name: drain_0
+    pre_topic: drain_0/in
+    post_topic: drain_0/out
+    edge_mode: test_models.slow
+  - name: drain_1
+    pre_topic: drain_1/in
+    pre_qos: 1
+    post_topic: drain_1/out
+    post_qos: 1
+    edge_mode: test_models.slow
+  - name: cut_short
+    pre_topic: cut_short/in
+    pre_qos: 1
+    post_topic: cut_short/out
+    post_qos: 1
+    edge_mode: test_models.slow
+"""
+STALLS = {"endless_loop": "endless_loop", "backtracking": "backtracking", "deadlock": "lock_up"}
+BROKEN = {
+    "absent_module": "there is no module 'test_modles'",
+    "absent_attribute": "module test_models has no 'smae'",
+    "failing_import": "importing test_broken failed: ZeroDivisionError",
+}
+GOOD = ("same-1", *(f"{name}-1" for name in STALLS), "big-1", "far-1")
+FAR_BROKER = "far-broker.service"
+
+
+def drop_in(machine: Machine, name: str, *directives: str) -> None:
+    text = "\n".join(["[Service]", *directives, ""])
+    machine.write(f"/etc/systemd/system/{name}.d/test.conf", text)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plant(machine: Machine) -> None:
+    machine.record()
+    start_far_broker(machine)
+    drop_in(machine, "edge-model@.service", "WatchdogSec=3s", "TimeoutStartSec=3s")
+    command = "/usr/bin/pyboot worker --drain-seconds 2 %i"
+    drop_in(machine, unit("cut_short-1"), "ExecStart=", f"ExecStart={command}")
+    machine.write("/etc/pyboot/models/test_models.py", MODELS)
+    machine.write("/etc/pyboot/models/test_broken.py", "ratio = 1 / 0\n")
+    machine.write("/etc/pyboot/config.yaml", CONFIG)
+    # It fails, because of the broken models, and has started everything else by then.
+    machine.run("systemctl", "reload", "pyboot", check=False)
+    machine.wait_active(*map(unit, GOOD))
+
+
+def start_far_broker(machine: Machine) -> None:
+    machine.run("systemd-run", f"--unit={FAR_BROKER}", "mosquitto", "-p", "1884")
+
+
+def answers(machine: Machine, name: str, payload: str) -> bool:
+    """Whether the model is at work; asks it with a message."""
+    before = len(machine.published(f"{name}/out"))
+    machine.publish(f"{name}/in", json.dumps(payload))
+    until(lambda: len(machine.published(f"{name}/out")) > before, f"an answer of {name}")
+    return machine.published(f"{name}/out")[-1] == json.dumps(payload)
+
+
+def restarts(machine: Machine, instance: str) -> int:
+    return int(machine.show(unit(instance), "NRestarts"))
+
+
+def is_measured(machine: Machine, instance: str) -> bool:
+    """Whether the master has figures of it, which come over the metrics socket."""
+    wanted = f"sub_process_{instance.replace('-', '_')}"
+    answer = machine.get("/queue_size_metrics") or {"queue_size_metrics": []}
+    rows = {row["sub_process_name"]: row for row in answer["queue_size_metrics"]}
+    return rows.get(wanted, {}).get("pre_queue") is not None
+
+
+def test_a_killed_worker_comes_back_and_is_measured_again(machine: Machine) -> None:
+    pid = machine.main_pid(unit("same-1"))
+    machine.run("kill", "-KILL", str(pid))
+    until(lambda: restarts(machine, "same-1") == 1, "a restart")
+    machine.wait_active(unit("same-1"))
+    assert machine.main_pid(unit("same-1")) != pid
+    until(lambda: is_measured(machine, "same-1"), "its figures")
+    assert answers(machine, "same", "back")
+
+
+def test_the_workers_do_not_notice_that_the_master_was_killed(machine: Machine) -> None:
+    def pids() -> list[int]:
+        return [machine.main_pid(unit(name)) for name in ("same-1", "big-1", "far-1")]
+
+    def inode() -> str:
+        return machine.sh("stat -c %i /run/pyboot/metrics.sock")
+
+    before, socket = pids(), inode()
+    machine.run("systemctl", "kill", "--signal=KILL", "pyboot.service")
+    assert answers(machine, "same", "meanwhile")
+    machine.wait_active("pyboot.service")
+    until(lambda: is_measured(machine, "same-1"), "figures again")
+    assert (pids(), inode()) == (before, socket)
+
+
+@pytest.fixture(scope="module")
+def stalled(machine: Machine) -> None:
+    """All three hang at the same time: it takes the deadlock's thread 15 s to be missed."""
+    for name in STALLS:
+        machine.publish(f"{name}/in", '"hang"')
+    until(lambda: machine.published("deadlock/out"), "the deadlock is prepared")
+    machine.publish("deadlock/in", '"hang"')
+
+
+@pytest.mark.usefixtures("stalled")
+@pytest.mark.parametrize("name", STALLS)
+def test_a_stall_ends_with_every_stack_in_the_journal_and_a_restart(
+    machine: Machine, name: str
+) -> None:
+    until(lambda: restarts(machine, f"{name}-1") >= 1, "a restart", timeout=60)
+    journal = machine.journal("-u", unit(f"{name}-1"))
+    assert "Failed with result 'watchdog'" in journal
+    # Three threads at least: the main one, the connections', the model's.
+    stacks = journal[journal.index("Fatal Python error: Aborted") :]
+    assert stacks.count("Thread 0x") >= 3
+    assert f"in {STALLS[name]}" in stacks
+    machine.wait_active(unit(f"{name}-1"))
+    assert answers(machine, name, "fine again")
+    assert restarts(machine, f"{name}-1") == 1
+
+
+@pytest.mark.usefixtures("stalled")
+@pytest.mark.parametrize(("name", "thread"), [("endless_loop", "model-0"), ("deadlock", "pre")])
+def test_why_it_stalls_is_said_while_python_can(machine: Machine, name: str, thread: str) -> None:
+    query = ("-u", unit(f"{name}-1"), "--priority=crit")
+    wanted = f"{name}-1: stalled: thread {thread} has not got on for"
+    until(lambda: wanted in machine.journal(*query), "the reason in the journal")
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_model_is_not_restarted_and_says_why(machine: Machine, name: str) -> None:
+    broken = unit(f"{name}-1")
+    until(lambda: machine.show(broken, "ActiveState") == "failed", "it gives up")
+    assert machine.show(broken, "ExecMainStatus") == "78"
+    assert machine.show(broken, "NRestarts") == "0"
+    assert BROKEN[name] in machine.journal("-u", broken, "-p", "crit")
+    assert BROKEN[name] in machine.show(broken, "StatusText")
+    assert BROKEN[name] in machine.sh(f"systemctl status {broken}", check=False)
+
+
+def test_a_model_may_take_longer_to_load_than_a_start_may_last(machine: Machine) -> None:
+    assert machine.show(unit("big-1"), "TimeoutStartUSec") == "3s"
+    assert machine.show(unit("big-1"), "NRestarts") == "0"
+    assert "timed out" not in machine.journal("-u", unit("big-1"))
+    assert answers(machine, "big", "loaded")
+
+
+def test_a_start_waits_for_its_broker(machine: Machine) -> None:
+    machine.run("systemctl", "stop", FAR_BROKER)
+    machine.run("systemctl", "restart", "--no-block", unit("far-1"))
+    until(lambda: machine.show(unit("far-1"), "ActiveState") == "activating", "it starts")
+    pid = machine.main_pid(unit("far-1"))
+    assert restarts(machine, "far-1") == 0
+    began = int(machine.show(unit("far-1"), "InactiveExitTimestampMonotonic")) / 1e6
+
+    def up() -> float:
+        return float(machine.read("/proc/uptime").split()[0])
+
+    until(lambda: up() > began + 5, "the start lasts longer than TimeoutStartSec=")
+    assert machine.show(unit("far-1"), "ActiveState") == "activating"
+    assert "127.0.0.1:1884: connection refused" in machine.show(unit("far-1"), "StatusText")
+    start_far_broker(machine)
+    machine.wait_active(unit("far-1"))
+    assert machine.main_pid(unit("far-1")) == pid
+    assert restarts(machine, "far-1") == 0
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_is_in_hand_is_finished_at_a_stop(machine: Machine, qos: int) -> None:
+    name = f"drain_{qos}"
+    machine.wait_active(unit(f"{name}-1"))
+    hand_out(machine, name, 4, qos)
+    machine.run("systemctl", "stop", unit(f"{name}-1"))
+    assert machine.published(f"{name}/out") == ["0", "1", "2", "3"]
+    assert ended_well(machine, f"{name}-1")
+
+
+def test_what_a_stop_leaves_unfinished_comes_back_at_qos_1(machine: Machine) -> None:
+    machine.wait_active(unit("cut_short-1"))
+    hand_out(machine, "cut_short", 8, 1)
+    machine.run("systemctl", "stop", unit("cut_short-1"))
+    assert ended_well(machine, "cut_short-1")
+    assert "messages unfinished" in machine.journal("-u", unit("cut_short-1"))
+    before = set(machine.published("cut_short/out"))
+    assert 0 < len(before) < 8
+    machine.run("systemctl", "start", unit("cut_short-1"))
+    everything = {str(number) for number in range(8)}
+    until(lambda: set(machine.published("cut_short/out")) == everything, "the rest")
+
+
+def hand_out(machine: Machine, name: str, count: int, qos: int) -> None:
+    """Publish numbers, as many as the slow model has its hands full with, and see it begin."""
+    lines = "".join(f"{number}\n" for number in range(count))
+    machine.run("mosquitto_pub", "-t", f"{name}/in", "-q", str(qos), "-l", input=lines)
+    until(lambda: machine.published(f"{name}/out"), f"the first answer of {name}")
+
+
+def ended_well(machine: Machine, instance: str) -> bool:
+    wanted = {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
+    return {name: machine.show(unit(instance), name) for name in wanted} == wanted
+
+
+@pytest.fixture
+def bounded(image: Path, package: Path) -> Iterator[Machine]:
+    """A machine on which MemoryMax= is enforced."""
+    with Machine(image, memory_limits=True) as booted:
+        booted.install(package)
+        yield booted
+
+
+def test_a_model_that_takes_too_much_memory_is_killed_and_restarted(bounded: Machine) -> None:
+    bounded.record()
+    bounded.write("/etc/pyboot/models/test_models.py", MODELS)
+    bounded.write(
+        "/etc/pyboot/config.yaml",
+        """
+edge:
+  - name: hoard
+    pre_broker: 127.0.0.1
+    pre_topic: hoard/in
+    edge_mode: test_models.hoard
+    post_broker: 127.0.0.1
+    post_topic: hoard/out
+    limits: {memory: 120M}
+""",
+    )
+    bounded.run("systemctl", "reload", "pyboot")
+    bounded.wait_active(unit("hoard-1"))
+    bounded.publish("hoard/in", str(30 * 1024 * 1024))
+    until(lambda: bounded.published("hoard/out"), "an answer within the limit")
+    bounded.publish("hoard/in", str(400 * 1024 * 1024))
+    until(lambda: restarts(bounded, "hoard-1") == 1, "a restart")
+    bounded.wait_active(unit("hoard-1"))
+    journal = bounded.journal("-u", unit("hoard-1"))
+    assert "status=9/KILL" in journal
+    bounded.publish("hoard/in", "1024")
+    until(lambda: bounded.published("hoard/out")[-1] == "1024", "an answer after the restart")

@@ -1,0 +1,62 @@
+"""From `apt install` to the first result."""
+
+from __future__ import annotations
+
+from machine import Machine
+from support.poll import until
+
+UNIT = "edge-model@telm_temperature-1.service"
+
+
+def test_installation_starts_the_master_and_the_configured_instance(machine: Machine) -> None:
+    machine.wait_active("pyboot.service", "pyboot.socket", "edge-model.target", UNIT)
+    answer = machine.ask(
+        "/gridsum/test/telm/in/m1",
+        "/gridsum/test/telm/out/m1",
+        '{"device": "pump-7", "value": 212, "unit": "F"}',
+    )
+    assert '"value":100.0' in answer
+
+
+def test_status_curl_and_journal_tell_the_story(machine: Machine) -> None:
+    machine.wait_active("pyboot.service", UNIT)
+    until(lambda: "ready; in" in machine.show(UNIT, "StatusText"), "figures in the status")
+    assert "pre_queue 0" in machine.sh(f"systemctl status {UNIT}")
+    assert machine.get("/queue_size_metrics") == {
+        "queue_size_metrics": [
+            {"sub_process_name": "sub_process_telm_temperature_1", "pre_queue": 0, "post_queue": 0}
+        ]
+    }
+    assert "subscribed to /gridsum/test/telm/in/m1" in machine.journal("-u", UNIT)
+
+
+def test_the_units_are_verified_without_a_word(machine: Machine) -> None:
+    done = machine.run(
+        "systemd-analyze",
+        "verify",
+        *(
+            f"/usr/lib/systemd/system/{name}"
+            for name in ("pyboot.service", "pyboot.socket", "edge-model@.service")
+        ),
+        "/usr/lib/systemd/system/edge-model.target",
+        "/usr/lib/systemd/system/edge-model.slice",
+    )
+    assert done.stdout + done.stderr == ""
+
+
+def test_the_sandbox_is_rated_at_most_1_0(machine: Machine) -> None:
+    for unit in (UNIT, "pyboot.service"):
+        # The threshold is ten times the rating; the exit code says whether it was exceeded.
+        machine.run("systemd-analyze", "security", "--threshold=10", unit)
+
+
+def test_man_pages_and_completion_are_there(machine: Machine) -> None:
+    assert "edge-model@" in machine.sh("man pyboot 2>/dev/null")
+    assert "pre_broker" in machine.sh("man pyboot.yaml 2>/dev/null")
+    script = (
+        "source /usr/share/bash-completion/bash_completion; "
+        "_comp_load pyboot 2>/dev/null || __load_completion pyboot; "
+        "COMP_WORDS=(pyboot st); COMP_CWORD=1; COMP_LINE='pyboot st'; COMP_POINT=9; "
+        '_pyboot; echo "${COMPREPLY[@]}"'
+    )
+    assert machine.run("bash", "-c", script).stdout.split() == ["status"]

@@ -1,0 +1,134 @@
+"""Instances of one model restart one after the other, and nothing of what flows is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from fleet import Stream, config, edge, pids, set_up, unit, units, wait_active
+from machine import Machine
+from support.poll import until
+
+TRIO = ("trio-1", "trio-2", "trio-3")
+CLOSED_PORT = 9
+
+
+def trio(**more: Any) -> str:
+    return config(edge("trio", **{"instance": 3, "options": {"scale": 1}, **more}))
+
+
+@pytest.fixture(autouse=True)
+def base(machine: Machine) -> None:
+    """Each test starts from three ready instances that share what comes."""
+    set_up(machine, trio())
+    machine.run("systemctl", "reload", "pyboot")
+    wait_active(machine, *TRIO)
+
+
+@pytest.fixture
+def stream(machine: Machine) -> Iterator[Stream]:
+    flowing = Stream(machine, "trio")
+    yield flowing
+    flowing.stop()
+
+
+def downtimes(machine: Machine) -> list[tuple[int, int]]:
+    """When each instance was last not active, from and to, in order; µs of the host's clock."""
+    names = ("ActiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+    down = [tuple(int(machine.show(unit(name), when)) for when in names) for name in TRIO]
+    return sorted((begin, end) for begin, end in down)
+
+
+def assert_one_after_the_other(machine: Machine) -> None:
+    down = downtimes(machine)
+    assert all(begin < end for begin, end in down)
+    assert all(before <= begin for (_, before), (begin, _) in pairwise(down))
+
+
+def test_a_roll_takes_one_instance_at_a_time_and_loses_nothing(
+    machine: Machine, stream: Stream
+) -> None:
+    before = pids(machine, *TRIO)
+    set_up(machine, trio(options={"scale": 2}))
+    machine.run("systemctl", "reload", "pyboot")
+    after = pids(machine, *TRIO)
+    assert all(before[name] != after[name] for name in TRIO)
+    assert_one_after_the_other(machine)
+    stream.flows_on()
+    assert stream.finish() == []
+
+
+def test_a_restart_that_systemd_delays_still_counts_as_one(machine: Machine) -> None:
+    """Restarts wait in systemd's queue as long as mosquitto, which comes before them, starts."""
+    folder = "/run/systemd/system/mosquitto.service.d"
+    machine.write(f"{folder}/slow.conf", "[Service]\nExecStartPre=/bin/sleep 2\n")
+    try:
+        machine.sh("systemctl daemon-reload; systemctl restart --no-block mosquitto")
+        until(lambda: machine.show("mosquitto", "ActiveState") == "activating", "it starts")
+        set_up(machine, trio(options={"scale": 2}))
+        machine.run("pyboot", "apply")
+    finally:
+        machine.sh(f"rm -r {folder}; systemctl daemon-reload")
+    wait_active(machine, *TRIO)
+    assert_one_after_the_other(machine)
+
+
+def test_two_applies_at_once_take_turns(machine: Machine) -> None:
+    set_up(machine, trio(options={"scale": 2}))
+    said = machine.sh("pyboot apply >/var/tmp/said & pyboot apply; wait; cat /var/tmp/said")
+    assert said.count("another apply is at work") == 1
+    assert said.count("applied: restart 3\n") == 1
+    assert said.count("unchanged: nothing to do\n") == 1
+    assert_one_after_the_other(machine)
+
+
+@pytest.mark.parametrize(
+    ("change", "wait", "report"),
+    [
+        (
+            {"edge_mode": "test_models.absent"},
+            "60",
+            ["trio-1 failed;", "trio-1: failed (failed): module test_models has no 'absent'"],
+        ),
+        (
+            {"pre_port": CLOSED_PORT},
+            "3",
+            ["trio-1 not ready within 3 s;", "127.0.0.1:9: connection refused"],
+        ),
+    ],
+)
+def test_a_roll_stops_at_an_instance_that_does_not_get_ready_and_goes_on_when_corrected(
+    machine: Machine, change: dict[str, Any], wait: str, report: list[str]
+) -> None:
+    others = pids(machine, "trio-2", "trio-3")
+    old = machine.sh("cat /run/pyboot/instances/trio-[23].json")
+    set_up(machine, trio(**change, options={"scale": 2}))
+    failed = machine.run("pyboot", "apply", "--wait-seconds", wait, check=False)
+    assert failed.returncode == 69
+    assert all(text in failed.stderr for text in report), failed.stderr
+    assert pids(machine, "trio-2", "trio-3") == others
+    assert machine.sh("cat /run/pyboot/instances/trio-[23].json") == old
+    planned = machine.run("pyboot", "plan", check=False).stdout
+    assert "restart    trio-2" in planned
+    assert "restart    trio-3" in planned
+
+    set_up(machine, trio(options={"scale": 2}))
+    machine.run("pyboot", "apply")
+    assert units(machine) == dict.fromkeys(TRIO, "active")
+    after = pids(machine, "trio-2", "trio-3")
+    assert all(after[name] != others[name] for name in others)
+    assert machine.run("pyboot", "plan").returncode == 0
+    assert machine.sh("grep -c '\"scale\": 2' /run/pyboot/instances/trio-*.json").count(":1") == 3
+
+
+def test_models_do_not_wait_for_each_other(machine: Machine) -> None:
+    def both(scale: int) -> str:
+        options = {"scale": scale}
+        return config(edge("one", options=options), edge("two", options=options))
+
+    set_up(machine, both(1))
+    machine.run("pyboot", "apply")
+    set_up(machine, both(2))
+    assert "restarting one-1, two-1" in machine.run("pyboot", "apply").stdout
