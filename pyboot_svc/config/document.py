@@ -13,6 +13,7 @@ from pyboot_svc.errors import ConfigError, Problem
 # libyaml's loader is ten times faster; both give the same nodes.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 32
+_TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels"
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 # Without libyaml, messages quote what may be a password that starts with `*`, `&` or `!`.
@@ -102,7 +103,7 @@ def _check_depth(text: str, problems: Problems) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > _MAX_DEPTH:
-            problems.add(_at(event), "", f"nested deeper than {_MAX_DEPTH} levels")
+            problems.add(_at(event), "", _TOO_DEEP)
             problems.raise_if_any()
 
 
@@ -122,6 +123,8 @@ def _place(error: yaml.YAMLError, text: str) -> Node:
 
 
 def _reason(error: yaml.YAMLError) -> str:
+    if "maximum nesting depth" in str(error):  # newer versions of libyaml have a limit, too
+        return _TOO_DEEP
     parts = (getattr(error, "problem", None), getattr(error, "context", None))
     text = " ".join(_QUOTED_NAME.sub(r"\1", part) for part in parts if part)
     return text or getattr(error, "reason", "unreadable")
