@@ -140,6 +140,8 @@ class ForegroundManager:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                # Explicit: what the C library holds may have been moved by setproctitle.
+                env=dict(os.environ),
                 # Ctrl-C reaches the whole foreground group: the workers are stopped by us.
                 process_group=0,
             )

@@ -36,12 +36,17 @@ class BaseConfStarter(Starter):
     priority: ClassVar[int] = 0
 
     def init(self, context: StarterContext) -> None:
+        # Before any thread or child: the first title moves the process's environment in memory.
+        setproctitle.setproctitle(MASTER_TITLE)
+        self._load(context)
+
+    def _load(self, context: StarterContext) -> None:
         settings = context.settings
         context.config = load_config(settings.config_file, model_path=settings.model_path)
 
     def reload(self, context: StarterContext) -> None:
         try:
-            self.init(context)
+            self._load(context)
         except ConfigError as error:
             log.error("the configuration is not reloaded:\n%s", error)
         else:
@@ -136,7 +141,6 @@ class HookStarter(Starter):
         self._stopping = threading.Event()
 
     def start(self, context: StarterContext) -> None:
-        setproctitle.setproctitle(MASTER_TITLE)
         assert context.web is not None
         if not journal_reads_stderr():
             # The one line on standard output: what a script that starts us wants to read.

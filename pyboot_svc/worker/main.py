@@ -65,9 +65,10 @@ class Worker:
             sys.stdout.reconfigure(line_buffering=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        # Before any thread: the first title moves the process's environment in memory.
+        self._show_title(0, 0)
         if self._settings.stop_at_eof:
             spawn("parent", self._watch_parent)
-        self._show_title(0, 0)
         reporter = Reporter(
             self._settings.metrics_socket, str(self._config.identity), self._snapshot
         )
