@@ -3,12 +3,15 @@
 from pyboot_svc.config.schema import (
     Broker,
     Config,
+    DeadLetters,
     Edge,
     Endpoint,
     InstanceConfig,
     Limits,
+    OnError,
     QueueLimits,
     Sandbox,
+    SpoolLimits,
     Tls,
     WebAddress,
 )
@@ -16,12 +19,15 @@ from pyboot_svc.config.schema import (
 __all__ = [
     "Broker",
     "Config",
+    "DeadLetters",
     "Edge",
     "Endpoint",
     "InstanceConfig",
     "Limits",
+    "OnError",
     "QueueLimits",
     "Sandbox",
+    "SpoolLimits",
     "Tls",
     "WebAddress",
 ]

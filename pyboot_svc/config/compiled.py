@@ -15,12 +15,15 @@ from typing import Any
 from pyboot_svc import __version__
 from pyboot_svc.config.schema import (
     Broker,
+    DeadLetters,
     Edge,
     Endpoint,
     InstanceConfig,
     Limits,
+    OnError,
     QueueLimits,
     Sandbox,
+    SpoolLimits,
     Tls,
 )
 from pyboot_svc.errors import ConfigError, Problem
@@ -74,6 +77,9 @@ def _edge(values: Mapping[str, Any]) -> Edge:
         "pre": _endpoint(values["pre"]),
         "post": _endpoint(values["post"]),
         "queue": QueueLimits(**values["queue"]),
+        "spool": SpoolLimits(**values["spool"]),
+        "on_error": OnError(**values["on_error"]),
+        "dead_letter": DeadLetters(**values["dead_letter"]),
         "limits": Limits(**values["limits"]),
         "sandbox": _sandbox(values["sandbox"]),
     }

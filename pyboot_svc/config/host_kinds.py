@@ -27,6 +27,21 @@ class Size(Kind):
         return str(node.value)
 
 
+class Seconds(Kind):
+    """A number of seconds, with or without a fraction."""
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least = least
+        self._most = most
+
+    def read(self, node: Node, path: str, problems: Problems) -> float:
+        value = node.value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not self._least <= value <= self._most:
+            raise Invalid(f"must be seconds from {self._least} to {self._most}, not {shown(value)}")
+        return float(value)
+
+
 class Percent(Kind):
     """A percentage of one core, `%` at its end."""
 
@@ -87,3 +102,9 @@ class Environment(Kind):
                 problems.add(entry.node, inner, "must not have zero bytes or halves of characters")
             variables[name] = entry.node.text
         return variables
+
+
+def size_in_bytes(size: str) -> int:
+    """The number of bytes that a `Size` means."""
+    factors = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+    return int(size.rstrip("KMGT")) * factors.get(size[-1], 1)

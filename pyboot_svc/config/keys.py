@@ -15,6 +15,7 @@ from pyboot_svc.config.host_kinds import (
     DevicePath,
     Environment,
     Percent,
+    Seconds,
     Size,
 )
 from pyboot_svc.config.kinds import (
@@ -75,6 +76,36 @@ QUEUE = Section(
     {
         "pre": Key(Integer(1, MAX_QUEUE), "most messages that wait for the model", 10_000),
         "post": Key(Integer(1, MAX_QUEUE), "most results that wait to be published", 10_000),
+        "overflow": Key(
+            Choice("drop_oldest", "drop_newest"),
+            "what QoS 0 input loses when `pre` is full",
+            "drop_oldest",
+        ),
+    }
+)
+
+SPOOL = Section(
+    {
+        "max_bytes": Key(Size(), "most bytes of results on disk, as in 256M", "256M"),
+        "max_age": Key(Integer(1, 10 * 365 * 86_400), "seconds after which one is dropped", None),
+        "on_full": Key(
+            Choice("block", "drop_oldest"), "take nothing more in, or drop the oldest", "block"
+        ),
+    }
+)
+
+ON_ERROR = Section(
+    {
+        "retries": Key(Integer(0, 100), "how often a call that raised is repeated", 3),
+        "backoff": Key(Seconds(0, 3600), "seconds before the first repetition, then doubled", 0.1),
+        "then": Key(Choice("dead_letter", "drop"), "where the message goes then", "dead_letter"),
+    }
+)
+
+DEAD_LETTER = Section(
+    {
+        "topic": Key(Topic(), "where dead letters are published; `pyboot/dead/NAME`", None),
+        "keep": Key(Integer(0, 1_000_000), "how many are kept locally, for `pyboot dead`", 1000),
     }
 )
 
@@ -105,7 +136,7 @@ EDGE = Section(
         "pre_broker": Key(Host(), "where input comes from: a host, or one of `brokers`"),
         "pre_port": Key(PORT, "its port; without it the named broker's, or 1883", None),
         "pre_topic": Key(TopicFilter(), "topic to subscribe to; `+` and `#` are allowed"),
-        "pre_qos": Key(Integer(0, 2), "quality of service of the input", 0),
+        "pre_qos": Key(Integer(0, 2), "quality of service of the input; 2 is subscribed as 1", 0),
         "edge_mode": Key(
             Text(MODEL_PATTERN, "a dotted path to a function, as in package.module.function"),
             "the model: `{package}.{module}.{function}`",
@@ -121,6 +152,9 @@ EDGE = Section(
             Integer(1, 86_400), "seconds after which a call that goes on is a hang", 60
         ),
         "queue": Key(QUEUE, "bounds of the queues, in messages", None),
+        "spool": Key(SPOOL, "results on disk while the post broker is away", None),
+        "on_error": Key(ON_ERROR, "what happens to a message that the model fails on", None),
+        "dead_letter": Key(DEAD_LETTER, "messages that were given up", None),
         "limits": Key(LIMITS, "bounds that the service manager sets", None),
         "environment": Key(Environment(), "environment variables", None),
         "sandbox": Key(SANDBOX, "what to open of the sandbox", None),

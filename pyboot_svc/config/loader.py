@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, parse_document
+from pyboot_svc.config.host_kinds import size_in_bytes
 from pyboot_svc.config.keys import EDGE, FILE
 from pyboot_svc.config.kinds import Invalid, is_address, overlay, suggestion
 from pyboot_svc.config.schema import (
     DEFAULT_MODEL_PATH,
     Broker,
     Config,
+    DeadLetters,
     Edge,
     Endpoint,
     Limits,
+    OnError,
     QueueLimits,
     Sandbox,
+    SpoolLimits,
     Tls,
     WebAddress,
 )
@@ -96,6 +100,9 @@ class _Edges:
             pre=pre,
             post=post,
             queue=QueueLimits(**(values["queue"] or {})),
+            spool=_spool(values["spool"] or {}),
+            on_error=OnError(**(values["on_error"] or {})),
+            dead_letter=_dead_letter(values["name"], values["dead_letter"] or {}),
             limits=Limits(**(values["limits"] or {})),
             environment=values["environment"] or {},
             sandbox=Sandbox(**(values["sandbox"] or {})),
@@ -162,6 +169,17 @@ def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:
     if port is not None:
         chosen["port"] = port
     return Broker(**chosen, tls=Tls(**tls) if tls is not None else None)
+
+
+def _spool(values: Mapping[str, Any]) -> SpoolLimits:
+    if "max_bytes" not in values:
+        return SpoolLimits()
+    return SpoolLimits(**{**values, "max_bytes": size_in_bytes(values["max_bytes"])})
+
+
+def _dead_letter(name: str, values: Mapping[str, Any]) -> DeadLetters:
+    topic = values.get("topic") or f"pyboot/dead/{name}"
+    return DeadLetters(topic, values.get("keep", DeadLetters.keep))
 
 
 def _usual_port(transport: str | None, secure: bool) -> int:

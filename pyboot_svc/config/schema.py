@@ -70,6 +70,33 @@ class QueueLimits:
 
     pre: int = 10_000
     post: int = 10_000
+    overflow: str = "drop_oldest"
+
+
+@dataclass(frozen=True)
+class SpoolLimits:
+    """How much may wait on disk for the post broker: bytes of payload, seconds."""
+
+    max_bytes: int = 256 * 1024**2
+    max_age: int | None = None
+    on_full: str = "block"
+
+
+@dataclass(frozen=True)
+class OnError:
+    """How often a call that raised is repeated, and where the message goes then."""
+
+    retries: int = 3
+    backoff: float = 0.1
+    then: str = "dead_letter"
+
+
+@dataclass(frozen=True)
+class DeadLetters:
+    """Where messages that were given up are published, and how many are kept locally."""
+
+    topic: str
+    keep: int = 1000
 
 
 @dataclass(frozen=True)
@@ -108,6 +135,9 @@ class Edge:
     codec: str = "json"
     model_timeout: int = 60
     queue: QueueLimits = QueueLimits()
+    spool: SpoolLimits = SpoolLimits()
+    on_error: OnError = OnError()
+    dead_letter: DeadLetters = DeadLetters("pyboot/dead")
     limits: Limits = Limits()
     environment: Mapping[str, str] = field(default_factory=dict)
     sandbox: Sandbox = Sandbox()

@@ -13,10 +13,13 @@ import yaml
 from pyboot_svc.config import (
     Broker,
     Config,
+    DeadLetters,
     Edge,
     Endpoint,
     InstanceConfig,
+    OnError,
     QueueLimits,
+    SpoolLimits,
     Tls,
     WebAddress,
     document,
@@ -24,11 +27,14 @@ from pyboot_svc.config import (
 from pyboot_svc.config.host_kinds import Environment
 from pyboot_svc.config.keys import (
     BROKER,
+    DEAD_LETTER,
     EDGE,
     FILE,
     LIMITS,
+    ON_ERROR,
     QUEUE,
     SANDBOX,
+    SPOOL,
     TLS,
     WEB,
     BrokersByName,
@@ -119,6 +125,7 @@ def test_the_originals_file_loads_as_it_is(tmp_path: Path) -> None:
                 edge_mode="pyboot.modules.gridsum.science.industry.telemetry.telm_temperature",
                 pre=Endpoint(broker, "/gridsum/test/telm/in/m1", 0),
                 post=Endpoint(broker, "/gridsum/test/telm/out/m1", 0),
+                dead_letter=DeadLetters("pyboot/dead/telm_temperature", 1000),
             ),
         ),
     )
@@ -165,7 +172,11 @@ def test_defaults_of_what_is_not_said() -> None:
                 share=True,
                 threads=1,
                 codec="json",
-                queue=QueueLimits(10_000, 10_000),
+                model_timeout=60,
+                queue=QueueLimits(10_000, 10_000, "drop_oldest"),
+                spool=SpoolLimits(256 * 1024**2, None, "block"),
+                on_error=OnError(3, 0.1, "dead_letter"),
+                dead_letter=DeadLetters("pyboot/dead/a", 1000),
                 options={},
             ),
         ),
@@ -203,7 +214,11 @@ edge:
     share: false
     threads: 256
     codec: raw
-    queue: {pre: 1, post: 1000000}
+    model_timeout: 86400
+    queue: {pre: 1, post: 1000000, overflow: drop_newest}
+    spool: {max_bytes: 3G, max_age: 1, on_full: drop_oldest}
+    on_error: {retries: 0, backoff: 2.5, then: drop}
+    dead_letter: {topic: tot/温度, keep: 0}
     options: {limits: [1, 2.5, {high: null}], on: true}
 """
     config = parse(text.replace("on: true", "'on': true"), "/etc/plant/config.yaml")
@@ -234,7 +249,11 @@ edge:
                 share=False,
                 threads=256,
                 codec="raw",
-                queue=QueueLimits(1, 1_000_000),
+                model_timeout=86_400,
+                queue=QueueLimits(1, 1_000_000, "drop_newest"),
+                spool=SpoolLimits(3 * 1024**3, 1, "drop_oldest"),
+                on_error=OnError(0, 2.5, "drop"),
+                dead_letter=DeadLetters("tot/温度", 0),
                 options={"limits": [1, 2.5, {"high": None}], "on": True},
             ),
         ),
@@ -405,6 +424,24 @@ def test_filters_that_can_be_subscribed_to(topic: str) -> None:
     assert parse_edge(pre_topic=f"'{topic}'").pre.topic == topic
 
 
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [("5", 5), ("1K", 1024), ("7M", 7 * 1024**2), ("2G", 2 * 1024**3), ("1T", 1024**4)],
+)
+def test_bytes_of_the_spool(said: str, size: int) -> None:
+    assert parse_edge(spool=f"{{max_bytes: {said}}}").spool == SpoolLimits(max_bytes=size)
+
+
+def test_the_default_topic_of_dead_letters_has_the_edges_name() -> None:
+    head = "defaults: {dead_letter: {keep: 5}}"
+    assert parse_edge(head, name="pump").dead_letter == DeadLetters("pyboot/dead/pump", 5)
+
+
+@pytest.mark.parametrize("section", ["spool", "on_error", "dead_letter", "queue"])
+def test_an_empty_section_is_one_that_is_not_said(section: str) -> None:
+    assert parse_edge(**{section: "{}"}) == parse_edge()
+
+
 def test_a_configuration_is_frozen() -> None:
     config = parse(f"edge:\n- {edge()}")
     for frozen, name in ((config, "edges"), (config.edges[0], "name"), (config.web, "port")):
@@ -464,7 +501,8 @@ def every_key() -> Iterator[tuple[str, Kind]]:
     """Path and kind of every key, as the tables list them."""
     sections = {"": FILE, "web": WEB, "brokers.p": BROKER, "brokers.p.tls": TLS}
     sections |= {"defaults": EDGE, "edge[0]": EDGE, "edge[0].queue": QUEUE}
-    sections |= {"edge[0].limits": LIMITS, "edge[0].sandbox": SANDBOX}
+    sections |= {"edge[0].limits": LIMITS, "edge[0].sandbox": SANDBOX, "edge[0].spool": SPOOL}
+    sections |= {"edge[0].on_error": ON_ERROR, "edge[0].dead_letter": DEAD_LETTER}
     for path, section in sections.items():
         for name, key in section.keys.items():
             yield (f"{path}.{name}" if path else name), key.kind
@@ -525,6 +563,19 @@ def test_wrong_type_for_every_key(path: str, kind: Kind) -> None:
         ("web.port", "65536", "must be a whole number from 0 to 65535, not 65536"),
         ("brokers.p.keepalive", "4", "must be a whole number from 5 to 65535, not 4"),
         ("edge[0].queue.pre", "0", "must be a whole number from 1 to 1000000, not 0"),
+        ("edge[0].queue.overflow", "drop", "must be one of drop_oldest, drop_newest, not 'drop'"),
+        ("edge[0].model_timeout", "0", "must be a whole number from 1 to 86400, not 0"),
+        ("edge[0].spool.max_bytes", "0", "must be a size, as in 512M, not 0"),
+        ("edge[0].spool.max_bytes", "1.5G", "must be a size, as in 512M, not '1.5G'"),
+        ("edge[0].spool.max_age", "0", "must be a whole number from 1 to 315360000, not 0"),
+        ("edge[0].spool.on_full", "drop", "must be one of block, drop_oldest, not 'drop'"),
+        ("edge[0].on_error.retries", "101", "must be a whole number from 0 to 100, not 101"),
+        ("edge[0].on_error.backoff", "-0.1", "must be seconds from 0 to 3600, not -0.1"),
+        ("edge[0].on_error.backoff", "3600.5", "must be seconds from 0 to 3600, not 3600.5"),
+        ("edge[0].on_error.backoff", ".nan", "must be seconds from 0 to 3600, not nan"),
+        ("edge[0].on_error.backoff", "true", "must be seconds from 0 to 3600, not true"),
+        ("edge[0].on_error.then", "retry", "must be one of dead_letter, drop, not 'retry'"),
+        ("edge[0].dead_letter.keep", "-1", "must be a whole number from 0 to 1000000, not -1"),
         ("edge[0].pre_port", "9" * 60, f"must be a whole number from 1 to 65535, not {'9' * 37}…"),
         ("edge[0].share", "'yes'", "must be true or false, not 'yes'"),
         ("edge[0].share", "1", "must be true or false, not 1"),
@@ -610,6 +661,12 @@ def test_a_path_that_names_no_function(mode: str) -> None:
     path, message = wrong_edge(edge_mode=mode)
     assert path == "edge[0].edge_mode"
     assert message.startswith(("must be a dotted path to a function", "must be text"))
+
+
+def test_wildcards_in_the_topic_of_dead_letters() -> None:
+    path, message = wrong_edge(dead_letter="{topic: dead/#}")
+    assert path == "edge[0].dead_letter.topic"
+    assert message.startswith("must not have the wildcards + and #")
 
 
 def test_two_edges_of_one_name() -> None:
