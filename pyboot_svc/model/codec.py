@@ -18,6 +18,8 @@ class PayloadFault(StrEnum):
     TOO_DEEP = "too_deep"
     NOT_ENCODABLE = "not_encodable"
     MODEL = "model"
+    TIMEOUT = "timeout"
+    POISON = "poison"
 
 
 class PayloadError(Exception):

@@ -14,9 +14,9 @@ class Context:
     """Given to a model with a second parameter.
 
     `topic` is the topic of the message at hand (empty while the model is loaded), `options` the
-    edge's `options:`, `state` a mapping that the model may keep things in: it is shared by the
-    instance's model threads and lives as long as the process. Keep in it what JSON can say, and
-    assign after a change: `context.state[key] = value`.
+    edge's `options:`, `state` a durable mapping that the model may keep things in: it is shared by
+    the instance's model threads, and what is assigned is committed with the message at hand. Keep
+    in it what JSON can say, and assign after a change: `context.state[key] = value`.
     """
 
     instance: str

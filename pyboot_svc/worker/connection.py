@@ -11,7 +11,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -33,13 +33,18 @@ from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
 _FIRST_RETRY, _LAST_RETRY = 0.5, 30.0
-# A connection that was up for so long starts the backoff anew.
-_STABLE_SECONDS = 10.0
+# A connection that was up for so long starts the backoff anew. Two clients of one id throw each
+# other out, and most brokers don't tell them: they must not do it ever faster.
+_STABLE_SECONDS = 60.0
+_MOST_SHORT_LIVES = 3
 _SESSION_SECONDS = 7 * 24 * 3600
 _MOST_PACKETS_A_READ = 256
 _TICK_SECONDS = 1.0
 _FAREWELL_SECONDS = 1.0
 _TRYING_SECONDS = 0.1
+# MQTT 5, section 3.14.2.1.
+_TAKEN_OVER = 0x8E
+_TAKEN_OVER_SECONDS = 60.0
 _HINT = "is it an MQTT broker, and of this protocol version?"
 
 
@@ -58,12 +63,14 @@ class Connection:
         self._wake_in.setblocking(False)
         self._woken = False
         self._stopping = False
+        self._end_session = False
         self._thread: threading.Thread | None = None
         self._heartbeat = Heartbeat()
         self._number = 0
         self._up = False
         self._up_since = math.inf
         self._lost: str | None = None
+        self._rest = 0.0
         self._arrived: list[Message] = []
         self._outcomes: list[tuple[int, str | None]] = []
 
@@ -89,14 +96,22 @@ class Connection:
         except BlockingIOError:
             pass  # it is full of wake-ups already
 
-    def stop(self, timeout: float) -> None:
-        """Send what is queued, say goodbye, and end the thread; `timeout` in seconds."""
+    def stop(self, timeout: float, *, end_session: bool = False) -> None:
+        """Send what is queued, say goodbye, and end the thread; `timeout` in seconds.
+
+        With `end_session` the broker forgets the session (which takes MQTT 5).
+        """
+        self._end_session = end_session
         self._stopping = True
         self._woken = False
         self.wake()
         if self._thread is not None:
             # One that is just trying to connect has nothing to say: it ends with the process.
             self._thread.join(timeout if self._up else _TRYING_SECONDS)
+
+    @property
+    def _rival_hint(self) -> str:
+        return f"does another client use the id {self._session.client_id}, does it run twice?"
 
     # For the handler, from the connection's own thread:
 
@@ -106,9 +121,13 @@ class Connection:
     def unsubscribe(self, topic_filter: str) -> None:
         self._client.unsubscribe(topic_filter)
 
-    def publish(self, topic: str, payload: bytes, qos: int) -> int:
-        """Queue a message and number it, for `on_published`."""
-        return self._client.publish(topic, payload, qos).mid
+    def publish(self, topic: str, payload: bytes, qos: int, user: Mapping[str, str]) -> int:
+        """Queue a message and number it, for `on_published`; `user` properties need MQTT 5."""
+        properties = None
+        if self._broker.protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.UserProperty = list(user.items())
+        return self._client.publish(topic, payload, qos, properties=properties).mid
 
     def acknowledge(self, message: Message) -> None:
         """Tell the broker that it can forget the message.
@@ -127,25 +146,31 @@ class Connection:
 
     def _run(self) -> None:
         backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
+        short_lives = 0
         while not self._stopping:
             self._up_since = math.inf
             reason = self._open() or self._serve()
             if self._stopping:
                 break
-            self._link.lost(reason)
-            if time.monotonic() - self._up_since > _STABLE_SECONDS:
+            lived = time.monotonic() - self._up_since
+            if lived > _STABLE_SECONDS:
                 backoff.reset()
-            self._pause(backoff.next())
+            short_lives = short_lives + 1 if 0 <= lived <= _STABLE_SECONDS else 0
+            if short_lives >= _MOST_SHORT_LIVES:
+                reason = f"{reason} soon after it was up, again and again: {self._rival_hint}"
+            self._link.lost(reason)
+            self._pause(max(backoff.next(), self._rest))
 
     def _open(self) -> str | None:
         """Connect and send CONNECT; what went wrong, or None."""
         self._heartbeat.beat(OPEN_SECONDS)
         self._lost = None
+        self._rest = 0.0
         self._number += 1
-        self._client.on_log = self._on_log
         self._link.attempt()
         try:
-            self._log_in()
+            # A new one each time: what was in flight is ours to send again, not paho's.
+            self._client = self._make_client()
             self._connect()
         except ConfigError as error:
             return error.problems[0].message
@@ -244,7 +269,11 @@ class Connection:
             return
         deadline = time.monotonic() + _FAREWELL_SECONDS
         self._handler.on_turn()
-        self._client.disconnect()
+        properties = None
+        if self._end_session and self._broker.protocol == "5":
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 0
+        self._client.disconnect(properties=properties)
         while self._client.want_write() and time.monotonic() < deadline:
             self._guarded(self._client.loop_write)
         self._hand_on()
@@ -298,7 +327,12 @@ class Connection:
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
-        if flags.is_disconnect_packet_from_server:
+        if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
+            # To come back at once would throw the other one out, and so on for ever.
+            self._rest = _TAKEN_OVER_SECONDS
+            client_id = self._session.client_id
+            self.drop(f"another client took over the session {client_id}: does it run twice?")
+        elif flags.is_disconnect_packet_from_server:
             self.drop(f"the broker ended the session: {reason}")
         elif self._up:
             self.drop("connection lost")
@@ -356,6 +390,7 @@ class Connection:
         self._log_in()
         client.connect_timeout = _CONNECT_SECONDS
         client.max_inflight_messages_set(session.window)
+        client.on_log = self._on_log
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message

@@ -27,7 +27,8 @@ class Handler(Protocol):
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
 
-    def on_lost(self) -> None: ...
+    def on_lost(self) -> None:
+        """What was published and not reported by `on_published` is not known to be safe."""
 
     def on_messages(self, batch: list[Message]) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -36,6 +37,8 @@ class MqttInbox:
         self._deliver: Deliver = lambda batch: None
         self._subscribed = False
         self._open = True
+        self._leaving = False
+        self._last_arrival = time.monotonic()
 
     @property
     def overdue(self) -> float:
@@ -57,19 +60,31 @@ class MqttInbox:
         self._acknowledged.extend(messages)
         self._connection.wake()
 
+    def leave(self) -> None:
+        """Unsubscribe for good; what the broker holds for this session already still comes in."""
+        self._leaving = True
+        self._connection.wake()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long ago the last messages came."""
+        return time.monotonic() - self._last_arrival
+
     def close_intake(self) -> None:
         """Take nothing more in; what is in hand can still be acknowledged."""
         self._open = False
         self._connection.wake()
 
     def stop(self, timeout: float) -> None:
-        self._connection.stop(timeout)
+        self._connection.stop(timeout, end_session=self._leaving)
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         if session_present:
             # The session may remember how it was shared before `instance` was changed.
             self._connection.unsubscribe(self._other_filter)
-        self._connection.subscribe(self._filter, self._endpoint.qos)
+        # At QoS 2 a client owns a message from its PUBREC on, long before it is processed; at
+        # QoS 1 the broker keeps it until it is acknowledged, and duplicates can be recognised.
+        self._connection.subscribe(self._filter, min(self._endpoint.qos, 1))
 
     def on_subscribed(self, refusal: str | None) -> None:
         if refusal is not None:
@@ -84,6 +99,7 @@ class MqttInbox:
 
     def on_messages(self, batch: list[Message]) -> None:
         # Not acknowledged, so the broker keeps them, for the next start or another instance.
+        self._last_arrival = time.monotonic()
         if self._open:
             self._deliver(batch)
 
@@ -96,6 +112,7 @@ class MqttInbox:
     def on_turn(self) -> None:
         while self._acknowledged:
             self._connection.acknowledge(self._acknowledged.popleft())
-        if not self._open and self._endpoint.qos == 0 and self._subscribed:
+        done = self._leaving or (not self._open and self._endpoint.qos == 0)
+        if done and self._subscribed:
             self._subscribed = False
             self._connection.unsubscribe(self._filter)

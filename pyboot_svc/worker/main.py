@@ -11,7 +11,9 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +29,7 @@ from pyboot_svc.notify import Notifier
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.inbox import MqttInbox
 from pyboot_svc.worker.outbox import MqttOutbox
-from pyboot_svc.worker.pipeline import Pipeline
+from pyboot_svc.worker.pipeline import Pipeline, Safe
 from pyboot_svc.worker.supervision import StartExtension, Supervision
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class WorkerSettings:
 
     metrics_socket: Path
     state_dir: Path
+    # The compiled configuration that it runs by, if it does.
+    compiled: Path | None
     drain_seconds: float
     stop_at_eof: bool
 
@@ -94,25 +98,23 @@ class Worker:
 
     def _build(self) -> Pipeline:
         edge = self._config.edge
-        context = self._make_context()
+        safe = Safe(self._config, self._settings.state_dir)
+        context = self._make_context(safe.state)
         model = load_model(edge.edge_mode, self._config.model_path, context)
         log.info("%s: loaded %s", self._config.identity, edge.edge_mode)
 
-        def thread_context() -> Context:
-            # One a thread, since each has its own topic at hand; the state is the instance's.
-            return self._make_context(context.state)
+        # One a thread, since each has its own topic at hand; the state is the instance's.
+        thread_context = partial(self._make_context, safe.state)
+        inbox, outbox = MqttInbox(self._config), MqttOutbox(self._config)
+        return Pipeline(self._config, model, thread_context, safe, inbox, outbox)
 
-        return Pipeline(
-            edge, model, thread_context, MqttInbox(self._config), MqttOutbox(self._config)
-        )
-
-    def _make_context(self, state: Any = None) -> Context:
+    def _make_context(self, state: MutableMapping[str, Any]) -> Context:
         return Context(
             instance=str(self._config.identity),
             state_dir=self._settings.state_dir,
             logger=logging.getLogger(f"model.{self._config.identity}"),
             options=self._config.edge.options,
-            state={} if state is None else state,
+            state=state,
         )
 
     def _make_state_dir(self) -> None:
@@ -140,7 +142,13 @@ class Worker:
 
     def _drain(self, pipeline: Pipeline) -> None:
         log.info("%s: stopping: finishing what is in hand", self._config.identity)
-        left = pipeline.drain(self._settings.drain_seconds)
+        compiled, seconds = self._settings.compiled, self._settings.drain_seconds
+        if compiled is not None and not compiled.exists():
+            # `apply` has removed it: this instance is no longer wanted, and won't come back.
+            log.info("%s: no longer configured: ending its session", self._config.identity)
+            seconds /= 2
+            pipeline.leave(seconds)
+        left = pipeline.drain(seconds)
         if left:
             log.warning("%s: stopped with %d messages unfinished", self._config.identity, left)
         else:

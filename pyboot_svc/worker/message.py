@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 
 class Message:
     """An input message and what became of it.
@@ -10,7 +12,7 @@ class Message:
     `arrived` is the monotonic clock in ns. `result` is the payload to publish, or None.
     """
 
-    __slots__ = ("arrived", "mid", "payload", "qos", "result", "session", "settled", "topic")
+    __slots__ = ("arrived", "holds", "mid", "payload", "qos", "result", "row", "session", "topic")
 
     def __init__(
         self, topic: str, payload: bytes, qos: int, mid: int = 0, session: int = 0, arrived: int = 0
@@ -22,7 +24,18 @@ class Message:
         self.session = session
         self.arrived = arrived
         self.result: bytes | None = None
-        self.settled = False
+        # Of a message that is tried again: its row among the dead.
+        self.row = 0
+        # What has still to come true before it is settled; one thing is its result's safety.
+        self.holds = 1
+
+    @property
+    def id(self) -> str:
+        """Names the message by its content: the same when it is delivered and computed again."""
+        digest = hashlib.blake2b(self.topic.encode(), digest_size=16)
+        digest.update(b"\0")
+        digest.update(self.payload)
+        return digest.hexdigest()
 
 
 class Chunk:

@@ -1,8 +1,10 @@
 """The data's way through a worker, and the figures that it shows on the way.
 
-inbox ─► pre_queue ─► model threads ─► post_queue ─► outbox
-  ▲                        │ nothing to publish        │ published
-  └──── settlement: acknowledge in order of arrival ◄──┘
+inbox ─► pre_queue ─► model threads ─► post_queue ─► courier ─► outbox
+  ▲                     │       │                     │  ▲        │
+  │                     │       └─ failed ─► graveyard│  │ spool  │ published
+  │                     │ nothing to publish     │    ▼  │        │
+  └── settlement: acknowledge in order of arrival ◄───┴──┴────────┘
 """
 
 from __future__ import annotations
@@ -10,25 +12,39 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
-from pyboot_svc.config import Edge
+from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
+from pyboot_svc.worker.courier import Courier
+from pyboot_svc.worker.graveyard import Fault, Graveyard
 from pyboot_svc.worker.inbox import Deliver
+from pyboot_svc.worker.ledger import Ledger
 from pyboot_svc.worker.link import LinkStatus
+from pyboot_svc.worker.memory import DurableState
 from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.outbox import Published
+from pyboot_svc.worker.outbox import Source
 from pyboot_svc.worker.pool import ModelPool
 from pyboot_svc.worker.queues import PostQueue, PreQueue
+from pyboot_svc.worker.revival import Revival
+from pyboot_svc.worker.runner import Calling, FailureLog
 from pyboot_svc.worker.settlement import Settlement
+from pyboot_svc.worker.spool import DEAD_LETTERS, RESULTS, Lane
+from pyboot_svc.worker.store import DATABASE_NAME, Store
+from pyboot_svc.worker.suspects import Suspects
 from pyboot_svc.worker.tally import Tally
 
 _POLL_SECONDS = 0.02
+# The broker sends what it has without pause: after this it has nothing more.
+_QUIET_SECONDS = 1.0
 # What the connections may take, of the time that is given for a drain, to say goodbye.
 _FAREWELL_SECONDS = 1.0
+_LEDGER_NAME = "in-hand"
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +60,15 @@ class Inbox(Protocol):
     def subscribed(self) -> bool: ...
     def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None: ...
     def acknowledge(self, messages: list[Message]) -> None: ...
+    def leave(self) -> None: ...
+    @property
+    def quiet_seconds(self) -> float: ...
     def close_intake(self) -> None: ...
     def stop(self, timeout: float) -> None: ...
 
 
 class Outbox(Protocol):
-    """Where results go; it takes them from the post_queue when it can send."""
+    """Where messages go; it takes them from its source when it can send."""
 
     @property
     def status(self) -> LinkStatus: ...
@@ -57,15 +76,32 @@ class Outbox(Protocol):
     def overdue(self) -> float: ...
     @property
     def in_flight(self) -> int: ...
-    def start(
-        self,
-        results: PostQueue,
-        published: Published,
-        refused: Published,
-        on_crash: Callable[[], None],
-    ) -> None: ...
+    def start(self, source: Source, on_crash: Callable[[], None]) -> None: ...
     def wake(self) -> None: ...
     def stop(self, timeout: float) -> None: ...
+
+
+class Safe:
+    """What survives the process: database, ledger, the model's state. Opened before the model."""
+
+    def __init__(self, config: InstanceConfig, state_dir: Path) -> None:
+        self.file = file = state_dir / DATABASE_NAME
+        self.store = Store(file)
+        self.ledger = Ledger(state_dir / _LEDGER_NAME, config.edge.threads)
+        self.suspects = Suspects(self.store)
+        self.suspects.load(self.ledger)
+        self.results = Lane(self.store, file, RESULTS)
+        self.dead_letters = Lane(self.store, file, DEAD_LETTERS)
+        stored: dict[str, str] = {}
+        connection = self.store.open_if_there()
+        if connection is not None:
+            stored = dict(connection.execute("SELECT key, value FROM state"))
+            self.results.load(connection)
+            self.dead_letters.load(connection)
+        elif self.store.trouble is not None:
+            # What it holds has to come out as soon as it can be opened.
+            self.store.submit(lambda connection: None, lambda: None)
+        self.state = DurableState(stored)
 
 
 class Pipeline:
@@ -73,51 +109,110 @@ class Pipeline:
 
     def __init__(
         self,
-        edge: Edge,
+        config: InstanceConfig,
         model: Model,
         make_context: Callable[[], Context],
+        safe: Safe,
         inbox: Inbox,
         outbox: Outbox,
     ) -> None:
+        edge = config.edge
         self._threads = edge.threads
+        self._safe = safe
         self._inbox = inbox
         self._outbox = outbox
         self._tally = Tally()
         self._drop_log = RateLimit(1, 10.0)
-        self._pre_queue = PreQueue(edge.queue.pre)
-        self._post_queue = PostQueue(edge.queue.post, outbox.wake)
-        self._settlement = Settlement(inbox.acknowledge)
-        self._pool = ModelPool(
+        self._ticked = time.monotonic()
+        self._stalls: list[str] = []
+        self._pre_queue = PreQueue(edge.queue.pre, drop_oldest=edge.queue.overflow == "drop_oldest")
+        self._post_queue = PostQueue(edge.queue.post, lambda: self._courier.kick())
+        self._settlement = Settlement(self._acknowledge)
+        self._revival = Revival(safe.store, safe.file, self._deliver)
+        self._courier = Courier(
+            edge.post,
+            edge.spool,
+            self._post_queue,
+            safe.results,
+            safe.dead_letters,
+            outbox.wake,
+        )
+        self._graveyard = Graveyard(config, safe.store, safe.dead_letters, outbox.wake)
+        calling = Calling(
             model,
             codec_named(edge.codec),
+            edge.on_error,
+            edge.model_timeout,
+            safe.ledger,
+            safe.suspects,
+            FailureLog(),
+        )
+        self._pool = ModelPool(
+            calling,
             make_context,
+            safe.state,
             self._pre_queue,
             self._post_queue,
-            self._settlement.settle,
+            self._settlement,
+            self._graveyard,
+            safe.store,
             self._tally,
-            edge.model_timeout,
         )
 
     def start(self, on_crash: Callable[[], None]) -> None:
+        self._safe.store.start(on_crash)
         self._pool.start(self._threads, on_crash)
-        self._outbox.start(self._post_queue, self._published, self._refused, on_crash)
+        self._courier.start(
+            self._spooled, self._published, self._refused, self._tally.add, on_crash
+        )
+        self._outbox.start(self._courier, on_crash)
         self._inbox.start(self._deliver, on_crash)
 
+    def leave(self, timeout: float) -> None:
+        """Before the last drain: take in what the broker holds for this instance, and no more."""
+        self._inbox.leave()
+        deadline = time.monotonic() + timeout
+        self._wait(lambda: self._inbox.quiet_seconds > _QUIET_SECONDS, deadline)
+
     def drain(self, timeout: float) -> int:
-        """Take nothing more in, finish what is in hand; how many messages `timeout` left undone."""
+        """Take nothing more in, finish what is in hand, spool what can't be published.
+
+        Gives how many messages `timeout` left undone; those of QoS 1 and 2 stay with the broker.
+        """
         deadline = time.monotonic() + timeout
         self._inbox.close_intake()
-        while self._in_hand() and time.monotonic() < deadline - _FAREWELL_SECONDS:
-            time.sleep(_POLL_SECONDS)
-        left = self._in_hand()
+        last_call = deadline - 2 * _FAREWELL_SECONDS
+        self._wait(lambda: self._in_hand() == 0, last_call)
         self._pre_queue.close()
+        self._outbox.stop(_FAREWELL_SECONDS)
+        self._courier.divert_all()
+        # What the model has not begun stays with the broker: nobody waits for that.
+        self._wait(
+            lambda: self._pre_queue.taken() + self._leaving() == 0, deadline - _FAREWELL_SECONDS
+        )
+        left = self._in_hand()
         self._post_queue.close()
-        self._outbox.stop(max(deadline - time.monotonic(), _FAREWELL_SECONDS))
+        self._courier.stop()
+        self._pool.flush_state()
+        self._safe.suspects.forget_cleared(lingering=0)
+        # The last connection that closes takes the log into the database.
+        for reader in (self._revival, self._safe.results, self._safe.dead_letters):
+            reader.close()
+        self._safe.store.stop(max(deadline - time.monotonic(), _FAREWELL_SECONDS))
         self._inbox.stop(max(deadline - time.monotonic(), _FAREWELL_SECONDS))
+        self._safe.ledger.close()
         return left
 
     def tick(self) -> None:
+        """About once a second: move the figures' window, and look after overlong calls."""
+        now = time.monotonic()
         self._tally.tick()
+        self._revival.tick()
+        self._safe.suspects.forget_cleared()
+        self._pool.expire()
+        self._pool.flush_state()
+        self._stalls = self._pool.stalls(now - self._ticked)
+        self._ticked = now
 
     def depths(self) -> tuple[int, int]:
         """The messages that wait before and after the model."""
@@ -128,9 +223,9 @@ class Pipeline:
         return self._inbox.subscribed
 
     def stalls(self) -> list[str]:
-        """The threads that don't get on, in words; empty when all is well."""
-        threads = {"pre": self._inbox.overdue, "post": self._outbox.overdue, **self._pool.overdue()}
-        return [
+        """What doesn't get on, in words; empty when all is well."""
+        threads = {"pre": self._inbox.overdue, "post": self._outbox.overdue}
+        return self._stalls + [
             f"thread {name} has not got on for {late:.0f} s longer than it may"
             for name, late in threads.items()
             if late > 0
@@ -145,6 +240,8 @@ class Pipeline:
                 reasons.append(f"{role} broker {status.address}: {reason}")
         if not reasons and not self._inbox.subscribed:
             reasons.append("not subscribed yet")
+        if self._safe.store.trouble is not None:
+            reasons.append(self._safe.store.trouble)
         return reasons
 
     def figures(self) -> dict[str, Any]:
@@ -154,6 +251,8 @@ class Pipeline:
             "post_queue": post,
             "in_flight": self._outbox.in_flight,
             "unacknowledged": self._settlement.depth(),
+            "spooled": self._safe.results.depth,
+            "dead_letters_waiting": self._safe.dead_letters.depth,
             **self._tally.figures(),
             "brokers": {
                 "pre": self._inbox.status.as_dict(),
@@ -161,28 +260,48 @@ class Pipeline:
             },
         }
 
+    def _wait(self, condition: Callable[[], bool], deadline: float) -> None:
+        while not condition() and time.monotonic() < deadline:
+            self._pool.expire()
+            time.sleep(_POLL_SECONDS)
+
     def _in_hand(self) -> int:
-        return self._pre_queue.unfinished() + self._post_queue.depth() + self._outbox.in_flight
+        return self._pre_queue.unfinished() + self._leaving()
+
+    def _leaving(self) -> int:
+        """Results on their way to the broker or to the disk."""
+        return self._post_queue.depth() + self._outbox.in_flight + self._courier.writing
 
     def _deliver(self, batch: list[Message]) -> None:
         self._tally.add("received", len(batch))
         self._settlement.admit(batch)
-        refused = self._pre_queue.put(batch)
-        if refused:
-            self._tally.add("dropped", len(refused))
+        dropped = self._pre_queue.put(batch)
+        if dropped:
+            self._tally.add("dropped", dropped)
             silent = self._drop_log.admit("full")
             if silent is not None:
                 log.warning(
                     "pre_queue is full: dropped %d messages of QoS 0; the model is too slow for "
                     "what arrives: raise `instance` or `threads`, or use pre_qos 1",
-                    len(refused),
+                    dropped,
                 )
+
+    def _acknowledge(self, messages: list[Message]) -> None:
+        revived = [message for message in messages if message.row]
+        if revived:
+            self._revival.forget(revived)
+        self._inbox.acknowledge([message for message in messages if not message.row])
 
     def _published(self, messages: list[Message]) -> None:
         self._tally.add("published", len(messages))
         self._tally.finished(message.arrived for message in messages)
         self._settlement.settle(messages)
 
-    def _refused(self, messages: list[Message]) -> None:
-        self._tally.add_errors("refused" for _ in messages)
+    def _spooled(self, messages: list[Message]) -> None:
+        self._tally.add("spooled", len(messages))
         self._settlement.settle(messages)
+
+    def _refused(self, messages: list[Message], reason: str) -> None:
+        self._tally.add_errors("refused" for _ in messages)
+        buried = [(message, Fault("refused", f"the post broker: {reason}")) for message in messages]
+        self._graveyard.bury(buried, partial(self._settlement.settle, messages))

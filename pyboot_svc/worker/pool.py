@@ -2,157 +2,175 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 
-from pyboot_svc.logs import RateLimit
-from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
 from pyboot_svc.model.context import Context
-from pyboot_svc.model.loader import Model
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.message import Chunk, Message
-from pyboot_svc.worker.progress import Heartbeat
+from pyboot_svc.worker.graveyard import Graveyard
+from pyboot_svc.worker.memory import DurableState
+from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.queues import PostQueue, PreQueue
+from pyboot_svc.worker.runner import Calling, Job, Runner
+from pyboot_svc.worker.settlement import Settlement
+from pyboot_svc.worker.store import Store
 from pyboot_svc.worker.tally import Tally
 
 # A chunk is as long as the model's work on it lasts about this long: hand-offs then cost little,
 # and the first result of a chunk doesn't wait long for its last.
 _CHUNK_SECONDS = 0.002
 _LONGEST_CHUNK = 256
-_SHOWN_BYTES = 64
-
-log = logging.getLogger(__name__)
+# Calls that never end are left behind, each in its thread; with more, the process has to go.
+_MOST_LEFT_BEHIND = 16
+# One that goes on using the processor takes it from the others.
+_BURNING_SHARE = 0.5
+_CAREFUL_POLL_SECONDS = 0.05
 
 
 class ModelPool:
     """Runs one model in N threads between the two queues.
 
-    `settle` is given the messages that have nothing to publish; those with a result go to the
-    post_queue, in order of arrival. `make_context` is called once a thread. A call that lasts
-    longer than `timeout` seconds shows in `overdue`.
+    Results go to the post_queue in order of arrival; what has none is settled here. A call that
+    lasts longer than it may loses its message to the graveyard, and its thread is replaced.
     """
 
     def __init__(
         self,
-        model: Model,
-        codec: Codec,
+        calling: Calling,
         make_context: Callable[[], Context],
+        state: DurableState,
         waiting: PreQueue,
         results: PostQueue,
-        settle: Callable[[list[Message]], None],
+        settlement: Settlement,
+        graveyard: Graveyard,
+        store: Store,
         tally: Tally,
-        timeout: float,
     ) -> None:
-        self._timeout = timeout
-        self._model = model
-        self._codec = codec
+        self._calling = calling
         self._make_context = make_context
+        self._state = state
         self._waiting = waiting
         self._results = results
-        self._settle = settle
+        self._settlement = settlement
+        self._graveyard = graveyard
+        self._store = store
         self._tally = tally
-        self._failures = FailureLog()
-        self._size = 0
-        self._heartbeats: list[Heartbeat] = []
+        self._runners: dict[int, Runner] = {}
+        self._left_behind: list[tuple[Runner, float]] = []
+        self._on_crash: Callable[[], None] = lambda: None
+        self._saving = threading.Lock()
+        self._unsaved = 0
 
     def start(self, size: int, on_crash: Callable[[], None]) -> None:
+        self._on_crash = on_crash
         self._size = size
-        self._heartbeats = [Heartbeat() for _ in range(size)]
-        for number, heartbeat in enumerate(self._heartbeats):
-            spawn(f"model-{number}", partial(self._run, heartbeat), on_crash)
+        for number in range(size):
+            self._launch(number, None)
 
-    def overdue(self) -> dict[str, float]:
-        """By thread, for how many seconds its call has exceeded the time it may take."""
-        return {f"model-{n}": beat.overdue for n, beat in enumerate(self._heartbeats)}
+    def expire(self) -> None:
+        """Take the messages away from calls that last too long; about once a second."""
+        for number, runner in list(self._runners.items()):
+            job = runner.give_up()
+            if job is not None:
+                self._left_behind.append((runner, runner.cpu_seconds() or 0.0))
+                self._launch(number, job)
 
-    def _run(self, heartbeat: Heartbeat) -> None:
-        context = self._make_context()
+    def stalls(self, elapsed: float) -> list[str]:
+        """What only an end of the process can mend; `elapsed` seconds after the last time."""
+        still: list[tuple[Runner, float]] = []
+        burning = 0
+        for runner, before in self._left_behind:
+            cpu = runner.cpu_seconds()
+            if cpu is not None:
+                still.append((runner, cpu))
+                burning += cpu - before > _BURNING_SHARE * elapsed
+        self._left_behind = still
+        found = []
+        if burning:
+            found.append(
+                f"{burning} call(s) of the model exceed model_timeout and use the processor"
+            )
+        if len(still) > _MOST_LEFT_BEHIND:
+            found.append(f"{len(still)} call(s) of the model exceed model_timeout and never end")
+        return found
+
+    def flush_state(self) -> None:
+        """Make durable what inputs of QoS 0 have changed; about once a second."""
+        self._save_state([])
+
+    def _launch(self, number: int, job: Job | None) -> None:
+        runner = self._runners[number] = Runner(number, self._calling, self._make_context())
+        spawn(f"model-{number}", partial(self._run, runner, job), self._on_crash)
+
+    def _run(self, runner: Runner, job: Job | None) -> None:
         longest = 1
-        while True:
-            room = self._results.wait_for_room()
-            # The other threads see the same room, and fill it, too.
-            most = max(1, min(longest, room // self._size))
-            chunk = self._waiting.take(most, self._size)
-            if chunk is None:
+        while job is not None or (job := self._next_job(runner, longest)) is not None:
+            began, first = time.perf_counter(), job.next
+            if not runner.work(job):
                 return
-            began = time.perf_counter()
-            faults = self._work(chunk, context, heartbeat)
-            each = (time.perf_counter() - began) / len(chunk.messages)
+            each = (time.perf_counter() - began) / max(len(job.chunk.messages) - first, 1)
             longest = max(1, min(_LONGEST_CHUNK, int(_CHUNK_SECONDS / max(each, 1e-9))))
-            self._finish(chunk, faults)
+            self._finish(job)
+            job = None
 
-    def _work(self, chunk: Chunk, context: Context, heartbeat: Heartbeat) -> list[str]:
-        faults: list[str] = []
-        for message in chunk.messages:
-            chunk.started += 1
-            heartbeat.beat(self._timeout)
-            fault = self._process(message, context)
-            if fault is not None:
-                faults.append(fault)
-        heartbeat.rest()
-        return faults
+    def _next_job(self, runner: Runner, longest: int) -> Job | None:
+        suspects = self._calling.suspects
+        while suspects.careful and runner.number > 0:
+            time.sleep(_CAREFUL_POLL_SECONDS)
+        room = self._results.wait_for_room()
+        # The other threads see the same room, and fill it, too.
+        most = 1 if suspects else max(1, min(longest, room // self._size))
+        chunk = self._waiting.take(most, self._size)
+        return None if chunk is None else Job(chunk)
 
-    def _process(self, message: Message, context: Context) -> str | None:
-        """Fill in the message's result; the kind of error if there is none."""
-        try:
-            payload = self._codec.decode(message.payload)
-            context.topic = message.topic
-            result = self._model(payload, context)
-            if result is not None:
-                message.result = self._codec.encode(result)
-        except PayloadError as error:
-            self._failures.say(error.fault, message, str(error))
-            return error.fault
-        except BaseException as error:  # the user's code: one message's end, whatever it raises
-            self._failures.say(PayloadFault.MODEL, message, _summary(error))
-            return PayloadFault.MODEL
-        return None
-
-    def _finish(self, chunk: Chunk, faults: list[str]) -> None:
+    def _finish(self, job: Job) -> None:
+        chunk = job.chunk
+        if self._state.changed or self._unsaved:
+            self._save_state(chunk.messages)
+        failed = {id(message) for message, _ in job.buried}
         results = [message for message in chunk.messages if message.result is not None]
-        ended = [message for message in chunk.messages if message.result is None]
+        silent = [m for m in chunk.messages if m.result is None and id(m) not in failed]
         self._results.put(chunk.number, results)
         self._waiting.done(chunk)
         self._tally.add("processed", len(chunk.messages))
-        if faults:
-            self._tally.add_errors(faults)
-        if ended:
-            self._tally.add("nothing_to_publish", len(ended) - len(faults))
-            self._settle(ended)
+        if silent:
+            self._tally.add("nothing_to_publish", len(silent))
+            self._settlement.settle(silent)
+        if job.buried:
+            self._tally.add_errors(fault.kind for _, fault in job.buried)
+            messages = [message for message, _ in job.buried]
+            self._graveyard.bury(job.buried, partial(self._settlement.settle, messages))
+
+    def _save_state(self, messages: list[Message]) -> None:
+        """Commit the model's changes; inputs that will be acknowledged wait for that."""
+        held = [message for message in messages if message.qos > 0]
+        if messages and not held:
+            return  # of QoS 0: the next flush is soon enough
+        # Another thread may have taken what these changed, and it may not be durable yet: so they
+        # wait for that, too. Writes are queued in the order in which changes were taken.
+        with self._saving:
+            waiting = self._unsaved > 0
+            self._unsaved += 1  # first: who finds the changes taken has to see this
+            changes = self._state.take_changes()
+            if not changes and not waiting:
+                self._unsaved -= 1
+                return
+            self._settlement.hold(held)
+            self._store.submit(partial(_write_state, changes), partial(self._saved, held))
+
+    def _saved(self, held: list[Message]) -> None:
+        with self._saving:
+            self._unsaved -= 1
+        self._settlement.settle(held)
 
 
-class FailureLog:
-    """Says which messages failed and why: a few of each kind in a while, the others counted."""
-
-    def __init__(self) -> None:
-        self._limit = RateLimit(5, 10.0)
-
-    def say(self, fault: PayloadFault, message: Message, reason: str) -> None:
-        silent = self._limit.admit(fault)
-        if silent is None:
-            return
-        head = message.payload[:_SHOWN_BYTES]
-        more = f" ({silent} more of this kind were not shown)" if silent else ""
-        log.error(
-            "message failed (%s): topic %s, %d bytes, begins %r: %s%s",
-            fault,
-            message.topic,
-            len(message.payload),
-            head,
-            reason,
-            more,
-            extra={"TOPIC": message.topic},
-        )
-
-
-def _summary(error: BaseException) -> str:
-    """The error and where in the model it came from; a deep recursion's trace is cut."""
-    try:
-        text = str(error)
-    except BaseException:  # its own __str__ is the user's code, too
-        text = "(it can't be shown)"
-    lines = traceback.format_exception(error, limit=-5)
-    return f"the model raised {type(error).__name__}: {text}\n{''.join(lines).rstrip()}"
+def _write_state(changes: dict[str, str | None], connection: object) -> None:
+    execute = connection.executemany  # type: ignore[attr-defined]
+    execute("DELETE FROM state WHERE key = ?", [(k,) for k, v in changes.items() if v is None])
+    execute(
+        "INSERT INTO state (key, value) VALUES (?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [(key, value) for key, value in changes.items() if value is not None],
+    )

@@ -12,30 +12,33 @@ from pyboot_svc.worker.message import Chunk, Message
 class PreQueue:
     """Messages that wait for a model thread, in order of arrival."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, drop_oldest: bool = True) -> None:
         self._capacity = capacity
+        self._drop_oldest = drop_oldest
         self._waiting: deque[Message] = deque()
         self._taken: set[Chunk] = set()
         self._next_number = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, batch: list[Message]) -> list[Message]:
-        """Add a batch; gives back the messages that found no room.
+    def put(self, batch: list[Message]) -> int:
+        """Add a batch; gives how many messages were dropped for want of room.
 
-        Only messages of QoS 0 are ever turned away: the others are bounded by the in-flight
-        window, and the broker would wait for their acknowledgement for ever.
+        Only messages of QoS 0 are ever dropped: the others are bounded by the in-flight window,
+        and the broker would wait for their acknowledgement for ever.
         """
-        refused: list[Message] = []
         with self._changed:
-            room = self._capacity - self._depth()
-            if room >= len(batch):
-                admitted = batch
-            else:
-                admitted, refused = _split(batch, max(room, 0))
-            self._waiting.extend(admitted)
-            self._changed.notify(len(admitted))
-        return refused
+            excess = self._depth() + len(batch) - self._capacity
+            dropped = 0
+            if excess > 0:
+                if self._drop_oldest:
+                    dropped = self._drop_waiting(excess)
+                kept = _without(batch, excess - dropped, oldest=self._drop_oldest)
+                dropped += len(batch) - len(kept)
+                batch = kept
+            self._waiting.extend(batch)
+            self._changed.notify(len(batch))
+        return dropped
 
     def take(self, most: int, sharers: int) -> Chunk | None:
         """Wait for messages and take up to `most`, leaving a fair part for the other `sharers`.
@@ -66,7 +69,12 @@ class PreQueue:
     def unfinished(self) -> int:
         """How many messages wait, or are in the hands of a model thread."""
         with self._changed:
-            return len(self._waiting) + sum(len(chunk.messages) for chunk in self._taken)
+            return len(self._waiting) + self._taken_count()
+
+    def taken(self) -> int:
+        """How many messages are in the hands of a model thread."""
+        with self._changed:
+            return self._taken_count()
 
     def close(self) -> None:
         """Let every taker go; what waits stays unprocessed."""
@@ -74,19 +82,32 @@ class PreQueue:
             self._closed = True
             self._changed.notify_all()
 
+    def _drop_waiting(self, excess: int) -> int:
+        """Drop up to `excess` of the oldest, as far as they are of QoS 0."""
+        dropped = 0
+        while dropped < excess and self._waiting and self._waiting[0].qos == 0:
+            self._waiting.popleft()
+            dropped += 1
+        return dropped
+
+    def _taken_count(self) -> int:
+        return sum(len(chunk.messages) for chunk in self._taken)
+
     def _depth(self) -> int:
         return len(self._waiting) + sum(chunk.waiting for chunk in self._taken)
 
 
-def _split(batch: list[Message], room: int) -> tuple[list[Message], list[Message]]:
-    admitted: list[Message] = []
-    refused: list[Message] = []
-    for message in batch:
-        if message.qos > 0 or len(admitted) < room:
-            admitted.append(message)
+def _without(batch: list[Message], excess: int, *, oldest: bool) -> list[Message]:
+    """The batch without the oldest or newest `excess` of its messages of QoS 0."""
+    kept: list[Message] = []
+    for message in batch if oldest else reversed(batch):
+        if message.qos == 0 and excess > 0:
+            excess -= 1
         else:
-            refused.append(message)
-    return admitted, refused
+            kept.append(message)
+    if not oldest:
+        kept.reverse()
+    return kept
 
 
 class PostQueue:

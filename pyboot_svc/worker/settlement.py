@@ -21,13 +21,19 @@ class Settlement:
         with self._lock:
             self._open.extend(message for message in batch if message.qos > 0)
 
-    def settle(self, messages: list[Message]) -> None:
-        """These reached a terminal state: published, failed for good, or nothing to publish."""
+    def hold(self, messages: list[Message]) -> None:
+        """One more thing has to come true before these are settled."""
         with self._lock:
             for message in messages:
-                message.settled = True
+                message.holds += 1
+
+    def settle(self, messages: list[Message]) -> None:
+        """One thing that each of these was held for has come true."""
+        with self._lock:
+            for message in messages:
+                message.holds -= 1
             finished: list[Message] = []
-            while self._open and self._open[0].settled:
+            while self._open and self._open[0].holds <= 0:
                 finished.append(self._open.popleft())
             # Inside the lock: two threads must not hand their acknowledgements over in turn.
             if finished:

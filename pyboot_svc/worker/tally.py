@@ -8,6 +8,14 @@ from collections import Counter, deque
 from collections.abc import Iterable
 
 _WINDOW_SECONDS = 10
+_COUNTERS = (
+    "received",
+    "processed",
+    "published",
+    "nothing_to_publish",
+    "spooled",
+    "dropped",
+)
 
 
 class Tally:
@@ -50,11 +58,10 @@ class Tally:
     def figures(self) -> dict[str, object]:
         """Counters since the start, errors by kind, rates in 1/s, latency in ms."""
         with self._lock:
-            names = ("received", "processed", "published", "nothing_to_publish", "dropped")
             since, received, published = self._history[0]
             elapsed = max(time.monotonic() - since, 1e-3)
             return {
-                "counters": {name: self._counts[name] for name in names},
+                "counters": {name: self._counts[name] for name in _COUNTERS},
                 "errors": dict(self._errors),
                 "rates": {
                     "in": round((self._counts["received"] - received) / elapsed, 1),

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.poll import until
+from support.store import configured, rows
 
-from pyboot_svc.config import Broker, Edge, Endpoint, QueueLimits
+from pyboot_svc.config import OnError, QueueLimits, SpoolLimits
 from pyboot_svc.model.context import Context
+from pyboot_svc.threads import spawn
 from pyboot_svc.worker.inbox import Deliver
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.outbox import Published
-from pyboot_svc.worker.pipeline import Pipeline
-from pyboot_svc.worker.queues import PostQueue
+from pyboot_svc.worker.outbox import Source
+from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.pipeline import Pipeline, Safe
+from pyboot_svc.worker.store import DATABASE_NAME
 
+AWAY = LinkStatus("10.0.0.1:1883", "unreachable", "connection refused", 0.0)
 CONNECTED = LinkStatus("10.0.0.1:1883", "connected", "", 0.0)
 
 
@@ -30,10 +36,16 @@ class MemoryInbox:
         self.status = CONNECTED
         self.overdue = -1.0
         self.subscribed = True
+        self.quiet_seconds = 0.0
+        self.left = False
         self.acknowledged: list[Message] = []
         self.closed = threading.Event()
         self.stopped = False
         self._deliver: Deliver = lambda batch: None
+
+    def leave(self) -> None:
+        self.left = True
+        self.quiet_seconds = 60.0
 
     def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None:
         self._deliver = deliver
@@ -55,76 +67,124 @@ class MemoryInbox:
 
 
 class MemoryOutbox:
-    """The test is the post broker: it is away, or takes results and leaves them unanswered."""
+    """The test is the post broker: away, not taking anything, or leaving it unanswered.
+
+    As the real one does, it calls its source from one thread.
+    """
 
     def __init__(self) -> None:
-        self.status = CONNECTED
-        self.overdue = -1.0
         self.away = False
+        self.full = False
         self.answers = True
-        self.sent: list[Message] = []
-        self.unanswered: list[Message] = []
+        self.sent: list[Outgoing] = []
+        self.unanswered: list[Outgoing] = []
         self.stopped = False
+        self._up = False
         self._lock = threading.Lock()
+        self._woken = threading.Event()
+        self._status: LinkStatus | None = None
+
+    @property
+    def status(self) -> LinkStatus:
+        return self._status or (AWAY if self.away else CONNECTED)
+
+    @status.setter
+    def status(self, status: LinkStatus) -> None:
+        self._status = status
+
+    @property
+    def overdue(self) -> float:
+        return -1.0
 
     @property
     def in_flight(self) -> int:
         return len(self.unanswered)
 
-    def start(
-        self,
-        results: PostQueue,
-        published: Published,
-        refused: Published,
-        on_crash: Callable[[], None],
-    ) -> None:
-        self._results = results
-        self._published = published
-        self._refused = refused
+    def start(self, source: Source, on_crash: Callable[[], None]) -> None:
+        self._source = source
+        self._thread = spawn("post", self._run, on_crash)
 
     def wake(self) -> None:
-        with self._lock:
-            if self.away or self.stopped:
-                return
-            taken = self._results.take(1_000_000)
-            self.sent.extend(taken)
-            self.unanswered.extend(taken)
-        if self.answers:
-            self.answer()
+        self._woken.set()
 
     def answer(self, *, refuse: bool = False) -> None:
         with self._lock:
-            (self._refused if refuse else self._published)(self.unanswered)
-            self.unanswered = []
+            self._answer(refuse=refuse)
+
+    def go_away(self) -> None:
+        self.away = True
+        self.wake()
+        until(lambda: not self._up, "the connection is lost")
 
     def come_back(self) -> None:
-        self.away = False
+        self.away = self.full = False
         self.wake()
 
     def stop(self, timeout: float) -> None:
         assert timeout > 0
         self.stopped = True
+        self.wake()
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        while not self.stopped:
+            self._woken.wait(0.05)
+            self._woken.clear()
+            with self._lock:
+                self._turn()
+        with self._lock:
+            self._lose()
+
+    def _turn(self) -> None:
+        if self.away:
+            self._lose()
+            return
+        if not self._up:
+            self._up = True
+            self._source.connected()
+        while not self.full and (taken := self._source.take(100)):
+            self.sent.extend(taken)
+            self.unanswered.extend(taken)
+            if self.answers:
+                self._answer(refuse=False)
+
+    def _lose(self) -> None:
+        if self._up:
+            self._up = False
+            unsafe, self.unanswered = self.unanswered, []
+            self._source.lost(unsafe)
+
+    def _answer(self, *, refuse: bool) -> None:
+        if refuse:
+            self._source.refused(self.unanswered, "not authorized")
+        elif self.unanswered:
+            self._source.delivered(self.unanswered)
+        self.unanswered = []
 
 
 class Line:
     """One pipeline with both its ends in the test's hands."""
 
     def __init__(
-        self, model: Callable[[Any, Context], Any], pre: int, post: int, threads: int
+        self, model: Callable[[Any, Context], Any], folder: Path, away: bool, settings: Any
     ) -> None:
-        endpoint = Endpoint(Broker("10.0.0.1"), "topic")
-        limits = QueueLimits(pre=pre, post=post)
-        edge = Edge("test", "a.b", endpoint, endpoint, threads=threads, queue=limits)
+        config = configured(**settings)
         self.inbox = MemoryInbox()
         self.outbox = MemoryOutbox()
+        self.outbox.away = away
+        self.crashed = threading.Event()
+        safe = Safe(config, folder)
         self.pipeline = Pipeline(
-            edge,
+            config,
             model,
-            lambda: Context("test-1", Path(), logging.getLogger("model")),
+            lambda: Context("test-1", Path(), logging.getLogger("model"), state=safe.state),
+            safe,
             self.inbox,
             self.outbox,
         )
-        self.pipeline.start(lambda: None)
+        self.pipeline.start(self.crashed.set)
+        if not away:
+            until(lambda: self.outbox._up, "connected")
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -137,8 +197,12 @@ class Line:
         until(lambda: self.counter("processed") == count, f"{count} processed")
 
     @property
-    def results(self) -> list[bytes | None]:
-        return [message.result for message in self.outbox.sent]
+    def results(self) -> list[bytes]:
+        return [item.payload for item in self.outbox.sent if item.topic == "out"]
+
+    @property
+    def dead_letters(self) -> list[Outgoing]:
+        return [item for item in self.outbox.sent if item.topic == "pyboot/dead"]
 
 
 @pytest.fixture
@@ -150,22 +214,26 @@ def gate() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-def start(gate: threading.Event) -> Iterator[Callable[..., Line]]:
+def start(gate: threading.Event, tmp_path: Path) -> Iterator[Callable[..., Line]]:
     lines: list[Line] = []
 
     def make(
         model: Callable[[Any, Context], Any],
         pre: int = 10_000,
         post: int = 10_000,
-        threads: int = 1,
+        overflow: str = "drop_oldest",
+        away: bool = False,
+        **settings: Any,
     ) -> Line:
-        lines.append(Line(model, pre, post, threads))
+        settings["queue"] = QueueLimits(pre, post, overflow)
+        lines.append(Line(model, tmp_path, away, settings))
         return lines[-1]
 
     yield make
     gate.set()
     for line in lines:
         line.pipeline.drain(0)
+        assert not line.crashed.is_set()
 
 
 def echo(payload: Any, context: Context) -> Any:
@@ -195,12 +263,15 @@ def test_results_and_acknowledgements_in_order_of_arrival(
     silent = [n for n in range(300) if n % 7 and n % 3 == 0]
     published = [n for n in range(300) if n % 7 and n % 3]
     assert line.results == [b"%d" % number for number in published]
+    until(lambda: len(line.dead_letters) == len(failed), "the dead letters are published")
+    assert {item.payload for item in line.dead_letters} == {b"%d" % number for number in failed}
     assert line.figures["errors"] == {"model": len(failed)}
     assert line.figures["counters"] == {
         "received": 300,
         "processed": 300,
         "published": len(published),
         "nothing_to_publish": len(silent),
+        "spooled": 0,
         "dropped": 0,
     }
     assert line.figures["unacknowledged"] == 0
@@ -218,15 +289,17 @@ def test_nothing_is_acknowledged_before_its_result_is_safe(start: Callable[..., 
     assert line.inbox.acknowledged == sent
 
 
-def test_a_refused_result_is_an_error_and_its_input_is_acknowledged(
-    start: Callable[..., Line],
+def test_a_refused_result_is_an_error_and_its_input_a_dead_letter(
+    start: Callable[..., Line], tmp_path: Path
 ) -> None:
     line = start(echo)
     line.outbox.answers = False
     sent = line.inbox.send(b"1", qos=1)
     until(lambda: line.outbox.in_flight == 1, "in flight")
     line.outbox.answer(refuse=True)
-    assert line.inbox.acknowledged == sent
+    until(lambda: line.inbox.acknowledged == sent, "acknowledged")
+    [(payload, kind, error)] = rows(tmp_path, "SELECT payload, kind, error FROM dead")
+    assert (payload, kind, error) == (b"1", "refused", "the post broker: not authorized")
     assert (line.figures["errors"], line.counter("published")) == ({"refused": 1}, 0)
 
 
@@ -237,30 +310,44 @@ def test_latency_is_there_once_something_was_published(start: Callable[..., Line
     assert line.figures["latency_ms"]["p99"] > 0
 
 
+@pytest.mark.parametrize(
+    ("overflow", "dropped", "kept"),
+    [
+        ("drop_newest", 12, [*range(10), *range(4)]),
+        ("drop_oldest", 16, [*range(1, 7), *range(4)]),
+    ],
+)
 def test_a_full_pre_queue_drops_qos_0_and_counts_it(
-    start: Callable[..., Line], gate: threading.Event, caplog: pytest.LogCaptureFixture
+    start: Callable[..., Line],
+    gate: threading.Event,
+    caplog: pytest.LogCaptureFixture,
+    overflow: str,
+    dropped: int,
+    kept: list[int],
 ) -> None:
-    line = start(lambda payload, context: gate.wait(60) and payload, pre=10)
+    line = start(lambda payload, context: gate.wait(60) and payload, pre=10, overflow=overflow)
     line.inbox.send(b"1")
     until(lambda: line.figures["pre_queue"] == 0, "the model has the first one")
     line.inbox.send(*numbers(15))
     line.inbox.send(*numbers(7))
     assert (line.figures["pre_queue"], line.counter("dropped")) == (10, 12)
     line.inbox.send(*numbers(4), qos=1)
-    assert (line.figures["pre_queue"], line.counter("dropped")) == (14, 12)
+    assert line.figures["pre_queue"] == len(kept)
+    assert line.counter("dropped") == dropped
     assert line.counter("received") == 27
-    [said] = [record.getMessage() for record in caplog.records]
+    said, *_ = [record.getMessage() for record in caplog.records]
     assert "pre_queue is full: dropped 5 messages of QoS 0" in said
     gate.set()
-    line.wait_processed(15)
-    assert line.results == [b"1", *numbers(10), *numbers(4)]
+    line.wait_processed(1 + len(kept))
+    results = [b"1", *(b"%d" % number for number in kept)]
+    until(lambda: line.results == results, "published")
 
 
 def test_a_full_post_queue_stops_the_model_and_that_fills_the_pre_queue(
     start: Callable[..., Line],
 ) -> None:
-    line = start(echo, pre=100, post=20)
-    line.outbox.away = True
+    line = start(echo, pre=100, post=20, overflow="drop_newest")
+    line.outbox.full = True
     line.inbox.send(*numbers(60))
     until(lambda: line.pipeline.depths() == (40, 20), "the model stands still")
     line.inbox.send(*numbers(200)[60:])
@@ -274,15 +361,11 @@ def test_a_full_post_queue_stops_the_model_and_that_fills_the_pre_queue(
 
 @pytest.mark.parametrize("threads", [4, 16])
 def test_the_post_queue_is_bounded_with_many_threads(
-    start: Callable[..., Line], gate: threading.Event, threads: int
+    start: Callable[..., Line], threads: int
 ) -> None:
-    line = start(lambda payload, context: payload < 3_000 or gate.wait(60), 10_000, 100, threads)
-    line.inbox.send(*numbers(3_000))  # so quick that threads take more and more at once
-    until(lambda: line.counter("published") == 3_000, "all is published")
-    line.outbox.away = True
-    line.inbox.send(*numbers(8_000)[3_000:])
-    until(lambda: line.figures["pre_queue"] < 5_000, "some are in the model's hands")
-    gate.set()
+    line = start(echo, post=100, threads=threads)
+    line.outbox.full = True
+    line.inbox.send(*numbers(5_000))
 
     def stands_still() -> bool:
         pre, post = line.pipeline.depths()
@@ -291,7 +374,8 @@ def test_the_post_queue_is_bounded_with_many_threads(
     until(stands_still, "the model stands still")
     assert line.pipeline.depths()[1] < 2 * 100 + threads
     line.outbox.come_back()
-    until(lambda: line.counter("published") == 8_000, "all is published")
+    until(lambda: line.counter("published") == 5_000, "all is published")
+    assert line.results == numbers(5_000)
 
 
 def test_a_message_of_10_mb(start: Callable[..., Line]) -> None:
@@ -333,13 +417,160 @@ def test_drain_leaves_what_a_hanging_model_holds(
     assert line.outbox.stopped
 
 
-def test_drain_with_the_post_broker_away_leaves_the_results(start: Callable[..., Line]) -> None:
+def test_drain_with_the_post_broker_away_spools_the_results(
+    start: Callable[..., Line], gate: threading.Event, tmp_path: Path
+) -> None:
+    line = start(lambda payload, context: gate.wait(60) and payload, away=True)
+    sent = line.inbox.send(*numbers(6), qos=1)
+    gate.set()
+    assert line.pipeline.drain(30) == 0
+    assert line.inbox.acknowledged == sent
+    spooled = rows(tmp_path, "SELECT payload FROM spool ORDER BY id")
+    assert spooled == [(b"%d" % number,) for number in range(6)]
+    again = start(echo)
+    until(lambda: again.results == numbers(6), "published after the restart")
+
+
+def test_drain_spools_what_the_post_broker_never_answers(
+    start: Callable[..., Line], tmp_path: Path
+) -> None:
     line = start(echo)
-    line.outbox.away = True
-    line.inbox.send(*numbers(6), qos=1)
-    line.wait_processed(6)
-    assert line.pipeline.drain(1.1) == 6
-    assert line.inbox.acknowledged == []
+    line.outbox.answers = False
+    sent = line.inbox.send(*numbers(6), qos=1)
+    until(lambda: line.outbox.in_flight == 6, "in flight")
+    assert line.pipeline.drain(2.5) == 0
+    assert line.inbox.acknowledged == sent
+    spooled = rows(tmp_path, "SELECT payload FROM spool ORDER BY id")
+    assert spooled == [(b"%d" % number,) for number in range(6)]
+
+
+def test_results_are_spooled_and_acknowledged_while_the_post_broker_is_away(
+    start: Callable[..., Line],
+) -> None:
+    line = start(echo, threads=4)
+    sent = line.inbox.send(*numbers(100), qos=1)
+    until(lambda: line.counter("published") == 100, "published")
+    line.outbox.go_away()
+    sent += line.inbox.send(*numbers(300)[100:], qos=1)
+    until(lambda: line.inbox.acknowledged == sent, "acknowledged")
+    assert line.counter("spooled") == line.figures["spooled"] == 200
+    line.outbox.come_back()
+    sent += line.inbox.send(*numbers(400)[300:], qos=1)
+    until(lambda: line.counter("published") == 400, "all is published")
+    assert line.results == numbers(400)
+    until(lambda: line.figures["spooled"] == 0, "the spool is empty")
+    until(lambda: line.inbox.acknowledged == sent, "acknowledged")
+
+
+def test_what_was_in_flight_when_the_post_broker_went_is_sent_again_in_order(
+    start: Callable[..., Line],
+) -> None:
+    line = start(echo)
+    line.outbox.answers = False
+    sent = line.inbox.send(*numbers(50), qos=1)
+    until(lambda: line.outbox.in_flight == 50, "in flight")
+    line.outbox.go_away()
+    until(lambda: line.inbox.acknowledged == sent, "spooled")
+    line.inbox.send(*numbers(60)[50:], qos=1)
+    line.outbox.answers = True
+    line.outbox.come_back()
+    until(lambda: line.counter("published") == 60, "published")
+    assert line.results == numbers(50) + numbers(60)
+
+
+def test_a_full_spool_takes_nothing_more_in_until_there_is_room(
+    start: Callable[..., Line], caplog: pytest.LogCaptureFixture
+) -> None:
+    line = start(echo, post=20, spool=SpoolLimits(max_bytes=1), away=True)
+    sent = line.inbox.send(*numbers(500), qos=1)
+    until(lambda: "the spool holds its 1 bytes" in caplog.text, "the spool is full")
+    until(lambda: line.figures["post_queue"] >= 20, "the model stands still")
+    spooled = line.figures["spooled"]
+    assert line.counter("processed") == spooled + line.figures["post_queue"]
+    until(lambda: line.inbox.acknowledged == sent[:spooled], "what is spooled is acknowledged")
+    line.outbox.come_back()
+    until(lambda: line.counter("published") == 500, "all is published")
+    assert line.results == numbers(500)
+    until(lambda: line.inbox.acknowledged == sent, "acknowledged")
+
+
+def test_a_spool_that_drops_the_oldest_counts_them(
+    start: Callable[..., Line], caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = SpoolLimits(max_bytes=1_000, on_full="drop_oldest")
+    line = start(lambda payload, context: f"{payload:100}", spool=limits, away=True)
+    for number in range(50):
+        [sent] = line.inbox.send(b"%d" % number, qos=1)
+        until(lambda sent=sent: sent in line.inbox.acknowledged, "acknowledged")  # type: ignore[misc]
+    until(lambda: line.figures["spooled"] + line.counter("dropped") == 50, "dropped for good")
+    kept = line.figures["spooled"]
+    assert 9 <= kept <= 10
+    assert "dropped 1 results from the spool: the spool is full" in caplog.text
+    line.outbox.come_back()
+    until(lambda: line.counter("published") == kept, "the newest are published")
+    assert [int(result.strip(b'" ')) for result in line.results] == [*range(50)][-kept:]
+
+
+def test_dead_letters_wait_for_the_post_broker_and_are_kept_locally(
+    start: Callable[..., Line], tmp_path: Path
+) -> None:
+    line = start(echo, away=True, on_error=OnError(retries=0))
+    sent = line.inbox.send(b"{", b"1", qos=1)
+    until(lambda: line.inbox.acknowledged == sent, "acknowledged")
+    assert line.figures["dead_letters_waiting"] == 1
+    line.outbox.come_back()
+    until(lambda: line.results == [b"1"] and line.dead_letters, "both are published")
+    [letter] = line.dead_letters
+    assert (letter.payload, letter.properties["kind"]) == (b"{", "not_json")
+    until(lambda: line.figures["dead_letters_waiting"] == 0, "safe with the broker")
+    assert rows(tmp_path, "SELECT topic, payload, kind FROM dead") == [("in", b"{", "not_json")]
+
+
+def test_a_dead_message_that_is_asked_for_again_is_processed(
+    start: Callable[..., Line], tmp_path: Path
+) -> None:
+    good: list[int] = []
+
+    def model(payload: int, context: Context) -> int:
+        if not good:
+            raise ValueError("not yet")
+        return payload
+
+    line = start(model)
+    [sent] = line.inbox.send(b"1", qos=1)
+    until(lambda: line.inbox.acknowledged == [sent], "acknowledged")
+    good.append(1)
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection, connection:
+        connection.execute("UPDATE dead SET request = 'retry'")
+    line.pipeline.tick()
+    until(lambda: line.results == [b"1"], "published")
+    until(lambda: rows(tmp_path, "SELECT * FROM dead") == [], "forgotten")
+    assert line.inbox.acknowledged == [sent]
+    assert line.figures["unacknowledged"] == 0
+
+
+def test_state_comes_back_after_a_restart(start: Callable[..., Line]) -> None:
+    def count(payload: int, context: Context) -> int:
+        context.state["count"] = context.state.get("count", 0) + payload
+        return context.state["count"]  # type: ignore[no-any-return]
+
+    line = start(count)
+    line.inbox.send(b"1", b"2", qos=1)
+    until(lambda: line.results == [b"1", b"3"], "published")
+    assert line.pipeline.drain(30) == 0
+    again = start(count)
+    again.inbox.send(b"10")
+    until(lambda: again.results == [b"13"], "published")
+
+
+def test_what_a_drain_leaves_in_hand_is_no_suspect(
+    start: Callable[..., Line], gate: threading.Event, tmp_path: Path
+) -> None:
+    line = start(lambda payload, context: gate.wait(60))
+    line.inbox.send(b"1", qos=1)
+    until(lambda: line.figures["pre_queue"] == 0, "in hand")
+    assert line.pipeline.drain(1.1) == 1
+    assert not Safe(configured(), tmp_path).suspects
 
 
 def test_drain_waits_for_what_the_post_broker_has_not_answered(start: Callable[..., Line]) -> None:

@@ -13,44 +13,107 @@ from typing import Any
 
 import pytest
 from support.poll import until
+from support.store import configured, held_up, rows, settled
 
+from pyboot_svc.config import OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
+from pyboot_svc.worker.graveyard import Graveyard
 from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.pipeline import Safe
 from pyboot_svc.worker.pool import ModelPool
 from pyboot_svc.worker.queues import PostQueue, PreQueue
+from pyboot_svc.worker.runner import Calling, FailureLog
+from pyboot_svc.worker.settlement import Settlement
 from pyboot_svc.worker.tally import Tally
+
+ONCE = OnError(retries=0)
+
+
+class Settling(Settlement):
+    """Notes what is settled, beside acknowledging it in order."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[Message] = []
+        super().__init__(self.acknowledged.extend)
+        self.settled: list[Message] = []
+
+    def settle(self, messages: list[Message]) -> None:
+        self.settled.extend(messages)
+        super().settle(messages)
 
 
 class Pool:
     """A ModelPool at work on its queues."""
 
-    def __init__(self, model: Callable[[Any, Context], Any], threads: int, codec: str) -> None:
+    def __init__(
+        self,
+        model: Callable[[Any, Context], Any],
+        threads: int,
+        codec: str,
+        folder: Path,
+        on_error: OnError,
+        timeout: float,
+    ) -> None:
+        self.folder = folder
+        self.safe = safe = Safe(configured(threads=threads), folder)
         self.waiting = PreQueue(10_000)
         self.results = PostQueue(10_000, lambda: None)
-        self.settled: list[Message] = []
+        self.settlement = Settling()
         self.crashes: list[str] = []
+        self.woken = threading.Event()
         self._tally = Tally()
         self._sent = 0
-        pool = ModelPool(
+        calling = Calling(
             model,
             codec_named(codec),
-            lambda: Context("test-1", Path(), logging.getLogger("model")),
+            on_error,
+            timeout,
+            safe.ledger,
+            safe.suspects,
+            FailureLog(),
+        )
+        self.pool = ModelPool(
+            calling,
+            lambda: Context("test-1", Path(), logging.getLogger("model"), state=safe.state),
+            safe.state,
             self.waiting,
             self.results,
-            self.settled.extend,
+            self.settlement,
+            Graveyard(configured(), safe.store, safe.dead_letters, self.woken.set),
+            safe.store,
             self._tally,
-            timeout=60,
         )
-        pool.start(threads, lambda: self.crashes.append(threading.current_thread().name))
+        self._note_crash = lambda: self.crashes.append(threading.current_thread().name)
+        safe.store.start(self._note_crash)
+        self.pool.start(threads, self._note_crash)
+
+    @property
+    def settled(self) -> list[Message]:
+        """All that were settled, once what is on its way to the disk is there."""
+        settled(self.safe.store)
+        return self.settlement.settled
+
+    def put(self, *messages: Message) -> None:
+        self.settlement.admit(list(messages))
+        self.waiting.put(list(messages))
 
     def process(self, *payloads: bytes, topic: str = "in") -> list[Any]:
         """Have the payloads processed; gives all results that came of it."""
         self._sent += len(payloads)
-        self.waiting.put([Message(topic, payload, qos=1) for payload in payloads])
+        self.put(*(Message(topic, payload, qos=1) for payload in payloads))
         until(lambda: self.crashes or self.counter("processed") == self._sent, "all processed")
         assert self.crashes == []
         return [message.result for message in self.results.take(self._sent)]
+
+    def wait_given_up(self, processed: int) -> None:
+        """Look after overlong calls until so many are processed in all."""
+
+        def expired() -> bool:
+            self.pool.expire()
+            return self.counter("processed") == processed
+
+        until(expired, f"{processed} processed")
 
     def counter(self, name: str) -> int:
         return self.figures["counters"][name]  # type: ignore[no-any-return]
@@ -66,19 +129,33 @@ class Pool:
     def close(self) -> None:
         self.waiting.close()
         self.results.close()
+        self.safe.store.stop(20)
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Pool]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Pool]]:
     pools: list[Pool] = []
 
-    def make(model: Callable[[Any, Context], Any], threads: int = 1, codec: str = "json") -> Pool:
-        pools.append(Pool(model, threads, codec))
+    def make(
+        model: Callable[[Any, Context], Any],
+        threads: int = 1,
+        codec: str = "json",
+        on_error: OnError = ONCE,
+        timeout: float = 60,
+    ) -> Pool:
+        pools.append(Pool(model, threads, codec, tmp_path, on_error, timeout))
         return pools[-1]
 
     yield make
     for pool in pools:
         pool.close()
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 def echo(payload: Any, context: Context) -> Any:
@@ -207,6 +284,8 @@ def test_a_message_that_fails_is_counted_logged_and_settled_and_the_next_one_pro
     assert pool.errors == {kind: 1}
     assert pool.counter("nothing_to_publish") == 0
     assert [message.payload for message in pool.settled] == [payload]
+    [kept] = rows(pool.folder, "SELECT topic, payload, kind, attempts FROM dead")
+    assert kept == ("plant/7", payload, kind, 1)
     [record] = caplog.records
     said = record.getMessage()
     assert record.levelno == logging.ERROR
@@ -261,7 +340,7 @@ def test_each_thread_has_a_context_with_its_own_topic(start: Callable[..., Pool]
 
     pool = start(model, threads=4)
     names = ["a", "b", "c", "d"]
-    pool.waiting.put([Message(name, f'"{name}"'.encode(), qos=0) for name in names])
+    pool.put(*(Message(name, f'"{name}"'.encode(), qos=0) for name in names))
     until(lambda: pool.counter("processed") == 4, "all processed")
     assert [message.result for message in pool.results.take(4)] == [b"true"] * 4
     assert len({id(context) for context in contexts}) == 4
@@ -277,3 +356,132 @@ def test_threads_are_named_for_the_process_list(start: Callable[..., Pool]) -> N
     alive = {thread.name for thread in threading.enumerate()}
     assert {"model-0", "model-1", "model-2"} <= alive
     assert pool.process(b"1")[0] in (b'"model-0"', b'"model-1"', b'"model-2"')
+
+
+def test_a_failed_message_is_settled_only_when_it_is_durable(start: Callable[..., Pool]) -> None:
+    pool = start(echo)
+    with held_up(pool.safe.store):
+        pool.process(b"bad")
+        assert pool.settlement.settled == []
+        assert pool.safe.dead_letters.pending == 1
+    assert [message.payload for message in pool.settled] == [b"bad"]
+    assert pool.woken.is_set()
+
+
+def keep(payload: int, context: Context) -> int | None:
+    """Keeps what it got; publishes odd numbers."""
+    context.state["last"] = payload
+    context.state[str(payload)] = payload
+    return payload if payload % 2 else None
+
+
+def test_state_is_durable_before_what_changed_it_is_acknowledged(
+    start: Callable[..., Pool],
+) -> None:
+    pool = start(keep)
+    with held_up(pool.safe.store):
+        assert pool.process(b"2", b"4") == []
+        assert pool.settlement.acknowledged == []
+    assert len(pool.settled) == 4  # each for its result, and for the state
+    assert [message.payload for message in pool.settlement.acknowledged] == [b"2", b"4"]
+    assert rows(pool.folder, "SELECT value FROM state WHERE key = 'last'") == [("4",)]
+
+
+def test_who_changes_nothing_waits_for_no_disk(start: Callable[..., Pool]) -> None:
+    pool = start(lambda payload, context: None)
+    with held_up(pool.safe.store):
+        pool.process(b"1")
+        assert len(pool.settlement.acknowledged) == 1
+
+
+def test_state_changed_by_qos_0_is_durable_after_a_flush(start: Callable[..., Pool]) -> None:
+    pool = start(keep)
+    pool.put(Message("in", b"7", 0))
+    until(lambda: pool.counter("processed") == 1, "processed")
+    assert rows(pool.folder, "SELECT * FROM state") == []
+    pool.pool.flush_state()
+    settled(pool.safe.store)
+    assert sorted(rows(pool.folder, "SELECT * FROM state")) == [("7", "7"), ("last", "7")]
+
+
+def test_who_finds_its_change_taken_by_another_thread_waits_for_that(
+    start: Callable[..., Pool], gate: threading.Event
+) -> None:
+    changed = threading.Event()
+
+    def model(payload: str, context: Context) -> None:
+        context.state[payload] = True
+        if payload == "first":
+            changed.set()
+            assert gate.wait(60)
+
+    pool = start(model, threads=2)
+    with held_up(pool.safe.store):
+        pool.put(Message("in", b'"first"', 1))
+        assert changed.wait(20)
+        pool.put(Message("in", b'"second"', 1))
+        until(lambda: pool.counter("processed") == 1, "the second one is processed")
+        assert not pool.safe.state.changed  # it took both changes
+        gate.set()
+        until(lambda: pool.counter("processed") == 2, "the first one is processed")
+        assert pool.settlement.acknowledged == []
+    settled(pool.safe.store)
+    assert len(pool.settlement.acknowledged) == 2
+    assert len(rows(pool.folder, "SELECT * FROM state")) == 2
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_the_last_assignment_is_what_is_kept(start: Callable[..., Pool]) -> None:
+    pool = start(keep, threads=8)
+    pool.process(*(b"%d" % number for number in range(500)))
+    settled(pool.safe.store)
+    last = pool.safe.state["last"]
+    assert rows(pool.folder, "SELECT value FROM state WHERE key = 'last'") == [(str(last),)]
+
+
+def test_a_call_that_never_ends_loses_its_message_and_its_thread_is_replaced(
+    start: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = start(
+        lambda payload, context: gate.wait(60) if payload == "bad" else payload, timeout=0.2
+    )
+    sent = [Message("in", payload, 1) for payload in (b"1", BAD, b"2", BAD, b"3")]
+    pool.put(*sent)
+
+    pool.wait_given_up(5)
+    results = pool.results.take(10)
+    assert [message.result for message in results] == [b"1", b"2", b"3"]
+    assert pool.errors == {"timeout": 2}
+    assert [message.payload for message in pool.settled] == [BAD, BAD]
+    gate.set()
+    model_threads = [t for t in threading.enumerate() if t.name == "model-0"]
+    until(lambda: sum(t.is_alive() for t in model_threads) == 1, "the replaced ones end")
+    assert [message.result for message in sent] == [b"1", None, b"2", None, b"3"]
+
+
+def test_calls_left_behind_that_use_the_processor_are_a_stall(
+    start: Callable[..., Pool], gate: threading.Event
+) -> None:
+    def burn(payload: Any, context: Context) -> None:
+        while not gate.is_set():
+            pass
+
+    pool = start(burn, timeout=0.1)
+    pool.put(Message("in", b"1", 1))
+    pool.wait_given_up(1)
+    assert until(lambda: pool.pool.stalls(0.01), "seen to burn") == [
+        "1 call(s) of the model exceed model_timeout and use the processor"
+    ]
+    gate.set()
+    until(lambda: pool.pool.stalls(0.01) == [], "it has ended")
+
+
+def test_too_many_calls_left_behind_are_a_stall(
+    start: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = start(lambda payload, context: gate.wait(60) and None, timeout=0.05, threads=4)
+    pool.put(*(Message("in", b"1", 1) for _ in range(17)))
+    pool.wait_given_up(17)
+    assert pool.pool.stalls(1) == ["17 call(s) of the model exceed model_timeout and never end"]
+    gate.set()
+    until(lambda: pool.pool.stalls(1) == [], "they have ended")

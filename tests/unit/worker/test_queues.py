@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -44,10 +45,11 @@ def waiting_threads(count: int, wait: Callable[[], Any]) -> tuple[list[Any], Cal
 class PreQueueMachine(RuleBasedStateMachine):
     """Any order of arrivals, takes and model calls, beside lists that do the same."""
 
-    @initialize(capacity=st.integers(1, 12))
-    def create(self, capacity: int) -> None:
+    @initialize(capacity=st.integers(1, 12), drop_oldest=st.booleans())
+    def create(self, capacity: int, drop_oldest: bool) -> None:
         self.capacity = capacity
-        self.queue = PreQueue(capacity)
+        self.drop_oldest = drop_oldest
+        self.queue = PreQueue(capacity, drop_oldest=drop_oldest)
         self.waiting: list[Message] = []
         self.in_hand: list[Chunk] = []
         self.taken = 0
@@ -58,14 +60,16 @@ class PreQueueMachine(RuleBasedStateMachine):
     @rule(qualities=st.lists(st.integers(0, 2), max_size=20))
     def put(self, qualities: list[int]) -> None:
         batch = [Message("in", b"", qos) for qos in qualities]
-        depth, refused = self.expected_depth(), []
-        for message in batch:
-            if message.qos == 0 and depth >= self.capacity:
-                refused.append(message)
-            else:
-                self.waiting.append(message)
-                depth += 1
-        assert self.queue.put(batch) == refused
+        excess = max(self.expected_depth() + len(batch) - self.capacity, 0)
+        droppable = [message for message in batch if message.qos == 0]
+        if self.drop_oldest:
+            # Nothing overtakes a message of QoS 1 or 2 that waits at the head.
+            head = list(takewhile(lambda message: message.qos == 0, self.waiting))
+            dropped = [*head, *droppable][:excess]
+        else:
+            dropped = droppable[::-1][:excess]
+        self.waiting = [m for m in [*self.waiting, *batch] if m not in dropped]
+        assert self.queue.put(batch) == len(dropped)
 
     @precondition(lambda self: self.waiting)
     @rule(most=st.integers(1, 20), sharers=st.integers(1, 5))
@@ -94,6 +98,7 @@ class PreQueueMachine(RuleBasedStateMachine):
     def counts_are_exact(self) -> None:
         assert self.queue.depth() == self.expected_depth()
         in_hand = sum(len(chunk.messages) for chunk in self.in_hand)
+        assert self.queue.taken() == in_hand
         assert self.queue.unfinished() == len(self.waiting) + in_hand
 
 
@@ -161,14 +166,37 @@ def test_a_burst_is_shared_among_the_threads() -> None:
     assert [len(chunk.messages) for chunk in chunks if chunk] == [10, 7, 5, 4]
 
 
-def test_a_full_pre_queue_refuses_qos_0_and_never_the_others() -> None:
+@pytest.mark.parametrize("drop_oldest", [True, False])
+def test_a_full_pre_queue_drops_qos_0_and_never_the_others(drop_oldest: bool) -> None:
+    queue = PreQueue(3, drop_oldest=drop_oldest)
+    assert queue.put(messages(3)) == 0
+    assert queue.put(messages(2)) == 2
+    assert queue.depth() == 3
+    assert queue.put(messages(50, qos=1)) == (3 if drop_oldest else 0)
+    assert queue.put(messages(50, qos=2)) == 0
+    assert queue.put(messages(1)) == 1
+    assert queue.depth() == (100 if drop_oldest else 103)
+
+
+@pytest.mark.parametrize(("drop_oldest", "kept"), [(True, range(4, 7)), (False, range(3))])
+def test_what_a_full_pre_queue_drops(drop_oldest: bool, kept: range) -> None:
+    queue = PreQueue(3, drop_oldest=drop_oldest)
+    arrived = messages(7)
+    assert queue.put(arrived[:2]) + queue.put(arrived[2:]) == 4
+    chunk = queue.take(10, sharers=1)
+    assert chunk is not None
+    assert chunk.messages == [arrived[number] for number in kept]
+
+
+def test_the_oldest_are_dropped_up_to_the_first_that_must_not_be() -> None:
     queue = PreQueue(3)
-    assert queue.put(messages(3)) == []
+    old, owed, newer = messages(1), messages(1, qos=1), messages(1)
+    queue.put([*old, *owed, *newer])
     late = messages(2)
-    assert queue.put(late) == late
-    assert queue.put(messages(50, qos=1)) == []
-    assert queue.put(messages(50, qos=2)) == []
-    assert queue.depth() == 103
+    assert queue.put(late) == 2
+    chunk = queue.take(10, sharers=1)
+    assert chunk is not None
+    assert chunk.messages == [*owed, *newer, late[1]]
 
 
 def test_what_the_model_was_called_for_makes_room() -> None:
@@ -176,9 +204,9 @@ def test_what_the_model_was_called_for_makes_room() -> None:
     queue.put(messages(2))
     chunk = queue.take(2, sharers=1)
     assert chunk is not None
-    assert len(queue.put(messages(1))) == 1
+    assert queue.put(messages(1)) == 1
     chunk.started = 1
-    assert queue.put(messages(1)) == []
+    assert queue.put(messages(1)) == 0
 
 
 def test_put_wakes_as_many_takers_as_there_are_messages() -> None:
@@ -221,7 +249,7 @@ def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
     with ThreadPoolExecutor(4) as pool, closing(queue):
         workers = [pool.submit(work) for _ in range(4)]
         for start in range(0, total, 10):
-            assert queue.put(sent[start : start + 10]) == []
+            assert queue.put(sent[start : start + 10]) == 0
             assert 0 <= queue.depth() <= start + 10
         until(lambda: queue.unfinished() == 0, "all were taken")
     assert [worker.result() for worker in workers] == [None] * 4

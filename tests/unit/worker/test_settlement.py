@@ -64,6 +64,46 @@ def test_nothing_is_called_when_nothing_can_be_acknowledged() -> None:
     assert calls == [[first, second]]
 
 
+def test_what_is_held_waits_for_all_that_it_is_held_for() -> None:
+    acknowledged: list[Message] = []
+    settlement = Settlement(acknowledged.extend)
+    first, second = messages([1, 1])
+    settlement.admit([first, second])
+    settlement.hold([first])
+    settlement.hold([first])
+    settlement.settle([second])
+    settlement.settle([first])
+    settlement.settle([first])
+    assert acknowledged == []
+    assert settlement.depth() == 2
+    settlement.settle([first])
+    assert acknowledged == [first, second]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=20),
+    st.randoms(use_true_random=False),
+)
+def test_the_last_of_what_a_message_is_held_for_settles_it_in_any_order(
+    arriving: list[tuple[int, int]], chance: random.Random
+) -> None:
+    acknowledged: list[Message] = []
+    settlement = Settlement(acknowledged.extend)
+    arrived = messages([qos for qos, _ in arriving])
+    settlement.admit(arrived)
+    pending: list[Message] = []
+    for message, (_, holds) in zip(arrived, arriving, strict=True):
+        for _ in range(holds):
+            settlement.hold([message])
+        pending += [message] * (holds + 1)
+    chance.shuffle(pending)
+    owed = [message for message in arrived if message.qos > 0]
+    while pending:
+        settlement.settle([pending.pop()])
+        assert acknowledged == list(takewhile(lambda m: m not in pending, owed))
+    assert acknowledged == owed
+
+
 def test_a_thread_cannot_overtake_another_that_acknowledges() -> None:
     acknowledged: list[Message] = []
     entered, overtaken = threading.Event(), threading.Event()

@@ -71,7 +71,8 @@ def test_latency_counts_from_the_arrival() -> None:
 
 def test_counters_and_errors_by_kind() -> None:
     tally = Tally()
-    zero = dict.fromkeys(["received", "processed", "published", "nothing_to_publish", "dropped"], 0)
+    names = ["received", "processed", "published", "nothing_to_publish", "spooled", "dropped"]
+    zero = dict.fromkeys(names, 0)
     assert (figures(tally)["counters"], figures(tally)["errors"]) == (zero, {})
     tally.add("received", 3)
     tally.add("received", 4)

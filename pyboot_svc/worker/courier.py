@@ -1,0 +1,262 @@
+"""Decides what goes out next: what was spooled first, then live results.
+
+While the post broker is away, or anything lies in the spool, results take the way through the
+spool, so that they keep their order and can be acknowledged upstream.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from pyboot_svc.config import Endpoint, SpoolLimits
+from pyboot_svc.logs import RateLimit
+from pyboot_svc.threads import spawn
+from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.queues import PostQueue
+from pyboot_svc.worker.spool import Lane
+
+_MOST_ROWS = 500
+# More results would only wait in memory for a disk that doesn't keep up.
+_MOST_PENDING = 4 * _MOST_ROWS
+_HOUSEKEEPING_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+Settle = Callable[[list[Message]], None]
+Refuse = Callable[[list[Message], str], None]
+Count = Callable[[str, int], None]
+
+
+class Courier:
+    """Between the post_queue, the spool and the outbox.
+
+    `settle` is told of messages whose results are safe: durable in the spool, or with the broker.
+    `count` is told of what ends otherwise than as a message: `published` or `dropped` rows.
+    `wake` has the outbox look again.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        limits: SpoolLimits,
+        results: PostQueue,
+        spooled: Lane,
+        dead_letters: Lane,
+        wake: Callable[[], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._limits = limits
+        self._results = results
+        self._spooled = spooled
+        self._dead_letters = dead_letters
+        self._wake = wake
+        self._settle: Settle = lambda messages: None
+        self._delivered: Settle = lambda messages: None
+        self._refused: Refuse = lambda messages, reason: None
+        self._count: Count = lambda name, count: None
+        self._online = False
+        self._live = 0
+        self._lock = threading.Lock()
+        self._kick = threading.Event()
+        self._stopping = False
+        self._limit = RateLimit(1, 30.0)
+
+    def start(
+        self,
+        settle: Settle,
+        delivered: Settle,
+        refused: Refuse,
+        count: Count,
+        on_crash: Callable[[], None],
+    ) -> None:
+        self._count = count
+        self._settle = settle
+        self._delivered = delivered
+        self._refused = refused
+        spawn("spool", self._run, on_crash)
+
+    def kick(self) -> None:
+        """There may be something to do: a result is ready."""
+        if self._online and self._goes_straight:
+            self._wake()
+        else:
+            self._kick.set()
+
+    @property
+    def backlog(self) -> int:
+        return self._spooled.depth
+
+    # For the outbox, from its thread:
+
+    def connected(self) -> None:
+        self._spooled.serve(self._wake)
+        self._dead_letters.serve(self._wake)
+        self._online = True
+
+    def lost(self, in_flight: list[Outgoing]) -> None:
+        """Take back what was sent and is not known to be safe."""
+        with self._lock:
+            self._online = False
+            self._live = 0
+            live = [item.message for item in in_flight if item.message is not None]
+            self._results.put_back(live)
+            self._spooled.reset()
+            self._dead_letters.reset()
+        self._kick.set()
+
+    def ready(self) -> bool:
+        if self._dead_letters.ready or self._spooled.ready:
+            return True
+        return self._results.ready > 0 and self._goes_straight
+
+    def take(self, room: int) -> list[Outgoing]:
+        letters = self._dead_letters.take(room)
+        room -= len(letters)
+        with self._lock:
+            if not self._goes_straight:
+                return letters + self._spooled.take(room)
+            live = [self._outgoing(message) for message in self._results.take(room)]
+            self._live += len(live)
+            return letters + live
+
+    @property
+    def _goes_straight(self) -> bool:
+        """Whether results go to the broker without the spool.
+
+        While one that did is in flight, no other goes to the spool: if the connection is lost, it
+        has to go there first. Then what is in the spool is delivered, and only not deleted yet.
+        """
+        return self._live > 0 or not self._spooled.busy
+
+    def delivered(self, items: list[Outgoing]) -> None:
+        """These are safe with the broker."""
+        live = [item.message for item in items if item.message is not None]
+        if live:
+            self._delivered(live)
+            self._land(len(live))
+        self._remove(items, "published")
+
+    def refused(self, items: list[Outgoing], reason: str) -> None:
+        """The broker will never take these. A dead letter is kept locally all the same."""
+        live = [item.message for item in items if item.message is not None]
+        if live:
+            self._refused(live, reason)
+            self._land(len(live))
+        self._remove(items, "dropped")
+
+    def _land(self, count: int) -> None:
+        with self._lock:
+            self._live -= count
+            last = self._live == 0
+        if last and self._spooled.busy:
+            self._kick.set()  # what is in the post_queue has to go by the spool now
+
+    def _remove(self, items: list[Outgoing], end: str) -> None:
+        results = [item for item in items if item.row and item.lane == self._spooled.number]
+        if results:
+            self._count(end, len(results))
+            # There is room again, or the spool is empty, and results can go straight out.
+            self._spooled.remove(results, self.kick)
+        letters = [item for item in items if item.row and item.lane == self._dead_letters.number]
+        if letters:
+            self._dead_letters.remove(letters)
+
+    # The thread that fills the spool:
+
+    def divert_all(self) -> None:
+        """At the end: what is left in the post_queue goes to the spool."""
+        self._online = False
+        self._kick.set()
+
+    @property
+    def writing(self) -> int:
+        """Results on their way to the disk."""
+        with self._lock:  # not between a queue that they have left and a lane they aren't in yet
+            return self._spooled.pending
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._kick.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._kick.wait(_HOUSEKEEPING_SECONDS if self._spooled.busy else None)
+            self._kick.clear()
+            self._drop_old()
+            while self._divert():
+                pass
+
+    def _divert(self) -> bool:
+        """Move some results to the spool; False when there is nothing to move, or no room."""
+        with self._lock:
+            if self._online and self._goes_straight:
+                # The spool has just become empty: from here on results go straight out.
+                self._wake()
+                return False
+            if self._online and self._spooled.in_memory:
+                return False  # the disk can't be written, but they will soon be out of the way
+            if not self._results.ready or not self._has_room():
+                return False
+            batch = self._results.take(_MOST_ROWS)
+            rows = [self._row(message) for message in batch]
+            self._spooled.append(rows, lambda: self._on_spooled(batch))
+        return True
+
+    def _on_spooled(self, batch: list[Message]) -> None:
+        self._settle(batch)
+        self._kick.set()
+        self._wake()
+
+    def _has_room(self) -> bool:
+        if self._spooled.pending >= _MOST_PENDING:
+            return False
+        excess = self._spooled.size - self._limits.max_bytes
+        if excess < 0:
+            return True
+        if self._limits.on_full == "drop_oldest":
+            self._drop(_first_bytes(self._spooled.oldest(_MOST_ROWS), excess), "the spool is full")
+            return True
+        if self._limit.admit("full") is not None:
+            log.error(
+                "the spool holds its %d bytes: nothing more is taken in until the post broker is "
+                "back; the pre broker keeps the rest",
+                self._limits.max_bytes,
+            )
+        return False
+
+    def _drop_old(self) -> None:
+        if self._limits.max_age is not None and self._spooled.busy:
+            due = time.time() - self._limits.max_age
+            while old := self._spooled.oldest(_MOST_ROWS, due):
+                self._drop(old, f"older than {self._limits.max_age:.0f} s")
+
+    def _drop(self, rows: list[Outgoing], why: str) -> None:
+        if not rows:
+            return
+        self._count("dropped", len(rows))
+        if self._limit.admit("drop") is not None:
+            log.error("dropped %d results from the spool: %s", len(rows), why)
+        self._spooled.remove(rows, self.kick)
+
+    def _row(self, message: Message) -> tuple[str, bytes, int, dict[str, str]]:
+        item = self._outgoing(message)
+        return item.topic, item.payload, item.qos, dict(item.properties)
+
+    def _outgoing(self, message: Message) -> Outgoing:
+        assert message.result is not None
+        endpoint = self._endpoint
+        properties = {"pyboot-id": message.id}
+        return Outgoing(endpoint.topic, message.result, endpoint.qos, properties, message)
+
+
+def _first_bytes(items: list[Outgoing], size: int) -> list[Outgoing]:
+    """As many of the first as hold more than `size` bytes together; all if they don't."""
+    for count, item in enumerate(items, 1):
+        size -= len(item.payload)
+        if size < 0:
+            return items[:count]
+    return items

@@ -1,0 +1,225 @@
+"""The file in an instance's state directory that holds what must not get lost: SQLite in WAL mode.
+
+A damaged file is put aside, with what can still be read of it carried over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_BUSY_SECONDS = 10.0
+# Of row numbers between damaged pages: a flipped bit must not make them look endless.
+_MOST_PROBES = 10_000_000
+
+# spool: what is to be published, in order. dead: messages that were given up; `request` is what
+# a person asked for. crashes: messages that were in hand when the process died. state: models'.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS spool (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, topic TEXT NOT NULL,
+    payload BLOB NOT NULL, qos INTEGER NOT NULL, properties TEXT NOT NULL,
+    created REAL NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS dead (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,
+    kind TEXT NOT NULL, error TEXT NOT NULL, attempts INTEGER NOT NULL, model TEXT NOT NULL,
+    version TEXT NOT NULL, created REAL NOT NULL, request TEXT);
+CREATE TABLE IF NOT EXISTS crashes (
+    content TEXT PRIMARY KEY, count INTEGER NOT NULL, last REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+_TABLES = ("spool", "dead", "crashes", "state")
+# The text of an error may quote what is damaged, and then it can't be decoded.
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+
+_lenient_text = partial(str, encoding="utf-8", errors="replace")
+
+
+class DatabaseTrouble(OSError):
+    """The database can't be written now: no room, no permission, a broken disk."""
+
+
+class DatabaseDamaged(DatabaseTrouble):
+    """The file's content is broken."""
+
+
+def open_database(file: Path) -> sqlite3.Connection:
+    """Open or make the database; what is damaged is put aside. Raises DatabaseTrouble."""
+    with troubles(file):
+        try:
+            with troubles(file):
+                return _open(file)
+        except DatabaseDamaged as error:
+            return _replace(file, error)
+
+
+@contextmanager
+def troubles(file: Path) -> Iterator[None]:
+    """Turns SQLite's errors into ours."""
+    try:
+        yield
+    except ERRORS as error:
+        text = str(error)
+        broken = not isinstance(error, sqlite3.OperationalError) or "malformed" in text
+        kind = DatabaseDamaged if broken else DatabaseTrouble
+        raise kind(f"{file}: {text}") from error
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """A connection in autocommit mode; transactions are begun by `transaction`."""
+    connection = sqlite3.connect(
+        file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    # A flipped bit that SQLite can't notice must not make a row unreadable.
+    connection.text_factory = _lenient_text
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError when the file is damaged."""
+    _check_pages(connection)
+    _check_rows(connection)
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"malformed: {verdict}")
+
+
+def _check_rows(connection: sqlite3.Connection) -> None:
+    unsound = sum(1 for row in connection.execute("SELECT * FROM spool") if not _sound(row))
+    if unsound:
+        raise sqlite3.DatabaseError(f"malformed: {unsound} rows are not what was written")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, file: Path) -> Iterator[sqlite3.Connection]:
+    """All or nothing, durable when it ends. Raises DatabaseTrouble."""
+    with troubles(file):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def checksum(
+    lane: int, topic: str, payload: bytes, qos: int, properties: str, created: float
+) -> int:
+    """Tells a row of the spool from one with a flipped bit, which SQLite can't notice."""
+    about = repr((lane, topic, qos, properties, created))
+    return zlib.crc32(payload, zlib.crc32(about.encode(errors="surrogatepass")))
+
+
+def _sound(row: tuple[Any, ...]) -> bool:
+    try:
+        return bool(row[-1] == checksum(*row[1:-1]))
+    except (TypeError, AttributeError):  # a flipped bit made it a value of another kind
+        return False
+
+
+def count_kept(file: Path) -> int:
+    """How many rows wait to be published; 0 as well when the file can't be read."""
+    try:
+        with closing(connect(file)) as connection:
+            count: int = connection.execute("SELECT count(*) FROM spool").fetchone()[0]
+            return count
+    except ERRORS:
+        return 0
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    connection = connect(file)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        _check_pages(connection)
+        connection.executescript(_SCHEMA)
+        _check_rows(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _replace(file: Path, error: DatabaseDamaged) -> sqlite3.Connection:
+    aside = file.with_name(f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+    for suffix in ("", "-wal", "-shm"):
+        part = file.with_name(file.name + suffix)
+        if part.exists():
+            os.replace(part, aside.with_name(aside.name + suffix))
+    log.critical("damaged: %s: put aside as %s", error, aside.name)
+    fresh = _open(file)
+    saved = _salvage(aside, fresh)
+    counts = ", ".join(f"{table} {count}" for table, count in saved.items())
+    log.critical("%s: carried over what could be read: %s", file, counts)
+    return fresh
+
+
+def _salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
+    """Copy the rows that can be read, table by table; how many of each."""
+    saved = dict.fromkeys(_TABLES, 0)
+    old = sqlite3.connect(damaged, isolation_level=None)
+    old.text_factory = _lenient_text
+    try:
+        for table in reversed(_TABLES):
+            if table == "spool":
+                # Without it SQLite reads nothing of a file that is shorter than it should be; with
+                # it, what is missing reads as zeros, which only a checksum tells from data.
+                with suppress(*ERRORS):
+                    old.execute("PRAGMA writable_schema = ON")
+            saved[table] = _salvage_table(old, fresh, table)
+    finally:
+        old.close()
+    return saved
+
+
+def _salvage_table(old: sqlite3.Connection, fresh: sqlite3.Connection, table: str) -> int:
+    fresh.execute("BEGIN")
+    for row in _readable_rows(old, table):
+        if table == "spool" and not _sound(row):
+            continue  # better not published than published wrong
+        marks = ",".join("?" * len(row))
+        with suppress(*ERRORS):  # a row of nonsense, which breaks the table's rules
+            fresh.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
+    fresh.execute("COMMIT")
+    count: int = fresh.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return count
+
+
+def _last_given(old: sqlite3.Connection, table: str) -> int:
+    """The greatest number that a row of the table ever had; 0 if that can't be read."""
+    with suppress(*ERRORS):
+        for (number,) in old.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)):
+            return int(number) + 1
+    return 0
+
+
+def _readable_rows(old: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
+    """From both ends, each as far as it goes, then one by one what is between damaged pages."""
+    ends = []
+    for order in ("ASC", "DESC"):
+        end = 0
+        with suppress(*ERRORS):
+            for number, *row in old.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid {order}"):
+                end = number
+                yield tuple(row)
+        ends.append(end)
+    first, last = ends[0], ends[1] or _last_given(old, table)
+    for number in range(first + 1, min(last, first + _MOST_PROBES)):
+        with suppress(*ERRORS):
+            yield from old.execute(f"SELECT * FROM {table} WHERE rowid = ?", (number,))

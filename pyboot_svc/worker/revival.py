@@ -1,0 +1,78 @@
+"""Takes in again what a person asked for with `pyboot dead retry`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.store import Store
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class Revival:
+    """`tick` looks, about once a second, whether the database was changed from outside."""
+
+    def __init__(self, store: Store, file: Path, deliver: Callable[[list[Message]], None]) -> None:
+        self._store = store
+        self._file = file
+        self._deliver = deliver
+        self._reader: sqlite3.Connection | None = None
+        self._seen = 0
+        self._taken: set[int] = set()
+        store.watch(lambda connection: self._reset(), self._reset)
+
+    def tick(self) -> None:
+        if self._store.trouble is not None or not self._file.exists():
+            return  # the store says what is wrong; this can wait
+        from pyboot_svc.worker.database import connect, troubles
+
+        try:
+            with troubles(self._file):
+                self._reader = self._reader or connect(self._file)
+                self._look(self._reader)
+        except OSError:
+            self._reset()
+
+    def close(self) -> None:
+        self._reader = None
+
+    def forget(self, messages: list[Message]) -> None:
+        """These have reached their end: published, or given up anew."""
+        rows = [(message.row,) for message in messages]
+        self._store.submit(partial(_delete, rows), lambda: None)
+
+    def _reset(self) -> None:
+        self._reader = None
+        self._seen = 0
+
+    def _look(self, reader: sqlite3.Connection) -> None:
+        (version,) = reader.execute("PRAGMA data_version").fetchone()
+        if version == self._seen:
+            return
+        self._seen = version
+        asked = reader.execute("SELECT id, topic, payload FROM dead WHERE request = 'retry'")
+        messages = [
+            _revived(row, topic, payload)
+            for row, topic, payload in asked.fetchall()
+            if row not in self._taken
+        ]
+        self._taken.update(message.row for message in messages)
+        if messages:
+            self._deliver(messages)
+
+
+def _revived(row: int, topic: str, payload: bytes) -> Message:
+    # At QoS 1, so that no full queue drops it; of no session: no broker waits for it.
+    message = Message(topic, payload, 1, arrived=time.monotonic_ns())
+    message.row = row
+    return message
+
+
+def _delete(rows: list[tuple[int]], connection: sqlite3.Connection) -> None:
+    connection.executemany("DELETE FROM dead WHERE id = ?", rows)

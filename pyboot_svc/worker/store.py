@@ -1,0 +1,182 @@
+"""One thread that writes an instance's database: many messages by one commit."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyboot_svc.logs import RateLimit
+from pyboot_svc.threads import spawn
+
+if TYPE_CHECKING:
+    import sqlite3
+
+DATABASE_NAME = "worker.sqlite"
+
+log = logging.getLogger(__name__)
+
+Write = Callable[["sqlite3.Connection"], None]
+Done = Callable[[], None]
+TakeBack = Callable[[], bool]
+Watcher = Callable[["sqlite3.Connection"], None]
+_Item = tuple[Write, Done, TakeBack]
+
+_RETRY_SECONDS = 1.0
+_MOST_WRITES = 1000
+
+
+class Store:
+    """`submit` queues a write; its `done` is called when it is durable.
+
+    All writes that wait are committed together, so that one fsync serves them all. One that
+    fails, for want of room say, is tried again until it works: nobody is told before, unless it
+    is taken back. The database, and SQLite with it, is opened when it is first needed.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._connection: sqlite3.Connection | None = None
+        self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._trouble: str | None = None
+        self._limit = RateLimit(1, 30.0)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._watchers: list[Watcher] = []
+        self._releases: list[Callable[[], None]] = []
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written at the moment; None when all is well."""
+        return self._trouble
+
+    def open_if_there(self) -> sqlite3.Connection | None:
+        """The database that an earlier process left, to be read before the thread starts."""
+        return self.open() if self._file.exists() else None
+
+    def open(self) -> sqlite3.Connection | None:
+        """The database, before the thread starts; None when it can't be opened."""
+        try:
+            return self._open()
+        except OSError as error:
+            self._complain(error)
+            return None
+
+    def watch(self, watcher: Watcher, release: Callable[[], None] = lambda: None) -> None:
+        """`watcher` is called with each database that is opened: a new one after a damage.
+
+        `release` is called when it is given up: who reads it by another connection closes that.
+        """
+        self._watchers.append(watcher)
+        self._releases.append(release)
+
+    def write_now(self, write: Write) -> bool:
+        """Commit before the thread starts; whether it could be done."""
+        return self._commit([(write, lambda: None, lambda: False)])
+
+    def start(self, on_crash: Callable[[], None]) -> None:
+        self._thread = spawn("store", self._run, on_crash)
+
+    def submit(self, write: Write, done: Done, take_back: TakeBack = lambda: False) -> None:
+        """`take_back` is asked each time the write has failed: true means to do without it."""
+        self._writes.put((write, done, take_back))
+
+    def stop(self, timeout: float) -> None:
+        """Commit what waits and close; `timeout` in seconds."""
+        self._writes.put(None)
+        if self._thread is not None:
+            self._thread.join(timeout)
+            self._stopping.set()
+
+    def _run(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            while batch and not self._commit(batch):
+                if self._stopping.wait(_RETRY_SECONDS):
+                    return  # not durable, so not acknowledged either: it comes again
+                batch = self._still_wanted(batch)
+            for _, done, _ in batch:
+                done()
+        self._close()
+
+    def _still_wanted(self, batch: list[_Item]) -> list[_Item]:
+        """What nobody takes back, with all that has come meanwhile: in the order it came."""
+        if self._trouble is None:
+            return batch  # it was only damaged, and is opened anew
+        ended = False
+        # Again, as long as more comes: what is taken back must not be followed by what is not.
+        while True:
+            while not (ended or self._writes.empty()):
+                item = self._writes.get()
+                if item is None:
+                    ended = True
+                else:
+                    batch.append(item)
+            batch = [item for item in batch if not item[2]()]
+            if ended or self._writes.empty():
+                break
+        if ended:
+            self._writes.put(None)
+        return batch
+
+    def _next_batch(self) -> list[_Item] | None:
+        """What waits, at least one; None at the end."""
+        batch: list[_Item] = []
+        item = self._writes.get()
+        while item is not None:
+            batch.append(item)
+            if len(batch) >= _MOST_WRITES or self._writes.empty():
+                return batch
+            item = self._writes.get()
+        if batch:
+            self._writes.put(None)
+            return batch
+        return None
+
+    def _commit(self, batch: list[_Item]) -> bool:
+        from pyboot_svc.worker.database import DatabaseDamaged, transaction
+
+        try:
+            with transaction(self._open(), self._file) as connection:
+                for write, _, _ in batch:
+                    write(connection)
+        except DatabaseDamaged:
+            self._give_up()  # opening it again puts the file aside
+            return False
+        except OSError as error:
+            if "readonly" in str(error):
+                self._give_up()  # while any connection is open, it stays so
+            self._complain(error)
+            return False
+        if self._trouble is not None:
+            self._trouble = None
+            log.warning("%s can be written again", self._file)
+        return True
+
+    def _give_up(self) -> None:
+        self._close()
+        for release in self._releases:
+            release()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        from pyboot_svc.worker.database import open_database, troubles
+
+        if self._connection is None:
+            connection = open_database(self._file)
+            with troubles(self._file):
+                for watcher in self._watchers:
+                    watcher(connection)
+            self._connection = connection
+        return self._connection
+
+    def _complain(self, error: OSError) -> None:
+        self._trouble = str(error)
+        if self._limit.admit("trouble") is not None:
+            log.critical("%s; tried again until it works, inputs wait meanwhile", error)

@@ -1,0 +1,74 @@
+"""What the tests of the delivery chain have in common: configurations, and a look at the file."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.config import Broker, Edge, Endpoint, InstanceConfig
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.worker.store import DATABASE_NAME, Store
+
+POST = Endpoint(Broker("10.0.0.1"), "out", 1)
+
+
+def configured(**settings: Any) -> InstanceConfig:
+    """An instance test-1 with these settings of its edge."""
+    pre = Endpoint(Broker("10.0.0.1"), "in", 1)
+    chosen = {"pre": pre, "post": POST, **settings}
+    return InstanceConfig(InstanceId("test", 1), Edge("test", "a.b", **chosen))
+
+
+def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    """What the database in that folder says; a table that isn't there yet has no rows."""
+    file = folder / DATABASE_NAME
+    if not file.exists():
+        return []
+    with closing(sqlite3.connect(file, timeout=20)) as connection:
+        try:
+            return connection.execute(query).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return []
+            raise
+
+
+@contextmanager
+def running(file: Path) -> Iterator[Store]:
+    """A store at work; it must not die of an error."""
+    crashed = threading.Event()
+    store = Store(file)
+    store.start(crashed.set)
+    try:
+        yield store
+    finally:
+        store.stop(20)
+    assert not crashed.is_set()
+
+
+def settled(store: Store) -> None:
+    """Wait until all that was submitted up to here is committed."""
+    done = threading.Event()
+    store.submit(lambda connection: None, done.set)
+    assert done.wait(20), "the store doesn't commit"
+
+
+@contextmanager
+def held_up(store: Store) -> Iterator[None]:
+    """Meanwhile the store's thread stands still, and what is submitted waits."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def wait(connection: object) -> None:
+        began.set()
+        assert go_on.wait(20)
+
+    store.submit(wait, lambda: None)
+    assert began.wait(20)
+    try:
+        yield
+    finally:
+        go_on.set()

@@ -1,0 +1,530 @@
+"""Nothing lost, order kept, each settled once: whatever becomes of the post broker meanwhile."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.disk import SmallDisk
+from support.poll import until
+from support.store import POST, held_up, rows, running, settled
+
+from pyboot_svc.config import SpoolLimits
+from pyboot_svc.threads import spawn
+from pyboot_svc.worker.courier import Courier
+from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.queues import PostQueue
+from pyboot_svc.worker.spool import DEAD_LETTERS, RESULTS, Lane
+from pyboot_svc.worker.store import DATABASE_NAME, Store
+
+_LIMITS = SpoolLimits()
+
+
+class Desk:
+    """A courier on a real store. The test is the outbox, and makes results."""
+
+    def __init__(self, store: Store, folder: Path, limits: SpoolLimits = _LIMITS) -> None:
+        self.store = store
+        self.folder = folder
+        self.spooled = Lane(store, folder / DATABASE_NAME, RESULTS)
+        self.letters = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
+        connection = store.open_if_there()
+        if connection is not None:
+            self.spooled.load(connection)
+            self.letters.load(connection)
+        self.woken = threading.Event()
+        self.crashed = threading.Event()
+        self.results = PostQueue(1_000_000, lambda: self.courier.kick())
+        self.courier = Courier(
+            POST, limits, self.results, self.spooled, self.letters, self.woken.set
+        )
+        self.made: list[Message] = []
+        self.ends: Counter[int] = Counter()
+        self.early: list[int] = []
+        self.safe: set[int] = set()
+        self.counts: Counter[str] = Counter()
+        self._chunks = 0
+        self.courier.start(
+            self._settle, self._delivered, self._refused, self._count, self.crashed.set
+        )
+
+    def make(self, count: int) -> None:
+        chunk = len(self.made)
+        batch = [Message("in", b"%d" % (chunk + index), 1) for index in range(count)]
+        for message in batch:
+            message.result = message.payload
+        self.made += batch
+        self.results.put(self._chunks, batch)
+        self._chunks += 1
+
+    def _settle(self, messages: list[Message]) -> None:
+        query = f"SELECT payload FROM spool WHERE lane = {RESULTS}"
+        there = {int(payload) for (payload,) in rows(self.folder, query)}
+        numbers = [int(message.payload) for message in messages]
+        self.early += [n for n in numbers if n not in there and n not in self.safe]
+        self.ends.update(numbers)
+
+    def _delivered(self, messages: list[Message]) -> None:
+        self.ends.update(int(message.payload) for message in messages)
+
+    def _refused(self, messages: list[Message], reason: str) -> None:
+        self._delivered(messages)
+
+    def _count(self, name: str, count: int) -> None:
+        self.counts[name] += count
+
+    def check_ends(self) -> None:
+        assert self.early == []
+        assert self.ends == Counter(range(len(self.made)))
+        assert not self.crashed.is_set()
+
+
+@pytest.fixture
+def desks(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+    made: list[Desk] = []
+    with running(tmp_path / DATABASE_NAME) as store:
+
+        def make(**limits: object) -> Desk:
+            made.append(Desk(store, tmp_path, SpoolLimits(**limits)))  # type: ignore[arg-type]
+            return made[-1]
+
+        yield make
+        for desk in made:
+            desk.courier.stop()
+    assert not any(desk.crashed.is_set() for desk in made)
+
+
+@pytest.fixture
+def desk(desks: Callable[..., Desk]) -> Desk:
+    return desks()
+
+
+def payloads(items: list[Outgoing]) -> list[int]:
+    return [int(item.payload) for item in items]
+
+
+def taken(desk: Desk, count: int) -> list[Outgoing]:
+    """What the outbox gets, as soon as it is there."""
+    items: list[Outgoing] = []
+
+    def enough() -> bool:
+        items.extend(desk.courier.take(count - len(items)))
+        return len(items) == count
+
+    until(enough, f"{count} are ready")
+    return items
+
+
+def spool(desk: Desk, count: int) -> None:
+    """Make results, and wait until they are spooled."""
+    before = desk.courier.backlog
+    desk.make(count)
+    until(lambda: desk.ends.total() == len(desk.made), "spooled")
+    assert desk.courier.backlog >= before or desk.counts["dropped"]
+
+
+def test_while_connected_results_go_straight_out(desk: Desk, tmp_path: Path) -> None:
+    desk.courier.connected()
+    desk.make(3)
+    assert desk.woken.is_set()
+    assert desk.courier.ready()
+    items = desk.courier.take(10)
+    assert payloads(items) == [0, 1, 2]
+    assert [item.message for item in items] == desk.made
+    assert {(item.topic, item.qos) for item in items} == {("out", 1)}
+    assert items[0].properties == {"pyboot-id": desk.made[0].id}
+    assert desk.ends == {}
+    desk.courier.delivered(items[:2])
+    assert desk.ends == {0: 1, 1: 1}
+    desk.courier.delivered(items[2:])
+    desk.check_ends()
+    assert not (tmp_path / DATABASE_NAME).exists()
+
+
+def test_while_away_results_are_spooled_and_settled(desk: Desk) -> None:
+    spool(desk, 3)
+    desk.check_ends()
+    assert (desk.spooled.depth, desk.results.depth(), desk.courier.writing) == (3, 0, 0)
+
+
+def test_a_spooled_result_is_the_same_as_a_live_one(desk: Desk) -> None:
+    spool(desk, 1)
+    [item] = taken(desk, 1)
+    live = desk.made[0]
+    assert (item.topic, item.payload, item.qos, item.properties) == (
+        *("out", live.result, 1),
+        {"pyboot-id": live.id},
+    )
+    assert item.message is None
+
+
+def test_nothing_is_settled_before_it_is_durable(desk: Desk) -> None:
+    with held_up(desk.store):
+        desk.make(3)
+        until(lambda: desk.courier.writing == 3, "on its way to the disk")
+        assert desk.ends == {}
+        desk.courier.connected()
+        desk.make(2)
+        assert desk.courier.take(10) == []  # no newer one before these
+        assert desk.ends == {}
+    assert payloads(taken(desk, 5)) == [0, 1, 2, 3, 4]
+
+
+def test_what_is_newer_waits_behind_what_is_spooled(desk: Desk) -> None:
+    spool(desk, 3)
+    desk.courier.connected()
+    desk.make(2)
+    items = taken(desk, 5)
+    assert payloads(items) == [0, 1, 2, 3, 4]
+    assert all(item.row for item in items)
+    with held_up(desk.store):
+        desk.courier.delivered(items)
+        desk.make(1)
+        assert desk.courier.take(10) == []  # the spool is not empty for sure yet
+    [live] = taken(desk, 1)
+    assert live.payload == b"5"
+    desk.courier.delivered([live])
+    desk.check_ends()
+
+
+def test_when_the_spool_is_empty_results_go_straight_out_again(desk: Desk) -> None:
+    spool(desk, 1)
+    desk.courier.connected()
+    desk.courier.delivered(taken(desk, 1))
+    until(lambda: not desk.spooled.busy, "the spool is empty")
+    desk.make(1)
+    [item] = taken(desk, 1)
+    assert item.message is desk.made[1]
+
+
+def test_what_is_in_flight_when_the_connection_is_lost_goes_first(desk: Desk) -> None:
+    desk.courier.connected()
+    desk.make(5)
+    items = desk.courier.take(4)
+    desk.courier.delivered(items[:1])
+    desk.courier.lost(items[1:])
+    desk.make(1)
+    until(lambda: len(desk.ends) == 6, "the rest is spooled")
+    desk.check_ends()
+    desk.courier.connected()
+    assert payloads(taken(desk, 5)) == [1, 2, 3, 4, 5]
+
+
+def test_spooled_rows_in_flight_when_the_connection_is_lost_come_again(desk: Desk) -> None:
+    spool(desk, 4)
+    desk.courier.connected()
+    items = taken(desk, 4)
+    with held_up(desk.store):
+        desk.courier.delivered(items[:2])
+        desk.courier.lost(items[2:])
+        desk.courier.connected()
+        assert payloads(taken(desk, 2)) == [2, 3]
+    settled(desk.store)
+    assert desk.spooled.depth == 2
+    assert desk.counts == {"published": 2}
+    desk.check_ends()
+
+
+def test_a_refused_row_is_removed_and_counted_as_dropped(desk: Desk) -> None:
+    spool(desk, 2)
+    desk.courier.connected()
+    items = taken(desk, 2)
+    desk.courier.refused(items[:1], "too large")
+    desk.courier.delivered(items[1:])
+    until(lambda: not desk.spooled.busy, "removed")
+    assert desk.counts == {"dropped": 1, "published": 1}
+
+
+def test_dead_letters_wait_for_no_result(desk: Desk) -> None:
+    desk.letters.append([("dead", b"7", 1, {})], lambda: None)
+    spool(desk, 1)
+    desk.courier.connected()
+    items = taken(desk, 2)
+    assert [(item.topic, item.payload) for item in items] == [("dead", b"7"), ("out", b"0")]
+    desk.courier.lost(items)
+    desk.courier.connected()
+    again = taken(desk, 2)
+    assert sorted(item.topic for item in again) == ["dead", "out"]
+    desk.courier.delivered(again)
+    until(lambda: not desk.letters.busy and not desk.spooled.busy, "both are removed")
+    assert desk.counts["published"] == 1
+
+
+def test_divert_all_spools_what_is_left_even_while_connected(desk: Desk) -> None:
+    desk.courier.connected()
+    desk.make(1_200)
+    desk.courier.divert_all()
+    until(lambda: desk.spooled.depth == 1_200 and desk.courier.writing == 0, "spooled")
+    settled(desk.store)  # they are counted as durable just before they are told to be
+    desk.check_ends()
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_while_a_batch_is_moved_somebody_counts_it(desk: Desk) -> None:
+    """A drain must not end between the queue and the spool."""
+    for number in range(60):
+        with held_up(desk.store):
+            desk.make(1)
+            counted = [desk.results.depth() + desk.courier.writing for _ in range(300)]
+            assert min(counted) > 0, number
+            until(lambda: desk.courier.writing == 1, "on its way to the disk")
+        settled(desk.store)
+    desk.check_ends()
+
+
+def test_a_full_spool_takes_no_more_until_something_was_delivered(
+    desks: Callable[..., Desk],
+) -> None:
+    desk = desks(max_bytes=3)
+    spool(desk, 2)
+    spool(desk, 5)  # there was room for a byte, and so for a batch
+    desk.make(3)
+    settled(desk.store)
+    assert desk.results.depth() == 3
+    desk.courier.connected()
+    items = taken(desk, 7)
+    assert payloads(items) == list(range(7))
+    desk.courier.delivered(items)
+    more = taken(desk, 3)
+    assert payloads(more) == [7, 8, 9]
+    desk.courier.delivered(more)
+    until(lambda: len(desk.ends) == 10, "all are safe")
+    desk.check_ends()
+
+
+def test_a_full_spool_that_drops_the_oldest_drops_no_more_than_it_must(
+    desks: Callable[..., Desk], caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = desks(max_bytes=5, on_full="drop_oldest")
+    for _ in range(9):
+        spool(desk, 1)
+    settled(desk.store)
+    assert desk.counts["dropped"] == 4
+    assert desk.spooled.depth == 5
+    assert "dropped 1 results from the spool: the spool is full" in caplog.text
+    assert payloads(taken(desk, 5)) == [4, 5, 6, 7, 8]
+    desk.check_ends()
+
+
+def test_what_is_too_old_is_dropped(
+    desks: Callable[..., Desk], caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = desks(max_age=-1)  # everything is
+    spool(desk, 1_100)
+    until(lambda: not desk.spooled.busy, "dropped")
+    assert desk.counts == {"dropped": 1_100}
+    assert (desk.spooled.depth, desk.spooled.size) == (0, 0)
+    assert "older than -1 s" in caplog.text
+
+
+def test_no_more_waits_in_memory_than_the_disk_keeps_up_with(desk: Desk) -> None:
+    with held_up(desk.store):
+        desk.make(6_000)
+        until(lambda: desk.courier.writing >= 2_000, "as many as may wait")
+        assert desk.results.depth() == 4_000
+    until(lambda: len(desk.ends) == 6_000, "all are spooled")
+    desk.check_ends()
+
+
+class Chance:
+    """Plays the outbox and all that can happen to it, in one thread, by a seed."""
+
+    def __init__(self, desk: Desk, seed: int) -> None:
+        self.desk = desk
+        self.chance = random.Random(seed)
+        self.up = False
+        self.in_flight: list[Outgoing] = []
+        self.safe = desk.safe
+        self.last = -1
+        self.actions = [self.make, self.make, self.take, self.take, self.deliver, self.toggle]
+
+    def play(self, steps: int) -> None:
+        for _ in range(steps):
+            self.chance.choice(self.actions)()
+        if not self.up:
+            self.toggle()
+
+        def all_safe() -> bool:
+            self.take()
+            self.deliver_all()
+            return len(self.safe) == len(self.desk.made)
+
+        until(all_safe, "all are safe with the broker")
+
+    def make(self) -> None:
+        self.desk.make(self.chance.randint(0, 7))
+
+    def take(self) -> None:
+        if not self.up:
+            return
+        room = self.chance.randint(0, 12)
+        items = self.desk.courier.take(room)
+        assert len(items) <= room
+        for number in payloads(items):
+            # In order, and none left out that is not known to be safe.
+            assert number > self.last
+            assert set(range(self.last + 1, number)) <= self.safe
+            assert number not in self.safe
+            self.last = number
+        self.in_flight += items
+
+    def deliver(self) -> None:
+        """The broker answers some, not always in order."""
+        if self.chance.random() < 0.2:
+            self.chance.shuffle(self.in_flight)
+        count = self.chance.randint(0, len(self.in_flight))
+        items, self.in_flight = self.in_flight[:count], self.in_flight[count:]
+        self.in_flight.sort(key=lambda item: int(item.payload))
+        self._answer(items)
+
+    def deliver_all(self) -> None:
+        items, self.in_flight = self.in_flight, []
+        self._answer(items)
+
+    def _answer(self, items: list[Outgoing]) -> None:
+        self.safe.update(payloads(items))
+        if items:
+            self.desk.courier.delivered(items)
+
+    def toggle(self) -> None:
+        self.up = not self.up
+        if self.up:
+            self.desk.courier.connected()
+            self.last = -1
+        else:
+            unsafe, self.in_flight = self.in_flight, []
+            self.desk.courier.lost(unsafe)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_any_order_of_events(desk: Desk, seed: int) -> None:
+    Chance(desk, seed).play(100)
+    until(lambda: len(desk.ends) == len(desk.made), "all are settled")
+    desk.check_ends()
+    until(lambda: not desk.spooled.busy, "the spool is empty")
+    assert desk.counts["dropped"] == 0
+
+
+@pytest.mark.usefixtures("busy_switching")
+@pytest.mark.parametrize("seed", range(3))
+def test_results_are_made_while_the_broker_comes_and_goes(desk: Desk, seed: int) -> None:
+    """Each in its thread, as in a worker."""
+
+    def produce() -> None:
+        chance = random.Random(seed)
+        for _ in range(120):
+            desk.make(chance.randint(1, 4))
+        made.set()
+
+    made = threading.Event()
+    spawn("model", produce, desk.crashed.set)
+    outbox = Chance(desk, seed)
+    while not made.is_set():
+        outbox.chance.choice([outbox.take, outbox.deliver, outbox.deliver_all, outbox.toggle])()
+    outbox.play(0)
+    until(lambda: len(desk.ends) == len(desk.made), "all are settled")
+    desk.check_ends()
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyboot_svc.worker.store._RETRY_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("seed", range(8))
+def test_any_order_of_events_on_a_disk_that_is_full_at_times(
+    small_disk: SmallDisk, seed: int
+) -> None:
+    full = False
+
+    def toggle_the_disk() -> None:
+        nonlocal full
+        full = not full
+        if full:
+            small_disk.fill()
+        else:
+            small_disk.make_room()
+
+    with running(small_disk.folder / DATABASE_NAME) as store:
+        desk = Desk(store, small_disk.folder)
+        outbox = Chance(desk, seed)
+        outbox.actions += [toggle_the_disk]
+        outbox.play(200)
+        if full:
+            toggle_the_disk()
+        until(lambda: len(desk.ends) == len(desk.made), "all are settled")
+        desk.check_ends()
+        until(lambda: not desk.spooled.busy, "the spool is empty")
+        desk.courier.stop()
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_with_a_full_disk_results_go_out_in_order_while_the_broker_is_there(
+    small_disk: SmallDisk,
+) -> None:
+    with running(small_disk.folder / DATABASE_NAME) as store:
+        desk = Desk(store, small_disk.folder)
+        spool(desk, 2)
+        small_disk.fill()
+        desk.make(3)
+        until(lambda: store.trouble, "trouble")
+        assert desk.ends.total() == 2
+        desk.courier.connected()
+        items = taken(desk, 5)
+        assert payloads(items) == [0, 1, 2, 3, 4]
+        assert desk.ends.total() == 2
+        desk.safe.update(range(5))
+        desk.courier.delivered(items)
+        desk.make(2)
+        live = taken(desk, 2)
+        assert payloads(live) == [5, 6]
+        small_disk.make_room()
+        until(lambda: store.trouble is None, "written again")
+        desk.make(1)
+        desk.courier.lost(live)
+        until(lambda: desk.ends.total() == 8, "all are safe")
+        desk.courier.connected()
+        assert payloads(taken(desk, 3)) == [5, 6, 7]
+        desk.check_ends()
+        desk.courier.stop()
+
+
+def test_while_a_live_one_is_in_flight_no_other_goes_to_the_spool(desk: Desk) -> None:
+    """Else, with the connection lost, the newer one would be in front."""
+    spool(desk, 2)
+    desk.courier.connected()
+    rows_in_flight = taken(desk, 2)
+    desk.courier.delivered(rows_in_flight)
+    until(lambda: not desk.spooled.busy, "the spool is empty")
+    desk.make(1)
+    [live] = taken(desk, 1)
+    assert live.message is not None
+    with held_up(desk.store):
+        desk.spooled.append([("out", b"-1", 1, {})], lambda: None)  # as if it were busy again
+        desk.make(1)
+        assert payloads(taken(desk, 1)) == [3]
+        assert desk.courier.writing == 1
+
+
+def test_the_next_process_goes_on_where_this_one_ended(tmp_path: Path) -> None:
+    with running(tmp_path / DATABASE_NAME) as store:
+        desk = Desk(store, tmp_path)
+        spool(desk, 10)
+        desk.courier.connected()
+        items = taken(desk, 6)
+        desk.courier.delivered(items[:3])
+        desk.courier.stop()
+    with running(tmp_path / DATABASE_NAME) as store:
+        desk = Desk(store, tmp_path)
+        desk.courier.connected()
+        items = taken(desk, 7)
+        assert payloads(items) == list(range(3, 10))
+        desk.courier.delivered(items)
+        until(lambda: not desk.spooled.busy, "the spool is empty")
+        desk.courier.stop()

@@ -1,0 +1,159 @@
+"""Where failed messages end: durable before they are settled, and published as they came."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.store import configured, held_up, rows, running, settled
+
+from pyboot_svc import __version__
+from pyboot_svc.config import Broker, DeadLetters, Endpoint, OnError, SpoolLimits
+from pyboot_svc.worker.graveyard import Fault, Graveyard
+from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.spool import DEAD_LETTERS, Lane
+from pyboot_svc.worker.store import DATABASE_NAME, Store
+
+BAD = Message("plant/7", b"\x00\xff", 1)
+FAULT = Fault("model", "the model raised KeyError: 'x'\nTraceback: …", 4)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with running(tmp_path / DATABASE_NAME) as store:
+        yield store
+
+
+class Yard:
+    def __init__(self, store: Store, folder: Path, **settings: Any) -> None:
+        self.store = store
+        self.folder = folder
+        self.lane = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
+        self.woken = threading.Event()
+        config = configured(**settings)
+        self.graveyard = Graveyard(config, store, self.lane, self.woken.set)
+
+    def bury(self, *buried: tuple[Message, Fault]) -> list[Outgoing]:
+        """Bury these; gives what is published of it."""
+        self.graveyard.bury(list(buried), lambda: None)
+        settled(self.store)
+        return self.lane.take(10_000)
+
+    @property
+    def kept(self) -> list[tuple[Any, ...]]:
+        return rows(self.folder, "SELECT topic, payload, kind, error, attempts FROM dead")
+
+
+def test_it_is_kept_locally_with_all_that_is_known(store: Store, tmp_path: Path) -> None:
+    Yard(store, tmp_path).bury((BAD, FAULT))
+    [kept] = rows(tmp_path, "SELECT * FROM dead")
+    assert kept[:8] == (
+        *(1, "plant/7", b"\x00\xff", "model", FAULT.error, 4),
+        *("a.b", __version__),
+    )
+    assert kept[9] is None
+
+
+def test_it_is_published_with_the_payload_untouched(store: Store, tmp_path: Path) -> None:
+    yard = Yard(store, tmp_path, dead_letter=DeadLetters("dead/test"))
+    [letter] = yard.bury((BAD, FAULT))
+    assert (letter.topic, letter.payload, letter.qos) == ("dead/test", b"\x00\xff", 1)
+    about = dict(letter.properties)
+    assert abs(float(about.pop("time")) - rows(tmp_path, "SELECT created FROM dead")[0][0]) < 0.01
+    assert about == {
+        "pyboot-id": BAD.id,
+        "topic": "plant/7",
+        "kind": "model",
+        "error": r"the model raised KeyError: 'x'\nTraceback: …",
+        "attempts": "4",
+        "instance": "test-1",
+        "model": "a.b",
+        "version": __version__,
+    }
+
+
+def test_by_mqtt_3_it_is_an_envelope(store: Store, tmp_path: Path) -> None:
+    post = Endpoint(Broker("h", protocol="3.1.1"), "out", 1)
+    [letter] = Yard(store, tmp_path, post=post).bury((BAD, FAULT))
+    assert letter.properties == {}
+    envelope = json.loads(letter.payload)
+    assert base64.b64decode(envelope["payload_base64"]) == BAD.payload
+    assert (envelope["topic"], envelope["error"], envelope["attempts"]) == (
+        *("plant/7", FAULT.error),
+        "4",
+    )
+
+
+def test_done_when_both_are_durable(store: Store, tmp_path: Path) -> None:
+    yard = Yard(store, tmp_path)
+    seen: list[tuple[int, int]] = []
+
+    def done() -> None:
+        letters = rows(tmp_path, "SELECT * FROM spool")
+        seen.append((len(yard.kept), len(letters)))
+
+    with held_up(store):
+        yard.graveyard.bury([(BAD, FAULT), (BAD, FAULT)], done)
+        assert seen == []
+    settled(store)
+    assert seen == [(2, 2)]
+    assert yard.woken.is_set()
+
+
+def test_dropped_if_that_is_wanted(store: Store, tmp_path: Path) -> None:
+    yard = Yard(store, tmp_path, on_error=OnError(then="drop"))
+    done = threading.Event()
+    yard.graveyard.bury([(BAD, FAULT)], done.set)
+    assert done.is_set()
+    settled(store)
+    assert (yard.kept, yard.lane.depth) == ([], 0)
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, 0), (1, 1), (3, 3), (100, 7)])
+def test_as_many_as_wanted_are_kept_the_newest(
+    store: Store, tmp_path: Path, keep: int, left: int
+) -> None:
+    yard = Yard(store, tmp_path, dead_letter=DeadLetters("dead", keep))
+    for number in range(5):
+        yard.bury((Message("in", b"%d" % number, 1), FAULT))
+    yard.bury(*((Message("in", b"%d" % number, 1), FAULT) for number in (5, 6)))
+    assert [row[1] for row in yard.kept] == [b"%d" % number for number in range(7 - left, 7)]
+    assert yard.lane.depth == 7  # all are published
+
+
+def test_more_letters_than_there_is_room_for_are_only_kept(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    yard = Yard(store, tmp_path, spool=SpoolLimits(max_bytes=3))
+    done = threading.Event()
+    yard.bury((BAD, FAULT))
+    yard.bury((BAD, FAULT))
+    yard.graveyard.bury([(BAD, FAULT)], done.set)
+    settled(store)
+    assert (len(yard.kept), yard.lane.depth, done.is_set()) == (3, 2, True)
+    assert "dead letters hold their 3 bytes" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b\x1b[31m\r\n\x7f", "\u202e", "x" * 100_000])
+def test_an_error_of_any_text(store: Store, tmp_path: Path, text: str) -> None:
+    yard = Yard(store, tmp_path)
+    [letter] = yard.bury((BAD, Fault("model", text)))
+    shown = letter.properties["error"]
+    assert shown.isprintable()
+    assert len(shown.encode()) < 65_536
+    [(_, _, _, error, _)] = yard.kept
+    assert len(error) >= len(text)
+
+
+@pytest.mark.parametrize("character", ["\x00", "\n", "\U0001f600", "\ud800"])
+def test_an_error_of_awkward_characters_fits_into_a_property(
+    store: Store, tmp_path: Path, character: str
+) -> None:
+    [letter] = Yard(store, tmp_path).bury((BAD, Fault("model", character * 50_000)))
+    assert len(letter.properties["error"].encode()) < 65_536

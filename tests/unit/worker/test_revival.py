@@ -1,0 +1,140 @@
+"""What `pyboot dead retry` asked for comes in again, once, and is forgotten when it has ended."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.poll import until
+from support.store import configured, rows, running, settled
+
+from pyboot_svc.worker.database import check
+from pyboot_svc.worker.graveyard import Fault, Graveyard
+from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.revival import Revival
+from pyboot_svc.worker.spool import DEAD_LETTERS, Lane
+from pyboot_svc.worker.store import DATABASE_NAME, Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with running(tmp_path / DATABASE_NAME) as store:
+        yield store
+
+
+@pytest.fixture
+def delivered() -> list[Message]:
+    return []
+
+
+@pytest.fixture
+def revival(store: Store, tmp_path: Path, delivered: list[Message]) -> Revival:
+    return Revival(store, tmp_path / DATABASE_NAME, delivered.extend)
+
+
+def bury(store: Store, folder: Path, *payloads: bytes) -> None:
+    lane = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
+    graveyard = Graveyard(configured(), store, lane, lambda: None)
+    buried = [(Message("a/b", payload, 1), Fault("model", "why")) for payload in payloads]
+    graveyard.bury(buried, lambda: None)
+    settled(store)
+
+
+def ask(folder: Path, *numbers: int) -> None:
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection, connection:
+        for number in numbers:
+            connection.execute("UPDATE dead SET request = 'retry' WHERE id = ?", (number,))
+
+
+def test_without_a_file_nothing_happens(
+    revival: Revival, tmp_path: Path, delivered: list[Message]
+) -> None:
+    revival.tick()
+    assert delivered == []
+    assert not (tmp_path / DATABASE_NAME).exists()
+
+
+def test_what_was_asked_for_comes_in_once(
+    store: Store, tmp_path: Path, revival: Revival, delivered: list[Message]
+) -> None:
+    bury(store, tmp_path, b"1", b"\xff", b"3")
+    revival.tick()
+    assert delivered == []
+    ask(tmp_path, 2, 3)
+    revival.tick()
+    revival.tick()
+    [second, third] = delivered
+    assert (second.topic, second.payload, second.qos, second.row) == ("a/b", b"\xff", 1, 2)
+    assert (third.payload, third.row) == (b"3", 3)
+    assert second.arrived > 0
+    ask(tmp_path, 1, 2)
+    revival.tick()
+    assert [message.row for message in delivered] == [2, 3, 1]
+
+
+def test_what_was_asked_for_before_the_start(
+    store: Store, tmp_path: Path, delivered: list[Message]
+) -> None:
+    bury(store, tmp_path, b"1")
+    ask(tmp_path, 1)
+    Revival(store, tmp_path / DATABASE_NAME, delivered.extend).tick()
+    assert [message.payload for message in delivered] == [b"1"]
+
+
+def test_what_has_ended_is_forgotten(
+    store: Store, tmp_path: Path, revival: Revival, delivered: list[Message]
+) -> None:
+    bury(store, tmp_path, b"1", b"2", b"3")
+    ask(tmp_path, 1, 3)
+    revival.tick()
+    revival.forget(delivered)
+    settled(store)
+    assert rows(tmp_path, "SELECT payload FROM dead") == [(b"2",)]
+    revival.tick()
+    assert len(delivered) == 2
+
+
+def test_a_file_that_is_no_database_can_wait(tmp_path: Path, delivered: list[Message]) -> None:
+    file = tmp_path / DATABASE_NAME
+    file.write_bytes(b"x" * 8192)
+    with running(file) as store:
+        revival = Revival(store, file, delivered.extend)
+        revival.tick()
+        assert delivered == []
+        bury(store, tmp_path, b"1")  # which puts the damaged one aside
+        ask(tmp_path, 1)
+        revival.tick()
+        assert [message.payload for message in delivered] == [b"1"]
+
+
+def bloat(connection: sqlite3.Connection) -> None:
+    """More than SQLite keeps in memory."""
+    rows = [(f"{number}{'x' * 100_000}",) for number in range(60)]
+    connection.executemany("INSERT INTO crashes (content, count, last) VALUES (?, 1, 1)", rows)
+
+
+def test_after_a_damage_it_looks_into_the_new_file(
+    store: Store, tmp_path: Path, revival: Revival, delivered: list[Message]
+) -> None:
+    file = tmp_path / DATABASE_NAME
+    bury(store, tmp_path, b"1")
+    revival.tick()
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.submit(bloat, lambda: None)
+    settled(store)
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = file.stat().st_size
+    with file.open("r+b") as damaged:
+        damaged.seek(size // 2)
+        damaged.write(b"\xff" * (size // 2))
+    store.submit(check, lambda: None)
+    until(lambda: list(tmp_path.glob(f"{DATABASE_NAME}.damaged-*")), "put aside")
+    settled(store)
+    ask(tmp_path, 1)
+    revival.tick()
+    assert [message.payload for message in delivered] == [b"1"]

@@ -1,0 +1,282 @@
+"""One model thread: retries, give-ups, and messages that killed the process before."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.poll import until
+
+from pyboot_svc.config import OnError
+from pyboot_svc.model.codec import codec_named
+from pyboot_svc.model.context import Context
+from pyboot_svc.worker.ledger import Ledger, content_id
+from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
+from pyboot_svc.worker.store import DATABASE_NAME, Store
+from pyboot_svc.worker.suspects import MOST_CRASHES, Suspects
+
+Model = Callable[[Any, Context], Any]
+
+ONCE = OnError(retries=0)
+
+
+class Workshop:
+    """A runner with real parts; `work` has it process payloads."""
+
+    def __init__(self, folder: Path, model: Model, on_error: OnError, timeout: float) -> None:
+        self.store = Store(folder / DATABASE_NAME)
+        self.ledger_file = folder / "in-hand"
+        ledger = Ledger(self.ledger_file, 1)
+        self.suspects = Suspects(self.store)
+        self.suspects.load(ledger)
+        calling = Calling(
+            model, codec_named("json"), on_error, timeout, ledger, self.suspects, FailureLog()
+        )
+        context = Context("test-1", folder, logging.getLogger("model"))
+        self.ledger = ledger
+        self.runner = Runner(0, calling, context)
+
+    def work(self, *payloads: bytes) -> Job:
+        job = Job(Chunk(0, [Message("in", payload, 1) for payload in payloads]))
+        assert self.runner.work(job)
+        return job
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Callable[..., Workshop]:
+    def make(model: Model, on_error: OnError = ONCE, timeout: float = 60) -> Workshop:
+        return Workshop(tmp_path, model, on_error, timeout)
+
+    return make
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def faults(job: Job) -> list[tuple[bytes, str, int]]:
+    return [(message.payload, fault.kind, fault.attempts) for message, fault in job.buried]
+
+
+def results(job: Job) -> list[bytes | None]:
+    return [message.result for message in job.chunk.messages]
+
+
+class Failing:
+    """Raises as often as it should, then returns the payload."""
+
+    def __init__(self, times: int, error: type[BaseException] = RuntimeError) -> None:
+        self.left = times
+        self.calls = 0
+        self.error = error
+
+    def __call__(self, payload: Any, context: Context) -> Any:
+        self.calls += 1
+        if self.left:
+            self.left -= 1
+            raise self.error("not now")
+        return payload
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, SystemExit, KeyboardInterrupt])
+def test_a_call_that_raised_is_repeated(
+    shop: Callable[..., Workshop],
+    error: type[BaseException],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Failing(3, error)
+    job = shop(model, OnError(retries=3, backoff=0)).work(b"1", b"2")
+    assert (results(job), faults(job)) == ([b"1", b"2"], [])
+    assert (model.calls, job.next, job.chunk.started) == (5, 2, 2)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_after_the_last_repetition_it_is_given_up(
+    shop: Callable[..., Workshop], retries: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Failing(retries + 1)
+    job = shop(model, OnError(retries=retries, backoff=0)).work(b"1", b"2")
+    assert (results(job), faults(job)) == ([None, b"2"], [(b"1", "model", retries + 1)])
+    assert model.calls == retries + 2
+    error = job.buried[0][1].error
+    assert error.startswith("the model raised RuntimeError: not now\nTraceback")
+    assert "in __call__" in error
+    assert len(caplog.records) == 1
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long it would have waited, each time."""
+    waits: list[float] = []
+    monkeypatch.setattr("pyboot_svc.worker.runner.time.sleep", waits.append)
+    return waits
+
+
+def test_between_repetitions_it_waits_twice_as_long_each_time(
+    shop: Callable[..., Workshop], slept: list[float]
+) -> None:
+    shop(Failing(3), OnError(retries=3, backoff=0.5)).work(b"1", b"2")
+    assert slept == [0.5, 1, 2]
+
+
+def test_it_does_not_wait_for_ever(shop: Callable[..., Workshop], slept: list[float]) -> None:
+    job = shop(Failing(1000), OnError(retries=100, backoff=0.1)).work(b"1")
+    assert faults(job) == [(b"1", "model", 101)]
+    assert len(slept) == 100
+    assert max(slept) == 60
+    slept.clear()
+    shop(Failing(1000), OnError(retries=100, backoff=3600)).work(b"1")
+    assert set(slept) == {3600}
+
+
+class OwnValueError(ValueError):
+    pass
+
+
+@pytest.mark.parametrize("error", [ValueError, OwnValueError, UnicodeError])
+def test_a_value_error_means_that_the_input_is_bad(
+    shop: Callable[..., Workshop], error: type[BaseException]
+) -> None:
+    model = Failing(1, error)
+    job = shop(model, OnError(retries=3, backoff=60)).work(b"1", b"2")
+    assert (results(job), faults(job)) == ([None, b"2"], [(b"1", "model", 1)])
+
+
+def test_what_can_not_be_decoded_or_encoded_is_not_repeated(
+    shop: Callable[..., Workshop],
+) -> None:
+    model = shop(lambda payload, context: {payload}, OnError(retries=3, backoff=60))
+    job = model.work(b"{", b"1", b"")
+    assert faults(job) == [(b"{", "not_json", 1), (b"1", "not_encodable", 1), (b"", "empty", 1)]
+
+
+def test_what_is_in_hand_is_in_the_ledger_only_meanwhile(
+    shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    seen: list[list[str]] = []
+
+    def left() -> list[str]:
+        copy = tmp_path / "copy"
+        copy.write_bytes((tmp_path / "in-hand").read_bytes())
+        return Ledger(copy, 1).left_in_hand
+
+    def model(payload: Any, context: Context) -> Any:
+        seen.append(left())
+        return payload
+
+    shop(model).work(b"1", b"2")
+    assert seen == [[content_id(b"in", b"1")], [content_id(b"in", b"2")]]
+    assert left() == []
+
+
+def test_a_call_that_lasts_too_long_is_given_up_and_its_late_result_discarded(
+    shop: Callable[..., Workshop], gate: threading.Event, tmp_path: Path
+) -> None:
+    def model(payload: int, context: Context) -> int:
+        if payload == 2:
+            gate.wait(60)
+        return payload
+
+    workshop = shop(model, timeout=0.1)
+    job = Job(Chunk(0, [Message("in", b"%d" % number, 1) for number in range(1, 5)]))
+    ended: list[bool] = []
+    thread = threading.Thread(target=lambda: ended.append(workshop.runner.work(job)))
+    thread.start()
+    taken = until(workshop.runner.give_up, "given up")
+    assert taken is job
+    assert faults(job) == [(b"2", "timeout", 1)]
+    gate.set()
+    thread.join(20)
+    assert ended == [False]
+    assert results(job) == [b"1", None, None, None]
+    successor = Runner(0, workshop.runner._calling, workshop.runner._context)
+    assert successor.work(job)
+    assert results(job) == [b"1", None, b"3", b"4"]
+    assert faults(job) == [(b"2", "timeout", 1)]
+
+
+def test_a_call_in_time_is_not_given_up(
+    shop: Callable[..., Workshop], gate: threading.Event
+) -> None:
+    workshop = shop(lambda payload, context: gate.wait(60), timeout=60)
+    assert workshop.runner.give_up() is None
+    thread = threading.Thread(target=lambda: workshop.work(b"1"))
+    thread.start()
+    until(lambda: workshop.runner._job is not None, "at work")
+    assert workshop.runner.give_up() is None
+    gate.set()
+    thread.join(20)
+    assert workshop.runner.give_up() is None
+
+
+def test_the_wait_before_a_repetition_is_no_hang(
+    shop: Callable[..., Workshop],
+) -> None:
+    model = Failing(2)
+    workshop = shop(model, OnError(retries=2, backoff=0.3), timeout=0.1)
+    done: list[Job] = []
+    thread = threading.Thread(target=lambda: done.append(workshop.work(b"1")))
+    thread.start()
+    given_up: list[Job] = []
+    while thread.is_alive():
+        job = workshop.runner.give_up()
+        if job is not None:
+            given_up.append(job)
+        thread.join(0.01)
+    assert given_up == []
+    assert results(done[0]) == [b"1"]
+
+
+def test_poison_is_given_up_without_being_tried(tmp_path: Path) -> None:
+    calls: list[Any] = []
+
+    def model(payload: Any, context: Context) -> Any:
+        calls.append(payload)
+        return payload
+
+    for _ in range(MOST_CRASHES):
+        workshop = Workshop(tmp_path, model, OnError(), 60)
+        workshop.ledger.begin(0, b"in", b'"poison"')
+    workshop = Workshop(tmp_path, model, OnError(), 60)
+    job = workshop.work(b"1", b'"poison"', b"2")
+    assert calls == [1, 2]
+    assert faults(job) == [(b'"poison"', "poison", MOST_CRASHES)]
+    assert "the process died 3 times with this message in hand" in job.buried[0][1].error
+    assert not workshop.suspects
+    assert workshop.work(b'"poison"').buried == []  # somebody asked for it again
+
+
+def test_a_suspect_that_is_processed_is_cleared(tmp_path: Path) -> None:
+    def model(payload: Any, context: Context) -> Any:
+        return payload
+
+    Workshop(tmp_path, model, OnError(), 60).ledger.begin(0, b"in", b"1")
+    workshop = Workshop(tmp_path, model, OnError(), 60)
+    assert workshop.suspects
+    assert results(workshop.work(b"2", b"1")) == [b"2", b"1"]
+    assert not workshop.suspects
+
+
+def test_its_thread_is_seen_by_its_processor_time(
+    shop: Callable[..., Workshop], gate: threading.Event
+) -> None:
+    def burn(payload: Any, context: Context) -> None:
+        while not gate.is_set():
+            pass
+
+    workshop = shop(burn)
+    thread = threading.Thread(target=lambda: workshop.work(b"1"))
+    thread.start()
+    until(lambda: (workshop.runner.cpu_seconds() or 0) > 0.05, "it uses the processor")
+    gate.set()
+    thread.join(20)
+    until(lambda: workshop.runner.cpu_seconds() is None, "it has ended")
