@@ -75,6 +75,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_master(commands)
     _add_status(commands)
     _add_top(commands)
+    _add_dead(commands)
     return parser
 
 
@@ -228,3 +229,32 @@ def _add_top(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "--interval", type=_seconds, default=1.0, metavar="N", help="seconds between (default: 1)"
     )
+
+
+def _add_dead(commands: _Commands[_Parser]) -> None:
+    text = "the messages that were given up, as kept locally"
+    parser = commands.add_parser("dead", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, run, help_text in (
+        ("list", "list_dead", "list them, of one instance or of all"),
+        ("show", "show", "show messages with payload, error and traceback"),
+        ("retry", "retry", "have the worker try them again"),
+        ("drop", "drop", "forget them"),
+    ):
+        action = actions.add_parser(name, help=help_text, description=f"{help_text.capitalize()}.")
+        action.set_defaults(run=f"dead:{run}")
+        if name == "list":
+            action.add_argument("instance", nargs="?", metavar="NAME-INSTANCE")
+        else:
+            action.add_argument("instance", metavar="NAME-INSTANCE")
+            action.add_argument("id", nargs="*", type=int, metavar="ID")
+            action.add_argument("--all", action="store_true", help="all of the instance")
+        if name in ("list", "show"):
+            action.add_argument("--json", action="store_true", help="print JSON")
+        action.add_argument(
+            "--state-dir",
+            type=Path,
+            default=_STATE_DIR,
+            metavar="DIR",
+            help=f"where instances keep their state (default: {_STATE_DIR})",
+        )

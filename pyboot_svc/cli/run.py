@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pyboot_svc.errors import ExitCode
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.metrics.protocol import socket_path
+from pyboot_svc.worker.store import DATABASE_NAME
 
 
 def up(options: argparse.Namespace) -> ExitCode:
@@ -28,7 +30,23 @@ def up(options: argparse.Namespace) -> ExitCode:
             run_workers=True,
         )
     finally:
-        shutil.rmtree(private, ignore_errors=True)
+        _remove_private(private)
+
+
+def _remove_private(folder: Path) -> None:
+    """Remove the private folder, unless it holds what was acknowledged and not yet published."""
+    from pyboot_svc.worker.database import count_kept
+
+    kept = sum(count_kept(file) for file in folder.glob(f"state/*/{DATABASE_NAME}"))
+    if kept:
+        logging.getLogger(__name__).warning(
+            "%d results and dead letters are still in %s; start again with --state-dir %s",
+            kept,
+            folder,
+            folder / "state",
+        )
+        return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def master(options: argparse.Namespace) -> ExitCode:
@@ -64,25 +82,32 @@ def _boot(
 def worker(options: argparse.Namespace) -> ExitCode:
     identity = InstanceId.parse(options.instance)
     configure_logging(options.log_format, EDGE_MODEL=identity.model, INSTANCE=str(identity))
-    config = _instance_config(options, identity)
-    # Some variables have a say only before a library is imported.
-    os.environ.update(config.edge.variables)
+    compiled = _compiled(options, identity)
+    config = load_compiled(compiled) if compiled else _from_file(options, identity)
+    # For a worker that is started by hand; a service manager has set them, an administrator may
+    # have changed them. Some have a say only before a library is imported.
+    for name, value in config.edge.variables.items():
+        os.environ.setdefault(name, value)
     from pyboot_svc.worker.main import Worker, WorkerSettings
 
     settings = WorkerSettings(
         metrics_socket=socket_path(options.run_dir),
         state_dir=options.state_dir.absolute() / str(identity),
+        compiled=compiled,
         drain_seconds=options.drain_seconds,
         stop_at_eof=options.stop_at_eof,
     )
     return Worker(config, settings).run()
 
 
-def _instance_config(options: argparse.Namespace, identity: InstanceId) -> InstanceConfig:
-    """What was applied; without it, or when a file is named, the instance's part of that."""
-    compiled = compiled_file(options.run_dir, identity)
-    if options.config is None and not options.model_path and compiled.exists():
-        return load_compiled(compiled)
+def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:
+    """What was applied; None without it, or when the command line names something else."""
+    file = compiled_file(options.run_dir, identity)
+    named = options.config is not None or options.model_path
+    return file if not named and file.exists() else None
+
+
+def _from_file(options: argparse.Namespace, identity: InstanceId) -> InstanceConfig:
     from pyboot_svc.config.loader import load_config
 
     file = options.config or DEFAULT_CONFIG_FILE

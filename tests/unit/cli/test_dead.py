@@ -1,0 +1,207 @@
+"""`pyboot dead`: what an instance gave up, listed, shown, tried again and forgotten."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.store import configured, rows, running, settled
+
+from pyboot_svc.cli import main
+from pyboot_svc.worker.graveyard import Fault, Graveyard
+from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.spool import DEAD_LETTERS, Lane
+from pyboot_svc.worker.store import DATABASE_NAME
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def bury(state: Path, instance: str, *payloads: bytes, error: str = "line 1\nline 2") -> None:
+    folder = state / instance
+    folder.mkdir(parents=True, exist_ok=True)
+    with running(folder / DATABASE_NAME) as store:
+        lane = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
+        graveyard = Graveyard(configured(), store, lane, lambda: None)
+        buried = [(Message("plant/7", data, 1), Fault("model", error, 4)) for data in payloads]
+        graveyard.bury(buried, lambda: None)
+        settled(store)
+
+
+def dead(state: Path, *arguments: str) -> int:
+    return main(["dead", *arguments, "--state-dir", str(state)])
+
+
+def requests(state: Path, instance: str) -> list[tuple[Any, ...]]:
+    return rows(state / instance, "SELECT id, request FROM dead ORDER BY id")
+
+
+def test_list_of_all_instances(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bury(state, "b-1", b"1")
+    bury(state, "a-2", b"22", "温".encode())
+    (state / "not ours").mkdir()
+    (state / "not ours" / DATABASE_NAME).touch()
+    assert dead(state, "list") == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == [
+        *("INSTANCE", "ID", "TIME", "KIND", "TRIED", "BYTES", "TOPIC", "ERROR")
+    ]
+    cells = [line.split(maxsplit=7) for line in lines]
+    assert [(row[0], row[1], *row[3:]) for row in cells] == [
+        ("a-2", "1", "model", "4", "2", "plant/7", "line 1"),
+        ("a-2", "2", "model", "4", "3", "plant/7", "line 1"),
+        ("b-1", "1", "model", "4", "1", "plant/7", "line 1"),
+    ]
+    assert len({line.index("plant/7") for line in lines}) == 1
+
+
+def test_list_of_one_instance_as_json(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bury(state, "a-1", b"\xff1")
+    bury(state, "b-1", b"1")
+    assert dead(state, "list", "a-1", "--json") == 0
+    [letter] = json.loads(capsys.readouterr().out)
+    assert letter.pop("created") > 0
+    assert letter.pop("version")
+    assert letter == {
+        "instance": "a-1",
+        "id": 1,
+        "topic": "plant/7",
+        "payload": "\\xff1",
+        "bytes": 2,
+        "kind": "model",
+        "error": "line 1\nline 2",
+        "attempts": 4,
+        "model": "a.b",
+        "request": None,
+    }
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "a-1"], ["list", "--json"]])
+def test_nothing_is_kept(
+    state: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert dead(state, *arguments) == 0
+    output = capsys.readouterr().out.strip()
+    assert output == "[]" if "--json" in arguments else len(output.splitlines()) == 1
+    assert not state.exists()
+
+
+def test_show(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bury(state, "a-1", b"first", b"second", b"third")
+    assert dead(state, "show", "a-1", "3", "1") == 0
+    output = capsys.readouterr().out
+    assert "second" not in output
+    assert output.index("third") < output.index("first")
+    assert "line 1\nline 2" in output
+    assert dead(state, "show", "a-1", "--all", "--json") == 0
+    assert capsys.readouterr().out.count('"payload"') == 3
+
+
+def test_retry_asks_the_worker(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bury(state, "a-1", b"1", b"2", b"3")
+    assert dead(state, "retry", "a-1", "1", "3") == 0
+    assert capsys.readouterr().out == "a-1: 2 to be tried again\n"
+    assert requests(state, "a-1") == [(1, "retry"), (2, None), (3, "retry")]
+    assert dead(state, "list", "a-1") == 0
+    assert capsys.readouterr().out.count("model (retry)") == 2
+
+
+def test_drop_forgets(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bury(state, "a-1", b"1", b"2", b"3")
+    assert dead(state, "drop", "a-1", "2") == 0
+    assert [number for number, _ in requests(state, "a-1")] == [1, 3]
+    assert dead(state, "drop", "a-1", "--all") == 0
+    assert capsys.readouterr().out == "a-1: 1 dropped\na-1: 2 dropped\n"
+    assert requests(state, "a-1") == []
+
+
+@pytest.mark.parametrize("action", ["retry", "drop"])
+@pytest.mark.parametrize("there", [True, False])
+def test_all_of_nothing(
+    state: Path, capsys: pytest.CaptureFixture[str], action: str, there: bool
+) -> None:
+    if there:
+        bury(state, "a-1")
+    assert dead(state, action, "a-1", "--all") == 0
+    assert capsys.readouterr().out == "a-1: nothing is kept\n"
+    assert state.exists() == there
+
+
+@pytest.mark.parametrize("action", ["show", "retry", "drop"])
+def test_without_a_choice_nothing_is_done(
+    state: Path, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    bury(state, "a-1", b"1")
+    assert dead(state, action, "a-1") == 64
+    assert "name the messages by their IDs, or all of them with --all" in capsys.readouterr().err
+    assert requests(state, "a-1") == [(1, None)]
+
+
+@pytest.mark.parametrize("action", ["show", "retry", "drop"])
+def test_one_that_is_not_kept_spoils_it_all(
+    state: Path, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    bury(state, "a-1", b"1")
+    assert dead(state, action, "a-1", "1", "7", "8") == 64
+    assert "a-1 keeps no message 7, 8; see pyboot dead list" in capsys.readouterr().err
+    assert requests(state, "a-1") == [(1, None)]
+
+
+@pytest.mark.parametrize("instance", ["a", "../a-1", "a-0", ""])
+def test_no_name_of_an_instance(
+    state: Path, capsys: pytest.CaptureFixture[str], instance: str
+) -> None:
+    for action in (["show", instance, "1"], ["drop", instance, "--all"]):
+        assert dead(state, *action) == 64
+        assert "is no instance; write NAME-NUMBER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["", "bury a-1", "show", "retry a-1 x", "list a-1 b-1"])
+def test_wrong_usage(state: Path, capsys: pytest.CaptureFixture[str], arguments: str) -> None:
+    assert main(["dead", *arguments.split()]) == 64
+    assert capsys.readouterr().err.startswith("usage: pyboot")
+
+
+def test_a_file_that_can_not_be_read(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (state / "a-1").mkdir(parents=True)
+    (state / "a-1" / DATABASE_NAME).write_bytes(b"x" * 5000)
+    for arguments in (["list"], ["show", "a-1", "--all"], ["retry", "a-1", "1"]):
+        assert dead(state, *arguments) == 69
+        assert "can't be read: file is not a database" in capsys.readouterr().err
+
+
+def test_a_database_that_somebody_holds(
+    state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(state, "a-1", b"1")
+    monkeypatch.setattr("pyboot_svc.worker.database._BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(state / "a-1" / DATABASE_NAME)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert dead(state, "drop", "a-1", "1") == 69
+    assert "database is locked" in capsys.readouterr().err
+    assert requests(state, "a-1") == [(1, None)]
+
+
+def test_who_may_not_write_is_told_who_can(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bury(state, "a-1", b"1")
+    folder = state / "a-1"
+    for path in (*folder.iterdir(), folder):
+        path.chmod(0o500)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65_534)
+    try:
+        assert dead(state, "drop", "a-1", "1") == 69
+    finally:
+        if root:
+            os.seteuid(0)
+        for path in (folder, *folder.iterdir()):
+            path.chmod(0o700)
+    assert "root can" in capsys.readouterr().err
