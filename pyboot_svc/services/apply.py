@@ -39,6 +39,8 @@ def apply_plan(
     gone = plan.of(STOP)
     if gone:
         say(f"stopping {_names(gone)}")
+        # First their files: a worker that stops and finds its own gone ends its session, too.
+        manager.retire(gone)
         manager.stop(gone)
     manager.write_units(wanted, gone)
     _begin(manager.start, plan.of(START), by_identity, manager, say, "starting")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pyboot_svc.backoff import Backoff
@@ -56,9 +56,10 @@ class _Child:
 class ForegroundManager:
     """Runs each instance as a child process, watched by one thread.
 
-    `command` gives the argument list of an instance. A child's standard input is a pipe that
-    closes when this process ends, however it ends; its output comes out here, each line with the
-    instance's name in front. `stop_seconds` is what children have to end before they are killed.
+    `command` gives the argument list of an instance, and `environment` its variables beside ours.
+    A child's standard input is a pipe that closes when this process ends, however it ends; its
+    output comes out here, each line with the instance's name in front. `stop_seconds` is what
+    children have to end before they are killed.
     `retry_seconds` are the first and the longest delay of a restart; one that ran for
     `healthy_seconds` is started again with the first.
     """
@@ -69,8 +70,10 @@ class ForegroundManager:
         stop_seconds: float,
         retry_seconds: tuple[float, float] = _RETRY_SECONDS,
         healthy_seconds: float = _HEALTHY_SECONDS,
+        environment: Callable[[InstanceId], Mapping[str, str]] = lambda identity: {},
     ) -> None:
         self._command = command
+        self._environment = environment
         self._stop_seconds = stop_seconds
         self._retry_seconds = retry_seconds
         self._healthy_seconds = healthy_seconds
@@ -141,7 +144,7 @@ class ForegroundManager:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 # Explicit: what the C library holds may have been moved by setproctitle.
-                env=dict(os.environ),
+                env={**os.environ, **self._environment(child.identity)},
                 # Ctrl-C reaches the whole foreground group: the workers are stopped by us.
                 process_group=0,
             )

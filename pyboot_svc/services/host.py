@@ -40,6 +40,9 @@ class HostManager(Protocol):
     def write_compiled(self, wanted: Wanted) -> None:
         """Replace what the instance will run by at its next start."""
 
+    def retire(self, instances: Sequence[InstanceId]) -> None:
+        """These won't come back: remove what they would run by."""
+
     def start(self, instances: Sequence[InstanceId]) -> None:
         """Begin to start them; `states` tells when they are ready."""
 

@@ -70,6 +70,10 @@ class SystemdManager:
     def write_compiled(self, wanted: Wanted) -> None:
         replace_text(compiled_file(self._run_dir, wanted.identity), wanted.compiled)
 
+    def retire(self, instances: Sequence[InstanceId]) -> None:
+        for identity in instances:
+            compiled_file(self._run_dir, identity).unlink(missing_ok=True)
+
     def start(self, instances: Sequence[InstanceId]) -> None:
         self._job("start", instances)
 
@@ -148,11 +152,13 @@ def _state(facts: Mapping[str, str]) -> UnitState:
         detail += f": {facts['StatusText']}"
     elif active == "failed":
         detail += f": {facts.get('Result')}, exit status {facts.get('ExecMainStatus')}"
+    # While a job waits or runs, the unit is on its way: up may be from before a restart, and down
+    # the middle of it.
+    settled = facts.get("Job", "") in ("", "0")
     return UnitState(
-        # While a job waits or runs, the unit may still be the one from before the restart.
-        ready=active == "active" and sub == "running" and facts.get("Job", "") in ("", "0"),
+        ready=active == "active" and sub == "running" and settled,
         failed=active == "failed",
-        stopped=active == "inactive",
+        stopped=active == "inactive" and settled,
         detail=detail,
     )
 

@@ -75,7 +75,9 @@ class ProcessorStarter(Starter):
         if settings.run_workers:
             _compile_instances(config, settings)
             self._services = context.services = ForegroundManager(
-                lambda identity: worker_command(identity, settings), settings.stop_seconds
+                lambda identity: worker_command(identity, settings),
+                settings.stop_seconds,
+                environment=lambda identity: config.instance(identity).edge.variables,
             )
 
     def start(self, context: StarterContext) -> None:

@@ -60,21 +60,6 @@ def test_a_roll_takes_one_instance_at_a_time_and_loses_nothing(
     assert stream.finish() == []
 
 
-def test_a_restart_that_systemd_delays_still_counts_as_one(machine: Machine) -> None:
-    """Restarts wait in systemd's queue as long as mosquitto, which comes before them, starts."""
-    folder = "/run/systemd/system/mosquitto.service.d"
-    machine.write(f"{folder}/slow.conf", "[Service]\nExecStartPre=/bin/sleep 2\n")
-    try:
-        machine.sh("systemctl daemon-reload; systemctl restart --no-block mosquitto")
-        until(lambda: machine.show("mosquitto", "ActiveState") == "activating", "it starts")
-        set_up(machine, trio(options={"scale": 2}))
-        machine.run("pyboot", "apply")
-    finally:
-        machine.sh(f"rm -r {folder}; systemctl daemon-reload")
-    wait_active(machine, *TRIO)
-    assert_one_after_the_other(machine)
-
-
 def test_two_applies_at_once_take_turns(machine: Machine) -> None:
     set_up(machine, trio(options={"scale": 2}))
     said = machine.sh("pyboot apply >/var/tmp/said & pyboot apply; wait; cat /var/tmp/said")
@@ -132,3 +117,16 @@ def test_models_do_not_wait_for_each_other(machine: Machine) -> None:
     machine.run("pyboot", "apply")
     set_up(machine, both(2))
     assert "restarting one-1, two-1" in machine.run("pyboot", "apply").stdout
+
+
+def test_what_a_removed_instance_would_get_goes_to_the_others(machine: Machine) -> None:
+    """Its session would live on, and the broker would go on giving it its share."""
+    set_up(machine, config(edge("share", instance=3)))
+    machine.run("pyboot", "apply")
+    set_up(machine, config(edge("share", instance=2)))
+    machine.run("pyboot", "apply")
+    machine.record()
+    for number in range(30):
+        machine.publish("share/in", str(number), qos=1)
+    until(lambda: len(machine.published("share/out")) >= 30, "every message has its result")
+    assert sorted(map(int, machine.published("share/out"))) == list(range(30))

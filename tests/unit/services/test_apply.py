@@ -61,6 +61,9 @@ class Host:
     def restart(self, instances: Sequence[InstanceId]) -> None:
         self._begin("restart", instances)
 
+    def retire(self, instances: Sequence[InstanceId]) -> None:
+        """Nothing of its own to remove."""
+
     def stop(self, instances: Sequence[InstanceId]) -> None:
         self.log.append(f"stop {_names(instances)}")
 

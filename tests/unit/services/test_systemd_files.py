@@ -156,6 +156,29 @@ def test_a_daemon_reload_that_fails_is_an_error(folders: Folders) -> None:
         folders.write(*WANTED)
 
 
+@pytest.mark.parametrize(
+    ("active", "sub", "job", "expected"),
+    [
+        ("active", "running", "", "ready"),
+        ("active", "running", "77", ""),  # about to be restarted
+        ("deactivating", "stop-sigterm", "77", ""),
+        ("inactive", "dead", "77", ""),  # in the middle of a restart
+        ("activating", "start", "77", ""),
+        ("activating", "auto-restart", "", ""),
+        ("failed", "failed", "", "failed"),
+        ("inactive", "dead", "", "stopped"),
+    ],
+)
+def test_a_unit_on_its_way_is_in_no_state_yet(
+    folders: Folders, active: str, sub: str, job: str, expected: str
+) -> None:
+    facts = f"Id=edge-model@pump-1.service\nActiveState={active}\nSubState={sub}\nJob={job}"
+    folders.program.write_text(f"#!/bin/sh\necho '{facts}'\n")
+    state = folders.manager.states([PUMP])[PUMP]
+    told = {name for name in ("ready", "failed", "stopped") if getattr(state, name)}
+    assert told == ({expected} if expected else set())
+
+
 @pytest.mark.usefixtures("strict_umask")
 def test_everybody_may_read_what_is_written(folders: Folders) -> None:
     folders.write(*WANTED)
