@@ -1,0 +1,1 @@
+"""Faults on purpose: real brokers, real processes, every message counted."""

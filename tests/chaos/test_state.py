@@ -1,0 +1,62 @@
+"""`context.state` survives whatever ends the process, and goes with the messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.poll import until
+
+from chaos.conftest import Sizes
+from chaos.rig import Rig
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_state_survives_kills(
+    threads: int, make_rig: Callable[..., Rig], sizes: Sizes, note: Callable[[object], None]
+) -> None:
+    rig = make_rig("counting", threads=threads)
+    rig.start()
+    total = min(sizes.messages, 1000)
+    rig.flow(total)
+    for point in rig.moments(total, sizes.kills):
+        rig.wait_distinct(point)
+        rig.pause()
+        rig.worker.kill()
+    found = rig.collect()
+    found.expect_all(in_order=True)
+    rig.worker.kill()
+    rig.feed.send(1)
+    rig.wait_distinct(total + 1)
+    last = json.loads(rig.results[-1].payload)
+    note(f"{rig.worker.crashes} kills, {last['calls']} calls counted for {total + 1} messages")
+    # Acknowledged means committed: not one of the numbers is missing.
+    assert last["seen"] == total + 1
+    if threads == 1:
+        # More only by those that came twice.
+        assert total + 1 <= last["calls"] <= total + 1 + 300 * sizes.kills
+
+
+def test_rolling_mean_goes_on_after_a_kill(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("same", options={"window": 4})
+    rig.edge["edge_mode"] = "pyboot_svc.models.telemetry.telm_temperature"
+    rig.start()
+
+    def mean_after(*values: float) -> Any:
+        before = len(rig.results)
+        for value in values:
+            reading = {"device": "pump-7", "value": value, "unit": "C"}
+            rig.feed.publish(json.dumps(reading).encode())
+        until(lambda: len(rig.results) >= before + len(values), "the results")
+        result = json.loads(rig.results[-1].payload)
+        return result["count"], result["mean"]
+
+    assert mean_after(10, 20, 30) == (3, 20)
+    rig.until_figure("unacknowledged", 0)
+    rig.worker.kill()
+    assert mean_after(40) == (4, 25)
+    assert rig.worker.stop() == 0
+    rig.worker.start()
+    assert mean_after(50) == (4, 35)
