@@ -10,7 +10,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyboot_svc.config.keys import BROKER, EDGE, FILE, LIMITS, QUEUE, SANDBOX, TLS, WEB
+from pyboot_svc.config.keys import (
+    BROKER,
+    DEAD_LETTER,
+    EDGE,
+    FILE,
+    LIMITS,
+    ON_ERROR,
+    QUEUE,
+    SANDBOX,
+    SPOOL,
+    TLS,
+    WEB,
+)
 from pyboot_svc.config.kinds import Key, Section
 
 README = Path(__file__).parent.parent / "README.md"
@@ -21,6 +33,9 @@ _SECTIONS = (
     ("The file", FILE),
     ("`edge:` and `defaults:`", EDGE),
     ("`queue:` of an edge", QUEUE),
+    ("`spool:` of an edge", SPOOL),
+    ("`on_error:` of an edge", ON_ERROR),
+    ("`dead_letter:` of an edge", DEAD_LETTER),
     ("`limits:` of an edge", LIMITS),
     ("`sandbox:` of an edge", SANDBOX),
     ("`brokers:`, each", BROKER),
