@@ -7,14 +7,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 DURATION ?=
 RATE ?= 200
+# Some tests mount small disks, and boot a Debian.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration test-system footprint deb clean
+.PHONY: run test lint unit integration chaos chaos-ci soak test-system footprint deb clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-system
+test: lint unit integration chaos-ci test-system
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -25,12 +27,27 @@ lint: $(VENV)/.test
 
 unit: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
-	$(BIN)/pytest tests/unit
+	$(AS_ROOT) $(BIN)/pytest tests/unit
 
 integration: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh openssl openssl
 	$(BIN)/pytest tests/integration
+
+# Faults on purpose, every message counted; a part of them for CI. Mounts small disks: needs root.
+# `make chaos CHAOS_SEED=N` repeats a run.
+chaos-ci: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=ci
+
+chaos: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full
+
+# A million messages: does the worker grow? Prints its figures.
+soak: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@PYTHONPATH=tests $(BIN)/python -m chaos.soak
 
 footprint: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
@@ -40,7 +57,8 @@ footprint: $(VENV)/.test
 test-system: $(VENV)/.test deb
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
-	$(BIN)/pytest tests/system
+	@packaging/need.sh lintian lintian
+	$(AS_ROOT) $(BIN)/pytest tests/system
 
 $(BIN)/python:
 	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv

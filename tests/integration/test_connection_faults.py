@@ -309,12 +309,11 @@ def test_results_wait_for_the_post_broker_and_keep_their_order(
     proxy.cut()
     wait_state(master, "same-1", "post", "unreachable")
     plant.publish_all(f"{topic}/in", list(range(300)), qos=qos)
-    until(lambda: master.instance("same-1")["post_queue"] == 300, "all results wait")
-    assert master.instance("same-1")["unacknowledged"] == (300 if qos else 0)
+    until(lambda: master.instance("same-1")["spooled"] == 300, "all results wait on disk")
+    until(lambda: master.instance("same-1")["unacknowledged"] == 0, "they are acknowledged")
     proxy.resume()
     assert plant.wait_for(300) == list(range(300))
-    until(lambda: master.instance("same-1")["unacknowledged"] == 0, "all are acknowledged")
-    assert master.instance("same-1")["post_queue"] == 0
+    until(lambda: master.instance("same-1")["spooled"] == 0, "nothing is left on disk")
 
 
 def test_results_of_qos_0_that_were_not_sent_yet_are_sent_after_the_return(
@@ -427,7 +426,7 @@ def test_sigterm_ends_a_worker_whose_broker_is_unreachable(
         assert "stopped" in process.log
 
 
-def test_what_a_stop_leaves_unpublished_comes_again_at_the_next_start(
+def test_what_a_stop_leaves_unpublished_goes_out_at_the_next_start(
     proxy: Proxy,
     write_config: Callable[..., Path],
     edge: Callable[..., str],
@@ -441,10 +440,8 @@ def test_what_a_stop_leaves_unpublished_comes_again_at_the_next_start(
     first = worker(config, "--drain-seconds", "1")
     first.wait_log("subscribed")
     plant.publish_all(f"{topic}/in", list(range(50)), qos=1)
-    title = Path(f"/proc/{first.pid}/cmdline")
-    until(lambda: "[pre 0 post 50]" in title.read_text(), "all results wait")
     assert first.stop() == 0
-    assert "stopped with 50 messages unfinished" in first.log
+    assert "unfinished" not in first.log
     assert plant.received == []
     proxy.resume()
     worker(config)

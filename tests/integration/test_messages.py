@@ -106,6 +106,7 @@ def wait_errors(master: Up, expected: dict[str, int]) -> None:
 
 
 def wait_counters(master: Up, **expected: int) -> None:
+    expected = {"spooled": 0, "dropped": 0, **expected}
     until(lambda: master.instance("edge-1")["counters"] == expected, f"counters are {expected}")
 
 

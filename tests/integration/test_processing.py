@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from support.app import Up
+import pytest
+from support.app import Running, Up
 from support.client import Plant
 from support.poll import until
 
@@ -49,3 +50,44 @@ def test_pre_queue_is_the_exact_backlog(
     # One is in the model's hands; what else isn't waiting has been processed.
     assert row["pre_queue"] == 50 - 1 - row["counters"]["processed"]
     assert 40 <= document[0]["pre_queue"] <= row["pre_queue"]
+
+
+def test_every_worker_gets_the_whole_environment(
+    write_config: Callable[..., Path],
+    track: Callable[[Running], Running],
+    topic: str,
+    plant: Plant,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYBOOT_TEST_MARK", "complete")
+    edge = (
+        f"{{name: mark, instance: 8, share: false, edge_mode: my_models.mark, "
+        f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
+    )
+    models = "import os\ndef mark(payload):\n    return os.environ.get('PYBOOT_TEST_MARK')\n"
+    master = Up(tmp_path / "up", write_config(edge, models=models), ready=False)
+    track(master)
+    master.wait_ready()
+    plant.subscribe(f"{topic}/out")
+    plant.publish(f"{topic}/in", 1)
+    assert plant.wait_for(8) == ["complete"] * 8
+
+
+def test_variables_of_the_edge_win_over_ours(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    topic: str,
+    plant: Plant,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYBOOT_TEST_MARK", "ours")
+    edge = (
+        f"{{name: mark, edge_mode: my_models.mark, environment: {{PYBOOT_TEST_MARK: its own}}, "
+        f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
+    )
+    models = "import os\ndef mark(payload):\n    return os.environ.get('PYBOOT_TEST_MARK')\n"
+    up(write_config(edge, models=models))
+    plant.subscribe(f"{topic}/out")
+    plant.publish(f"{topic}/in", 1)
+    assert plant.wait_for(1) == ["its own"]

@@ -138,10 +138,12 @@ def test_the_title_follows_the_backlog_after_the_model(
 ) -> None:
     edge = (
         f"{{name: cut, edge_mode: my_models.signed, pre_topic: {topic}/in, "
-        f"post_topic: {topic}/out, post_port: {free_port()}}}"
+        f"post_topic: {topic}/out, post_port: {free_port()}, spool: {{max_bytes: 1}}}}"
     )
     master = up(write_config(edge, models=MODELS), ready=False)
     master.wait_log("subscribed")
+    plant.publish(f"{topic}/in", 0)
+    until(lambda: master.instance("cut-1")["spooled"] == 1, "the spool is full")
     plant.publish_all(f"{topic}/in", list(range(10)))
     pid = master.instance("cut-1")["pid"]
     until(lambda: title(pid) == "edge-model: cut-1 [pre 0 post 10]", "ten results wait")
