@@ -52,7 +52,7 @@ def _measure(folder: Path, broker: Broker) -> list[tuple[str, str, str]]:
         worker = up.instance("model-1")["pid"]
         with Plant(broker.port) as plant:
             plant.publish_all("footprint/in", [list(range(20))] * _MESSAGES)
-            until(lambda: up.instance("model-1")["counters"]["processed"] == _MESSAGES)
+            until(lambda: up.instance("model-1")["counters"]["published"] == _MESSAGES)
         worker_rss, master_rss = _rss(worker), _rss(up.pid)
         worker_idle, master_idle = _idle_shares(worker, up.pid)
     finally:

@@ -19,6 +19,11 @@ class Notifier:
         self._notifier = SystemdNotifier()
         self._status = ""
 
+    @property
+    def heard(self) -> bool:
+        """Whether there is a service manager that listens."""
+        return "NOTIFY_SOCKET" in os.environ
+
     def ready(self) -> None:
         self._notifier.notify("READY=1")
 

@@ -71,7 +71,8 @@ class Supervision:
         self._notifier.alive()
         if not self._ready:
             self._tell_readiness()
-        self._notifier.status(self._status())
+        if self._notifier.heard:
+            self._notifier.status(self._status())
 
     def _tell_readiness(self) -> None:
         if self._pipeline.subscribed:
