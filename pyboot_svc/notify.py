@@ -30,9 +30,6 @@ class Notifier:
     def stopping(self) -> None:
         self._notifier.notify("STOPPING=1")
 
-    def reloading(self) -> None:
-        self._notifier.notify("RELOADING=1")
-
     def status(self, text: str) -> None:
         """Shown by `systemctl status`; sent when it changed."""
         if text != self._status:

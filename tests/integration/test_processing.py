@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.app import Running, Up
+from support.app import Up
 from support.client import Plant
 from support.poll import until
 
 MODELS = """
+import os
 import time
 
 def double(payload):
@@ -19,6 +20,9 @@ def double(payload):
 def slow(payload):
     time.sleep(1.0)
     return payload
+
+def mark(payload):
+    return os.environ.get("PYBOOT_TEST_MARK")
 """
 
 
@@ -54,10 +58,9 @@ def test_pre_queue_is_the_exact_backlog(
 
 def test_every_worker_gets_the_whole_environment(
     write_config: Callable[..., Path],
-    track: Callable[[Running], Running],
+    up: Callable[..., Up],
     topic: str,
     plant: Plant,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PYBOOT_TEST_MARK", "complete")
@@ -65,10 +68,7 @@ def test_every_worker_gets_the_whole_environment(
         f"{{name: mark, instance: 8, share: false, edge_mode: my_models.mark, "
         f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
     )
-    models = "import os\ndef mark(payload):\n    return os.environ.get('PYBOOT_TEST_MARK')\n"
-    master = Up(tmp_path / "up", write_config(edge, models=models), ready=False)
-    track(master)
-    master.wait_ready()
+    up(write_config(edge, models=MODELS))
     plant.subscribe(f"{topic}/out")
     plant.publish(f"{topic}/in", 1)
     assert plant.wait_for(8) == ["complete"] * 8
@@ -86,8 +86,7 @@ def test_variables_of_the_edge_win_over_ours(
         f"{{name: mark, edge_mode: my_models.mark, environment: {{PYBOOT_TEST_MARK: its own}}, "
         f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
     )
-    models = "import os\ndef mark(payload):\n    return os.environ.get('PYBOOT_TEST_MARK')\n"
-    up(write_config(edge, models=models))
+    up(write_config(edge, models=MODELS))
     plant.subscribe(f"{topic}/out")
     plant.publish(f"{topic}/in", 1)
     assert plant.wait_for(1) == ["its own"]
