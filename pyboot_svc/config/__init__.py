@@ -1,6 +1,7 @@
 """The configuration: YAML in, frozen dataclasses out. Nothing else in pyboot reads YAML."""
 
 from pyboot_svc.config.schema import (
+    Batch,
     Broker,
     Config,
     DeadLetters,
@@ -17,6 +18,7 @@ from pyboot_svc.config.schema import (
 )
 
 __all__ = [
+    "Batch",
     "Broker",
     "Config",
     "DeadLetters",

@@ -84,6 +84,13 @@ QUEUE = Section(
     }
 )
 
+BATCH = Section(
+    {
+        "max_size": Key(Integer(1, 10_000), "most messages of one call", 256),
+        "max_wait_ms": Key(Integer(0, 60_000), "milliseconds to wait for so many", 0),
+    }
+)
+
 SPOOL = Section(
     {
         "max_bytes": Key(Size(), "most bytes of results on disk, as in 256M", "256M"),
@@ -150,6 +157,15 @@ EDGE = Section(
         "codec": Key(Choice("json", "raw"), "what the model gets: decoded JSON, or bytes", "json"),
         "model_timeout": Key(
             Integer(1, 86_400), "seconds after which a call that goes on is a hang", 60
+        ),
+        "batch": Key(BATCH, "the model takes a list and returns one of the same length", None),
+        "data_plane": Key(
+            Choice("bulk", "plain"), "many packets at once, or one by one: to compare", "bulk"
+        ),
+        "max_linger_us": Key(
+            Integer(0, 100_000),
+            "microseconds that a read waits for more while messages come that fast; 0: never",
+            400,
         ),
         "queue": Key(QUEUE, "bounds of the queues, in messages", None),
         "spool": Key(SPOOL, "results on disk while the post broker is away", None),

@@ -12,6 +12,7 @@ from pyboot_svc.config.keys import EDGE, FILE
 from pyboot_svc.config.kinds import Invalid, is_address, overlay, suggestion
 from pyboot_svc.config.schema import (
     DEFAULT_MODEL_PATH,
+    Batch,
     Broker,
     Config,
     DeadLetters,
@@ -26,6 +27,18 @@ from pyboot_svc.config.schema import (
     WebAddress,
 )
 from pyboot_svc.errors import ConfigError, Problem
+
+_PLAIN_KEYS = (
+    "name",
+    "edge_mode",
+    "instance",
+    "share",
+    "threads",
+    "codec",
+    "model_timeout",
+    "data_plane",
+    "max_linger_us",
+)
 
 
 def load_config(file: Path, *, model_path: Sequence[str] = ()) -> Config:
@@ -94,11 +107,12 @@ class _Edges:
         post = self._endpoint(values, node, path, "post")
         if pre is None or post is None or EDGE.keys.keys() - values.keys():
             return None
-        plain = ("name", "edge_mode", "instance", "share", "threads", "codec", "model_timeout")
+        batch = values["batch"]
         return Edge(
-            **{key: values[key] for key in plain},
+            **{key: values[key] for key in _PLAIN_KEYS},
             pre=pre,
             post=post,
+            batch=Batch(**batch) if batch is not None else None,
             queue=QueueLimits(**(values["queue"] or {})),
             spool=_spool(values["spool"] or {}),
             on_error=OnError(**(values["on_error"] or {})),

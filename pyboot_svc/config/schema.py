@@ -65,6 +65,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """How many messages a model gets by one call, and how long it waits for them."""
+
+    max_size: int = 256
+    max_wait_ms: int = 0
+
+
+@dataclass(frozen=True)
 class QueueLimits:
     """The most messages that wait before (`pre`) and after (`post`) the model."""
 
@@ -134,6 +142,9 @@ class Edge:
     threads: int = 1
     codec: str = "json"
     model_timeout: int = 60
+    data_plane: str = "bulk"
+    max_linger_us: int = 400
+    batch: Batch | None = None
     queue: QueueLimits = QueueLimits()
     spool: SpoolLimits = SpoolLimits()
     on_error: OnError = OnError()

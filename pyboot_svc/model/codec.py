@@ -82,6 +82,8 @@ def _as_is(payload: bytes) -> bytes:
 
 
 def _encode_raw(result: Any) -> bytes:
+    if type(result) is bytes:
+        return result
     if isinstance(result, bytes | bytearray | memoryview):
         return bytes(result)
     return _encode_json(result)

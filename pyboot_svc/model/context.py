@@ -13,7 +13,8 @@ from typing import Any
 class Context:
     """Given to a model with a second parameter.
 
-    `topic` is the topic of the message at hand (empty while the model is loaded), `options` the
+    `topic` is the topic of the message at hand (empty while the model is loaded), `topics` those
+    of a batch, in its order (with `batch:`), `options` the
     edge's `options:`, `state` a durable mapping that the model may keep things in: it is shared by
     the instance's model threads, and what is assigned is committed with the message at hand. Keep
     in it what JSON can say, and assign after a change: `context.state[key] = value`.
@@ -25,3 +26,4 @@ class Context:
     options: Mapping[str, Any] = field(default_factory=dict)
     state: MutableMapping[str, Any] = field(default_factory=dict)
     topic: str = ""
+    topics: tuple[str, ...] = ()

@@ -15,7 +15,8 @@ from pyboot_svc.config import Endpoint, SpoolLimits
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.outgoing import Outgoing, Sendable
+from pyboot_svc.worker.packets import ID_PROPERTY
 from pyboot_svc.worker.queues import PostQueue
 from pyboot_svc.worker.spool import Lane
 
@@ -36,7 +37,7 @@ class Courier:
 
     `settle` is told of messages whose results are safe: durable in the spool, or with the broker.
     `count` is told of what ends otherwise than as a message: `published` or `dropped` rows.
-    `wake` has the outbox look again.
+    `wake` has the outbox look again, `nudge` has it send results here and now.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Courier:
         spooled: Lane,
         dead_letters: Lane,
         wake: Callable[[], None],
+        nudge: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
         self._limits = limits
@@ -54,6 +56,7 @@ class Courier:
         self._spooled = spooled
         self._dead_letters = dead_letters
         self._wake = wake
+        self._nudge = nudge
         self._settle: Settle = lambda messages: None
         self._delivered: Settle = lambda messages: None
         self._refused: Refuse = lambda messages, reason: None
@@ -82,7 +85,7 @@ class Courier:
     def kick(self) -> None:
         """There may be something to do: a result is ready."""
         if self._online and self._goes_straight:
-            self._wake()
+            self._nudge()
         else:
             self._kick.set()
 
@@ -90,20 +93,19 @@ class Courier:
     def backlog(self) -> int:
         return self._spooled.depth
 
-    # For the outbox, from its thread:
+    # For the outbox:
 
     def connected(self) -> None:
         self._spooled.serve(self._wake)
         self._dead_letters.serve(self._wake)
         self._online = True
 
-    def lost(self, in_flight: list[Outgoing]) -> None:
+    def lost(self, in_flight: list[Sendable]) -> None:
         """Take back what was sent and is not known to be safe."""
         with self._lock:
             self._online = False
             self._live = 0
-            live = [item.message for item in in_flight if item.message is not None]
-            self._results.put_back(live)
+            self._results.put_back([item for item in in_flight if isinstance(item, Message)])
             self._spooled.reset()
             self._dead_letters.reset()
         self._kick.set()
@@ -113,15 +115,22 @@ class Courier:
             return True
         return self._results.ready > 0 and self._goes_straight
 
-    def take(self, room: int) -> list[Outgoing]:
+    def take_rows(self, room: int) -> list[Outgoing]:
+        """What waits on disk: dead letters, and results if they go by the spool."""
         letters = self._dead_letters.take(room)
-        room -= len(letters)
+        with self._lock:
+            if self._goes_straight:
+                return letters
+            return letters + self._spooled.take(room - len(letters))
+
+    def take_results(self, room: int) -> list[Message]:
+        """What goes out without the spool."""
         with self._lock:
             if not self._goes_straight:
-                return letters + self._spooled.take(room)
-            live = [self._outgoing(message) for message in self._results.take(room)]
+                return []
+            live = self._results.take(room)
             self._live += len(live)
-            return letters + live
+            return live
 
     @property
     def _goes_straight(self) -> bool:
@@ -132,17 +141,18 @@ class Courier:
         """
         return self._live > 0 or not self._spooled.busy
 
-    def delivered(self, items: list[Outgoing]) -> None:
+    def delivered(self, items: list[Sendable]) -> None:
         """These are safe with the broker."""
-        live = [item.message for item in items if item.message is not None]
+        live = [item for item in items if isinstance(item, Message)]
         if live:
             self._delivered(live)
             self._land(len(live))
-        self._remove(items, "published")
+        if len(live) < len(items):
+            self._remove(items, "published")
 
-    def refused(self, items: list[Outgoing], reason: str) -> None:
+    def refused(self, items: list[Sendable], reason: str) -> None:
         """The broker will never take these. A dead letter is kept locally all the same."""
-        live = [item.message for item in items if item.message is not None]
+        live = [item for item in items if isinstance(item, Message)]
         if live:
             self._refused(live, reason)
             self._land(len(live))
@@ -155,13 +165,14 @@ class Courier:
         if last and self._spooled.busy:
             self._kick.set()  # what is in the post_queue has to go by the spool now
 
-    def _remove(self, items: list[Outgoing], end: str) -> None:
-        results = [item for item in items if item.row and item.lane == self._spooled.number]
+    def _remove(self, items: list[Sendable], end: str) -> None:
+        rows = [item for item in items if isinstance(item, Outgoing)]
+        results = [row for row in rows if row.lane == self._spooled.number]
         if results:
             self._count(end, len(results))
             # There is room again, or the spool is empty, and results can go straight out.
             self._spooled.remove(results, self.kick)
-        letters = [item for item in items if item.row and item.lane == self._dead_letters.number]
+        letters = [row for row in rows if row.lane == self._dead_letters.number]
         if letters:
             self._dead_letters.remove(letters)
 
@@ -243,14 +254,9 @@ class Courier:
         self._spooled.remove(rows, self.kick)
 
     def _row(self, message: Message) -> tuple[str, bytes, int, dict[str, str]]:
-        item = self._outgoing(message)
-        return item.topic, item.payload, item.qos, dict(item.properties)
-
-    def _outgoing(self, message: Message) -> Outgoing:
         assert message.result is not None
-        endpoint = self._endpoint
-        properties = {"pyboot-id": message.id}
-        return Outgoing(endpoint.topic, message.result, endpoint.qos, properties, message)
+        properties = {ID_PROPERTY: message.id}
+        return self._endpoint.topic, message.result, self._endpoint.qos, properties
 
 
 def _first_bytes(items: list[Outgoing], size: int) -> list[Outgoing]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.outgoing import Sendable
 
 # What the format of MQTT's length field allows.
 MAX_PACKET_BYTES = 268_435_455
@@ -20,25 +21,29 @@ class BrokerLimits:
 
 
 class Handler(Protocol):
-    """What the owner of a connection does with it; all calls come from the connection's thread.
+    """What the owner of a connection does with it.
 
-    Connection numbers count from 1; message numbers are those that `publish` gave.
+    Calls come one at a time: from the connection's thread, and `on_nudge` and `on_published`
+    from any other that nudged it.
     """
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
 
-    def on_lost(self) -> None:
+    def on_lost(self, in_flight: list[Sendable]) -> None:
         """What was published and not reported by `on_published` is not known to be safe."""
 
     def on_messages(self, batch: list[Message]) -> None: ...
 
     def on_subscribed(self, refusal: str | None) -> None: ...
 
-    def on_published(self, outcomes: list[tuple[int, str | None]]) -> None:
-        """These were sent (QoS 0) or are safe with the broker, or were refused with a reason."""
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
+        """These were sent (QoS 0) or are safe with the broker; those were refused, and why."""
 
     def on_turn(self) -> None:
         """The connection is up, and the loop turned: send what there is to send."""
+
+    def on_nudge(self) -> None:
+        """The same in the thread that nudged: send what takes no disk."""
 
     def wants_turn(self) -> bool:
         """Whether there is more to send right now, without waiting for the network."""

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable
 
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.worker.connection import Connection
+from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import BrokerLimits, Session
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.outgoing import Sendable
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ class MqttInbox:
             persistent=edge.pre.qos > 0,
             window=min(edge.queue.pre, 65_535),
         )
-        self._connection = Connection("pre", edge.pre.broker, session, self)
+        carriage = Carriage(edge.data_plane == "bulk", edge.max_linger_us)
+        self._connection = Connection("pre", edge.pre.broker, session, carriage, self)
         self._acknowledged: deque[Message] = deque()
         self._deliver: Deliver = lambda batch: None
         self._subscribed = False
@@ -58,7 +60,7 @@ class MqttInbox:
 
     def acknowledge(self, messages: list[Message]) -> None:
         self._acknowledged.extend(messages)
-        self._connection.wake()
+        self._connection.nudge()
 
     def leave(self) -> None:
         """Unsubscribe for good; what the broker holds for this session already still comes in."""
@@ -94,7 +96,7 @@ class MqttInbox:
             log.info("subscribed to %s at QoS %d", self._filter, self._endpoint.qos)
         self._subscribed = True
 
-    def on_lost(self) -> None:
+    def on_lost(self, in_flight: list[Sendable]) -> None:
         self._subscribed = False
 
     def on_messages(self, batch: list[Message]) -> None:
@@ -103,15 +105,20 @@ class MqttInbox:
         if self._open:
             self._deliver(batch)
 
-    def on_published(self, outcomes: list[tuple[int, str | None]]) -> None:
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
         raise AssertionError("an inbox publishes nothing")
 
     def wants_turn(self) -> bool:
         return bool(self._acknowledged)
 
+    def on_nudge(self) -> None:
+        take = self._acknowledged.popleft
+        batch = [take() for _ in range(len(self._acknowledged))]
+        if batch:
+            self._connection.acknowledge(batch)
+
     def on_turn(self) -> None:
-        while self._acknowledged:
-            self._connection.acknowledge(self._acknowledged.popleft())
+        self.on_nudge()
         done = self._leaving or (not self._open and self._endpoint.qos == 0)
         if done and self._subscribed:
             self._subscribed = False

@@ -1,54 +1,41 @@
 """What each model thread is working on, in a file that survives the process.
 
 A memory-mapped file: noting a message is a copy within memory, without a system call, and the
-kernel keeps it whatever ends the process. One slot a thread: a flag, then what identifies the
-message by its content (a later delivery has another packet number).
+kernel keeps it whatever ends the process. One slot a thread: how many messages it has in hand
+and which of them is being computed, then their digests (a later delivery of the same message
+has another packet number, but the same digest).
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import mmap
 import os
-import struct
+from collections.abc import Sequence
 from pathlib import Path
+
+from pyboot_svc.worker.message import DIGEST_BYTES
 
 log = logging.getLogger(__name__)
 
-# Enough of a payload to tell messages apart, without copying large ones.
-_SAMPLE_BYTES = 192
-_HEADER = struct.Struct("<BxxxIII")
-_SIZES = struct.Struct("<III")
-_SLOT_BYTES = 512
-_TOPIC_BYTES = _SLOT_BYTES - _HEADER.size - _SAMPLE_BYTES
-_MAGIC = b"pyboot-ledger-1\n"
-
-
-def content_id(topic: bytes, payload: bytes) -> str:
-    """Names a message by what the ledger keeps of it: the same each time it is delivered."""
-    return _name(topic[:_TOPIC_BYTES], len(payload), _sample(payload))
-
-
-def _name(topic: bytes, payload_size: int, sample: bytes) -> str:
-    digest = hashlib.blake2b(topic, digest_size=16)
-    digest.update(payload_size.to_bytes(8, "little"))
-    digest.update(sample)
-    return digest.hexdigest()
-
-
-def _sample(payload: bytes) -> bytes:
-    """The beginning and the end of a payload."""
-    if len(payload) <= _SAMPLE_BYTES:
-        return payload
-    return payload[: _SAMPLE_BYTES // 2] + payload[-_SAMPLE_BYTES // 2 :]
+_MAGIC = b"pyboot-ledger-2\n"
+_WORD = 4
+_HEADER_WORDS = 4
+_HEADER_BYTES = _HEADER_WORDS * _WORD
+# Of `at`: a call has all of them in hand.
+_ALL = 0xFFFF_FFFF
 
 
 class Ledger:
-    """Slots for `threads` model threads in `file`; a thread touches its own slot only."""
+    """Slots for `threads` model threads in `file`, each for as many messages as `chunk`.
 
-    def __init__(self, file: Path, threads: int) -> None:
-        size = len(_MAGIC) + threads * _SLOT_BYTES
+    A thread touches its own slot only.
+    """
+
+    def __init__(self, file: Path, threads: int, chunk: int) -> None:
+        self._slot_bytes = _HEADER_BYTES + chunk * DIGEST_BYTES
+        # The first slot's place is the file's head: what it is, and how long a slot.
+        size = _HEADER_BYTES * 2 + threads * self._slot_bytes
         self._left: list[str] = []
         self._threads = threads
         self._closed = False
@@ -61,7 +48,10 @@ class Ledger:
                 error.strerror,
             )
             self._map = mmap.mmap(-1, size)
+        # Words, since each is written at once.
+        self._words = memoryview(self._map).cast("I")
         self._map[: len(_MAGIC)] = _MAGIC
+        self._words[_HEADER_WORDS] = self._slot_bytes
 
     def _open(self, file: Path, size: int) -> mmap.mmap:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
@@ -76,26 +66,29 @@ class Ledger:
 
     @property
     def left_in_hand(self) -> list[str]:
-        """The `content_id`s of messages in hand when the process before this one ended."""
+        """The ids of messages in hand when the process before this one ended."""
         return list(self._left)
 
-    def begin(self, thread: int, topic: bytes, payload: bytes) -> None:
-        """The thread takes this message in hand."""
+    def begin(self, thread: int, digests: Sequence[bytes], *, together: bool = False) -> None:
+        """The thread takes these in hand: the first, or all `together`."""
         if self._closed:
             return
-        start = len(_MAGIC) + thread * _SLOT_BYTES
-        sample = _sample(payload)
-        name = topic[:_TOPIC_BYTES]
-        body = start + _HEADER.size
-        self._map[body : body + len(name) + len(sample)] = name + sample
-        # The flag last: a slot is never seen half written as if it were whole.
-        sizes = start + _HEADER.size - _SIZES.size
-        _SIZES.pack_into(self._map, sizes, len(name), len(payload), len(sample))
-        self._map[start] = 1
+        start = self._start(thread)
+        words, word = self._words, start // _WORD
+        words[word] = 0
+        body = start + _HEADER_BYTES
+        self._map[body : body + len(digests) * DIGEST_BYTES] = b"".join(digests)
+        words[word + 1] = _ALL if together else 0
+        # The number last: a slot is never seen half written as if it were whole.
+        words[word] = len(digests)
+
+    def cursor(self, thread: int) -> tuple[memoryview, int]:
+        """Where to note which of its messages the thread computes: `words[at] = number`."""
+        return self._words, self._start(thread) // _WORD + 1
 
     def end(self, thread: int) -> None:
         """The thread has nothing in hand."""
-        self._map[len(_MAGIC) + thread * _SLOT_BYTES] = 0
+        self._words[self._start(thread) // _WORD] = 0
 
     def close(self) -> None:
         """The process ends as it should: what is still in hand is no suspect."""
@@ -103,16 +96,26 @@ class Ledger:
         for thread in range(self._threads):
             self.end(thread)
 
+    def _start(self, thread: int) -> int:
+        return 2 * _HEADER_BYTES + thread * self._slot_bytes
+
 
 def _read_slots(descriptor: int) -> list[str]:
     content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    if not content.startswith(_MAGIC):
+    content = content[: len(content) // _WORD * _WORD]
+    if not content.startswith(_MAGIC) or len(content) < 2 * _HEADER_BYTES:
+        return []
+    words = memoryview(content).cast("I")
+    slot_bytes = words[_HEADER_WORDS]
+    if slot_bytes < _HEADER_BYTES or slot_bytes % _WORD:
         return []
     found = []
-    for start in range(len(_MAGIC), len(content) - _SLOT_BYTES + 1, _SLOT_BYTES):
-        busy, topic_size, payload_size, sample_size = _HEADER.unpack_from(content, start)
-        body = content[start + _HEADER.size : start + _SLOT_BYTES]
-        if busy == 1 and topic_size + sample_size <= len(body):
-            topic, sample = body[:topic_size], body[topic_size : topic_size + sample_size]
-            found.append(_name(topic, payload_size, sample))
+    for start in range(2 * _HEADER_BYTES, len(content) - slot_bytes + 1, slot_bytes):
+        count, at = words[start // _WORD], words[start // _WORD + 1]
+        body = content[start + _HEADER_BYTES : start + slot_bytes]
+        digests = [
+            body[place : place + DIGEST_BYTES].hex()
+            for place in range(0, min(count * DIGEST_BYTES, len(body)), DIGEST_BYTES)
+        ]
+        found += digests if at == _ALL else digests[at : at + 1]
     return found

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+
+DIGEST_BYTES = 16
 
 
 class Message:
@@ -12,7 +15,18 @@ class Message:
     `arrived` is the monotonic clock in ns. `result` is the payload to publish, or None.
     """
 
-    __slots__ = ("arrived", "holds", "mid", "payload", "qos", "result", "row", "session", "topic")
+    __slots__ = (
+        "arrived",
+        "digest",
+        "holds",
+        "mid",
+        "payload",
+        "qos",
+        "result",
+        "row",
+        "session",
+        "topic",
+    )
 
     def __init__(
         self, topic: str, payload: bytes, qos: int, mid: int = 0, session: int = 0, arrived: int = 0
@@ -24,6 +38,8 @@ class Message:
         self.session = session
         self.arrived = arrived
         self.result: bytes | None = None
+        # Made by `digest_all`, when it is first needed.
+        self.digest = b""
         # Of a message that is tried again: its row among the dead.
         self.row = 0
         # What has still to come true before it is settled; one thing is its result's safety.
@@ -32,26 +48,46 @@ class Message:
     @property
     def id(self) -> str:
         """Names the message by its content: the same when it is delivered and computed again."""
-        digest = hashlib.blake2b(self.topic.encode(), digest_size=16)
-        digest.update(b"\0")
-        digest.update(self.payload)
-        return digest.hexdigest()
+        return digest_all([self])[0].hex()
+
+
+def digest_all(messages: Iterable[Message]) -> list[bytes]:
+    """The digests of topic and payload, made where they aren't yet."""
+    topic: str | None = None
+    begun = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    found: list[bytes] = []
+    for message in messages:
+        if not message.digest:
+            if message.topic != topic:
+                # Most messages have the topic of the one before.
+                topic = message.topic
+                begun = hashlib.blake2b(topic.encode() + b"\0", digest_size=DIGEST_BYTES)
+            digest = begun.copy()
+            digest.update(message.payload)
+            message.digest = digest.digest()
+        found.append(message.digest)
+    return found
 
 
 class Chunk:
     """Consecutive messages that one model thread works through.
 
-    Chunks are numbered in order of arrival. `started` counts the messages that the model has
-    been called for: the others still wait, though no longer in the queue.
+    Chunks are numbered in order of arrival. `results` has an item for each message that is done
+    with: what to publish, or None. Only the thread at work appends to it; whoever takes the work
+    away from it goes on with a list of its own. `together` says that the model has them all.
     """
 
-    __slots__ = ("messages", "number", "started")
+    __slots__ = ("messages", "number", "results", "together")
 
     def __init__(self, number: int, messages: list[Message]) -> None:
         self.number = number
         self.messages = messages
-        self.started = 0
+        self.results: list[bytes | None] = []
+        self.together = False
 
     @property
     def waiting(self) -> int:
-        return len(self.messages) - self.started
+        """How many the model has not been called for."""
+        if self.together:
+            return 0
+        return max(len(self.messages) - len(self.results) - 1, 0)

@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
-from pyboot_svc.worker.connection import Connection
+from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.outgoing import Outgoing, Sendable
 
+_WINDOW = 2000
 # paho looks at every message in flight at every PUBACK: more would cost more than it gains.
-_WINDOW = 100
+_PLAIN_WINDOW = 100
 # Of a PUBLISH packet beside topic, payload and properties: a little more than it can take.
-_HEADER_BYTES = 32
+_HEADER_BYTES = 96
 
 log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Where the outbox gets its messages; all calls come from the outbox's thread."""
+    """Where the outbox gets its messages, one call at a time.
+
+    `take_rows` reads the disk, and is called from the outbox's thread only; the results go to
+    the endpoint's topic.
+    """
 
     def connected(self) -> None: ...
-    def lost(self, in_flight: list[Outgoing]) -> None: ...
+    def lost(self, in_flight: list[Sendable]) -> None: ...
     def ready(self) -> bool: ...
-    def take(self, room: int) -> list[Outgoing]: ...
-    def delivered(self, items: list[Outgoing]) -> None: ...
-    def refused(self, items: list[Outgoing], reason: str) -> None: ...
+    def take_rows(self, room: int) -> list[Outgoing]: ...
+    def take_results(self, room: int) -> list[Message]: ...
+    def delivered(self, items: list[Sendable]) -> None: ...
+    def refused(self, items: list[Sendable], reason: str) -> None: ...
 
 
 class MqttOutbox:
     """Keeps up to a window of messages in flight, taken from the source only while connected."""
 
     def __init__(self, config: InstanceConfig) -> None:
-        session = Session(f"{config.identity.client_id}-post", persistent=False, window=_WINDOW)
-        self._connection = Connection("post", config.edge.post.broker, session, self)
-        self._limits = BrokerLimits(_WINDOW, MAX_PACKET_BYTES)
-        self._in_flight: dict[int, Outgoing] = {}
+        edge = config.edge
+        self._endpoint = edge.post
+        # Of QoS 2 paho keeps the account.
+        bulk = edge.data_plane == "bulk" and edge.post.qos < 2
+        self._window = _WINDOW if bulk else _PLAIN_WINDOW
+        session = Session(f"{config.identity.client_id}-post", False, self._window)
+        carriage = Carriage(bulk, edge.max_linger_us)
+        self._connection = Connection("post", edge.post.broker, session, carriage, self)
+        self._limits = BrokerLimits(self._window, MAX_PACKET_BYTES)
         self._log_limit = RateLimit(5, 10.0)
         self._source: Source | None = None
 
@@ -54,20 +65,25 @@ class MqttOutbox:
 
     @property
     def in_flight(self) -> int:
-        return len(self._in_flight)
+        return self._connection.in_flight
 
     def start(self, source: Source, on_crash: Callable[[], None]) -> None:
         self._source = source
         self._connection.start(on_crash)
 
     def wake(self) -> None:
+        """Look for something to send, soon."""
         self._connection.wake()
+
+    def nudge(self) -> None:
+        """Look for results to send, here and now if possible."""
+        self._connection.nudge()
 
     def stop(self, timeout: float) -> None:
         self._connection.stop(timeout)
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
-        self._limits = BrokerLimits(min(_WINDOW, limits.in_flight), limits.packet_bytes)
+        self._limits = BrokerLimits(min(self._window, limits.in_flight), limits.packet_bytes)
         self._source_or_fail().connected()
 
     def on_subscribed(self, refusal: str | None) -> None:
@@ -76,45 +92,62 @@ class MqttOutbox:
     def on_messages(self, batch: list[Message]) -> None:
         log.warning("post broker sent %d messages that nobody asked for", len(batch))
 
-    def on_lost(self) -> None:
-        unsafe = list(self._in_flight.values())
-        self._in_flight.clear()
-        self._source_or_fail().lost(unsafe)
+    def on_lost(self, in_flight: list[Sendable]) -> None:
+        self._source_or_fail().lost(in_flight)
 
-    def on_published(self, outcomes: list[tuple[int, str | None]]) -> None:
-        safe: list[Outgoing] = []
-        for mid, refusal in outcomes:
-            item = self._in_flight.pop(mid, None)
-            if item is None:
-                continue
-            if refusal is None:
-                safe.append(item)
-            else:
-                self._refuse(item, refusal)
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
+        for item, reason in refused:
+            self._refuse(item, reason)
         if safe:
             self._source_or_fail().delivered(safe)
 
     def on_turn(self) -> None:
-        room = self._limits.in_flight - len(self._in_flight)
+        room = self._room()
+        if room > 0:
+            rows = self._source_or_fail().take_rows(room)
+            if fitting := [row for row in rows if self._fits(row, row.payload)]:
+                self._connection.publish_rows(fitting)
+        self.on_nudge()
+
+    def on_nudge(self) -> None:
+        room = self._room()
         if room <= 0:
             return
-        for item in self._source_or_fail().take(room):
-            extra = sum(len(key) + len(value) + 5 for key, value in item.properties.items())
-            size = len(item.payload) + len(item.topic.encode()) + extra + _HEADER_BYTES
-            if size > self._limits.packet_bytes:
-                # The broker would close the connection, and again each time it is tried.
-                self._refuse(item, f"larger than the {self._limits.packet_bytes} bytes it takes")
-                continue
-            mid = self._connection.publish(item.topic, item.payload, item.qos, item.properties)
-            self._in_flight[mid] = item
+        results: Sequence[Message] = self._source_or_fail().take_results(room)
+        if results and self._limits.packet_bytes < MAX_PACKET_BYTES:
+            results = [item for item in results if self._fits(item, item.result or b"")]
+        if results:
+            self._connection.publish_results(self._endpoint.topic, self._endpoint.qos, results)
 
     def wants_turn(self) -> bool:
-        return len(self._in_flight) < self._limits.in_flight and self._source_or_fail().ready()
+        return self._room() > 0 and self._source_or_fail().ready()
 
-    def _refuse(self, item: Outgoing, reason: str) -> None:
+    def _room(self) -> int:
+        if self._connection.congested:
+            return 0
+        return self._limits.in_flight - self._connection.in_flight
+
+    def _fits(self, item: Sendable, payload: bytes) -> bool:
+        """Whether the broker takes a message of that size; if not, it is refused here.
+
+        The broker would close the connection, and again each time it is tried.
+        """
+        size = len(payload) + _HEADER_BYTES
+        if isinstance(item, Outgoing):
+            size += len(item.topic.encode())
+            size += sum(len(key) + len(value) + 5 for key, value in item.properties.items())
+        else:
+            size += len(self._endpoint.topic.encode())
+        if size <= self._limits.packet_bytes:
+            return True
+        self._refuse(item, f"larger than the {self._limits.packet_bytes} bytes it takes")
+        return False
+
+    def _refuse(self, item: Sendable, reason: str) -> None:
         silent = self._log_limit.admit("refused")
         if silent is not None:
-            log.error("post broker refused a message for %s: %s (+%d)", item.topic, reason, silent)
+            topic = item.topic if isinstance(item, Outgoing) else self._endpoint.topic
+            log.error("post broker refused a message for %s: %s (+%d)", topic, reason, silent)
         self._source_or_fail().refused([item], reason)
 
     def _source_or_fail(self) -> Source:

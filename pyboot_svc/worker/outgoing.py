@@ -1,4 +1,4 @@
-"""What the outbox publishes: a result straight from the model, or a row of the spool."""
+"""A message that is published from the database: a result that was spooled, or a dead letter."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pyboot_svc.worker.message import Message
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outgoing:
-    """One message to publish. It is either the result of `message`, or the row `row` of a lane."""
+    """The row `row` of the lane `lane`; `properties` are user properties."""
 
     topic: str
     payload: bytes
     qos: int
     properties: Mapping[str, str]
-    message: Message | None = None
     lane: int = 0
     row: int = 0
+
+
+# What can be on its way to the broker: a result that comes straight from the model, or a row.
+Sendable = Message | Outgoing

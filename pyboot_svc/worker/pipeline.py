@@ -29,7 +29,7 @@ from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.memory import DurableState
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.outbox import Source
-from pyboot_svc.worker.pool import ModelPool
+from pyboot_svc.worker.pool import LONGEST_CHUNK, ModelPool
 from pyboot_svc.worker.queues import PostQueue, PreQueue
 from pyboot_svc.worker.revival import Revival
 from pyboot_svc.worker.runner import Calling, FailureLog
@@ -78,6 +78,7 @@ class Outbox(Protocol):
     def in_flight(self) -> int: ...
     def start(self, source: Source, on_crash: Callable[[], None]) -> None: ...
     def wake(self) -> None: ...
+    def nudge(self) -> None: ...
     def stop(self, timeout: float) -> None: ...
 
 
@@ -87,7 +88,9 @@ class Safe:
     def __init__(self, config: InstanceConfig, state_dir: Path) -> None:
         self.file = file = state_dir / DATABASE_NAME
         self.store = Store(file)
-        self.ledger = Ledger(state_dir / _LEDGER_NAME, config.edge.threads)
+        edge = config.edge
+        most = max(LONGEST_CHUNK, edge.batch.max_size if edge.batch is not None else 0)
+        self.ledger = Ledger(state_dir / _LEDGER_NAME, edge.threads, most)
         self.suspects = Suspects(self.store)
         self.suspects.load(self.ledger)
         self.results = Lane(self.store, file, RESULTS)
@@ -136,6 +139,7 @@ class Pipeline:
             safe.results,
             safe.dead_letters,
             outbox.wake,
+            outbox.nudge,
         )
         self._graveyard = Graveyard(config, safe.store, safe.dead_letters, outbox.wake)
         calling = Calling(
@@ -146,6 +150,7 @@ class Pipeline:
             safe.ledger,
             safe.suspects,
             FailureLog(),
+            batches=edge.batch is not None,
         )
         self._pool = ModelPool(
             calling,
@@ -157,6 +162,7 @@ class Pipeline:
             self._graveyard,
             safe.store,
             self._tally,
+            edge.batch,
         )
 
     def start(self, on_crash: Callable[[], None]) -> None:
@@ -294,7 +300,7 @@ class Pipeline:
 
     def _published(self, messages: list[Message]) -> None:
         self._tally.add("published", len(messages))
-        self._tally.finished(message.arrived for message in messages)
+        self._tally.finished([message.arrived for message in messages])
         self._settlement.settle(messages)
 
     def _spooled(self, messages: list[Message]) -> None:

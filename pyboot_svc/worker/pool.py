@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from pyboot_svc.config import Batch
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.graveyard import Graveyard
+from pyboot_svc.worker.graveyard import Fault, Graveyard
 from pyboot_svc.worker.memory import DurableState
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.queues import PostQueue, PreQueue
@@ -21,7 +22,7 @@ from pyboot_svc.worker.tally import Tally
 # A chunk is as long as the model's work on it lasts about this long: hand-offs then cost little,
 # and the first result of a chunk doesn't wait long for its last.
 _CHUNK_SECONDS = 0.002
-_LONGEST_CHUNK = 256
+LONGEST_CHUNK = 256
 # Calls that never end are left behind, each in its thread; with more, the process has to go.
 _MOST_LEFT_BEHIND = 16
 # One that goes on using the processor takes it from the others.
@@ -47,6 +48,7 @@ class ModelPool:
         graveyard: Graveyard,
         store: Store,
         tally: Tally,
+        batch: Batch | None = None,
     ) -> None:
         self._calling = calling
         self._make_context = make_context
@@ -57,6 +59,7 @@ class ModelPool:
         self._graveyard = graveyard
         self._store = store
         self._tally = tally
+        self._batch = batch
         self._runners: dict[int, Runner] = {}
         self._left_behind: list[tuple[Runner, float]] = []
         self._on_crash: Callable[[], None] = lambda: None
@@ -70,12 +73,20 @@ class ModelPool:
             self._launch(number, None)
 
     def expire(self) -> None:
-        """Take the messages away from calls that last too long; about once a second."""
+        """Take the messages away from calls that last too long; about once a second.
+
+        What a stuck chunk has finished doesn't wait for the rest.
+        """
         for number, runner in list(self._runners.items()):
-            job = runner.give_up()
-            if job is not None:
+            stuck = runner.stuck_job()
+            if stuck is None:
+                continue
+            rest = runner.give_up(stuck)
+            if rest is not None:
                 self._left_behind.append((runner, runner.cpu_seconds() or 0.0))
-                self._launch(number, job)
+                self._launch(number, rest)
+            else:
+                self._hand_on(stuck)
 
     def stalls(self, elapsed: float) -> list[str]:
         """What only an end of the process can mend; `elapsed` seconds after the last time."""
@@ -107,12 +118,13 @@ class ModelPool:
     def _run(self, runner: Runner, job: Job | None) -> None:
         longest = 1
         while job is not None or (job := self._next_job(runner, longest)) is not None:
-            began, first = time.perf_counter(), job.next
+            began, first = time.perf_counter(), len(job.results)
             if not runner.work(job):
                 return
             each = (time.perf_counter() - began) / max(len(job.chunk.messages) - first, 1)
-            longest = max(1, min(_LONGEST_CHUNK, int(_CHUNK_SECONDS / max(each, 1e-9))))
-            self._finish(job)
+            longest = max(1, min(LONGEST_CHUNK, int(_CHUNK_SECONDS / max(each, 1e-9))))
+            self._hand_on(job, last=True)
+            self._waiting.done(job.chunk)
             job = None
 
     def _next_job(self, runner: Runner, longest: int) -> Job | None:
@@ -120,28 +132,49 @@ class ModelPool:
         while suspects.careful and runner.number > 0:
             time.sleep(_CAREFUL_POLL_SECONDS)
         room = self._results.wait_for_room()
-        # The other threads see the same room, and fill it, too.
-        most = 1 if suspects else max(1, min(longest, room // self._size))
-        chunk = self._waiting.take(most, self._size)
+        if suspects:
+            chunk = self._waiting.take(1, self._size)
+        elif self._batch is not None:
+            most = max(1, min(self._batch.max_size, room))
+            chunk = self._waiting.take(most, 1, self._batch.max_wait_ms / 1000)
+        else:
+            # The other threads see the same room, and fill it, too.
+            chunk = self._waiting.take(max(1, min(longest, room // self._size)), self._size)
         return None if chunk is None else Job(chunk)
 
-    def _finish(self, job: Job) -> None:
-        chunk = job.chunk
-        if self._state.changed or self._unsaved:
-            self._save_state(chunk.messages)
-        failed = {id(message) for message, _ in job.buried}
-        results = [message for message in chunk.messages if message.result is not None]
-        silent = [m for m in chunk.messages if m.result is None and id(m) not in failed]
-        self._results.put(chunk.number, results)
-        self._waiting.done(chunk)
-        self._tally.add("processed", len(chunk.messages))
-        if silent:
+    def _hand_on(self, job: Job, *, last: bool = False) -> None:
+        """The outcomes of what is done by now; with `last`, that is the whole chunk."""
+        with job.lock:
+            first, end = job.handed, len(job.results)
+            if first == end and not last:
+                return
+            job.handed = end
+            messages = job.chunk.messages
+            done = messages if end - first == len(messages) else messages[first:end]
+            for message, result in zip(done, job.results[first:end], strict=True):
+                message.result = result
+            buried = [
+                (messages[at], fault) for at, fault in job.buried.items() if first <= at < end
+            ]
+            if self._state.changed or self._unsaved:
+                self._save_state(done)
+            self._settle(job, done, buried, last)
+
+    def _settle(
+        self, job: Job, done: list[Message], buried: list[tuple[Message, Fault]], last: bool
+    ) -> None:
+        results = [message for message in done if message.result is not None]
+        self._tally.add("processed", len(done))
+        self._results.put(job.chunk.number, results, last=last)
+        if len(results) + len(buried) < len(done):
+            failed = {id(message) for message, _ in buried}
+            silent = [m for m in done if m.result is None and id(m) not in failed]
             self._tally.add("nothing_to_publish", len(silent))
             self._settlement.settle(silent)
-        if job.buried:
-            self._tally.add_errors(fault.kind for _, fault in job.buried)
-            messages = [message for message, _ in job.buried]
-            self._graveyard.bury(job.buried, partial(self._settlement.settle, messages))
+        if buried:
+            self._tally.add_errors(fault.kind for _, fault in buried)
+            messages = [message for message, _ in buried]
+            self._graveyard.bury(buried, partial(self._settlement.settle, messages))
 
     def _save_state(self, messages: list[Message]) -> None:
         """Commit the model's changes; inputs that will be acknowledged wait for that."""

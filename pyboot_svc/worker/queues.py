@@ -40,18 +40,27 @@ class PreQueue:
             self._changed.notify(len(batch))
         return dropped
 
-    def take(self, most: int, sharers: int) -> Chunk | None:
+    def take(self, most: int, sharers: int, patience: float = 0.0) -> Chunk | None:
         """Wait for messages and take up to `most`, leaving a fair part for the other `sharers`.
 
-        None means that the queue was closed.
+        For up to `patience` seconds from the first on, wait for `most`. None means that the queue
+        was closed.
         """
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
+            if patience and len(self._waiting) < most:
+                self._changed.wait_for(lambda: len(self._waiting) >= most or self._closed, patience)
+            while not self._waiting and not self._closed:
+                self._changed.wait()  # another thread was faster
             if self._closed:
                 return None
             count = max(1, min(most, len(self._waiting) // sharers))
-            messages = [self._waiting.popleft() for _ in range(count)]
+            if count == len(self._waiting):
+                messages = list(self._waiting)
+                self._waiting.clear()
+            else:
+                messages = [self._waiting.popleft() for _ in range(count)]
             chunk = Chunk(self._next_number, messages)
             self._next_number += 1
             self._taken.add(chunk)
@@ -117,21 +126,31 @@ class PostQueue:
         self._capacity = capacity
         self._on_ready = on_ready
         self._early: dict[int, list[Message]] = {}
+        self._complete: set[int] = set()
         self._ready: deque[Message] = deque()
         self._next_number = 0
         self._count = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, number: int, results: list[Message]) -> None:
-        """Hand over the results of the chunk `number`; never blocks, so that order can't lock."""
+    def put(self, number: int, results: list[Message], *, last: bool = True) -> None:
+        """Hand over results of the chunk `number`; never blocks, so that order can't lock.
+
+        Unless they are its `last`, more of that chunk will come.
+        """
         with self._changed:
             self._count += len(results)
-            self._early[number] = results
             before = len(self._ready)
-            while self._next_number in self._early:
-                self._ready.extend(self._early.pop(self._next_number))
+            if number == self._next_number:
+                self._ready.extend(results)
+            else:
+                self._early.setdefault(number, []).extend(results)
+            if last:
+                self._complete.add(number)
+            while self._next_number in self._complete:
+                self._complete.remove(self._next_number)
                 self._next_number += 1
+                self._ready.extend(self._early.pop(self._next_number, ()))
             released = len(self._ready) > before
         if released:
             self._on_ready()
@@ -154,7 +173,11 @@ class PostQueue:
     def take(self, most: int) -> list[Message]:
         with self._changed:
             count = min(most, len(self._ready))
-            taken = [self._ready.popleft() for _ in range(count)]
+            if count == len(self._ready):
+                taken = list(self._ready)
+                self._ready.clear()
+            else:
+                taken = [self._ready.popleft() for _ in range(count)]
             self._count -= count
             self._changed.notify_all()
             return taken

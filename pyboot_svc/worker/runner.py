@@ -17,8 +17,7 @@ from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.graveyard import Fault
 from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Chunk, Message
-from pyboot_svc.worker.progress import Heartbeat
+from pyboot_svc.worker.message import Chunk, Message, digest_all
 from pyboot_svc.worker.suspects import MOST_CRASHES, Suspects
 
 _SHOWN_BYTES = 64
@@ -27,19 +26,34 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
+Outcome = tuple[bytes | None, Fault | None]
+
 
 @dataclass(eq=False)
 class Job:
-    """A chunk in work: the next message by its index, and what failed so far."""
+    """A chunk in work. The results that the chunk has by now are in `results`.
+
+    `buried` are those that failed, by their place in the chunk; `handed` counts the messages
+    whose outcome was handed on already. `singly`: a model of batches gets one message a call.
+    """
 
     chunk: Chunk
-    next: int = 0
-    buried: list[tuple[Message, Fault]] = field(default_factory=list)
+    results: list[bytes | None] = field(default_factory=list)
+    buried: dict[int, Fault] = field(default_factory=dict)
+    handed: int = 0
+    singly: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.chunk.results = self.results
 
 
 @dataclass(frozen=True)
 class Calling:
-    """What it takes to call the model: the same for all threads of an instance."""
+    """What it takes to call the model: the same for all threads of an instance.
+
+    `batches`: the model takes a list and returns one.
+    """
 
     model: Model
     codec: Codec
@@ -48,58 +62,87 @@ class Calling:
     ledger: Ledger
     suspects: Suspects
     failures: FailureLog
+    batches: bool = False
 
 
 class Runner:
-    """Works through jobs; `give_up` takes the one at hand away from a call that never ends."""
+    """Works through jobs; `give_up` takes the one at hand away from a call that never ends.
+
+    While all goes well, a message costs it the call and little else: how long a call lasts is
+    seen from outside, by whether `results` grows.
+    """
 
     def __init__(self, number: int, calling: Calling, context: Context) -> None:
         self.number = number
         self._calling = calling
         self._context = context
-        self._heartbeat = Heartbeat()
-        self._lock = threading.Lock()
         self._job: Job | None = None
         self._given_up = False
         self._native_id: int | None = None
         self._longest_pause = max(calling.on_error.backoff, _LONGEST_PAUSE_SECONDS)
+        # When the first call of the job, or the latest that is known of, began; inf between two
+        # attempts. Others can only be told from outside, by `_seen`.
+        self._began = float("inf")
+        self._seen: tuple[object, int] = (None, 0)
+        self._seen_at = 0.0
 
     def work(self, job: Job) -> bool:
         """Call the model for the rest of the job; False when it was taken away meanwhile."""
         self._native_id = threading.get_native_id()
+        self._began = time.monotonic()
         self._job = job
-        ledger, messages = self._calling.ledger, job.chunk.messages
-        while job.next < len(messages):
-            message = messages[job.next]
-            job.chunk.started = job.next + 1
-            ledger.begin(self.number, message.topic.encode(), message.payload)
-            result, fault = self._process(message)
-            with self._lock:
-                if self._given_up:
-                    return False
-                self._heartbeat.rest()
-                ledger.end(self.number)
-                job.next += 1
-            message.result = result
-            if fault is not None:
-                job.buried.append((message, fault))
-        self._job = None
+        rest = job.chunk.messages[len(job.results) :]
+        digests = digest_all(rest)
+        together = self._calling.batches and not job.singly and len(rest) > 1
+        self._calling.ledger.begin(self.number, digests, together=together)
+        if together:
+            self._work_together(job, rest)
+        else:
+            self._work_singly(job, rest)
+        with job.lock:
+            if self._given_up:
+                return False
+            self._job = None
+            self._calling.ledger.end(self.number)
         return True
 
-    def give_up(self) -> Job | None:
-        """The job, advanced past the message whose call lasts too long; None when all is well."""
-        with self._lock:
-            job = self._job
-            if job is None or self._heartbeat.overdue <= 0:
+    def stuck_job(self) -> Job | None:
+        """The job, if nothing of it was done since the last time that this was asked."""
+        job = self._job
+        if job is None:
+            return None
+        seen = (job, len(job.results))
+        if seen == self._seen:
+            return job
+        if self._seen[0] is job or seen[1] > 0:
+            # It went on meanwhile, nobody knows when: the call at hand may have begun just now.
+            self._seen_at = time.monotonic()
+        self._seen = seen
+        return None
+
+    def give_up(self, job: Job) -> Job | None:
+        """What is left of a stuck job, without the message whose call lasts too long.
+
+        None while it may still last, or when it has just ended.
+        """
+        if time.monotonic() - max(self._began, self._seen_at) <= self._calling.timeout:
+            return None
+        with job.lock:
+            done, chunk = len(job.results), job.chunk
+            if self._job is not job or done >= len(chunk.messages):
                 return None
             self._given_up = True
             self._calling.ledger.end(self.number)
-        message = job.chunk.messages[job.next]
-        text = f"the call did not end within model_timeout, {self._calling.timeout:.0f} s"
-        self._calling.failures.say(PayloadFault.TIMEOUT, message, text)
-        job.buried.append((message, Fault(PayloadFault.TIMEOUT, text)))
-        job.next += 1
-        return job
+            kept, buried = job.results[:done], dict(job.buried)
+            handed, together = job.handed, chunk.together
+        chunk.together = False
+        if not together:
+            text = f"the call did not end within model_timeout, {self._calling.timeout:.0f} s"
+            self._calling.failures.say(PayloadFault.TIMEOUT, chunk.messages[done], text)
+            kept.append(None)
+            buried[done] = Fault(PayloadFault.TIMEOUT, text)
+        # Of a batch nobody knows which one it is: each gets a call of its own.
+        return Job(chunk, kept, buried, handed, singly=True)
 
     def cpu_seconds(self) -> float | None:
         """CPU time that its thread has used; None when it has ended."""
@@ -110,43 +153,120 @@ class Runner:
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / 100
 
-    def _process(self, message: Message) -> tuple[bytes | None, Fault | None]:
+    def _work_singly(self, job: Job, messages: list[Message]) -> None:
+        calling, context, results = self._calling, self._context, job.results
+        model, decode, encode = calling.model, calling.codec.decode, calling.codec.encode
+        words, cursor = calling.ledger.cursor(self.number)
+        if calling.suspects or calling.batches:
+            self._work_carefully(job, messages)
+            return
+        append = results.append
+        for number, message in enumerate(messages):
+            words[cursor] = number
+            context.topic = message.topic
+            try:
+                result = model(decode(message.payload), context)
+                append(None if result is None else encode(result))
+            except BaseException as error:  # the user's code: whatever it raises, the next comes
+                self._note(job, self._recover(message, error))
+            if self._given_up:
+                return
+
+    def _work_carefully(self, job: Job, messages: list[Message]) -> None:
+        words, cursor = self._calling.ledger.cursor(self.number)
+        for number, message in enumerate(messages):
+            words[cursor] = number
+            self._note(job, self._process(message))
+            if self._given_up:
+                return
+
+    def _work_together(self, job: Job, messages: list[Message]) -> None:
+        """One call for all; when it fails, one for each."""
+        job.chunk.together = True
+        codec, context = self._calling.codec, self._context
+        outcomes: list[Outcome | None] = []
+        payloads: list[Any] = []
+        topics: list[str] = []
+        for message in messages:
+            try:
+                payloads.append(codec.decode(message.payload))
+                topics.append(message.topic)
+                outcomes.append(None)
+            except PayloadError as error:
+                outcomes.append((None, self._fail(message, error.fault, str(error), 1)))
+        context.topic, context.topics = messages[0].topic, tuple(topics)
+        try:
+            values = iter(_one_each(self._calling.model(payloads, context), len(payloads)))
+        except BaseException as error:  # the user's code
+            self._calling.failures.say_batch(len(payloads), error)
+            job.chunk.together = False
+            if not self._given_up:
+                self._calling.ledger.begin(self.number, digest_all(messages))
+                self._work_carefully(job, messages)
+            return
+        if self._given_up:
+            return
+        for message, outcome in zip(messages, outcomes, strict=True):
+            if outcome is None:
+                value = next(values)
+                try:
+                    outcome = (None if value is None else codec.encode(value), None)
+                except PayloadError as error:
+                    outcome = (None, self._fail(message, error.fault, str(error), 1))
+            self._note(job, outcome)
+
+    def _note(self, job: Job, outcome: Outcome) -> None:
+        result, fault = outcome
+        if self._given_up:
+            return
+        if fault is not None:
+            job.buried[len(job.results)] = fault
+        job.results.append(result)
+
+    def _process(self, message: Message) -> Outcome:
         """The result to publish, if any, or why there is none."""
         calling = self._calling
         crashes = calling.suspects.crashes(message) if calling.suspects else 0
         if crashes >= MOST_CRASHES:
             calling.suspects.clear(message)
             return None, self._fail(message, PayloadFault.POISON, _poison(crashes), crashes)
-        outcome = self._attempts(message)
+        try:
+            self._began = time.monotonic()
+            outcome: Outcome = self._call(message), None
+        except BaseException as error:  # the user's code
+            outcome = self._recover(message, error)
         if crashes:
             calling.suspects.clear(message)
         return outcome
 
-    def _attempts(self, message: Message) -> tuple[bytes | None, Fault | None]:
+    def _recover(self, message: Message, error: BaseException) -> Outcome:
+        """After a first attempt that failed with `error`: the others."""
         on_error = self._calling.on_error
         for attempt in range(1, on_error.retries + 2):
-            self._heartbeat.beat(self._calling.timeout)
+            if isinstance(error, PayloadError):
+                return None, self._fail(message, error.fault, str(error), attempt)
+            # A ValueError says that the input is bad: it would be no better the next time.
+            if attempt > on_error.retries or isinstance(error, ValueError):
+                return None, self._fail(message, PayloadFault.MODEL, _summary(error), attempt)
+            self._began = float("inf")
+            time.sleep(min(on_error.backoff * 2 ** (attempt - 1), self._longest_pause))
+            self._began = time.monotonic()
             try:
                 return self._call(message), None
-            except PayloadError as error:
-                return None, self._fail(message, error.fault, str(error), attempt)
-            except (
-                BaseException
-            ) as error:  # the user's code: whatever it raises, the next one comes
-                # A ValueError says that the input is bad: it would be no better the next time.
-                if attempt > on_error.retries or isinstance(error, ValueError):
-                    fault = self._fail(message, PayloadFault.MODEL, _summary(error), attempt)
-                    return None, fault
-            self._heartbeat.rest()
-            time.sleep(min(on_error.backoff * 2 ** (attempt - 1), self._longest_pause))
+            except BaseException as another:
+                error = another
         raise AssertionError("unreachable: the last attempt returns")
 
     def _call(self, message: Message) -> bytes | None:
-        codec = self._calling.codec
-        payload = codec.decode(message.payload)
-        self._context.topic = message.topic
-        result: Any = self._calling.model(payload, self._context)
-        return None if result is None else codec.encode(result)
+        calling, context = self._calling, self._context
+        payload: Any = calling.codec.decode(message.payload)
+        context.topic = message.topic
+        if calling.batches:
+            context.topics = (message.topic,)
+            result = next(iter(_one_each(calling.model([payload], context), 1)))
+        else:
+            result = calling.model(payload, context)
+        return None if result is None else calling.codec.encode(result)
 
     def _fail(self, message: Message, kind: PayloadFault, text: str, attempts: int) -> Fault:
         self._calling.failures.say(kind, message, text)
@@ -175,16 +295,44 @@ class FailureLog:
             extra={"TOPIC": message.topic},
         )
 
+    def say_batch(self, count: int, error: BaseException) -> None:
+        if self._limit.admit("batch") is not None:
+            log.warning(
+                "the model failed on a batch of %d, each gets a call of its own now: %s: %s",
+                count,
+                type(error).__name__,
+                _text(error),
+            )
+
+
+def _one_each(results: Any, count: int) -> Any:
+    """What a model of batches returned, if it is one result for each of `count` payloads."""
+    if isinstance(results, str | bytes | bytearray | dict) or not hasattr(results, "__len__"):
+        raise TypeError(
+            f"a model with `batch:` returns a list with a result for each payload, not a "
+            f"{type(results).__name__}"
+        )
+    if len(results) != count:
+        raise TypeError(
+            f"the model returned {len(results)} results for a batch of {count}: it has to return "
+            "one for each, None where there is nothing to publish"
+        )
+    return results
+
 
 def _poison(crashes: int) -> str:
     return f"the process died {crashes} times with this message in hand"
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # its own __str__ is the user's code, too
+        return "(it can't be shown)"
+
+
 def _summary(error: BaseException) -> str:
     """The error and where in the model it came from; a deep recursion's trace is cut."""
-    try:
-        text = str(error)
-    except BaseException:  # its own __str__ is the user's code, too
-        text = "(it can't be shown)"
     lines = traceback.format_exception(error, limit=-5)
-    return f"the model raised {type(error).__name__}: {text}\n{''.join(lines).rstrip()}"
+    head = f"the model raised {type(error).__name__}: {_text(error)}"
+    return f"{head}\n{''.join(lines).rstrip()}"

@@ -18,8 +18,10 @@ class Settlement:
         self._lock = threading.Lock()
 
     def admit(self, batch: list[Message]) -> None:
-        with self._lock:
-            self._open.extend(message for message in batch if message.qos > 0)
+        held = [message for message in batch if message.qos > 0]
+        if held:
+            with self._lock:
+                self._open.extend(held)
 
     def hold(self, messages: list[Message]) -> None:
         """One more thing has to come true before these are settled."""
@@ -30,11 +32,14 @@ class Settlement:
     def settle(self, messages: list[Message]) -> None:
         """One thing that each of these was held for has come true."""
         with self._lock:
+            if not self._open:
+                return  # they are of QoS 0
             for message in messages:
                 message.holds -= 1
             finished: list[Message] = []
-            while self._open and self._open[0].holds <= 0:
-                finished.append(self._open.popleft())
+            open_ = self._open
+            while open_ and open_[0].holds <= 0:
+                finished.append(open_.popleft())
             # Inside the lock: two threads must not hand their acknowledgements over in turn.
             if finished:
                 self._acknowledge(finished)

@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pyboot_svc.worker.ledger import Ledger, content_id
+from pyboot_svc.worker.ledger import Ledger
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.store import Store
 
@@ -67,11 +67,11 @@ class Suspects:
 
     def crashes(self, message: Message) -> int:
         """How many crashes this message was in hand at."""
-        return self._counts.get(content_id(message.topic.encode(), message.payload), 0)
+        return self._counts.get(message.id, 0)
 
     def clear(self, message: Message) -> None:
         """It was processed, or given up: it is no suspect any more, for this process."""
-        content = content_id(message.topic.encode(), message.payload)
+        content = message.id
         with self._lock:
             if self._counts.pop(content, None) is not None:
                 self._cleared.append((time.monotonic(), content))

@@ -44,9 +44,11 @@ class Tally:
     def finished(self, arrivals: Iterable[int]) -> None:
         """Messages that arrived at these times (monotonic ns) reached their end just now."""
         now = time.monotonic_ns()
+        # Those of one read arrived at the same time.
+        together = Counter(arrivals)
         with self._lock:
-            for arrived in arrivals:
-                self._latency.record(now - arrived)
+            for arrived, count in together.items():
+                self._latency.record(now - arrived, count)
 
     def tick(self) -> None:
         with self._lock:
@@ -82,8 +84,8 @@ class LatencyHistogram:
     def __init__(self) -> None:
         self._recent: deque[Counter[int]] = deque([Counter()], maxlen=_WINDOW_SECONDS)
 
-    def record(self, nanoseconds: int) -> None:
-        self._recent[-1][self._bucket(nanoseconds)] += 1
+    def record(self, nanoseconds: int, count: int = 1) -> None:
+        self._recent[-1][self._bucket(nanoseconds)] += count
 
     def rotate(self) -> None:
         self._recent.append(Counter())

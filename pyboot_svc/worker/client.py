@@ -1,0 +1,241 @@
+"""The control plane of one connection: paho-mqtt, which only this module imports.
+
+CONNECT, authentication, SUBSCRIBE, keep-alive and all that is rare. Its socket and its time are
+its owner's: nothing here waits, but `connect`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from pyboot_svc.config import Broker
+from pyboot_svc.config.schema import credential_name
+from pyboot_svc.worker.credentials import delivered, delivered_tls, read_password, tls_context
+from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
+from pyboot_svc.worker.link import explain_alert
+
+_CONNECT_SECONDS = 5.0
+_SESSION_SECONDS = 7 * 24 * 3600
+# MQTT 5, section 3.14.2.1.
+_TAKEN_OVER = 0x8E
+HINT = "is it an MQTT broker, and of this protocol version?"
+
+OnMessage = Callable[[str, bytes, int, int], None]
+OnPublished = Callable[[int, str | None], None]
+
+
+class Events(Protocol):
+    """What a client tells its owner, from within the owner's calls of `read` and `write`."""
+
+    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
+    def on_subscribed(self, refusal: str | None) -> None: ...
+    def on_ended(self, reason: str, *, taken_over: bool = False) -> None: ...
+
+
+class ControlClient:
+    """A client for one connection. `connect` raises what TCP, TLS and WebSocket raise, and
+    ConfigError for files that can't be used."""
+
+    def __init__(self, role: str, broker: Broker, session: Session, events: Events) -> None:
+        self._role = role
+        self._broker = broker
+        self._session = session
+        self._events = events
+        self._up = False
+        self._client = self._make()
+
+    @property
+    def v5(self) -> bool:
+        return self._broker.protocol == "5"
+
+    def connect(self) -> Any:
+        """Open the connection and queue CONNECT; gives the socket, or a layer that is like one."""
+        broker, session = self._broker, self._session
+        if not self.v5:
+            self._client.connect(broker.host, broker.port, broker.keepalive)
+            return self._client.socket()
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.ReceiveMaximum = session.window
+        if session.persistent:
+            properties.SessionExpiryInterval = _SESSION_SECONDS
+        self._client.connect(
+            broker.host,
+            broker.port,
+            broker.keepalive,
+            clean_start=not session.persistent,
+            properties=properties,
+        )
+        return self._client.socket()
+
+    def use_socket(self, stand_in: Any) -> None:
+        """Let paho read and write by `stand_in` from here on: all that touches its insides."""
+        self._client._sock = stand_in
+
+    def listen(self, on_message: OnMessage, on_published: OnPublished) -> None:
+        """Have messages and the outcomes of `publish` told: for an owner that leaves them here."""
+
+        def told_message(client: Client, userdata: Any, message: MQTTMessage) -> None:
+            on_message(message.topic, bytes(message.payload), message.qos, message.mid)
+
+        def told_published(
+            client: Client, userdata: Any, mid: int, reason: Any, properties: Any
+        ) -> None:
+            on_published(mid, str(reason) if reason.is_failure else None)
+
+        self._client.on_message = told_message
+        self._client.on_publish = told_published
+
+    def read(self) -> None:
+        """Read one packet."""
+        self._client.loop_read()
+
+    def write(self) -> None:
+        self._client.loop_write()
+
+    @property
+    def wants_write(self) -> bool:
+        return self._client.want_write()
+
+    def keep_alive(self) -> None:
+        """To be called about once a second."""
+        self._client.loop_misc()
+
+    def subscribe(self, topic_filter: str, qos: int) -> None:
+        self._client.subscribe(topic_filter, qos)
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        self._client.unsubscribe(topic_filter)
+
+    def publish(self, topic: str, payload: bytes, qos: int, user: Mapping[str, str]) -> int:
+        """Queue a message and number it; `user` properties need MQTT 5."""
+        properties = None
+        if self.v5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.UserProperty = list(user.items())
+        return self._client.publish(topic, payload, qos, properties=properties).mid
+
+    def acknowledge(self, mid: int, qos: int) -> None:
+        self._client.ack(mid, qos)
+
+    def disconnect(self, *, end_session: bool) -> None:
+        """Queue DISCONNECT; with `end_session` the broker forgets the session (MQTT 5)."""
+        properties = None
+        if end_session and self.v5:
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 0
+        self._client.disconnect(properties=properties)
+
+    def _on_connect(
+        self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
+    ) -> None:
+        if reason.is_failure:
+            hint = "; set `protocol: 3.1.1`" if "protocol" in str(reason).lower() else ""
+            self._events.on_ended(f"the broker refused: {reason}{hint}")
+            return
+        self._up = True
+        client.on_log = None  # from here on it would cost something for each packet
+        limits = BrokerLimits(
+            in_flight=getattr(properties, "ReceiveMaximum", 65_535),
+            packet_bytes=getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES),
+        )
+        self._events.on_connected(flags.session_present, limits)
+
+    def _on_disconnect(
+        self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
+            client_id = self._session.client_id
+            text = f"another client took over the session {client_id}: does it run twice?"
+            self._events.on_ended(text, taken_over=True)
+        elif flags.is_disconnect_packet_from_server:
+            self._events.on_ended(f"the broker ended the session: {reason}")
+        else:
+            self._events.on_ended(loss(self._up))
+
+    def _on_log(self, client: Client, userdata: Any, level: int, text: str) -> None:
+        # How a broker refuses our certificate under TLS 1.3; paho tells of it nowhere else.
+        alert = explain_alert(text)
+        if alert is not None:
+            self._events.on_ended(alert)
+
+    def _on_subscribe(
+        self, client: Client, userdata: Any, mid: int, reasons: Any, properties: Any
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        self._events.on_subscribed(refused[0] if refused else None)
+
+    def _on_socket_open(self, client: Client, userdata: Any, sock: Any) -> None:
+        # By descriptor: `sock` may be a TLS or WebSocket layer, and the option is TCP's.
+        with socket.socket(fileno=socket.dup(sock.fileno())) as tcp:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._broker.transport == "websockets":
+            sock.send = _whole_frames(sock.send)
+
+    def _make(self) -> Client:
+        broker, session = self._broker, self._session
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=session.client_id,
+            clean_session=None if self.v5 else not session.persistent,
+            protocol=MQTTProtocolVersion.MQTTv5 if self.v5 else MQTTProtocolVersion.MQTTv311,
+            transport="websockets" if broker.transport == "websockets" else "tcp",
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        if broker.transport == "websockets":
+            client.ws_set_options(path=broker.path)
+        if broker.tls is not None:
+            client.tls_set_context(tls_context(delivered_tls(broker.tls, self._role)))
+        if broker.username is not None:
+            # Read anew for each connection: the password may have been changed meanwhile.
+            password = None
+            if broker.password_file is not None:
+                name = credential_name(self._role, "password")
+                password = read_password(delivered(broker.password_file, name))
+            client.username_pw_set(broker.username, password)
+        client.connect_timeout = _CONNECT_SECONDS
+        client.max_inflight_messages_set(session.window)
+        client.on_log = self._on_log
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_socket_open = self._on_socket_open
+        # With this set, paho queues packets, and the loop writes them once a turn.
+        client.on_socket_register_write = lambda *_: None
+        return client
+
+
+def loss(up: bool) -> str:
+    """How the end of a connection is said, which may have been `up`."""
+    return "connection lost" if up else f"closed before it answered CONNECT: {HINT}"
+
+
+def refusal(reason: int) -> str:
+    """A PUBACK's reason code in words."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=reason))
+    except KeyError:
+        return f"reason code {reason}"
+
+
+def _whole_frames(send: Callable[[Any], int]) -> Callable[[Any], int]:
+    """Mends paho's WebSocket layer: it says 0 for a frame that the socket took only a part of.
+
+    paho then forgets the packet, and the rest of the frame is never sent.
+    """
+
+    def send_or_block(data: Any) -> int:
+        sent = send(data)
+        if sent == 0:
+            raise BlockingIOError
+        return sent
+
+    return send_or_block
