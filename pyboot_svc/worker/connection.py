@@ -71,7 +71,8 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._heartbeat = Heartbeat()
         self._number = 0
-        self._client: ControlClient | None = None
+        # Files that can't be used are an error right away, and no reason to try again later.
+        self._client = ControlClient(role, broker, session, self)
         self._plane: DataPlane | None = None
         # Held by whoever uses the plane; the loop lets go of it while it waits.
         self._turning = threading.Lock()
@@ -134,10 +135,10 @@ class Connection:
     # For the handler, from within its calls:
 
     def subscribe(self, topic_filter: str, qos: int) -> None:
-        self._open_client.subscribe(topic_filter, qos)
+        self._client.subscribe(topic_filter, qos)
 
     def unsubscribe(self, topic_filter: str) -> None:
-        self._open_client.unsubscribe(topic_filter)
+        self._client.unsubscribe(topic_filter)
 
     def publish_results(self, topic: str, qos: int, messages: Sequence[Message]) -> None:
         self._open_plane.publish_results(topic, qos, messages)
@@ -210,7 +211,7 @@ class Connection:
         self._close(sock)
 
     def _loop(self, selector: selectors.BaseSelector, sock: Any) -> None:
-        client, plane = self._open_client, self._open_plane
+        client, plane = self._client, self._open_plane
         answer_due = time.monotonic() + _ANSWER_SECONDS
         next_misc = 0.0
         watched = selectors.EVENT_READ
@@ -291,7 +292,7 @@ class Connection:
         deadline = time.monotonic() + _FAREWELL_SECONDS
         plane = self._open_plane
         self._handler.on_turn()
-        self._open_client.disconnect(end_session=self._end_session)
+        self._client.disconnect(end_session=self._end_session)
         while self._lost is None and plane.wants_write and time.monotonic() < deadline:
             self._guarded(plane.write)
             if plane.wants_write:
@@ -326,11 +327,6 @@ class Connection:
         except BlockingIOError:
             pass
         self._woken = False
-
-    @property
-    def _open_client(self) -> ControlClient:
-        assert self._client is not None
-        return self._client
 
     @property
     def _open_plane(self) -> DataPlane:
