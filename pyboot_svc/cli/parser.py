@@ -188,6 +188,12 @@ def _add_worker(commands: _Commands[_Parser]) -> None:
     parser.add_argument("instance", metavar="NAME-INSTANCE", help="as in telm_temperature-1")
     _add_run_dir(parser, "where the master's socket and compiled files are")
     parser.add_argument(
+        "--report-to",
+        type=_address,
+        metavar="HOST:PORT",
+        help="the master's address when it is on another host (see --reports-listen)",
+    )
+    parser.add_argument(
         "--state-dir",
         type=Path,
         default=_STATE_DIR,
@@ -214,6 +220,12 @@ def _add_master(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "master", "run:master", "run the master; what pyboot.service runs")
     _add_listen(parser, "where the web listens (port 0: any free one, printed)")
     _add_run_dir(parser, "where the metrics socket is")
+    parser.add_argument(
+        "--reports-listen",
+        type=_address,
+        metavar="HOST:PORT",
+        help="where workers on other hosts report to, on a network that lets nobody else through",
+    )
     _add_log_format(parser)
 
 

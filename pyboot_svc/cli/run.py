@@ -69,6 +69,7 @@ def _boot(
             str(Path(folder).absolute()) for folder in vars(options).get("model_path", ())
         ),
         listen=WebAddress(*options.listen) if options.listen else None,
+        reports_listen=vars(options).get("reports_listen"),
         run_workers=run_workers,
         log_format=options.log_format,
     )
@@ -91,7 +92,7 @@ def worker(options: argparse.Namespace) -> ExitCode:
     from pyboot_svc.worker.main import Worker, WorkerSettings
 
     settings = WorkerSettings(
-        metrics_socket=socket_path(options.run_dir),
+        master=options.report_to or socket_path(options.run_dir),
         state_dir=options.state_dir.absolute() / str(identity),
         compiled=compiled,
         drain_seconds=options.drain_seconds,

@@ -39,6 +39,8 @@ def compiled_file(run_dir: Path, identity: InstanceId) -> Path:
 def render_compiled(instance: InstanceConfig) -> str:
     # With the version, an upgrade is a change, and rolls like any other.
     document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}
+    # Nothing for the worker: it makes no difference to what runs already.
+    del document["edge"]["kubernetes"]
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 

@@ -24,6 +24,7 @@ from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.errors import ExitCode, PybootError
 from pyboot_svc.metrics.reporter import Reporter
+from pyboot_svc.metrics.tcp import Address
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier
 from pyboot_svc.threads import spawn
@@ -39,7 +40,8 @@ log = logging.getLogger(__name__)
 class WorkerSettings:
     """What the command line adds to the configuration; times in seconds."""
 
-    metrics_socket: Path
+    # The master's socket, or its address on the network.
+    master: Path | Address
     state_dir: Path
     # The compiled configuration that it runs by, if it does.
     compiled: Path | None
@@ -73,9 +75,7 @@ class Worker:
         self._show_title(0, 0)
         if self._settings.stop_at_eof:
             spawn("parent", self._watch_parent)
-        reporter = Reporter(
-            self._settings.metrics_socket, str(self._config.identity), self._snapshot
-        )
+        reporter = Reporter(self._settings.master, str(self._config.identity), self._snapshot)
         reporter.start()
         self._make_state_dir()
         loading = StartExtension(self._notifier)
