@@ -76,6 +76,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_top(commands)
     _add_dead(commands)
+    _add_render(commands)
     return parser
 
 
@@ -188,6 +189,12 @@ def _add_worker(commands: _Commands[_Parser]) -> None:
     parser.add_argument("instance", metavar="NAME-INSTANCE", help="as in telm_temperature-1")
     _add_run_dir(parser, "where the master's socket and compiled files are")
     parser.add_argument(
+        "--pod",
+        metavar="POD",
+        help="run by Kubernetes in the pod of this name, NAME alone given: the instance is the "
+        "pod's, its configuration RUN_DIR/models/NAME.json",
+    )
+    parser.add_argument(
         "--report-to",
         type=_address,
         metavar="HOST:PORT",
@@ -270,3 +277,41 @@ def _add_dead(commands: _Commands[_Parser]) -> None:
             metavar="DIR",
             help=f"where instances keep their state (default: {_STATE_DIR})",
         )
+
+
+def _add_render(commands: _Commands[_Parser]) -> None:
+    text = "print the configuration for another service manager"
+    parser = commands.add_parser("render", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    targets = parser.add_subparsers(title="targets", metavar="TARGET", required=True)
+    parser = _command(targets, "kubernetes", "render:kubernetes", "manifests for Kubernetes")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write a file a model (default: print them all)"
+    )
+    for option, metavar, default, help_text in (
+        ("--image", "IMAGE", f"pyboot-svc:{__version__}", "the container image, models included"),
+        ("--namespace", "NAME", None, "put it into every manifest"),
+        ("--secret", "NAME", "pyboot-credentials", "the Secret with the brokers' secret files"),
+        ("--storage-class", "NAME", None, "of the volumes that hold state"),
+        ("--prometheus", "URL", None, "KEDA scales by it the models with `kubernetes: {most: N}`"),
+    ):
+        shown = f"{help_text} (default: {default})" if default else help_text
+        parser.add_argument(option, metavar=metavar, default=default, help=shown)
+    parser.add_argument(
+        "--drain-seconds",
+        type=_seconds,
+        default=20.0,
+        metavar="N",
+        help="time to finish what is in hand when stopped (default: 20)",
+    )
+    parser.add_argument(
+        "--report-to",
+        type=_address,
+        metavar="HOST:PORT",
+        help="where workers find the master (default: its Service)",
+    )
+    parser.add_argument(
+        "--kubeedge", action="store_true", help="workers on edge nodes, on their nodes' network"
+    )
+    parser.add_argument(
+        "--service-monitor", action="store_true", help="add a ServiceMonitor of the master"
+    )

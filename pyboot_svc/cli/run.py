@@ -8,10 +8,11 @@ import os
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig, WebAddress
-from pyboot_svc.config.compiled import compiled_file, load_compiled
+from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.identity import InstanceId
@@ -81,8 +82,11 @@ def _boot(
 
 
 def worker(options: argparse.Namespace) -> ExitCode:
-    identity = InstanceId.parse(options.instance)
+    identity = _identity(options)
     configure_logging(options.log_format, EDGE_MODEL=identity.model, INSTANCE=str(identity))
+    if options.pod is not None:
+        of_model = load_compiled(model_file(options.run_dir, identity.model))
+        write_compiled(replace(of_model, identity=identity), options.run_dir)
     compiled = _compiled(options, identity)
     config = load_compiled(compiled) if compiled else _from_file(options, identity)
     # For a worker that is started by hand; a service manager has set them, an administrator may
@@ -99,6 +103,12 @@ def worker(options: argparse.Namespace) -> ExitCode:
         stop_at_eof=options.stop_at_eof,
     )
     return Worker(config, settings).run()
+
+
+def _identity(options: argparse.Namespace) -> InstanceId:
+    if options.pod is None:
+        return InstanceId.parse(options.instance)
+    return InstanceId.of_pod(options.instance, options.pod)
 
 
 def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:

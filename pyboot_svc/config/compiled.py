@@ -36,6 +36,11 @@ def compiled_file(run_dir: Path, identity: InstanceId) -> Path:
     return run_dir / "instances" / f"{identity}.json"
 
 
+def model_file(run_dir: Path, model: str) -> Path:
+    """Where a pod finds its model's compiled configuration, whichever instance it is."""
+    return run_dir / "models" / f"{model}.json"
+
+
 def render_compiled(instance: InstanceConfig) -> str:
     # With the version, an upgrade is a change, and rolls like any other.
     document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}

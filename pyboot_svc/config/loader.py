@@ -34,12 +34,16 @@ def load_config(file: Path, *, model_path: Sequence[str] = ()) -> Config:
 
     Raises ConfigError with every problem of the file.
     """
+    return parse_config(read_config(file), str(file), model_path=model_path)
+
+
+def read_config(file: Path) -> bytes:
+    """The file's bytes; raises ConfigError when there are none."""
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         message = f"can't be read: {error.strerror}; name the configuration with --config FILE"
         raise ConfigError([Problem(str(file), 0, 0, "", message)]) from error
-    return parse_config(data, str(file), model_path=model_path)
 
 
 def parse_config(data: bytes, file: str, *, model_path: Sequence[str] = ()) -> Config:
