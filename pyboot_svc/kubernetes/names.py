@@ -15,6 +15,8 @@ _PREFIX = "edge-model-"
 _LONGEST = 52
 _PLAIN = re.compile("[a-z0-9]+([_-][a-z0-9]+)*")
 _HASH_DIGITS = 8
+# Hidden, not allowed for a key, or in the form of one that is marked.
+_UNFIT = re.compile(r"\.|$|[0-9a-f]{8}-")
 
 
 def object_name(model: str) -> str:
@@ -38,7 +40,7 @@ def secret_keys(files: list[str]) -> dict[str, str]:
     }
     taken = list(names.values())
     return {
-        file: name if taken.count(name) == 1 and name.strip(".") else _marked(name, file)
+        file: name if taken.count(name) == 1 and not _UNFIT.match(name) else _marked(name, file)
         for file, name in names.items()
     }
 

@@ -21,7 +21,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 TIERS = (
     {"", "errors", "identity", "backoff", "logs", "notify", "threads"},
     {"config"},
-    {"model", "models", "metrics", "services", "worker"},
+    {"model", "models", "metrics", "services", "worker", "kubernetes"},
     {"web", "starter"},
     {"cli"},
     {"__main__"},
@@ -122,8 +122,8 @@ def test_paho_is_imported_in_one_module() -> None:
     assert len(users("paho")) == 1
 
 
-def test_yaml_is_read_in_one_module() -> None:
-    assert users("yaml") == {"config/document.py"}
+def test_yaml_is_read_in_one_module_and_written_in_another() -> None:
+    assert users("yaml") == {"config/document.py", "config/dump.py"}
 
 
 def test_nothing_starts_processes_by_another_way() -> None:

@@ -1,0 +1,54 @@
+"""What the tests of manifests share: rendering, and Kubernetes' own reading of the result."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyboot_svc.config.dump import dump_documents
+from pyboot_svc.config.loader import parse_config
+from pyboot_svc.kubernetes import Cluster, render
+
+EXAMPLES = Path(__file__).parents[3] / "packaging" / "kubernetes"
+# Where the files of an example are said to be: the same on every machine.
+FOLDER = "/etc/pyboot"
+
+
+def render_text(text: str, cluster: Cluster | None = None) -> str:
+    """The manifests of a configuration, as `pyboot render kubernetes` prints them."""
+    file = f"{FOLDER}/config.yaml"
+    config = parse_config(text.encode(), file)
+    made = render(cluster or Cluster("pyboot-svc:1"), config, text, file)
+    return dump_documents(manifest for manifests in made.values() for manifest in manifests)
+
+
+def manifests(text: str, cluster: Cluster | None = None) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(render_text(text, cluster)))
+
+
+def find(found: list[dict[str, Any]], kind: str, model: str | None = None) -> dict[str, Any]:
+    """The one object of that kind that belongs to a model, or to the master."""
+    [wanted] = [
+        manifest
+        for manifest in found
+        if manifest["kind"] == kind
+        and manifest["metadata"].get("annotations", {}).get("pyboot/model") == model
+    ]
+    return wanted
+
+
+def pod_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = manifest["spec"]["template"]["spec"]
+    return spec
+
+
+def expand(text: str, variables: dict[str, str]) -> str:
+    """What the kubelet makes of an argument or a variable: `$$` is `$`, `$(NAME)` a variable."""
+
+    def replaced(found: re.Match[str]) -> str:
+        return "$" if found[0] == "$$" else variables.get(found[1], found[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", replaced, text)
