@@ -19,8 +19,11 @@ _IDLE_SECONDS, _PROBE_SECONDS, _PROBES = 15, 5, 3
 _UNACKNOWLEDGED_MILLIS = 30_000
 
 
-def listen_tcp(address: Address) -> socket.socket:
-    """Listen at `address`; raises UnavailableError when that can't be done."""
+def listen_tcp(address: Address, option: str = "--reports-listen") -> socket.socket:
+    """Listen at `address`; raises UnavailableError when that can't be done.
+
+    `option` is what named it, for the error.
+    """
     host, port = address
     try:
         return socket.create_server(
@@ -31,8 +34,8 @@ def listen_tcp(address: Address) -> socket.socket:
         )
     except OSError as error:
         raise UnavailableError(
-            f"can't listen for reports at {host}:{port}: {error.strerror or error}; "
-            "choose another address with --reports-listen"
+            f"can't listen at {host}:{port}: {error.strerror or error}; "
+            f"choose another address with {option}"
         ) from error
 
 
