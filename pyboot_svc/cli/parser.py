@@ -137,6 +137,13 @@ def _add_up(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "--state-dir", type=Path, metavar="DIR", help="what models keep (default: private)"
     )
+    parser.add_argument(
+        "--watchdog-seconds",
+        type=_seconds,
+        default=30.0,
+        metavar="N",
+        help="restart a worker that doesn't answer for so long (default: 30; 0: never)",
+    )
     _add_log_format(parser)
     _add_model_path(parser)
 
@@ -189,6 +196,12 @@ def _add_worker(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "worker", "run:worker", "run one instance; what a unit runs")
     parser.add_argument("instance", metavar="NAME-INSTANCE", help="as in telm_temperature-1")
     _add_run_dir(parser, "where the master's socket and compiled files are")
+    parser.add_argument(
+        "--probes-listen",
+        type=_address,
+        metavar="HOST:PORT",
+        help="answer /startz, /readyz and /healthz over HTTP there",
+    )
     parser.add_argument(
         "--pod",
         metavar="POD",

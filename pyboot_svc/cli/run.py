@@ -73,6 +73,7 @@ def _boot(
         listen=WebAddress(*options.listen) if options.listen else None,
         reports_listen=vars(options).get("reports_listen"),
         run_workers=run_workers,
+        watchdog_seconds=vars(options).get("watchdog_seconds", 0.0),
         log_format=options.log_format,
     )
     starters = [*builtin_starters(), *registered_starters()]
@@ -99,6 +100,7 @@ def worker(options: argparse.Namespace) -> ExitCode:
     settings = WorkerSettings(
         master=options.report_to or socket_path(options.run_dir),
         health_socket=health_socket(options.run_dir.absolute(), identity),
+        probes=options.probes_listen,
         state_dir=options.state_dir.absolute() / str(identity),
         compiled=compiled,
         drain_seconds=options.drain_seconds,

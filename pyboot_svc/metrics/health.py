@@ -72,8 +72,9 @@ class HealthServer:
 def ask_health(path: Path, seconds: float) -> dict[str, Any]:
     """What the worker answers at `path`; one that doesn't is not alive.
 
-    Its keys: `instance`, `alive` (all its threads get on), `started` (it was ready once), `ready`
-    (it can work right now), `reasons` (why it is not ready) and `stalls` (why it is not alive).
+    Its keys: `instance`, `alive` (all its threads get on), `loaded` (its model is), `started` (it
+    was ready once), `ready` (it can work right now), `reasons` (why it is not ready) and `stalls`
+    (why it is not alive).
     """
     try:
         return decode_line(_read_line(path, seconds))
@@ -86,7 +87,7 @@ def ask_health(path: Path, seconds: float) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = f"{path}: {error}"
     name = path.name.removesuffix(_SUFFIX)
-    signs = dict.fromkeys(("alive", "started", "ready"), False)
+    signs = dict.fromkeys(("alive", "loaded", "started", "ready"), False)
     return {"instance": name, **signs, "reasons": [reason], "stalls": []}
 
 

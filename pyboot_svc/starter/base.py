@@ -29,6 +29,8 @@ class Settings:
     # Under `pyboot up` the workers are children; otherwise a service manager runs them.
     run_workers: bool = False
     stop_seconds: float = 4.0
+    # How long one of them may be silent; 0: nobody asks.
+    watchdog_seconds: float = 30.0
     log_format: str = "plain"
 
 

@@ -16,6 +16,7 @@ from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, UnavailableError
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
+from pyboot_svc.metrics.health import health_socket
 from pyboot_svc.metrics.hub import Hub
 from pyboot_svc.metrics.listener import inherited_listener, open_listener
 from pyboot_svc.metrics.protocol import socket_path
@@ -83,6 +84,8 @@ class ProcessorStarter(Starter):
                 lambda identity: worker_command(identity, settings),
                 settings.stop_seconds,
                 environment=lambda identity: config.instance(identity).edge.variables,
+                health=lambda identity: health_socket(settings.run_dir, identity),
+                watchdog_seconds=settings.watchdog_seconds,
             )
 
     def start(self, context: StarterContext) -> None:

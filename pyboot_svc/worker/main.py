@@ -24,6 +24,7 @@ from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
 from pyboot_svc.metrics.health import HealthServer
+from pyboot_svc.metrics.probes import ProbeServer
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.metrics.tcp import Address
 from pyboot_svc.model import Context, load_model
@@ -48,6 +49,8 @@ class WorkerSettings:
     # The master's socket, or its address on the network.
     master: Path | Address
     health_socket: Path
+    # Where probes ask over HTTP, if they do.
+    probes: Address | None
     state_dir: Path
     # The compiled configuration that it runs by, if it does.
     compiled: Path | None
@@ -87,6 +90,8 @@ class Worker:
         reporter.start()
         self._heartbeat.beat(LONGEST_LOAD_SECONDS)
         health = self._open_health()
+        if self._settings.probes is not None:
+            ProbeServer(self._settings.probes, self._health)
         try:
             return self._run()
         finally:
@@ -199,6 +204,7 @@ class Worker:
         return {
             "instance": str(self._config.identity),
             "alive": not stalls,
+            "loaded": self._pipeline is not None,
             "started": self._supervision is not None and self._supervision.started,
             "ready": not reasons and not stalls,
             "reasons": reasons,
