@@ -10,13 +10,13 @@ RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration chaos chaos-quick soak test-system footprint deb clean
+.PHONY: run test lint unit integration test-hosts scaling chaos chaos-quick soak test-system footprint deb clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-system
+test: lint unit integration test-hosts test-system
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -33,6 +33,17 @@ integration: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh openssl openssl
 	$(BIN)/pytest tests/integration
+
+# A broker and two workers on hosts of their own, by network namespaces. Needs root.
+test-hosts: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh ip iproute2
+	$(AS_ROOT) $(BIN)/pytest tests/hosts
+
+# What a thousand workers take of a master and a broker: the measured figures of docs/scaling.md.
+scaling: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@PYTHONPATH=tests $(BIN)/python benchmarks/scaling.py
 
 # Faults on purpose, every message counted: a part of them in 5 minutes, or all. Needs root.
 # `make chaos CHAOS_SEED=N` repeats a run.

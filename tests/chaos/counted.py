@@ -18,10 +18,17 @@ from support.poll import until
 _SESSION_SECONDS = 3600
 
 
-def _client(name: str) -> Client:
+# A loopback port, or the path of a UNIX socket.
+At = int | str
+
+
+def _client(name: str, at: At) -> Client:
     """A client whose session, and what is in flight, outlives its connections."""
     client = Client(
-        CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
+        CallbackAPIVersion.VERSION2,
+        client_id=name,
+        protocol=MQTTProtocolVersion.MQTTv5,
+        transport="tcp" if isinstance(at, int) else "unix",
     )
     # What mosquitto allows: with more, it would end the connection at QoS 2.
     client.max_inflight_messages_set(20)
@@ -30,10 +37,11 @@ def _client(name: str) -> Client:
     return client
 
 
-def _connect(client: Client, port: int) -> None:
+def _connect(client: Client, at: At) -> None:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = _SESSION_SECONDS
-    client.connect("127.0.0.1", port, clean_start=False, properties=properties)
+    host, port = ("127.0.0.1", at) if isinstance(at, int) else (at, 1883)
+    client.connect(host, port, clean_start=False, properties=properties)
     client.loop_start()
 
 
@@ -54,16 +62,16 @@ class Arrival:
 class Collector:
     """Gets all that is published on its topics, also what is while it is disconnected."""
 
-    def __init__(self, name: str, port: int, *topics: str) -> None:
+    def __init__(self, name: str, at: At, *topics: str) -> None:
         self.arrivals: list[Arrival] = []
         self._numbers: set[int] = set()
         self._topics = topics
         self._subscribed = threading.Event()
-        self._client = _client(name)
+        self._client = _client(name, at)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        _connect(self._client, port)
+        _connect(self._client, at)
         assert self._subscribed.wait(20), "no SUBACK"
 
     def on(self, topic: str) -> list[Arrival]:
@@ -99,7 +107,7 @@ class Feed:
     always find messages on their way.
     """
 
-    def __init__(self, name: str, port: int, topic: str, qos: int, pad: int = 0) -> None:
+    def __init__(self, name: str, at: At, topic: str, qos: int, pad: int = 0) -> None:
         self.sent = 0
         self._topic = topic
         self._qos = qos
@@ -108,9 +116,9 @@ class Feed:
         self._closing = threading.Event()
         self._confirmed = 0
         self._uncounted = 0
-        self._client = _client(name)
+        self._client = _client(name, at)
         self._client.on_publish = self._on_publish
-        _connect(self._client, port)
+        _connect(self._client, at)
         until(self._client.is_connected, "the feed is connected")
 
     def start(
