@@ -13,6 +13,8 @@ from pyboot_svc.kubernetes.master import render_master
 from pyboot_svc.kubernetes.names import object_name
 from pyboot_svc.kubernetes.worker import render_worker
 
+# Of 1 MiB, with room for the object around it.
+_LARGEST_CONFIG_MAP = 1_000_000
 _OPENED = {
     "write": "mount a volume there by a patch of your own",
     "devices": "have a device plugin hand it to the pod",
@@ -32,7 +34,15 @@ def render(cluster: Cluster, config: Config, source: str, file: str) -> dict[str
     made = {MASTER: render_master(cluster, source)}
     for index, edge in enumerate(config.edges):
         made[object_name(edge.name)] = render_worker(cluster, config, index, keys)
+    _check_sizes(made, file)
     return made
+
+
+def _check_sizes(made: dict[str, list[Manifest]], file: str) -> None:
+    data = [text for group in made.values() for text in group[0]["data"].values()]
+    if any(len(text.encode()) > _LARGEST_CONFIG_MAP for text in data):
+        message = "it, or the settings of one model, are more than the 1 MiB of a ConfigMap"
+        raise ConfigError([Problem(file, 0, 0, "", message, "divide it")])
 
 
 def _problems(cluster: Cluster, config: Config, file: str) -> Iterator[Problem]:

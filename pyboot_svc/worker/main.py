@@ -38,6 +38,8 @@ from pyboot_svc.worker.supervision import LONGEST_LOAD_SECONDS, StartExtension, 
 
 # What a drain may take beyond its deadline.
 _FAREWELL_SECONDS = 10.0
+# How long a stall lasts until every thread's stack is written, where nobody sends SIGABRT.
+_STACKS_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,7 @@ class Worker:
         self._supervision = Supervision(str(self._config.identity), pipeline, self._notifier)
         reason = self._wait(pipeline, self._supervision)
         self._state = "draining"
+        faulthandler.cancel_dump_traceback_later()
         self._heartbeat.beat(self._settings.drain_seconds + _FAREWELL_SECONDS)
         self._notifier.stopping()
         self._drain(pipeline)
@@ -171,6 +174,9 @@ class Worker:
                 pipeline.tick()
                 supervision.tick()
                 self._heartbeat.beat(TICK_SECONDS)
+                if self._settings.probes is not None and not pipeline.stalls():
+                    # Who asks there ends a worker that stalls by SIGKILL: the stacks come before.
+                    faulthandler.dump_traceback_later(_STACKS_SECONDS)
                 self._show_title(*pipeline.depths())
 
     def _drain(self, pipeline: Pipeline) -> None:

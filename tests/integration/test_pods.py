@@ -186,6 +186,9 @@ def test_probes_tell_loading_waiting_and_stalled_apart(
     pod.running.wait_log("subscribed to")
     plant.publish(f"{topic}/in", "hang")
     pod.wait_probe("livenessProbe", 503)
+    pod.running.wait_log("Timeout (0:00:10)!", 40)
+    pod.running.wait_log("in __call__")
+    assert pod.running.log.count("Thread 0x") >= 3
 
 
 def test_an_instance_is_taken_away_with_its_session(

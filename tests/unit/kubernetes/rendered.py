@@ -15,6 +15,20 @@ from pyboot_svc.kubernetes import Cluster, render
 EXAMPLES = Path(__file__).parents[3] / "packaging" / "kubernetes"
 # Where the files of an example are said to be: the same on every machine.
 FOLDER = "/etc/pyboot"
+CLUSTERS = {
+    "config": Cluster("pyboot-svc:1"),
+    "config-options": Cluster(
+        "registry.example/plant@sha256:0123",
+        namespace="plant",
+        secret="plant-secrets",
+        storage_class="fast",
+        drain_seconds=7.5,
+        master=("192.0.2.1", 5890),
+        service_monitor=True,
+        prometheus="http://prometheus.monitoring.svc:9090",
+    ),
+    "kubeedge": Cluster("pyboot-svc:1", kubeedge=True, master=("master.example", 30890)),
+}
 
 
 def render_text(text: str, cluster: Cluster | None = None) -> str:
@@ -23,6 +37,12 @@ def render_text(text: str, cluster: Cluster | None = None) -> str:
     config = parse_config(text.encode(), file)
     made = render(cluster or Cluster("pyboot-svc:1"), config, text, file)
     return dump_documents(manifest for manifests in made.values() for manifest in manifests)
+
+
+def render_example(name: str) -> str:
+    """What one of `CLUSTERS` gets of the example that its name begins with."""
+    source = (EXAMPLES / f"{name.partition('-')[0]}.yaml").read_text()
+    return render_text(source, CLUSTERS[name])
 
 
 def manifests(text: str, cluster: Cluster | None = None) -> list[dict[str, Any]]:

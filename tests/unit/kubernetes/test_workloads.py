@@ -200,3 +200,12 @@ def test_everything_that_pods_cannot_do_is_said_at_once() -> None:
     ]
     assert all(problem.hint for problem in caught.value.problems)
     assert "::1 is the pod itself" in str(caught.value)
+
+
+def test_what_no_config_map_can_hold_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="more than the 1 MiB of a ConfigMap"):
+        manifests(config() + "# " + "x" * 1_100_000)
+    with pytest.raises(ConfigError, match="more than the 1 MiB of a ConfigMap"):
+        manifests(
+            config("options: {k: [" + ",".join(['"ä"'] * 9000) + '], v: "' + "x" * 990_000 + '"}')
+        )
