@@ -14,7 +14,7 @@ from pathlib import Path
 from pyboot_svc.config import InstanceConfig, WebAddress
 from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
-from pyboot_svc.errors import ExitCode
+from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.metrics.health import health_socket
@@ -87,8 +87,7 @@ def worker(options: argparse.Namespace) -> ExitCode:
     identity = _identity(options)
     configure_logging(options.log_format, EDGE_MODEL=identity.model, INSTANCE=str(identity))
     if options.pod is not None:
-        of_model = load_compiled(model_file(options.run_dir, identity.model))
-        write_compiled(replace(of_model, identity=identity), options.run_dir)
+        _take_settings(options.run_dir, identity)
     compiled = _compiled(options, identity)
     config = load_compiled(compiled) if compiled else _from_file(options, identity)
     # For a worker that is started by hand; a service manager has set them, an administrator may
@@ -113,6 +112,17 @@ def _identity(options: argparse.Namespace) -> InstanceId:
     if options.pod is None:
         return InstanceId.parse(options.instance)
     return InstanceId.of_pod(options.instance, options.pod)
+
+
+def _take_settings(run_dir: Path, identity: InstanceId) -> None:
+    """Make the settings that all of a model's pods are given this one's."""
+    of_model = load_compiled(model_file(run_dir, identity.model))
+    try:
+        write_compiled(replace(of_model, identity=identity), run_dir)
+    except OSError as error:
+        raise UnavailableError(
+            f"{run_dir} can't be written: {error.strerror}; choose another --run-dir"
+        ) from error
 
 
 def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:

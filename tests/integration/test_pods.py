@@ -207,6 +207,16 @@ def test_an_instance_is_taken_away_with_its_session(
     assert "no longer configured: ending its session" in pod.running.log
 
 
+def test_a_run_dir_that_cannot_be_written_is_said(cluster: Cluster, tmp_path: Path) -> None:
+    found = cluster.render("{name: m, edge_mode: my_models.named, pre_topic: a, post_topic: b}")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m.json").write_text(find(found, "ConfigMap", "m")["data"]["m.json"])
+    (tmp_path / "instances").touch()
+    ended = run_pyboot("worker", "m", "--pod", "edge-model-m-0", "--run-dir", str(tmp_path))
+    assert ended.returncode == 69
+    assert f"{tmp_path} can't be written: " in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
