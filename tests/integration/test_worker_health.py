@@ -90,7 +90,7 @@ def test_a_worker_that_can_work_is_ready_until_it_ends(worker: Worker, health: H
     assert code == 0
     assert answer == {
         "instance": "m-1",
-        **dict.fromkeys(("alive", "started", "ready"), True),
+        **dict.fromkeys(("alive", "loaded", "started", "ready"), True),
         "reasons": [],
         "stalls": [],
     }
