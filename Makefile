@@ -10,7 +10,7 @@ RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration test-hosts scaling chaos chaos-quick soak test-system footprint deb clean
+.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system footprint deb clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
@@ -33,6 +33,10 @@ integration: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh openssl openssl
 	$(BIN)/pytest tests/integration
+
+# After a meant change of what `pyboot render kubernetes` prints: what its tests compare with.
+golden: $(VENV)/.test
+	PYBOOT_GOLDEN=write $(BIN)/pytest tests/unit/kubernetes/test_golden.py
 
 # A broker and two workers on hosts of their own, by network namespaces. Needs root.
 test-hosts: $(VENV)/.test

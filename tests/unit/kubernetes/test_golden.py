@@ -1,6 +1,6 @@
 """The examples' manifests, to the letter.
 
-After a change that is meant: PYBOOT_GOLDEN=write pytest tests/unit/kubernetes/test_golden.py
+After a change that is meant: make golden
 """
 
 from __future__ import annotations
