@@ -17,7 +17,12 @@ from support.poll import until
 from unit.kubernetes.rendered import expand, find, pod_of
 
 MODELS = """
+import re
 import time
+
+def backtracking(payload):
+    # One call of C code that keeps the GIL.
+    re.match("(a+)+$", "a" * 60 + "b")
 
 def named(payload, context):
     return {"instance": context.instance, "payload": payload}
@@ -189,6 +194,23 @@ def test_probes_tell_loading_waiting_and_stalled_apart(
     pod.running.wait_log("Timeout (0:00:10)!", 40)
     pod.running.wait_log("in __call__")
     assert pod.running.log.count("Thread 0x") >= 3
+
+
+def test_a_held_gil_is_silence_and_leaves_every_stack(
+    cluster: Cluster, plant: Plant, topic: str
+) -> None:
+    found = cluster.render(
+        f"{{name: held, edge_mode: my_models.backtracking, "
+        f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
+    )
+    pod = cluster.start(found, "StatefulSet", "held", "edge-model-held-0")
+    pod.wait_probe("readinessProbe", 200)
+    plant.publish(f"{topic}/in", 1)
+    pod.wait_probe("livenessProbe", 0)
+    pod.running.wait_log("Timeout (0:00:10)!", 40)
+    pod.running.wait_log("in backtracking", 40)
+    # What the kubelet does next: SIGTERM, which nobody hears, and SIGKILL.
+    pod.running.process.kill()
 
 
 def test_an_instance_is_taken_away_with_its_session(
