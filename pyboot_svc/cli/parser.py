@@ -73,6 +73,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_apply(commands)
     _add_worker(commands)
     _add_master(commands)
+    _add_health(commands)
     _add_status(commands)
     _add_top(commands)
     _add_dead(commands)
@@ -215,6 +216,30 @@ def _add_master(commands: _Commands[_Parser]) -> None:
     _add_listen(parser, "where the web listens (port 0: any free one, printed)")
     _add_run_dir(parser, "where the metrics socket is")
     _add_log_format(parser)
+
+
+def _add_health(commands: _Commands[_Parser]) -> None:
+    text = "ask workers whether they get on; exit code 1 when one does not"
+    parser = commands.add_parser("health", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run="health:health")
+    parser.add_argument(
+        "instance",
+        nargs="?",
+        metavar="NAME-INSTANCE",
+        help="as in telm_temperature-1 (default: all that run)",
+    )
+    parser.add_argument(
+        "--ready", action="store_true", help="they must be ready for work, too, all of them"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=3.0,
+        metavar="N",
+        help="how many seconds an answer may take (default: 3)",
+    )
+    _add_run_dir(parser, "where the workers' sockets are")
+    parser.add_argument("--json", action="store_true", help="print their answers as JSON")
 
 
 def _add_status(commands: _Commands[_Parser]) -> None:

@@ -16,6 +16,7 @@ from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging
+from pyboot_svc.metrics.health import health_socket
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.worker.store import DATABASE_NAME
 
@@ -92,6 +93,7 @@ def worker(options: argparse.Namespace) -> ExitCode:
 
     settings = WorkerSettings(
         metrics_socket=socket_path(options.run_dir),
+        health_socket=health_socket(options.run_dir.absolute(), identity),
         state_dir=options.state_dir.absolute() / str(identity),
         compiled=compiled,
         drain_seconds=options.drain_seconds,

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pyboot_svc.config.compiled import compiled_file
+from pyboot_svc.config.compiled import compiled_file, compiled_names
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.files import read_text, replace_text
@@ -31,8 +31,7 @@ class SystemdManager:
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = {_instance_of(folder.name) for folder in self._unit_dir.glob("edge-model@*.d")}
-        compiled = (self._run_dir / "instances").glob("*.json")
-        found |= {_parsed(file.name.removesuffix(".json")) for file in compiled}
+        found |= compiled_names(self._run_dir)
         failed = _failed_units()
         return {
             identity: Applied(

@@ -22,15 +22,20 @@ import setproctitle
 
 from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.errors import ExitCode, PybootError
+from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
+from pyboot_svc.metrics.health import HealthServer
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.model import Context, load_model
-from pyboot_svc.notify import Notifier
+from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.inbox import MqttInbox
 from pyboot_svc.worker.outbox import MqttOutbox
 from pyboot_svc.worker.pipeline import Pipeline, Safe
-from pyboot_svc.worker.supervision import StartExtension, Supervision
+from pyboot_svc.worker.progress import TICK_SECONDS, Heartbeat
+from pyboot_svc.worker.supervision import LONGEST_LOAD_SECONDS, StartExtension, Supervision
+
+# What a drain may take beyond its deadline.
+_FAREWELL_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +45,7 @@ class WorkerSettings:
     """What the command line adds to the configuration; times in seconds."""
 
     metrics_socket: Path
+    health_socket: Path
     state_dir: Path
     # The compiled configuration that it runs by, if it does.
     compiled: Path | None
@@ -60,6 +66,8 @@ class Worker:
         self._state = "loading"
         self._title = ""
         self._pipeline: Pipeline | None = None
+        self._supervision: Supervision | None = None
+        self._heartbeat = Heartbeat()
 
     def run(self) -> ExitCode:
         # What systemd's watchdog sends: every thread's stack, written even while the GIL is held.
@@ -77,6 +85,16 @@ class Worker:
             self._settings.metrics_socket, str(self._config.identity), self._snapshot
         )
         reporter.start()
+        self._heartbeat.beat(LONGEST_LOAD_SECONDS)
+        health = self._open_health()
+        try:
+            return self._run()
+        finally:
+            reporter.stop()
+            if health is not None:
+                health.close()
+
+    def _run(self) -> ExitCode:
         self._make_state_dir()
         loading = StartExtension(self._notifier)
         try:
@@ -88,13 +106,22 @@ class Worker:
             loading.end()
         pipeline.start(on_crash=lambda: self._events.put("crash"))
         self._state = "running"
-        supervision = Supervision(str(self._config.identity), pipeline, self._notifier)
-        reason = self._wait(pipeline, supervision)
+        self._supervision = Supervision(str(self._config.identity), pipeline, self._notifier)
+        reason = self._wait(pipeline, self._supervision)
         self._state = "draining"
+        self._heartbeat.beat(self._settings.drain_seconds + _FAREWELL_SECONDS)
         self._notifier.stopping()
         self._drain(pipeline)
-        reporter.stop()
         return ExitCode.INTERNAL if reason == "crash" else ExitCode.OK
+
+    def _open_health(self) -> HealthServer | None:
+        if watchdog_seconds() is not None:
+            return None  # the service manager wants to be told, and doesn't ask
+        try:
+            return HealthServer(self._settings.health_socket, self._health)
+        except UnavailableError as error:
+            log.warning("%s; `pyboot health` can't see how this instance does", error)
+            return None
 
     def _build(self) -> Pipeline:
         edge = self._config.edge
@@ -138,6 +165,7 @@ class Worker:
                 next_tick += supervision.interval
                 pipeline.tick()
                 supervision.tick()
+                self._heartbeat.beat(TICK_SECONDS)
                 self._show_title(*pipeline.depths())
 
     def _drain(self, pipeline: Pipeline) -> None:
@@ -160,9 +188,29 @@ class Worker:
             self._title = title
             setproctitle.setproctitle(title)
 
+    def _health(self) -> dict[str, Any]:
+        reasons = self._reasons()
+        if self._state == "draining":
+            reasons.append("it is being stopped")
+        stalls = self._pipeline.stalls() if self._pipeline else []
+        if self._heartbeat.overdue > 0:
+            late = self._heartbeat.overdue
+            stalls.append(f"the main thread has not got on for {late:.0f} s longer than it may")
+        return {
+            "instance": str(self._config.identity),
+            "alive": not stalls,
+            "started": self._supervision is not None and self._supervision.started,
+            "ready": not reasons and not stalls,
+            "reasons": reasons,
+            "stalls": stalls,
+        }
+
+    def _reasons(self) -> list[str]:
+        return self._pipeline.not_ready() if self._pipeline else ["the model is being loaded"]
+
     def _snapshot(self) -> dict[str, Any]:
         pipeline = self._pipeline
-        reasons = pipeline.not_ready() if pipeline else ["the model is being loaded"]
+        reasons = self._reasons()
         state = self._state
         if state == "running":
             state = "waiting" if reasons else "ready"
