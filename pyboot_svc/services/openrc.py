@@ -90,9 +90,9 @@ class OpenrcManager:
         for identity in added:
             with suppress(FileExistsError):
                 self._script(identity).symlink_to(self._init_dir / _SCRIPT)
-        _rc_update("add", added)
-        _rc_update("delete", gone)
+            _run(["rc-update", "--quiet", "add", _service(identity), "default"])
         for identity in gone:
+            _run(["rc-update", "--quiet", "delete", _service(identity), "default"], check=False)
             for file in (self._script, self._settings, self._failure, self._compiled):
                 file(identity).unlink(missing_ok=True)
 
@@ -173,12 +173,6 @@ def _each(work: Callable[[InstanceId], T], instances: Sequence[InstanceId]) -> l
 def _rc_service(identity: InstanceId, verb: str) -> None:
     # Without dependencies: the master, after which they come at boot, starts them itself.
     _run(["rc-service", "--nodeps", _service(identity), verb])
-
-
-def _rc_update(verb: str, instances: Sequence[InstanceId]) -> None:
-    if instances:
-        names = map(_service, instances)
-        _run(["rc-update", "--quiet", verb, *names, "default"], check=verb == "add")
 
 
 def _run(
