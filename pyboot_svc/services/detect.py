@@ -8,8 +8,6 @@ from pyboot_svc.errors import UnavailableError
 from pyboot_svc.services import openrc, systemd
 from pyboot_svc.services.host import HostManager
 
-NAMES = ("systemd", "openrc")
-
 
 def host_manager(run_dir: Path, name: str | None) -> HostManager:
     """The one of that name, or the one that runs here; raises UnavailableError without any."""

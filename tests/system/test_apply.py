@@ -57,9 +57,10 @@ def plan(machine: Machine, *before: str) -> tuple[int, list[str]]:
 
 def state(machine: Machine) -> tuple[dict[str, int], str]:
     """All that an apply might touch: processes, and files with their inodes and content."""
+    folders = f"/run/pyboot/instances {machine.unit_dir}"
     files = machine.sh(
-        f"cd /run && find pyboot/instances {machine.unit_dir} ! -type d -printf '%p %i %l\\n' | sort;"
-        f"cat pyboot/instances/* {' '.join(map(machine.unit_file, INSTANCES))}"
+        f"find {folders} ! -type d -printf '%p %i %l\\n' | sort;"
+        f"cat /run/pyboot/instances/* {' '.join(map(machine.unit_file, INSTANCES))}"
     )
     return pids(machine, *INSTANCES), files
 
@@ -272,7 +273,8 @@ def test_an_instance_that_gave_up_is_started_again_with_its_corrected_configurat
     failed = machine.reload(check=False)
     assert failed.returncode != 0
     assert machine.state("alone-1") == "failed"
-    assert machine.restarts("alone-1") == 0
+    if machine.init == "systemd":
+        assert machine.restarts("alone-1") == 0
     assert "module test_models has no 'absent'" in machine.said(failed)
     set_up(machine, config(*BASE))
     machine.reload()
