@@ -15,6 +15,7 @@ from pyboot_svc.config.compiled import compiled_file, compiled_names
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.health import ask_health, health_socket
+from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.services.files import read_text, replace_text
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
@@ -74,7 +75,8 @@ class OpenrcManager:
         return dict(zip(instances, _each(self._state, instances), strict=True))
 
     def tell_master(self) -> None:
-        # The supervisor passes it on; while the master is down, there is none.
+        if not socket_path(self._run_dir).exists():
+            return  # down, or on its way up: it will read the configuration anyway
         environment = {**os.environ, "RC_SVCNAME": _MASTER}
         command = ["supervise-daemon", _MASTER, "--signal", "HUP"]
         _run(command, check=False, environment=environment)
@@ -91,10 +93,13 @@ class OpenrcManager:
             with suppress(FileExistsError):
                 self._script(identity).symlink_to(self._init_dir / _SCRIPT)
             _run(["rc-update", "--quiet", "add", _service(identity), "default"])
+        linked = {identity for identity in gone if self._script(identity).is_symlink()}
         for identity in gone:
             _run(["rc-update", "--quiet", "delete", _service(identity), "default"], check=False)
             for file in (self._script, self._settings, self._failure, self._compiled):
                 file(identity).unlink(missing_ok=True)
+        if added or linked:
+            _run(["rc-update", "--update"])  # or rc-status would not know of them
 
     def write_compiled(self, wanted: Wanted) -> None:
         replace_text(self._compiled(wanted.identity), wanted.compiled)

@@ -1,4 +1,4 @@
-"""What is OpenRC's own: its links, settings, logs and runlevel, and the life of the package there."""
+"""What is OpenRC's own: links, settings, logs and runlevel, and the life of the package there."""
 
 from __future__ import annotations
 

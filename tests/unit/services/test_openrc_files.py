@@ -22,6 +22,7 @@ WANTED = [Wanted(PUMP, '{"a": 1}\n', "em_nice=1\n"), Wanted(FAN, "{}\n", "em_nic
 # Notes what it is asked for, and links as the real one does.
 _RC_UPDATE = """#!/bin/sh
 echo "rc-update $*" >>{base}/calls
+[ "$1" = --quiet ] || exit 0
 [ "$2" = add ] && ln -s {base}/init.d/$3 {base}/default/$3 || rm -f {base}/default/$3
 """
 _RC_SERVICE = """#!/bin/sh
@@ -84,6 +85,7 @@ def test_each_gets_a_link_and_a_place_in_the_runlevel(folders: Folders) -> None:
     assert folders.calls() == [
         "rc-update --quiet add edge-model.fan.a-b-12 default",
         "rc-update --quiet add edge-model.pump-1 default",
+        "rc-update --update",
     ]
     link = folders.init / "edge-model.pump-1"
     # OpenRC follows no link that is relative, or leads out of the folder.
