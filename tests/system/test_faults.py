@@ -220,8 +220,8 @@ def test_a_stall_ends_with_every_stack_in_the_journal_and_a_restart(
     ],
 )
 def test_why_it_stalls_is_said_while_python_can(machine: Machine, name: str, reason: str) -> None:
-    wanted = f"{name}-1: stalled: {reason}"
-    until(lambda: wanted in machine.log_of(f"{name}-1"), "the reason in the log")
+    # Either the worker says it, or the health check that was faster.
+    until(lambda: reason in machine.log_of(f"{name}-1"), "the reason in the log")
 
 
 @pytest.mark.parametrize("name", BROKEN)
