@@ -10,13 +10,13 @@ RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system footprint deb clean
+.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc footprint deb clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-hosts test-system
+test: lint unit integration test-hosts test-system test-openrc
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -74,6 +74,12 @@ test-system: $(VENV)/.test deb
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
 	$(AS_ROOT) $(BIN)/pytest tests/system
+
+# The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
+test-openrc: $(VENV)/.test deb
+	@packaging/need.sh mmdebstrap mmdebstrap
+	@packaging/need.sh systemd-nspawn systemd-container
+	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest tests/system -m "not systemd"
 
 $(BIN)/python:
 	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv

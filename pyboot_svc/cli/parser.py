@@ -160,6 +160,14 @@ def _add_run_dir(parser: _Parser, text: str) -> None:
     parser.add_argument("--run-dir", type=Path, default=_RUN_DIR, metavar="DIR", help=help_text)
 
 
+def _add_service_manager(parser: _Parser) -> None:
+    parser.add_argument(
+        "--service-manager",
+        choices=("systemd", "openrc"),
+        help="which one to tell (default: the one that runs here)",
+    )
+
+
 def _add_log_format(parser: _Parser) -> None:
     parser.add_argument(
         "--log-format",
@@ -173,6 +181,7 @@ def _add_plan(commands: _Commands[_Parser]) -> None:
     text = "say what apply would do; exit code 2 when there is anything"
     parser = _command(commands, "plan", "apply:plan", text)
     _add_run_dir(parser, "where compiled files are")
+    _add_service_manager(parser)
     parser.add_argument("--json", action="store_true", help="print the steps as JSON")
 
 
@@ -180,6 +189,7 @@ def _add_apply(commands: _Commands[_Parser]) -> None:
     text = "make the host's services what the configuration says"
     parser = _command(commands, "apply", "apply:apply", text)
     _add_run_dir(parser, "where compiled files go")
+    _add_service_manager(parser)
     parser.add_argument(
         "--wait-seconds",
         type=_seconds,

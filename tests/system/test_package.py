@@ -12,6 +12,8 @@ from fleet import Stream, config, edge, pids, set_up, unit, units, wait_active
 from machine import Machine
 from support.poll import until
 
+pytestmark = pytest.mark.systemd
+
 NAME = "pyboot-svc"
 ROOT = Path(__file__).parents[2]
 PAIR = ("pair-1", "pair-2")
