@@ -10,7 +10,7 @@ RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc footprint deb clean
+.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc footprint deb rpm clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
@@ -69,10 +69,11 @@ footprint: $(VENV)/.test
 	@PYTHONPATH=tests $(BIN)/python benchmarks/footprint.py
 
 # In a booted Debian 13; its root file system is made once and kept in /var/cache/pyboot-test.
-test-system: $(VENV)/.test deb
+test-system: $(VENV)/.test deb rpm
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
+	@packaging/need.sh rpmlint rpmlint
 	$(AS_ROOT) $(BIN)/pytest tests/system
 
 # The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
@@ -102,6 +103,14 @@ deb:
 	@packaging/need.sh pybuild pybuild-plugin-pyproject
 	@packaging/need.sh py3versions python3-all
 	@packaging/build-deb.sh dist
+
+# A .rpm and its .src.rpm in dist/. Built on a Debian it is laid out for a Debian; for Fedora and its
+# relatives, build there, or rebuild the .src.rpm there.
+rpm: $(VENV)/.test
+	@packaging/need.sh rpmbuild rpm
+	@packaging/need.sh pip3 python3-pip
+	@packaging/need.sh dh_python3 dh-python
+	@PYTEST=$(CURDIR)/$(BIN)/pytest packaging/build-rpm.sh dist
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
