@@ -42,7 +42,7 @@ def rpm() -> Path:
 def newer_rpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("newer")
     source = newer_source(folder)
-    build = [source / "packaging" / "build-rpm.sh", folder, "--nocheck"]
+    build = [str(source / "packaging" / "build-rpm.sh"), str(folder), "--nocheck"]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=100)
     return next(folder.glob("*.noarch.rpm"))
 
