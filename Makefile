@@ -10,13 +10,13 @@ RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc footprint deb rpm clean
+.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint deb rpm images clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-hosts test-system test-openrc
+test: lint unit integration test-hosts test-system test-openrc test-container
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -82,6 +82,14 @@ test-openrc: $(VENV)/.test deb
 	@packaging/need.sh systemd-nspawn systemd-container
 	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest tests/system -m "not systemd"
 
+# The image, built by buildah and run under systemd-nspawn as an engine would.
+test-container: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh mmdebstrap mmdebstrap
+	@packaging/need.sh buildah buildah
+	@packaging/need.sh systemd-nspawn systemd-container
+	$(AS_ROOT) $(BIN)/pytest tests/container
+
 $(BIN)/python:
 	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -111,6 +119,10 @@ rpm: $(VENV)/.test
 	@packaging/need.sh pip3 python3-pip
 	@packaging/need.sh dh_python3 dh-python
 	@PYTEST=$(CURDIR)/$(BIN)/pytest packaging/build-rpm.sh dist
+
+# The container image, by docker, podman or buildah (ENGINE=…), on BASE if it is given.
+images:
+	packaging/build-image.sh pyboot $(if $(BASE),--build-arg BASE=$(BASE))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
