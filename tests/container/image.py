@@ -40,11 +40,9 @@ class Builder:
         self._run("add", "--quiet", base, str(tarball), "/")
         self._run("commit", "--quiet", base, "base")
         self._run("rm", base)
-        self._finish(
-            [str(ROOT / "packaging" / "build-image.sh"), "pyboot", "--isolation", "chroot"]
-            + ["--build-arg", "BASE=localhost/base"],
-            {"ENGINE": " ".join(self._buildah)},
-        )
+        script = str(ROOT / "packaging" / "build-image.sh")
+        options = ("--isolation", "chroot", "--build-arg", "BASE=localhost/base")
+        self._finish([script, "pyboot", *options], {"ENGINE": " ".join(self._buildah)})
         container = self._run("from", "localhost/pyboot")
         described = json.loads(self._run("inspect", "--type", "image", "localhost/pyboot"))
         size = json.loads(self._run("images", "--json", "localhost/pyboot"))[0]["size"]
