@@ -32,6 +32,7 @@ struct stub {
     int64_t last_control; /* when somebody connected or subscribed */
     int64_t id_of[65536]; /* by packet id, what is not acknowledged; -1: free */
     unsigned in_flight;
+    uint32_t turn, *turn_of; /* in which a result came, by its id; 0: not yet */
 };
 
 static int listen_at(int port, int *bound) {
@@ -100,7 +101,8 @@ static void on_puback(struct stub *stub, unsigned mid) {
         stub->trial.bad++;
         return;
     }
-    if (!trial_seen(&stub->trial, id)) stub->trial.early_acks++;
+    /* The PUBACK of a result goes out in the turn after it. */
+    if (!stub->turn_of[id] || stub->turn_of[id] == stub->turn) stub->trial.early_acks++;
     stub->id_of[mid] = -1;
     stub->in_flight--;
 }
@@ -109,11 +111,13 @@ static void handle(struct stub *stub, int client, const struct packet *packet, i
     struct wire *wire = &stub->clients[client];
     struct publish result;
     switch (packet->type) {
-    case PUBLISH:
+    case PUBLISH: {
         if (!parse_publish(wire, packet, &result)) die("a malformed PUBLISH");
-        trial_result(&stub->trial, result.payload, result.length, now);
+        int64_t id = trial_result(&stub->trial, result.payload, result.length, now);
+        if (id >= 0) stub->turn_of[id] = stub->turn;
         if (result.qos) wire_puback(wire, result.mid);
         return;
+    }
     case PUBACK: on_puback(stub, two_bytes(packet->body)); return;
     case PINGREQ: reply(wire, "\xd0\0", 2); return;
     case CONNECT: on_connect(stub, client, packet); break;
@@ -173,6 +177,7 @@ static void fill(struct stub *stub, int64_t now) {
 static void turn(struct stub *stub, int timeout, int *go) {
     struct pollfd polled[MOST_CLIENTS + 2];
     int count = stub->client_count;
+    stub->turn++;
     for (int i = 0; i < count; i++) {
         struct wire *wire = &stub->clients[i];
         wire_flush(wire);
@@ -215,6 +220,8 @@ int main(int argc, char **argv) {
     snprintf(stub->topic, sizeof stub->topic, "%s/00000", trial->in);
     memset(stub->id_of, -1, sizeof stub->id_of);
     stub->subscriber = -1;
+    stub->turn_of = calloc(MOST_MESSAGES, sizeof *stub->turn_of);
+    if (!stub->turn_of) die("memory");
     stub->listener = listen_at(trial->port, &trial->port);
     printf("%d\n", trial->port);
     fflush(stdout);

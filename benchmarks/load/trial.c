@@ -11,7 +11,6 @@
 
 #include "wire.h"
 
-#define MOST_MESSAGES 20000000u
 #define GIVE_UP_NS 10000000000LL
 #define TOPIC_DIGITS 5
 
@@ -116,20 +115,16 @@ void trial_topic(const struct trial *trial, char *topic) {
         topic[prefix + 1 + i] = '0' + number % 10;
 }
 
-uint8_t trial_seen(const struct trial *trial, uint32_t id) {
-    return trial->seen[id];
-}
-
-void trial_result(struct trial *trial, const uint8_t *payload, size_t length, int64_t now) {
+int64_t trial_result(struct trial *trial, const uint8_t *payload, size_t length, int64_t now) {
     int64_t id = payload_check(&trial->payloads, trial->work, payload, length);
-    if (id == LAST_ID) return; /* a probe */
+    if (id == LAST_ID) return -1; /* a probe */
     if (id < 0 || id >= trial->sent) {
         trial->bad++;
-        return;
+        return -1;
     }
     if (trial->seen[id]) {
         trial->duplicates++;
-        return;
+        return -1;
     }
     trial->seen[id] = 1;
     trial->received++;
@@ -138,6 +133,7 @@ void trial_result(struct trial *trial, const uint8_t *payload, size_t length, in
     trial->last_id = id;
     if (trial->measuring && !trial->measured)
         trial->latency[trial->latencies++] = now - trial->sent_at[id];
+    return id;
 }
 
 int trial_goes_on(struct trial *trial, int64_t now) {
@@ -203,5 +199,5 @@ int trial_report(const struct trial *trial) {
         printf("%s%.2f", i ? ", " : "", rss_mb(trial->pids[i]));
     printf("]}\n");
     fflush(stdout);
-    return lost || trial->bad;
+    return lost || trial->bad || !measured;
 }

@@ -11,6 +11,7 @@
 #include "payload.h"
 
 #define MOST_PIDS 2048
+#define MOST_MESSAGES 20000000u
 
 struct reading {
     int64_t at;
@@ -49,8 +50,8 @@ void trial_start(struct trial *trial);
 uint32_t trial_due(const struct trial *trial, int64_t now);
 /* Topic of the next message; its length is always the same. */
 void trial_topic(const struct trial *trial, char *topic);
-uint8_t trial_seen(const struct trial *trial, uint32_t id);
-void trial_result(struct trial *trial, const uint8_t *payload, size_t length, int64_t now);
+/* Count a result; gives its id, or -1 when it counts for nothing. */
+int64_t trial_result(struct trial *trial, const uint8_t *payload, size_t length, int64_t now);
 /* Move on from warm-up to measuring to the end; 0 when all is over. */
 int trial_goes_on(struct trial *trial, int64_t now);
 /* One line of JSON; gives the exit code, 1 when something was lost or wrong. */
