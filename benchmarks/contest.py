@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.broker import Broker
+
 from benchmarks.contestants import Contestant, Launch
 from benchmarks.toolbox import Toolbox
-from support.broker import Broker
 
 # Nothing is dropped, nothing waits for Nagle, and nobody is held up by a small in-flight window.
 BROKER_LINES = """listener {port} 127.0.0.1
@@ -78,9 +80,7 @@ def run(contestant: Contestant, trial: Trial, tools: Toolbox) -> Figures:
         return _through_broker(contestant, trial, tools, folder)
 
 
-def _through_broker(
-    contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path
-) -> Figures:
+def _through_broker(contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path) -> Figures:
     with broker(folder) as port_and_pid:
         port, broker_pid = port_and_pid
         launch = Launch(port, trial.qos, trial.work)
@@ -90,7 +90,7 @@ def _through_broker(
 
 
 def _against_stub(contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path) -> Figures:
-    with _ended(
+    with ended(
         subprocess.Popen(
             [tools.stub, *trial.options()],
             stdin=subprocess.PIPE,
@@ -141,7 +141,7 @@ def worker(
             env=contestant.environment(tools),
         )
     try:
-        with _ended(process):
+        with ended(process):
             yield process
     except Invalid as error:
         said = log.read_text(errors="replace").strip().splitlines()[-3:]
@@ -149,7 +149,7 @@ def worker(
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     """The process is over when this is over."""
     try:
         yield process
@@ -169,7 +169,7 @@ def load(
     """Run the generator and collector to its end: what it printed; raises Invalid."""
     listed = ",".join(map(str, pids))
     command = [tools.load, *options, "--port", str(port), *(["--pids", listed] if pids else [])]
-    with _ended(
+    with ended(
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -208,3 +208,17 @@ def figures(said: Mapping[str, Any]) -> Figures:
         early_acks=said["early_acks"],
         duplicates=said["duplicates"],
     )
+
+
+def rss_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def direct_rate(tools: Toolbox, qos: int, seconds: float) -> float:
+    """What the broker passes on from the generator to the collector, messages a second."""
+    trial = Trial("identity", qos, seconds=seconds)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, broker(Path(name)) as where:
+        port, pid = where
+        options = [*trial.options(), "--out", "bench/in/#"]
+        return figures(load(tools, port, options, [pid], _limit(trial))).rate

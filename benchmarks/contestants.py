@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,9 +126,11 @@ class NodePeer:
 
 @dataclass(frozen=True)
 class CPeer:
-    name: str = "C, libmosquitto"
+    name: str = "C client"
     acks: str = "on arrival"
-    settings: str = "TCP_NODELAY, no limit of its own on what is in flight; identity only"
+    settings: str = (
+        "libmosquitto; TCP_NODELAY, no limit of its own on what is in flight; identity only"
+    )
 
     def takes(self, work: str, qos: int) -> bool:
         return work == "identity"
@@ -164,6 +167,13 @@ class Pyboot:
         return True
 
     def missing(self, tools: Toolbox) -> str | None:
+        from pyboot_svc.errors import ConfigError
+
+        try:
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                self.compile(Launch(1883, 0, "identity"), Path(folder))
+        except ConfigError as error:
+            return f"this version doesn't take its configuration ({error.problems[0].message})"
         return None
 
     def version(self, tools: Toolbox) -> str:
@@ -211,7 +221,7 @@ class Pyboot:
 
 
 BULK = Pyboot("pyboot", "as configured by default")
-PLAIN = Pyboot("pyboot, plain", "`data_plane: plain`", {"data_plane": "plain"})
+PLAIN = Pyboot("pyboot plain", "`data_plane: plain`", {"data_plane": "plain"})
 FLOOR = CPeer()
 PAHO = PythonPeer(
     "paho-mqtt",

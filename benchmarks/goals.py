@@ -69,7 +69,8 @@ def contest_goals(results: Results, direct: dict[int, float]) -> list[Goal]:
         less(f"{q0}: CPU, of plain paho's", q0, board.figure(paho, q0), 9),
         less(f"{q0}: CPU, of the C client's", q0, board.figure(floor, q0), 1),
         at_least(
-            f"{q0}: rate, of the broker's without a worker", 0.95,
+            f"{q0}: rate, of the broker's without a worker",
+            0.95,
             _ratio(board.ours(q0, "rate"), broker_limit),
         ),
         less(f"{q1}: CPU, of plain paho's", q1, board.figure(paho, q1), 10),
@@ -78,16 +79,19 @@ def contest_goals(results: Results, direct: dict[int, float]) -> list[Goal]:
         less(f"{c1}: CPU, of the best peer's", c1, board.best_peer(c1), 2),
         less(f"{c1}: CPU, of the original's design", c1, board.figure(ORIGINAL.name, c1), 35),
         at_least(
-            f"{s0}: rate, of the C client's", 10,
+            f"{s0}: rate, of the C client's",
+            10,
             _ratio(board.ours(s0, "rate"), board.figure(floor, s0, "rate")),
         ),
         at_least(
-            f"{s1}: rate, of the C client's", 15,
+            f"{s1}: rate, of the C client's",
+            15,
             _ratio(board.ours(s1, "rate"), board.figure(floor, s1, "rate")),
         ),
         *(
             at_most(
-                f"latency at {slow}, {name}, of the C client's", 1.5,
+                f"latency at {slow}, {name}, of the C client's",
+                1.5,
                 _ratio(board.ours(slow, name), board.figure(floor, slow, name)),
             )
             for name in ("p50", "p99")

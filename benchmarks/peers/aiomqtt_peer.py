@@ -11,7 +11,6 @@ import socket
 
 import aiomqtt
 import uvloop
-
 from work import IN, OUT, arguments
 
 _TASKS = 20

@@ -13,7 +13,6 @@ from typing import Any
 import uvloop
 from faststream import AckPolicy
 from faststream.mqtt import MQTTBroker
-
 from work import IN, OUT, arguments
 
 _WORKERS = 20

@@ -13,7 +13,6 @@ from typing import Any
 import gmqtt
 import uvloop
 from gmqtt.mqtt.constants import MQTTv311
-
 from work import IN, OUT, arguments
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import mqttools
 import uvloop
-
 from work import IN, OUT, arguments
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
-
 from work import IN, OUT, arguments
 
 

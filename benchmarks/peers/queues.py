@@ -12,7 +12,6 @@ from queue import Queue
 from typing import Any
 
 from paho.mqtt.client import Client
-
 from work import IN, OUT, arguments
 
 _THREADS = 10
