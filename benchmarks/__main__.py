@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import growth
 from benchmarks.contest import Invalid, Trial, direct_rate
 from benchmarks.contestants import EVERYBODY
+from benchmarks.fleet import fleet
 from benchmarks.goals import Goal, contest_goals
 from benchmarks.machine import machine
 from benchmarks.page import (
@@ -44,17 +45,19 @@ class Plan:
     seconds: float
     instances: tuple[int, ...]
     backlog: int
+    fleet: tuple[int, ...]
 
 
-QUICK = Plan(rounds=1, seconds=1.0, instances=(1, 10), backlog=100_000)
-FULL = Plan(rounds=3, seconds=2.0, instances=(1, 10, 100), backlog=1_000_000)
+QUICK = Plan(rounds=1, seconds=1.0, instances=(1, 10), backlog=100_000, fleet=(10, 100))
+FULL = Plan(rounds=3, seconds=2.0, instances=(1, 10, 100), backlog=1_000_000, fleet=(10, 100, 1000))
 
 
 def main() -> None:
     options = _options()
     plan = QUICK if options.quick else FULL
     compile_programs(options.build)
-    tools = Toolbox(options.build, options.node_modules, options.paho_1_5)
+    folders = (options.build, options.node_modules, options.paho_1_5)
+    tools = Toolbox(*(folder.absolute() for folder in folders))
     missing = _missing(tools)
     present = [one for one in EVERYBODY if one.name not in missing]
     wanted = options.only.split(",") if options.only else None
@@ -114,6 +117,7 @@ def _growth(plan: Plan, tools: Toolbox) -> tuple[list[growth.Row], list[Goal]]:
         lambda: growth.instances(tools, plan.instances, 2 * plan.seconds),
         lambda: growth.devices(tools, (1, 10_000), plan.rounds, plan.seconds),
         lambda: growth.backlog(tools, plan.backlog),
+        lambda: fleet(tools, plan.fleet),
     ]
     rows: list[growth.Row] = []
     goals: list[Goal] = []

@@ -115,7 +115,7 @@ def backlog(tools: Toolbox, count: int) -> tuple[list[Row], list[Goal]]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name, broker(Path(name)) as where:
         folder, port = Path(name), where[0]
         command = BULK.command(Launch(port, 1, "compute"), folder, tools)
-        with _worker(command, folder / "first.log"):
+        with worker_ready(command, folder / "first.log"):
             pass  # now the broker knows its session
         options = ["--port", str(port), "--qos", "1", "--work", "compute", "--count", str(count)]
         subprocess.run([tools.load, "publish", *options], check=True, stdout=subprocess.DEVNULL)
@@ -128,7 +128,7 @@ def backlog(tools: Toolbox, count: int) -> tuple[list[Row], list[Goal]]:
             assert collector.stdout is not None
             collector.stdout.readline()
             started = time.monotonic()
-            with _worker(command, folder / "second.log") as worker:
+            with worker_ready(command, folder / "second.log") as worker:
                 samples = []
                 while collector.poll() is None:
                     samples.append(rss_mb(worker.pid))
@@ -168,7 +168,8 @@ def _launch(folder: Path, number: int, stack: ExitStack) -> subprocess.Popen[str
 
 
 @contextmanager
-def _worker(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+def worker_ready(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """A worker that has subscribed."""
     with log.open("w") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=output, text=True)
     with ended(process):

@@ -148,7 +148,8 @@ int trial_goes_on(struct trial *trial, int64_t now) {
         trial->measured = 1;
         trial->sending = 0;
     }
-    if (trial->received < trial->sent && now - trial->last_progress > GIVE_UP_NS) {
+    if (trial->bad ||
+        (trial->received < trial->sent && now - trial->last_progress > GIVE_UP_NS)) {
         trial->sending = 0;
     } else if (trial->sending || trial->received < trial->sent) {
         return 1;
