@@ -35,6 +35,8 @@ unit: $(VENV)/.test
 integration: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh openssl openssl
+	@packaging/need.sh cc gcc
+	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
 	$(BIN)/pytest tests/integration
 
 # Faults on purpose, every message counted: a part of them in 5 minutes, or all. Needs root.
@@ -60,9 +62,10 @@ footprint: $(VENV)/.test
 # few with BENCH=quick. What can't be installed is named on the page.
 bench: $(BENCH_VENV)/.peers build/bench/node_modules
 	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh gcc gcc
-	@packaging/need.sh pkg-config pkg-config
-	@test -e /usr/include/mosquitto.h || packaging/need.sh libmosquitto-dev libmosquitto-dev
+	@packaging/need.sh cc gcc
+	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
+	-@packaging/need.sh pkg-config pkg-config
+	-@test -e /usr/include/mosquitto.h || packaging/need.sh libmosquitto-dev libmosquitto-dev
 	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(if $(filter quick,$(BENCH)),--quick)
 
 $(BENCH_VENV)/.peers: benchmarks/requirements.txt pyproject.toml setup.py

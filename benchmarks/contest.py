@@ -138,7 +138,6 @@ def worker(
             stdout=output,
             stderr=output,
             text=True,
-            cwd=folder,
             env=contestant.environment(tools),
         )
     try:
