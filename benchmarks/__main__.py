@@ -34,7 +34,7 @@ from benchmarks.rounds import Results, compete
 from benchmarks.toolbox import HERE, Toolbox, compile_programs
 
 _STUB_WINDOW = {0: 5000, 1: 1000}
-_PAYLOAD_BYTES = 166
+_PAYLOAD_BYTES = 168
 
 
 @dataclass(frozen=True)
