@@ -6,11 +6,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DURATION ?=
+BENCH ?= full
+BENCH_VENV := .venv-bench
+BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint deb rpm images clean
+.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint bench deb rpm images clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
@@ -32,6 +35,8 @@ unit: $(VENV)/.test
 integration: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh openssl openssl
+	@packaging/need.sh cc gcc
+	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
 	$(BIN)/pytest tests/integration
 
 # After a meant change of what `pyboot render kubernetes` prints: what its tests compare with.
@@ -67,6 +72,31 @@ soak: $(VENV)/.test
 footprint: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python benchmarks/footprint.py
+
+# Side by side with what users would pick instead; writes docs/benchmarks.md. Some 30 minutes, or a
+# few with BENCH=quick. What can't be installed is named on the page.
+bench: $(BENCH_VENV)/.peers build/bench/node_modules
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh cc gcc
+	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
+	-@packaging/need.sh pkg-config pkg-config
+	-@test -e /usr/include/mosquitto.h || packaging/need.sh libmosquitto-dev libmosquitto-dev
+	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(if $(filter quick,$(BENCH)),--quick)
+
+$(BENCH_VENV)/.peers: benchmarks/requirements.txt pyproject.toml setup.py
+	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_PIP) --editable .
+	-grep -v '^\#' $< | xargs -n 1 $(BENCH_PIP)
+	-$(BENCH_PIP) --no-deps --target $(BENCH_VENV)/paho-1.5 paho-mqtt==1.5.1
+	@touch $@
+
+build/bench/node_modules: benchmarks/package.json
+	-@packaging/need.sh node nodejs
+	-@packaging/need.sh npm npm
+	@mkdir -p build/bench && cp $< build/bench/
+	-cd build/bench && npm install --no-audit --no-fund --loglevel=error
+	@mkdir -p $@ && touch $@
 
 # In a booted Debian 13; its root file system is made once and kept in /var/cache/pyboot-test.
 test-system: $(VENV)/.test deb rpm
@@ -125,4 +155,4 @@ images:
 	packaging/build-image.sh pyboot $(if $(BASE),--build-arg BASE=$(BASE))
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

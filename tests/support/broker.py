@@ -65,6 +65,11 @@ class Broker:
     def log(self) -> Path:
         return self._folder / "mosquitto.log"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it doesn't run"
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
