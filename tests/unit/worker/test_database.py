@@ -25,7 +25,7 @@ from pyboot_svc.worker.database import (
 )
 
 ROWS = 60
-PAGE, PAGES = 4096, 18
+PAGE, PAGES = 4096, 19
 
 
 @pytest.fixture
@@ -42,16 +42,24 @@ def add_row(connection: sqlite3.Connection, lane: int, payload: bytes, created: 
     )
 
 
+def keep(connection: sqlite3.Connection, key: str, value: str) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (key, value, checksum(key, value))
+    )
+
+
 def fill(file: Path, count: int = ROWS) -> None:
     with closing(open_database(file)) as connection, transaction(connection, file):
         for number in range(count):
             add_row(connection, number % 2, b"%d" % number * 300, float(number))
+        dead = ("in", b"\x00\xff", "model", "e", 4, "m.f", "1", 1.5)
         connection.execute(
-            "INSERT INTO dead (topic, payload, kind, error, attempts, model, version, created) "
-            "VALUES ('in', x'00ff', 'model', 'e', 4, 'm.f', '1', 1.5)"
+            "INSERT INTO dead (topic, payload, kind, error, attempts, model, version, created, "
+            "checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*dead, checksum(*dead)),
         )
         connection.execute("INSERT INTO crashes VALUES ('c', 2, 1.5)")
-        connection.execute("INSERT INTO state VALUES ('k', '1')")
+        keep(connection, "k", "1")
 
 
 def spooled(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
@@ -80,19 +88,19 @@ def test_durable_by_each_commit_and_readable_meanwhile(file: Path) -> None:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         with transaction(connection, file), closing(connect(file)) as reader:
-            connection.execute("INSERT INTO state VALUES ('k', '1')")
+            keep(connection, "k", "1")
             assert reader.execute("SELECT * FROM state").fetchall() == []
 
 
 def test_a_transaction_is_all_or_nothing(file: Path) -> None:
     with closing(open_database(file)) as connection:
         with suppress(ZeroDivisionError), transaction(connection, file):
-            connection.execute("INSERT INTO state VALUES ('k', '1')")
+            keep(connection, "k", "1")
             _ = 1 / 0
         assert connection.execute("SELECT * FROM state").fetchall() == []
         with transaction(connection, file):
-            connection.execute("INSERT INTO state VALUES ('k', '2')")
-        assert connection.execute("SELECT * FROM state").fetchall() == [("k", "2")]
+            keep(connection, "k", "2")
+        assert connection.execute("SELECT key, value FROM state").fetchall() == [("k", "2")]
 
 
 @pytest.mark.parametrize("content", [b"x" * 5000, b"\x00" * 100_000, b"\xff" * 512, b"SQLite f"])
@@ -159,7 +167,7 @@ def test_flipped_bytes_never_keep_it_from_opening(file: Path, seed: int) -> None
         check(connection)
         spooled(connection)
         with transaction(connection, file):
-            connection.execute("INSERT OR REPLACE INTO state VALUES ('new', '1')")
+            keep(connection, "new", "1")
 
 
 @pytest.mark.parametrize("page", range(8))
