@@ -20,6 +20,7 @@ from pyboot_svc.worker.database import (
     connect,
     count_kept,
     open_database,
+    read_state,
     transaction,
     troubles,
 )
@@ -193,6 +194,59 @@ def test_order_and_numbers_go_on_after_a_salvage(file: Path) -> None:
         last = spooled(connection)[-1][0]
         add_row(connection, 0, b"new", 1.0)
         assert spooled(connection)[-1][0] > last >= ROWS - 10
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("spool", "payload = x'00' WHERE id = 7"),
+        ("dead", "payload = x'00fe'"),
+        ("dead", "error = 'f'"),
+        ("state", "value = '3'"),
+        ("state", "key = 'l'"),
+        ("state", "value = x'31'"),
+    ],
+)
+def test_a_row_that_is_not_what_was_written_is_left_behind(
+    file: Path, table: str, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {change}")
+    with closing(open_database(file)) as connection:
+        check(connection)
+        left = {
+            name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+            for name in ("spool", "dead", "crashes", "state")
+        }
+    whole = {"spool": ROWS, "dead": 1, "crashes": 1, "state": 1}
+    assert left == {**whole, table: whole[table] - 1}
+    assert "1 rows are not what was written" in caplog.text
+    assert len(aside(file)) == 1
+
+
+def test_what_a_person_asks_for_is_no_damage(file: Path) -> None:
+    fill(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE dead SET request = 'retry'")
+    open_database(file).close()
+    assert not aside(file)
+
+
+def test_each_damaged_file_is_kept(file: Path) -> None:
+    contents = [b"%d" % number * 5000 for number in range(5)]
+    for content in contents:
+        file.write_bytes(content)
+        open_database(file).close()
+    assert sorted(path.read_bytes() for path in aside(file)) == contents
+
+
+def test_state_of_a_file_that_can_only_be_read(file: Path) -> None:
+    assert read_state(file) == {}
+    fill(file)
+    assert read_state(file) == {"k": "1"}
+    file.write_bytes(b"x" * 5000)
+    assert read_state(file) == {}
 
 
 @pytest.fixture
