@@ -161,7 +161,7 @@ class PostQueue:
             return taken
 
     def fitting(self, most: int, room: int) -> tuple[int, int]:
-        """How many of the first `most` results hold `room` bytes at most, and how many they hold."""
+        """How many of the first `most` results hold at most `room` bytes; and how many those."""
         count = size = 0
         with self._changed:
             for message in islice(self._ready, most):
