@@ -45,9 +45,9 @@ class Builder:
         self._finish([script, "pyboot", *options], {"ENGINE": " ".join(self._buildah)})
         container = self._run("from", "localhost/pyboot")
         described = json.loads(self._run("inspect", "--type", "image", "localhost/pyboot"))
-        size = json.loads(self._run("images", "--json", "localhost/pyboot"))[0]["size"]
         root = Path(self._run("mount", container))
-        return Image(root, described["Docker"]["config"], size)
+        size = self._finish(["du", "--summarize", "--bytes", str(root)], {}).split()[0]
+        return Image(root, described["Docker"]["config"], int(size))
 
     def close(self) -> None:
         self._run("rm", "--all")
