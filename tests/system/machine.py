@@ -77,6 +77,8 @@ class Machine(Host):
 
     def pid(self, instance: str) -> int:
         """The worker's; 0 while it has none."""
+        if self.init == "systemd":
+            return self.main_pid(f"edge-model@{instance}.service")
         found = self.run("pgrep", "-f", f"^edge-model: {instance} ", check=False).stdout
         return int(found or 0)
 
@@ -114,12 +116,14 @@ class Machine(Host):
             listed = self.sh(
                 "systemctl list-units --all --plain --no-legend 'edge-model@*.service'"
             )
-            names = [line.split()[0] for line in listed.splitlines()]
-            known = [name.removeprefix("edge-model@").removesuffix(".service") for name in names]
-        else:
-            listed = self.sh("cd /etc/init.d; ls -d edge-model.* 2>/dev/null", check=False)
-            known = [name.removeprefix("edge-model.") for name in listed.split()]
-        return {name: self.state(name) for name in known}
+            words = [line.split() for line in listed.splitlines()]
+            return {
+                name.removeprefix("edge-model@").removesuffix(".service"): active
+                for name, _load, active, *_ in words
+            }
+        listed = self.sh("cd /etc/init.d; ls -d edge-model.* 2>/dev/null", check=False)
+        names = [name.removeprefix("edge-model.") for name in listed.split()]
+        return {name: self.state(name) for name in names}
 
     def begin(self, name: str, script: str) -> None:
         """Run a shell script in the background, until it ends or `end` does it."""
