@@ -32,6 +32,8 @@ from pyboot_svc.worker.outbox import MqttOutbox
 from pyboot_svc.worker.pipeline import Pipeline, Safe
 from pyboot_svc.worker.supervision import StartExtension, Supervision
 
+_SUBSCRIPTIONS_NAME = "subscribed"
+
 log = logging.getLogger(__name__)
 
 
@@ -105,7 +107,8 @@ class Worker:
 
         # One a thread, since each has its own topic at hand; the state is the instance's.
         thread_context = partial(self._make_context, safe.state)
-        inbox, outbox = MqttInbox(self._config), MqttOutbox(self._config)
+        inbox = MqttInbox(self._config, self._settings.state_dir / _SUBSCRIPTIONS_NAME)
+        outbox = MqttOutbox(self._config)
         return Pipeline(self._config, model, thread_context, safe, inbox, outbox)
 
     def _make_context(self, state: MutableMapping[str, Any]) -> Context:
