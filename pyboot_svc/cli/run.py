@@ -84,6 +84,9 @@ def _boot(
 
 
 def worker(options: argparse.Namespace) -> ExitCode:
+    # Until the worker has handlers of its own there is nothing to finish.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(ExitCode.OK))
     identity = _identity(options)
     configure_logging(options.log_format, EDGE_MODEL=identity.model, INSTANCE=str(identity))
     if options.pod is not None:

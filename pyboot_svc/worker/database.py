@@ -132,7 +132,9 @@ def transaction(connection: sqlite3.Connection, file: Path) -> Iterator[sqlite3.
 
 def checksum(*values: object) -> int:
     """Tells a row from one with a flipped bit, which SQLite can't notice."""
-    about = repr(tuple(value for value in values if not isinstance(value, bytes)))
+    # Text as the database gives it back: what was an enumeration's is plain text there.
+    plain = (str(value) if isinstance(value, str) else value for value in values)
+    about = repr(tuple(value for value in plain if not isinstance(value, bytes)))
     total = zlib.crc32(about.encode(errors="surrogatepass"))
     for value in values:
         if isinstance(value, bytes):

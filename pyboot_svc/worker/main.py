@@ -41,6 +41,8 @@ _FAREWELL_SECONDS = 10.0
 # How long a stall lasts until every thread's stack is written, where nobody sends SIGABRT.
 _STACKS_SECONDS = 10.0
 
+_SUBSCRIPTIONS_NAME = "subscribed"
+
 log = logging.getLogger(__name__)
 
 
@@ -140,7 +142,8 @@ class Worker:
 
         # One a thread, since each has its own topic at hand; the state is the instance's.
         thread_context = partial(self._make_context, safe.state)
-        inbox, outbox = MqttInbox(self._config), MqttOutbox(self._config)
+        inbox = MqttInbox(self._config, self._settings.state_dir / _SUBSCRIPTIONS_NAME)
+        outbox = MqttOutbox(self._config)
         return Pipeline(self._config, model, thread_context, safe, inbox, outbox)
 
     def _make_context(self, state: MutableMapping[str, Any]) -> Context:

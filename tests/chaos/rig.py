@@ -155,9 +155,7 @@ class Rig:
 
     def start(self, pad: int = 0, feed_qos: int | None = None, subscribed: bool = True) -> None:
         """Start all, and wait until the workers are `subscribed`."""
-        # JSON is YAML, too.
-        document = {"model_path": str(_TESTS), "brokers": self.brokers, "edge": [self.edge]}
-        self.config.write_text(json.dumps(document))
+        self.configure()
         self.collector = self.make_collector(
             f"{self.name}-out", self.post.port, self.topic_out, self.topic_dead
         )
@@ -175,6 +173,11 @@ class Rig:
         qos = self.edge["pre_qos"] if feed_qos is None else feed_qos
         self.feed = Feed(f"{self.name}-in", self.pre.port, self.topic_in, qos, pad)
         self.stack.callback(self.feed.close)
+
+    def configure(self) -> None:
+        # JSON is YAML, too.
+        document = {"model_path": str(_TESTS), "brokers": self.brokers, "edge": [self.edge]}
+        self.config.write_text(json.dumps(document))
 
     def keeper(self, instance: str, folder: Path | None = None) -> Keeper:
         keeper = Keeper(

@@ -287,7 +287,7 @@ def test_a_full_spool_takes_no_more_until_something_was_delivered(
     settled(desk.store)
     assert desk.results.depth() == 7
     desk.courier.connected()
-    delivered = []
+    delivered: list[Outgoing] = []
     while len(delivered) < 10:
         [item] = taken(desk, 1)
         delivered.append(item)
