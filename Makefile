@@ -6,17 +6,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DURATION ?=
+BENCH ?= full
+BENCH_VENV := .venv-bench
+BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration chaos chaos-quick soak test-system footprint deb clean
+.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint bench deb rpm images clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-system
+test: lint unit integration test-hosts test-system test-openrc test-container
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -32,7 +35,24 @@ unit: $(VENV)/.test
 integration: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh openssl openssl
+	@packaging/need.sh cc gcc
+	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
 	$(BIN)/pytest tests/integration
+
+# After a meant change of what `pyboot render kubernetes` prints: what its tests compare with.
+golden: $(VENV)/.test
+	PYBOOT_GOLDEN=write $(BIN)/pytest tests/unit/kubernetes/test_golden.py
+
+# A broker and two workers on hosts of their own, by network namespaces. Needs root.
+test-hosts: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh ip iproute2
+	$(AS_ROOT) $(BIN)/pytest tests/hosts
+
+# What a thousand workers take of a master and a broker: the measured figures of docs/scaling.md.
+scaling: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@PYTHONPATH=tests $(BIN)/python benchmarks/scaling.py
 
 # Faults on purpose, every message counted: a part of them in 5 minutes, or all. Needs root.
 # `make chaos CHAOS_SEED=N` repeats a run.
@@ -53,12 +73,52 @@ footprint: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python benchmarks/footprint.py
 
+# Side by side with what users would pick instead; writes docs/benchmarks.md. Some 30 minutes, or a
+# few with BENCH=quick. What can't be installed is named on the page.
+bench: $(BENCH_VENV)/.peers build/bench/node_modules
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh cc gcc
+	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
+	-@packaging/need.sh pkg-config pkg-config
+	-@test -e /usr/include/mosquitto.h || packaging/need.sh libmosquitto-dev libmosquitto-dev
+	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(if $(filter quick,$(BENCH)),--quick)
+
+$(BENCH_VENV)/.peers: benchmarks/requirements.txt pyproject.toml setup.py
+	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_PIP) --editable .
+	-grep -v '^\#' $< | xargs -n 1 $(BENCH_PIP)
+	-$(BENCH_PIP) --no-deps --target $(BENCH_VENV)/paho-1.5 paho-mqtt==1.5.1
+	@touch $@
+
+build/bench/node_modules: benchmarks/package.json
+	-@packaging/need.sh node nodejs
+	-@packaging/need.sh npm npm
+	@mkdir -p build/bench && cp $< build/bench/
+	-cd build/bench && npm install --no-audit --no-fund --loglevel=error
+	@mkdir -p $@ && touch $@
+
 # In a booted Debian 13; its root file system is made once and kept in /var/cache/pyboot-test.
-test-system: $(VENV)/.test deb
+test-system: $(VENV)/.test deb rpm
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
+	@packaging/need.sh rpmlint rpmlint
 	$(AS_ROOT) $(BIN)/pytest tests/system
+
+# The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
+test-openrc: $(VENV)/.test deb
+	@packaging/need.sh mmdebstrap mmdebstrap
+	@packaging/need.sh systemd-nspawn systemd-container
+	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest tests/system -m "not systemd"
+
+# The image, built by buildah and run under systemd-nspawn as an engine would.
+test-container: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh mmdebstrap mmdebstrap
+	@packaging/need.sh buildah buildah
+	@packaging/need.sh systemd-nspawn systemd-container
+	$(AS_ROOT) $(BIN)/pytest tests/container
 
 $(BIN)/python:
 	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv
@@ -82,5 +142,17 @@ deb:
 	@packaging/need.sh py3versions python3-all
 	@packaging/build-deb.sh dist
 
+# A .rpm and its .src.rpm in dist/. Built on a Debian it is laid out for a Debian; for Fedora and its
+# relatives, build there, or rebuild the .src.rpm there.
+rpm: $(VENV)/.test
+	@packaging/need.sh rpmbuild rpm
+	@packaging/need.sh pip3 python3-pip
+	@packaging/need.sh dh_python3 dh-python
+	@PYTEST=$(CURDIR)/$(BIN)/pytest packaging/build-rpm.sh dist
+
+# The container image, by docker, podman or buildah (ENGINE=…), on BASE if it is given.
+images:
+	packaging/build-image.sh pyboot $(if $(BASE),--build-arg BASE=$(BASE))
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

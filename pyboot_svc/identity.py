@@ -11,6 +11,8 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 MODEL_PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 # `edge-model@NAME-INSTANCE.service` has to fit into systemd's 255 characters.
 NAME_MAX_LENGTH = 200
+# What Kubernetes draws the ends of names from.
+_POD_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 MASTER_TITLE = "pyboot: master"
 
 
@@ -34,6 +36,23 @@ class InstanceId:
                 f"{text!r} is no instance; write NAME-NUMBER, as in telm_temperature-1"
             )
         return cls(name, int(number))
+
+    @classmethod
+    def of_pod(cls, model: str, pod: str) -> InstanceId:
+        """The instance that a pod of this name runs.
+
+        A StatefulSet's pods are numbered from 0; a Deployment's end in five letters drawn at
+        random, no two the same at a time, which are read as a number.
+        """
+        end = pod.rpartition("-")[2]
+        if NAME_PATTERN.fullmatch(model) and re.fullmatch("0|[1-9][0-9]{0,3}", end):
+            return cls(model, int(end) + 1)
+        if NAME_PATTERN.fullmatch(model) and re.fullmatch(f"[{_POD_LETTERS}]{{5}}", end):
+            digits = reversed([_POD_LETTERS.index(letter) for letter in end])
+            return cls(
+                model, 1 + sum(d * len(_POD_LETTERS) ** place for place, d in enumerate(digits))
+            )
+        raise UsageError(f"{pod!r} is no pod of a StatefulSet or Deployment of a model {model!r}")
 
     def __str__(self) -> str:
         return f"{self.model}-{self.number}"

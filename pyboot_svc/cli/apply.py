@@ -16,16 +16,16 @@ from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.services.apply import apply_plan
+from pyboot_svc.services.detect import host_manager
+from pyboot_svc.services.host import HostManager
 from pyboot_svc.services.plan import UNCHANGED, Plan, Wanted, make_plan
-from pyboot_svc.services.systemd import SystemdManager
-from pyboot_svc.services.units import render_drop_in
 
 CHANGES = 2
 
 
 def plan(options: argparse.Namespace) -> int:
-    config = _load(options)
-    made = make_plan(_wanted(config), _manager(options).applied())
+    manager = _manager(options)
+    made = make_plan(_wanted(_load(options), manager), manager.applied())
     if options.json:
         steps = [step.as_dict() for step in made.steps]
         print(json.dumps({"changes": made.changes, "steps": steps}, indent=1))
@@ -36,12 +36,12 @@ def plan(options: argparse.Namespace) -> int:
 
 def apply(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
-        raise UnavailableError("apply writes units: run it as root, or `systemctl reload pyboot`")
+        raise UnavailableError("apply writes units: run it as root, or reload the service pyboot")
     # What it writes is for all to read (`pyboot plan`), whatever the unit or the shell has set.
     os.umask(0o022)
     manager = _manager(options)
     with _alone(options.run_dir):
-        wanted = _wanted(_load(options))
+        wanted = _wanted(_load(options), manager)
         made = make_plan(wanted, manager.applied())
         if made.changes:
             manager.tell_master()
@@ -78,19 +78,13 @@ def _load(options: argparse.Namespace) -> Config:
     return load_config(options.config or DEFAULT_CONFIG_FILE)
 
 
-def _manager(options: argparse.Namespace) -> SystemdManager:
-    if not Path("/run/systemd/system").is_dir():
-        raise UnavailableError("systemd doesn't run here; `pyboot up` needs no service manager")
-    return SystemdManager(options.run_dir)
+def _manager(options: argparse.Namespace) -> HostManager:
+    return host_manager(options.run_dir, options.service_manager)
 
 
-def _wanted(config: Config) -> list[Wanted]:
+def _wanted(config: Config, manager: HostManager) -> list[Wanted]:
     return [
-        Wanted(
-            instance.identity,
-            render_compiled(instance),
-            render_drop_in(instance.identity, instance.edge),
-        )
+        Wanted(instance.identity, render_compiled(instance), manager.render(instance))
         for instance in config.instances()
     ]
 

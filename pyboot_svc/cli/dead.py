@@ -44,7 +44,9 @@ def show(options: argparse.Namespace) -> ExitCode:
             print(json.dumps({"instance": str(identity), **letter}, indent=1))
             continue
         for key, value in letter.items():
-            print(f"{key + ':':10} {value}")
+            # A traceback has lines of its own; what a payload says must not look like ours.
+            text = _shown(str(value), lines=key == "error")
+            print(f"{key + ':':10} {text}")
         print()
     return ExitCode.OK
 
@@ -128,7 +130,7 @@ def _document(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _row(letter: dict[str, Any]) -> tuple[str, ...]:
-    error = letter["error"].splitlines()[0] if letter["error"] else ""
+    error = _shown(letter["error"].splitlines()[0]) if letter["error"] else ""
     return (
         letter["instance"],
         str(letter["id"]),
@@ -136,6 +138,14 @@ def _row(letter: dict[str, Any]) -> tuple[str, ...]:
         letter["kind"] + (" (retry)" if letter["request"] else ""),
         str(letter["attempts"]),
         str(letter["bytes"]),
-        letter["topic"],
+        _shown(letter["topic"]),
         error,
+    )
+
+
+def _shown(text: str, lines: bool = False) -> str:
+    """What a terminal would act on, escaped; with `lines` it may have some."""
+    kept = "\n" if lines else ""
+    return "".join(
+        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text
     )

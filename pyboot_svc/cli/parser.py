@@ -73,9 +73,11 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_apply(commands)
     _add_worker(commands)
     _add_master(commands)
+    _add_health(commands)
     _add_status(commands)
     _add_top(commands)
     _add_dead(commands)
+    _add_render(commands)
     return parser
 
 
@@ -135,6 +137,13 @@ def _add_up(commands: _Commands[_Parser]) -> None:
     parser.add_argument(
         "--state-dir", type=Path, metavar="DIR", help="what models keep (default: private)"
     )
+    parser.add_argument(
+        "--watchdog-seconds",
+        type=_seconds,
+        default=30.0,
+        metavar="N",
+        help="restart a worker that doesn't answer for so long (default: 30; 0: never)",
+    )
     _add_log_format(parser)
     _add_model_path(parser)
 
@@ -151,6 +160,14 @@ def _add_run_dir(parser: _Parser, text: str) -> None:
     parser.add_argument("--run-dir", type=Path, default=_RUN_DIR, metavar="DIR", help=help_text)
 
 
+def _add_service_manager(parser: _Parser) -> None:
+    parser.add_argument(
+        "--service-manager",
+        choices=("systemd", "openrc"),
+        help="which one to tell (default: the one that runs here)",
+    )
+
+
 def _add_log_format(parser: _Parser) -> None:
     parser.add_argument(
         "--log-format",
@@ -164,6 +181,7 @@ def _add_plan(commands: _Commands[_Parser]) -> None:
     text = "say what apply would do; exit code 2 when there is anything"
     parser = _command(commands, "plan", "apply:plan", text)
     _add_run_dir(parser, "where compiled files are")
+    _add_service_manager(parser)
     parser.add_argument("--json", action="store_true", help="print the steps as JSON")
 
 
@@ -171,6 +189,7 @@ def _add_apply(commands: _Commands[_Parser]) -> None:
     text = "make the host's services what the configuration says"
     parser = _command(commands, "apply", "apply:apply", text)
     _add_run_dir(parser, "where compiled files go")
+    _add_service_manager(parser)
     parser.add_argument(
         "--wait-seconds",
         type=_seconds,
@@ -187,6 +206,24 @@ def _add_worker(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "worker", "run:worker", "run one instance; what a unit runs")
     parser.add_argument("instance", metavar="NAME-INSTANCE", help="as in telm_temperature-1")
     _add_run_dir(parser, "where the master's socket and compiled files are")
+    parser.add_argument(
+        "--probes-listen",
+        type=_address,
+        metavar="HOST:PORT",
+        help="answer /startz, /readyz and /healthz over HTTP there",
+    )
+    parser.add_argument(
+        "--pod",
+        metavar="POD",
+        help="run by Kubernetes in the pod of this name, NAME alone given: the instance is the "
+        "pod's, its configuration RUN_DIR/models/NAME.json",
+    )
+    parser.add_argument(
+        "--report-to",
+        type=_address,
+        metavar="HOST:PORT",
+        help="the master's address when it is on another host (see --reports-listen)",
+    )
     parser.add_argument(
         "--state-dir",
         type=Path,
@@ -214,7 +251,37 @@ def _add_master(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "master", "run:master", "run the master; what pyboot.service runs")
     _add_listen(parser, "where the web listens (port 0: any free one, printed)")
     _add_run_dir(parser, "where the metrics socket is")
+    parser.add_argument(
+        "--reports-listen",
+        type=_address,
+        metavar="HOST:PORT",
+        help="where workers on other hosts report to, on a network that lets nobody else through",
+    )
     _add_log_format(parser)
+
+
+def _add_health(commands: _Commands[_Parser]) -> None:
+    text = "ask workers whether they get on; exit code 1 when one does not"
+    parser = commands.add_parser("health", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run="health:health")
+    parser.add_argument(
+        "instance",
+        nargs="?",
+        metavar="NAME-INSTANCE",
+        help="as in telm_temperature-1 (default: all that run)",
+    )
+    parser.add_argument(
+        "--ready", action="store_true", help="they must be ready for work, too, all of them"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=3.0,
+        metavar="N",
+        help="how many seconds an answer may take (default: 3)",
+    )
+    _add_run_dir(parser, "where the workers' sockets are")
+    parser.add_argument("--json", action="store_true", help="print their answers as JSON")
 
 
 def _add_status(commands: _Commands[_Parser]) -> None:
@@ -258,3 +325,41 @@ def _add_dead(commands: _Commands[_Parser]) -> None:
             metavar="DIR",
             help=f"where instances keep their state (default: {_STATE_DIR})",
         )
+
+
+def _add_render(commands: _Commands[_Parser]) -> None:
+    text = "print the configuration for another service manager"
+    parser = commands.add_parser("render", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    targets = parser.add_subparsers(title="targets", metavar="TARGET", required=True)
+    parser = _command(targets, "kubernetes", "render:kubernetes", "manifests for Kubernetes")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write a file a model (default: print them all)"
+    )
+    for option, metavar, default, help_text in (
+        ("--image", "IMAGE", f"pyboot-svc:{__version__}", "the container image, models included"),
+        ("--namespace", "NAME", None, "put it into every manifest"),
+        ("--secret", "NAME", "pyboot-credentials", "the Secret with the brokers' secret files"),
+        ("--storage-class", "NAME", None, "of the volumes that hold state"),
+        ("--prometheus", "URL", None, "KEDA scales by it the models with `kubernetes: {most: N}`"),
+    ):
+        shown = f"{help_text} (default: {default})" if default else help_text
+        parser.add_argument(option, metavar=metavar, default=default, help=shown)
+    parser.add_argument(
+        "--drain-seconds",
+        type=_seconds,
+        default=20.0,
+        metavar="N",
+        help="time to finish what is in hand when stopped (default: 20)",
+    )
+    parser.add_argument(
+        "--report-to",
+        type=_address,
+        metavar="HOST:PORT",
+        help="where workers find the master (default: its Service)",
+    )
+    parser.add_argument(
+        "--kubeedge", action="store_true", help="workers on edge nodes, on their nodes' network"
+    )
+    parser.add_argument(
+        "--service-monitor", action="store_true", help="add a ServiceMonitor of the master"
+    )

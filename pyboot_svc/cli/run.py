@@ -8,14 +8,16 @@ import os
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig, WebAddress
-from pyboot_svc.config.compiled import compiled_file, load_compiled
+from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
-from pyboot_svc.errors import ExitCode
+from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging
+from pyboot_svc.metrics.health import health_socket
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.worker.store import DATABASE_NAME
 
@@ -69,7 +71,9 @@ def _boot(
             str(Path(folder).absolute()) for folder in vars(options).get("model_path", ())
         ),
         listen=WebAddress(*options.listen) if options.listen else None,
+        reports_listen=vars(options).get("reports_listen"),
         run_workers=run_workers,
+        watchdog_seconds=vars(options).get("watchdog_seconds", 0.0),
         log_format=options.log_format,
     )
     starters = [*builtin_starters(), *registered_starters()]
@@ -80,8 +84,13 @@ def _boot(
 
 
 def worker(options: argparse.Namespace) -> ExitCode:
-    identity = InstanceId.parse(options.instance)
+    # Until the worker has handlers of its own there is nothing to finish.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(ExitCode.OK))
+    identity = _identity(options)
     configure_logging(options.log_format, EDGE_MODEL=identity.model, INSTANCE=str(identity))
+    if options.pod is not None:
+        _take_settings(options.run_dir, identity)
     compiled = _compiled(options, identity)
     config = load_compiled(compiled) if compiled else _from_file(options, identity)
     # For a worker that is started by hand; a service manager has set them, an administrator may
@@ -91,13 +100,32 @@ def worker(options: argparse.Namespace) -> ExitCode:
     from pyboot_svc.worker.main import Worker, WorkerSettings
 
     settings = WorkerSettings(
-        metrics_socket=socket_path(options.run_dir),
+        master=options.report_to or socket_path(options.run_dir),
+        health_socket=health_socket(options.run_dir.absolute(), identity),
+        probes=options.probes_listen,
         state_dir=options.state_dir.absolute() / str(identity),
         compiled=compiled,
         drain_seconds=options.drain_seconds,
         stop_at_eof=options.stop_at_eof,
     )
     return Worker(config, settings).run()
+
+
+def _identity(options: argparse.Namespace) -> InstanceId:
+    if options.pod is None:
+        return InstanceId.parse(options.instance)
+    return InstanceId.of_pod(options.instance, options.pod)
+
+
+def _take_settings(run_dir: Path, identity: InstanceId) -> None:
+    """Make the settings that all of a model's pods are given this one's."""
+    of_model = load_compiled(model_file(run_dir, identity.model))
+    try:
+        write_compiled(replace(of_model, identity=identity), run_dir)
+    except OSError as error:
+        raise UnavailableError(
+            f"{run_dir} can't be written: {error.strerror}; choose another --run-dir"
+        ) from error
 
 
 def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:

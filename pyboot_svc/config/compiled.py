@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pyboot_svc.config.schema import (
     SpoolLimits,
     Tls,
 )
-from pyboot_svc.errors import ConfigError, Problem
+from pyboot_svc.errors import ConfigError, Problem, UsageError
 from pyboot_svc.identity import InstanceId
 
 FORMAT = 1
@@ -37,9 +38,25 @@ def compiled_file(run_dir: Path, identity: InstanceId) -> Path:
     return run_dir / "instances" / f"{identity}.json"
 
 
+def model_file(run_dir: Path, model: str) -> Path:
+    """Where a pod finds its model's compiled configuration, whichever instance it is."""
+    return run_dir / "models" / f"{model}.json"
+
+
+def compiled_names(run_dir: Path) -> set[InstanceId]:
+    """The instances that have a file; what others left there is passed over."""
+    names = set()
+    for file in (run_dir / "instances").glob("*.json"):
+        with suppress(UsageError):
+            names.add(InstanceId.parse(file.name.removesuffix(".json")))
+    return names
+
+
 def render_compiled(instance: InstanceConfig) -> str:
     # With the version, an upgrade is a change, and rolls like any other.
     document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}
+    # Nothing for the worker: it makes no difference to what runs already.
+    del document["edge"]["kubernetes"]
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 

@@ -136,6 +136,18 @@ SANDBOX = Section(
     }
 )
 
+KUBERNETES = Section(
+    {
+        "deployment": Key(
+            Boolean(), "pods that come and go; for `share` with `pre_qos` 0 and no state", False
+        ),
+        "most": Key(Integer(1, MAX_INSTANCES), "scale a deployment up to so many pods", None),
+        "threshold": Key(
+            Integer(1, MAX_QUEUE), "messages before the model that one pod shall have", 1000
+        ),
+    }
+)
+
 EDGE = Section(
     {
         "name": Key(NAME, "name of the model's units, metrics and sessions"),
@@ -174,6 +186,7 @@ EDGE = Section(
         "limits": Key(LIMITS, "bounds that the service manager sets", None),
         "environment": Key(Environment(), "environment variables", None),
         "sandbox": Key(SANDBOX, "what to open of the sandbox", None),
+        "kubernetes": Key(KUBERNETES, "what `pyboot render kubernetes` makes of it", None),
         "options": Key(Plain(), "free settings for the model, its `context.options`", None),
     }
 )

@@ -18,6 +18,7 @@ from pyboot_svc.config.schema import (
     DeadLetters,
     Edge,
     Endpoint,
+    Kubernetes,
     Limits,
     OnError,
     QueueLimits,
@@ -46,12 +47,16 @@ def load_config(file: Path, *, model_path: Sequence[str] = ()) -> Config:
 
     Raises ConfigError with every problem of the file.
     """
+    return parse_config(read_config(file), str(file), model_path=model_path)
+
+
+def read_config(file: Path) -> bytes:
+    """The file's bytes; raises ConfigError when there are none."""
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         message = f"can't be read: {error.strerror}; name the configuration with --config FILE"
         raise ConfigError([Problem(str(file), 0, 0, "", message)]) from error
-    return parse_config(data, str(file), model_path=model_path)
 
 
 def parse_config(data: bytes, file: str, *, model_path: Sequence[str] = ()) -> Config:
@@ -120,8 +125,23 @@ class _Edges:
             limits=Limits(**(values["limits"] or {})),
             environment=values["environment"] or {},
             sandbox=Sandbox(**(values["sandbox"] or {})),
+            kubernetes=self._kubernetes(values, node, path),
             options=values["options"] or {},
         )
+
+    def _kubernetes(self, values: Mapping[str, Any], node: Node, path: str) -> Kubernetes:
+        given = values["kubernetes"] or {}
+        place = node.value["kubernetes"].node if given else node
+        inner = f"{path}.kubernetes"
+        if given.get("most") is not None and not given.get("deployment"):
+            hint = "or leave out `most`: pods with sessions of their own are not scaled"
+            self._problems.add(place, inner, "`most` needs `deployment: true`", hint)
+        if given.get("deployment") and (not values["share"] or values["pre_qos"] > 0):
+            # What the broker holds for a session, and what lies in a spool, would go with the pod.
+            hint = "without `deployment` its pods keep their sessions and disks"
+            message = "`deployment` needs `share: true` and `pre_qos: 0`"
+            self._problems.add(place, inner, message, hint)
+        return Kubernetes(**given)
 
     def _endpoint(
         self, values: Mapping[str, Any], node: Node, path: str, side: str

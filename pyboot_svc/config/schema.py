@@ -130,6 +130,18 @@ class Sandbox:
 
 
 @dataclass(frozen=True)
+class Kubernetes:
+    """How pods run it: with names and disks of their own, or interchangeable (`deployment`).
+
+    `most`: scaled up to so many, by `threshold` waiting messages a pod; None: not scaled.
+    """
+
+    deployment: bool = False
+    most: int | None = None
+    threshold: int = 1000
+
+
+@dataclass(frozen=True)
 class Edge:
     """One model: what it reads, which Python object computes, where its results go."""
 
@@ -152,6 +164,7 @@ class Edge:
     limits: Limits = Limits()
     environment: Mapping[str, str] = field(default_factory=dict)
     sandbox: Sandbox = Sandbox()
+    kubernetes: Kubernetes = Kubernetes()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

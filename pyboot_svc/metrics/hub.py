@@ -16,6 +16,7 @@ from typing import Any
 
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.protocol import ASK, MAX_LINE, decode_line
+from pyboot_svc.metrics.tcp import notice_silence
 from pyboot_svc.threads import spawn
 
 ANSWER_SECONDS = 1.0
@@ -64,9 +65,7 @@ class _Peer:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self.pid = _UCRED.unpack(
-            connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        )[0]
+        self.pid = _process_of(connection)
         self.instance: str | None = None
         self.hello_due = time.monotonic() + _HELLO_SECONDS
         self.unanswered: deque[_Scrape] = deque()
@@ -83,11 +82,20 @@ class _Peer:
         return lines
 
 
+def _process_of(connection: socket.socket) -> int | None:
+    """Who is at the other end; None when that is another host, and nobody knows."""
+    if connection.family != socket.AF_UNIX:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid: int = _UCRED.unpack(credentials)[0]
+    return pid
+
+
 class Hub:
     """Keeps the workers' connections in a thread of its own; `scrape` asks them."""
 
-    def __init__(self, listener: socket.socket, configured: list[InstanceId]) -> None:
-        self._listener = listener
+    def __init__(self, listeners: list[socket.socket], configured: list[InstanceId]) -> None:
+        self._listeners = listeners
         self.configure(configured)
         self._peers: dict[socket.socket, _Peer] = {}
         self._requests: deque[_Scrape] = deque()
@@ -96,10 +104,10 @@ class Hub:
         self._thread: threading.Thread | None = None
         self.refused: Counter[str] = Counter()
 
-    def configure(self, instances: list[InstanceId]) -> None:
-        """These are to be reported, connected or not."""
+    def configure(self, instances: list[InstanceId], passing: int = 0) -> None:
+        """These are to be reported, connected or not; others, `passing` at most, while they are."""
         self._configured = [str(identity) for identity in instances]
-        self._limit = 2 * len(instances) + _SPARE_CONNECTIONS
+        self._limit = 2 * (len(instances) + passing) + _SPARE_CONNECTIONS
 
     @property
     def turned(self) -> bool:
@@ -111,7 +119,8 @@ class Hub:
         return request.sent
 
     def start(self, on_crash: Callable[[], None] | None = None) -> None:
-        self._listener.setblocking(False)
+        for listener in self._listeners:
+            listener.setblocking(False)
         self._thread = spawn("hub", self._run, on_crash)
 
     def stop(self) -> None:
@@ -138,12 +147,13 @@ class Hub:
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             self._selector = selector
-            selector.register(self._listener, selectors.EVENT_READ)
+            for listener in self._listeners:
+                selector.register(listener, selectors.EVENT_READ)
             selector.register(self._wake_out, selectors.EVENT_READ)
             while not self._stopping:
                 for key, _ in selector.select(self._until_next_hello()):
-                    if key.fileobj is self._listener:
-                        self._accept()
+                    if key.fileobj in self._listeners:
+                        self._accept(key.fileobj)
                     elif key.fileobj == self._wake_out:
                         os.read(self._wake_out, 4096)
                     elif key.fileobj in self._peers:
@@ -158,9 +168,11 @@ class Hub:
         due = [peer.hello_due for peer in self._peers.values() if peer.instance is None]
         return max(min(due) - time.monotonic(), 0) if due else None
 
-    def _accept(self) -> None:
+    def _accept(self, listener: Any) -> None:
         try:
-            connection, _ = self._listener.accept()
+            connection, _ = listener.accept()
+            if connection.family != socket.AF_UNIX:
+                notice_silence(connection)
         except OSError:
             return  # it went away again, or descriptors ran out: the next one may do
         if len(self._peers) >= self._limit:
@@ -195,7 +207,7 @@ class Hub:
             InstanceId.parse(instance)
         except Exception:
             raise Nonsense("a hello with a malformed instance") from None
-        if pid != peer.pid:
+        if peer.pid is not None and pid != peer.pid:
             raise Nonsense("a hello with somebody else's process id")
         for other in list(self._peers.values()):
             if other.instance == instance:
@@ -250,7 +262,7 @@ class Hub:
     def _count(self, reason: str, peer: _Peer | None) -> None:
         self.refused[reason] += 1
         if self.refused[reason] == 1:
-            who = f" (process {peer.pid})" if peer else ""
+            who = f" (process {peer.pid})" if peer and peer.pid is not None else ""
             log.warning("metrics socket: dropped a connection%s: %s", who, reason)
 
 

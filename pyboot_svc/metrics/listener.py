@@ -1,4 +1,4 @@
-"""Makes the metrics socket, or takes over one that a dead master left behind."""
+"""Makes a socket to listen at, or takes over one that a dead process left behind."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ _FIRST_PASSED_FD = 3
 _LONGEST_PATH = 107
 
 
-def open_listener(path: Path) -> socket.socket:
-    """Listen at `path`; raises UnavailableError when that can't be done."""
+def open_listener(path: Path, name: str = "metrics", owner: str = "master") -> socket.socket:
+    """Listen at `path`; raises UnavailableError when that can't be done.
+
+    `name` of the socket and `owner`, who listens there, are for what an error says.
+    """
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise UnavailableError(
-            f"the metrics socket's path is longer than {_LONGEST_PATH} bytes: {path}; "
+            f"the {name} socket's path is longer than {_LONGEST_PATH} bytes: {path}; "
             "choose a shorter --run-dir"
         )
     listener = socket.socket(socket.AF_UNIX)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
+        _remove_stale(path, owner)
         listener.bind(str(path))
         path.chmod(0o660)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise UnavailableError(
-            f"the metrics socket {path} can't be made: {error.strerror}; "
+            f"the {name} socket {path} can't be made: {error.strerror}; "
             "choose a folder that can be written with --run-dir"
         ) from error
     except UnavailableError:
@@ -50,7 +53,7 @@ def inherited_listener() -> socket.socket | None:
     return socket.socket(fileno=_FIRST_PASSED_FD)
 
 
-def _remove_stale(path: Path) -> None:
+def _remove_stale(path: Path, owner: str) -> None:
     if not path.exists():
         return
     if not path.is_socket():
@@ -62,4 +65,4 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise UnavailableError(f"another master is at work: it listens at {path}")
+    raise UnavailableError(f"another {owner} is at work: it listens at {path}")

@@ -12,16 +12,22 @@ from typing import Any
 from pyboot_svc import __version__
 from pyboot_svc.backoff import Backoff
 from pyboot_svc.metrics.protocol import ASK, MAX_LINE, encode_line
+from pyboot_svc.metrics.tcp import Address, connect_tcp
 from pyboot_svc.threads import spawn
 
 _FIRST_RETRY, _LAST_RETRY = 0.1, 2.0
 
 
 class Reporter:
-    """Connects, says hello, answers; and connects again, for ever."""
+    """Connects, says hello, answers; and connects again, for ever.
 
-    def __init__(self, path: Path, instance: str, snapshot: Callable[[], dict[str, Any]]) -> None:
-        self._path = path
+    `master` is its socket's path, or its address on the network.
+    """
+
+    def __init__(
+        self, master: Path | Address, instance: str, snapshot: Callable[[], dict[str, Any]]
+    ) -> None:
+        self._master = master
         self._hello = {"instance": instance, "pid": os.getpid(), "version": __version__}
         self._snapshot = snapshot
         self._stopping = threading.Event()
@@ -36,13 +42,23 @@ class Reporter:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with socket.socket(socket.AF_UNIX) as connection:
-                    connection.connect(str(self._path))
+                with self._connect() as connection:
                     connection.sendall(encode_line(self._hello))
                     self._answer(connection)
             except OSError:
                 pass  # no master, or none any more: the worker works on without
             self._stopping.wait(self._backoff.next())
+
+    def _connect(self) -> socket.socket:
+        if not isinstance(self._master, Path):
+            return connect_tcp(self._master)
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(self._master))
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
     def _answer(self, connection: socket.socket) -> None:
         pending = b""

@@ -10,13 +10,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pyboot_svc.backoff import Backoff
 from pyboot_svc.errors import FINAL_EXIT_CODES
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.base import ServiceState
+from pyboot_svc.services.watchdog import Watchdog
 from pyboot_svc.threads import spawn
 
 _RETRY_SECONDS = (0.5, 30.0)
@@ -40,6 +43,7 @@ class _Child:
         self.restarts = 0
         self.exit: str | None = None
         self.failed = False
+        self.struck = False
         self.partial_line = b""
 
     def state(self) -> ServiceState:
@@ -60,6 +64,8 @@ class ForegroundManager:
     A child's standard input is a pipe that closes when this process ends, however it ends; its
     output comes out here, each line with the instance's name in front. `stop_seconds` is what
     children have to end before they are killed.
+    One that doesn't get on for `watchdog_seconds`, as it says at its health socket (`health`) or
+    by its silence, is ended, every thread's stack in its output, and started again.
     `retry_seconds` are the first and the longest delay of a restart; one that ran for
     `healthy_seconds` is started again with the first.
     """
@@ -71,6 +77,8 @@ class ForegroundManager:
         retry_seconds: tuple[float, float] = _RETRY_SECONDS,
         healthy_seconds: float = _HEALTHY_SECONDS,
         environment: Callable[[InstanceId], Mapping[str, str]] = lambda identity: {},
+        health: Callable[[InstanceId], Path] | None = None,
+        watchdog_seconds: float = 30.0,
     ) -> None:
         self._command = command
         self._environment = environment
@@ -82,6 +90,10 @@ class ForegroundManager:
         self._wake_out, self._wake_in = os.pipe()
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wakeups)
         self._stop_at: float | None = None
+        self._strikes: deque[tuple[InstanceId, int, str]] = deque()
+        self._watchdog: Watchdog | None = None
+        if health is not None and watchdog_seconds > 0:
+            self._watchdog = Watchdog(health, watchdog_seconds, self._pids, self._strike)
         self._thread: threading.Thread | None = None
 
     def start(
@@ -92,8 +104,12 @@ class ForegroundManager:
             child.restart_at = time.monotonic()
             self._children[identity] = child
         self._thread = spawn("supervisor", self._run, on_crash)
+        if self._watchdog is not None:
+            self._watchdog.start(on_crash)
 
     def stop(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self._stop_at = time.monotonic() + self._stop_seconds
         os.write(self._wake_in, b"\0")
         if self._thread is not None:
@@ -102,10 +118,21 @@ class ForegroundManager:
     def states(self) -> dict[InstanceId, ServiceState]:
         return {identity: child.state() for identity, child in self._children.items()}
 
+    # For the watchdog's thread:
+
+    def _pids(self) -> dict[InstanceId, int]:
+        pids = {identity: state.pid for identity, state in self.states().items()}
+        return {identity: pid for identity, pid in pids.items() if pid is not None}
+
+    def _strike(self, identity: InstanceId, pid: int, reason: str) -> None:
+        self._strikes.append((identity, pid, reason))
+        os.write(self._wake_in, b"\0")
+
     # The thread:
 
     def _run(self) -> None:
         while self._stop_at is None:
+            self._end_stalled()
             self._start_due()
             self._wait(self._next_start())
         for child in self._children.values():
@@ -135,8 +162,20 @@ class ForegroundManager:
             if child.restart_at is not None and child.restart_at <= now:
                 self._launch(child)
 
+    def _end_stalled(self) -> None:
+        while self._strikes:
+            identity, pid, reason = self._strikes.popleft()
+            child = self._children[identity]
+            if child.process is None or child.process.pid != pid:
+                continue  # it has ended meanwhile
+            log.critical("%s: stalled: %s; ending it", identity, reason)
+            # Python writes every thread's stack at this one; a second time it has had its chance.
+            child.process.send_signal(signal.SIGKILL if child.struck else signal.SIGABRT)
+            child.struck = True
+
     def _launch(self, child: _Child) -> None:
         child.started = time.monotonic()
+        child.struck = False
         try:
             child.process = subprocess.Popen(
                 self._command(child.identity),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pyboot_svc.config import InstanceConfig
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.plan import Applied, Wanted
 
@@ -25,6 +26,9 @@ class UnitState:
 
 class HostManager(Protocol):
     """What systemd and OpenRC can do; all of it needs root but `applied` and `states`."""
+
+    def render(self, instance: InstanceConfig) -> str:
+        """What the manager needs beside the compiled configuration: its own kind of file."""
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         """What was applied last and is still there, by instance."""

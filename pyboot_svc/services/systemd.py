@@ -8,14 +8,16 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pyboot_svc.config.compiled import compiled_file
+from pyboot_svc.config import InstanceConfig
+from pyboot_svc.config.compiled import compiled_file, compiled_names
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.files import read_text, replace_text
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
-from pyboot_svc.services.units import MASTER, TARGET, TEMPLATE, unit_name
+from pyboot_svc.services.units import MASTER, TARGET, TEMPLATE, render_drop_in, unit_name
 
+RUNNING = Path("/run/systemd/system")
 UNIT_DIR = Path("/run/systemd/system")
 _DROP_IN = "50-pyboot.conf"
 _TEMPLATE_DIRS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
@@ -29,10 +31,12 @@ class SystemdManager:
         self._run_dir = run_dir
         self._unit_dir = unit_dir
 
+    def render(self, instance: InstanceConfig) -> str:
+        return render_drop_in(instance.identity, instance.edge)
+
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = {_instance_of(folder.name) for folder in self._unit_dir.glob("edge-model@*.d")}
-        compiled = (self._run_dir / "instances").glob("*.json")
-        found |= {_parsed(file.name.removesuffix(".json")) for file in compiled}
+        found |= compiled_names(self._run_dir)
         failed = _failed_units()
         return {
             identity: Applied(

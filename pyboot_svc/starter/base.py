@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pyboot_svc.config import Config, WebAddress
+from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.hub import Hub
 from pyboot_svc.services import ServiceManager
 
@@ -23,9 +24,13 @@ class Settings:
     state_dir: Path
     model_path: tuple[str, ...] = ()
     listen: WebAddress | None = None
+    # Where workers on other hosts report to.
+    reports_listen: tuple[str, int] | None = None
     # Under `pyboot up` the workers are children; otherwise a service manager runs them.
     run_workers: bool = False
     stop_seconds: float = 4.0
+    # How long one of them may be silent; 0: nobody asks.
+    watchdog_seconds: float = 30.0
     log_format: str = "plain"
 
 
@@ -42,6 +47,15 @@ class StarterContext:
     crashed: Callable[[], None] = lambda: None
     # For starters that come from elsewhere to leave things for each other.
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def expected_instances(self) -> list[InstanceId]:
+        """Those that are missed when they are not there; a deployment's pods come and go."""
+        over_network = self.settings.reports_listen is not None
+        return [
+            instance.identity
+            for instance in self.require_config().instances()
+            if not (over_network and instance.edge.kubernetes.deployment)
+        ]
 
     def require_config(self) -> Config:
         """The configuration; there from BaseConfStarter's init on (priority 0)."""

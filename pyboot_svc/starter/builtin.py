@@ -16,9 +16,11 @@ from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, UnavailableError
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
+from pyboot_svc.metrics.health import health_socket
 from pyboot_svc.metrics.hub import Hub
 from pyboot_svc.metrics.listener import inherited_listener, open_listener
 from pyboot_svc.metrics.protocol import socket_path
+from pyboot_svc.metrics.tcp import listen_tcp
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services import ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
@@ -59,7 +61,7 @@ class ProcessorStarter(Starter):
     priority: ClassVar[int] = 100
 
     def __init__(self) -> None:
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
         self._hub: Hub | None = None
         self._services: ServiceManager | None = None
         self._started = False
@@ -67,17 +69,23 @@ class ProcessorStarter(Starter):
 
     def setup(self, context: StarterContext) -> None:
         config, settings = context.require_config(), context.settings
-        self._listener = inherited_listener()
-        if self._listener is None:
-            self._listener = open_listener(socket_path(settings.run_dir))
+        listener = inherited_listener()
+        if listener is None:
+            listener = open_listener(socket_path(settings.run_dir))
             self._own_socket = True
-        self._hub = context.hub = Hub(self._listener, [i.identity for i in config.instances()])
+        self._listeners.append(listener)
+        if settings.reports_listen is not None:
+            self._listeners.append(listen_tcp(settings.reports_listen))
+        self._hub = context.hub = Hub(self._listeners, [])
+        self._configure(context)
         if settings.run_workers:
             _compile_instances(config, settings)
             self._services = context.services = ForegroundManager(
                 lambda identity: worker_command(identity, settings),
                 settings.stop_seconds,
                 environment=lambda identity: config.instance(identity).edge.variables,
+                health=lambda identity: health_socket(settings.run_dir, identity),
+                watchdog_seconds=settings.watchdog_seconds,
             )
 
     def start(self, context: StarterContext) -> None:
@@ -90,15 +98,21 @@ class ProcessorStarter(Starter):
 
     def reload(self, context: StarterContext) -> None:
         assert self._hub is not None
-        self._hub.configure([i.identity for i in context.require_config().instances()])
+        self._configure(context)
+
+    def _configure(self, context: StarterContext) -> None:
+        assert self._hub is not None
+        config = context.require_config()
+        passing = sum(edge.kubernetes.most or edge.instance for edge in config.edges)
+        self._hub.configure(context.expected_instances(), passing)
 
     def stop(self, context: StarterContext) -> None:
         if self._services is not None and self._started:
             self._services.stop()
         if self._hub is not None and self._started:
             self._hub.stop()
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         if self._own_socket:
             socket_path(context.settings.run_dir).unlink(missing_ok=True)
 
@@ -116,7 +130,7 @@ class WebStarter(Starter):
         config, hub = context.require_config(), context.hub
         assert hub is not None
         address = context.settings.listen or config.web
-        self._view = View(config, hub, context.services)
+        self._view = View(config, hub, context.services, context.expected_instances())
         self._server = WebServer(address, self._view)
         context.web = self._server.bind()
 
@@ -126,7 +140,7 @@ class WebStarter(Starter):
 
     def reload(self, context: StarterContext) -> None:
         assert self._view is not None
-        self._view.configure(context.require_config())
+        self._view.configure(context.require_config(), context.expected_instances())
 
     def stop(self, context: StarterContext) -> None:
         if self._server is not None:

@@ -15,28 +15,38 @@ from pyboot_svc.services import ServiceManager
 class View:
     """Answers each question by asking all workers once."""
 
-    def __init__(self, config: Config, hub: Hub, services: ServiceManager | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        hub: Hub,
+        services: ServiceManager | None,
+        expected: list[InstanceId],
+    ) -> None:
         self._hub = hub
         self._services = services
         self._started = time.time()
-        self.configure(config)
+        self.configure(config, expected)
 
-    def configure(self, config: Config) -> None:
-        """Show what this configuration lists."""
+    def configure(self, config: Config, expected: list[InstanceId]) -> None:
+        """Show what this configuration lists; who of `expected` isn't there is missed."""
         self._edges = {edge.name: edge for edge in config.edges}
-        self._configured = {i.identity for i in config.instances()}
+        self._expected = dict.fromkeys(expected)
+        # Models whose instances come and go.
+        self._passing = self._edges.keys() - {identity.model for identity in expected}
         self._config = config
 
     def queue_size_metrics(self) -> dict[str, Any]:
         """The original system's shape, to the letter; null and an error where nothing answers."""
         readings = self._hub.scrape()
         rows = []
-        for instance in self._config.instances():
+        there = map(InstanceId.parse, readings)
+        passing = [identity for identity in there if identity.model in self._passing]
+        for identity in [*self._expected, *passing]:
             # One that a reload has just added may have been missed by the question.
-            reading = readings.get(str(instance.identity)) or Reading(None, "absent: just added")
+            reading = readings.get(str(identity)) or Reading(None, "absent: just added")
             snapshot = reading.snapshot or {}
             row = {
-                "sub_process_name": instance.identity.metrics_name,
+                "sub_process_name": identity.metrics_name,
                 "pre_queue": snapshot.get("pre_queue"),
                 "post_queue": snapshot.get("post_queue"),
             }
@@ -79,7 +89,7 @@ class View:
             "instance": str(identity),
             "model": identity.model,
             "number": identity.number,
-            "configured": identity in self._configured,
+            "configured": identity in self._expected or identity.model in self._passing,
             "unit": f"edge-model@{identity}.service",
             "sub_process_name": identity.metrics_name,
             "error": reading.error,

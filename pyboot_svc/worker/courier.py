@@ -210,9 +210,9 @@ class Courier:
                 return False
             if self._online and self._spooled.in_memory:
                 return False  # the disk can't be written, but they will soon be out of the way
-            if not self._results.ready or not self._has_room():
+            batch = self._results.take(self._fitting())
+            if not batch:
                 return False
-            batch = self._results.take(_MOST_ROWS)
             rows = [self._row(message) for message in batch]
             self._spooled.append(rows, lambda: self._on_spooled(batch))
         return True
@@ -222,22 +222,26 @@ class Courier:
         self._kick.set()
         self._wake()
 
-    def _has_room(self) -> bool:
-        if self._spooled.pending >= _MOST_PENDING:
-            return False
-        excess = self._spooled.size - self._limits.max_bytes
-        if excess < 0:
-            return True
+    def _fitting(self) -> int:
+        """How many of the results that wait the spool has room for now."""
+        most_bytes, spooled = self._limits.max_bytes, self._spooled
+        if spooled.pending >= _MOST_PENDING or not self._results.ready:
+            return 0
         if self._limits.on_full == "drop_oldest":
-            self._drop(_first_bytes(self._spooled.oldest(_MOST_ROWS), excess), "the spool is full")
-            return True
-        if self._limit.admit("full") is not None:
+            _, size = self._results.fitting(_MOST_ROWS, most_bytes)
+            excess = spooled.size + size - most_bytes
+            if excess > 0:
+                self._drop(_first_bytes(spooled.oldest(_MOST_ROWS), excess), "the spool is full")
+        fitting, _ = self._results.fitting(_MOST_ROWS, most_bytes - spooled.size)
+        if fitting == 0 and spooled.size == 0:
+            return 1  # larger than the spool may be: it would wait for ever
+        if fitting == 0 and self._limit.admit("full") is not None:
             log.error(
                 "the spool holds its %d bytes: nothing more is taken in until the post broker is "
                 "back; the pre broker keeps the rest",
-                self._limits.max_bytes,
+                most_bytes,
             )
-        return False
+        return fitting
 
     def _drop_old(self) -> None:
         if self._limits.max_age is not None and self._spooled.busy:
@@ -260,9 +264,9 @@ class Courier:
 
 
 def _first_bytes(items: list[Outgoing], size: int) -> list[Outgoing]:
-    """As many of the first as hold more than `size` bytes together; all if they don't."""
+    """As many of the first as hold `size` bytes together; all if they don't."""
     for count, item in enumerate(items, 1):
         size -= len(item.payload)
-        if size < 0:
+        if size <= 0:
             return items[:count]
     return items

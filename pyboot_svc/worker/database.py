@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _MOST_PROBES = 10_000_000
 
 # spool: what is to be published, in order. dead: messages that were given up; `request` is what
 # a person asked for. crashes: messages that were in hand when the process died. state: models'.
+# commits: how many there were, see mark.py.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (
     id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, topic TEXT NOT NULL,
@@ -32,12 +34,18 @@ CREATE TABLE IF NOT EXISTS spool (
 CREATE TABLE IF NOT EXISTS dead (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,
     kind TEXT NOT NULL, error TEXT NOT NULL, attempts INTEGER NOT NULL, model TEXT NOT NULL,
-    version TEXT NOT NULL, created REAL NOT NULL, request TEXT);
+    version TEXT NOT NULL, created REAL NOT NULL, request TEXT,
+    checksum INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS crashes (
     content TEXT PRIMARY KEY, count INTEGER NOT NULL, last REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS state (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS commits (id INTEGER PRIMARY KEY, count INTEGER NOT NULL);
 """
 _TABLES = ("spool", "dead", "crashes", "state")
+# Which columns of a row the checksum at its end is made of.
+_SEALED = {"spool": slice(1, -1), "dead": slice(1, -2), "state": slice(0, -1)}
+_PARTS = ("", "-wal", "-shm")
 # The text of an error may quote what is damaged, and then it can't be decoded.
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
@@ -99,7 +107,11 @@ def _check_pages(connection: sqlite3.Connection) -> None:
 
 
 def _check_rows(connection: sqlite3.Connection) -> None:
-    unsound = sum(1 for row in connection.execute("SELECT * FROM spool") if not _sound(row))
+    unsound = sum(
+        not _sound(table, row)
+        for table in _SEALED
+        for row in connection.execute(f"SELECT * FROM {table}")
+    )
     if unsound:
         raise sqlite3.DatabaseError(f"malformed: {unsound} rows are not what was written")
 
@@ -118,27 +130,48 @@ def transaction(connection: sqlite3.Connection, file: Path) -> Iterator[sqlite3.
             raise
 
 
-def checksum(
-    lane: int, topic: str, payload: bytes, qos: int, properties: str, created: float
-) -> int:
-    """Tells a row of the spool from one with a flipped bit, which SQLite can't notice."""
-    about = repr((lane, topic, qos, properties, created))
-    return zlib.crc32(payload, zlib.crc32(about.encode(errors="surrogatepass")))
+def checksum(*values: object) -> int:
+    """Tells a row from one with a flipped bit, which SQLite can't notice."""
+    # Text as the database gives it back: what was an enumeration's is plain text there.
+    plain = (str(value) if isinstance(value, str) else value for value in values)
+    about = repr(tuple(value for value in plain if not isinstance(value, bytes)))
+    total = zlib.crc32(about.encode(errors="surrogatepass"))
+    for value in values:
+        if isinstance(value, bytes):
+            total = zlib.crc32(value, total)
+    return total
 
 
-def _sound(row: tuple[Any, ...]) -> bool:
-    try:
-        return bool(row[-1] == checksum(*row[1:-1]))
-    except (TypeError, AttributeError):  # a flipped bit made it a value of another kind
-        return False
+def _sound(table: str, row: tuple[Any, ...]) -> bool:
+    return table not in _SEALED or bool(row[-1] == checksum(*row[_SEALED[table]]))
+
+
+def read_state(file: Path) -> dict[str, str]:
+    """What the models' table holds, of a file that can only be read; empty if not even that."""
+    ways = ["mode=ro"]
+    if not file.with_name(file.name + "-wal").exists():
+        ways.append("immutable=1")  # without a log nothing but this reads from a read-only disk
+    for way in ways:
+        with (
+            suppress(*ERRORS),
+            closing(sqlite3.connect(f"{file.absolute().as_uri()}?{way}", uri=True)) as connection,
+        ):
+            return stored_state(connection)
+    return {}
+
+
+def stored_state(connection: sqlite3.Connection) -> dict[str, str]:
+    """What the models' table holds, by key: JSON texts."""
+    rows = connection.execute("SELECT * FROM state").fetchall()
+    return {row[0]: row[1] for row in rows if _sound("state", row)}
 
 
 def count_kept(file: Path) -> int:
     """How many rows wait to be published; 0 as well when the file can't be read."""
     try:
         with closing(connect(file)) as connection:
-            count: int = connection.execute("SELECT count(*) FROM spool").fetchone()[0]
-            return count
+            kept: int = connection.execute("SELECT count(*) FROM spool").fetchone()[0]
+            return kept
     except ERRORS:
         return 0
 
@@ -157,8 +190,8 @@ def _open(file: Path) -> sqlite3.Connection:
 
 
 def _replace(file: Path, error: DatabaseDamaged) -> sqlite3.Connection:
-    aside = file.with_name(f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-    for suffix in ("", "-wal", "-shm"):
+    aside = _free_name(file)
+    for suffix in _PARTS:
         part = file.with_name(file.name + suffix)
         if part.exists():
             os.replace(part, aside.with_name(aside.name + suffix))
@@ -168,6 +201,16 @@ def _replace(file: Path, error: DatabaseDamaged) -> sqlite3.Connection:
     counts = ", ".join(f"{table} {count}" for table, count in saved.items())
     log.critical("%s: carried over what could be read: %s", file, counts)
     return fresh
+
+
+def _free_name(file: Path) -> Path:
+    """Where to put it aside: there may be others of the same second."""
+    stem = f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    taken = {path.name for path in file.parent.iterdir()}
+    return file.with_name(
+        next(name for name in names if taken.isdisjoint(name + part for part in _PARTS))
+    )
 
 
 def _salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
@@ -191,14 +234,14 @@ def _salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
 def _salvage_table(old: sqlite3.Connection, fresh: sqlite3.Connection, table: str) -> int:
     fresh.execute("BEGIN")
     for row in _readable_rows(old, table):
-        if table == "spool" and not _sound(row):
-            continue  # better not published than published wrong
+        if not _sound(table, row):
+            continue  # better none than a wrong one
         marks = ",".join("?" * len(row))
         with suppress(*ERRORS):  # a row of nonsense, which breaks the table's rules
             fresh.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
     fresh.execute("COMMIT")
-    count: int = fresh.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    return count
+    saved: int = fresh.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return saved
 
 
 def _last_given(old: sqlite3.Connection, table: str) -> int:

@@ -64,13 +64,18 @@ class Graveyard:
         if self._drop:
             done()
             return
+        from pyboot_svc.worker.database import checksum
+
         now = time.time()
-        records = [self._record(message, fault, now) for message, fault in buried]
+        records = []
+        for message, fault in buried:
+            values = self._record(message, fault, now)
+            records.append((*values, checksum(*values)))
 
         def keep(connection: sqlite3.Connection) -> None:
             connection.executemany(
-                "INSERT INTO dead (topic, payload, kind, error, attempts, model, version, created)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO dead (topic, payload, kind, error, attempts, model, version, created,"
+                " checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 records,
             )
             connection.execute(

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.worker.connection import Carriage, Connection
@@ -20,14 +21,19 @@ Deliver = Callable[[list[Message]], None]
 
 
 class MqttInbox:
-    """Subscribes, hands on whole batches, and sends acknowledgements in the order they come."""
+    """Subscribes, hands on whole batches, and sends acknowledgements in the order they come.
 
-    def __init__(self, config: InstanceConfig) -> None:
+    `subscriptions` is where it notes what its session at the broker is subscribed to.
+    """
+
+    def __init__(self, config: InstanceConfig, subscriptions: Path) -> None:
         edge = config.edge
         self._endpoint = edge.pre
         shared = f"$share/{config.identity.share_group}/{edge.pre.topic}"
         self._filter = shared if edge.share and edge.instance > 1 else edge.pre.topic
         self._other_filter = edge.pre.topic if self._filter == shared else shared
+        self._subscriptions = subscriptions
+        self._persistent = edge.pre.qos > 0
         session = Session(
             config.identity.client_id,
             persistent=edge.pre.qos > 0,
@@ -81,9 +87,14 @@ class MqttInbox:
         self._connection.stop(timeout, end_session=self._leaving)
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
-        if session_present:
-            # The session may remember how it was shared before `instance` was changed.
-            self._connection.unsubscribe(self._other_filter)
+        if self._persistent:
+            # The session remembers what it was subscribed to before the configuration changed.
+            noted = self._noted()
+            others = {*noted, self._other_filter} - {self._filter} if session_present else ()
+            for other in sorted(others):
+                self._connection.unsubscribe(other)
+            if self._filter not in noted:
+                self._note([*noted, self._filter])
         # At QoS 2 a client owns a message from its PUBREC on, long before it is processed; at
         # QoS 1 the broker keeps it until it is acknowledged, and duplicates can be recognised.
         self._connection.subscribe(self._filter, min(self._endpoint.qos, 1))
@@ -94,6 +105,8 @@ class MqttInbox:
             return
         if not self._subscribed:
             log.info("subscribed to %s at QoS %d", self._filter, self._endpoint.qos)
+            if self._persistent and self._noted() != [self._filter]:
+                self._note([self._filter])  # the broker answers in order: the others are gone
         self._subscribed = True
 
     def on_lost(self, in_flight: list[Sendable]) -> None:
@@ -123,3 +136,22 @@ class MqttInbox:
         if done and self._subscribed:
             self._subscribed = False
             self._connection.unsubscribe(self._filter)
+
+    def _noted(self) -> list[str]:
+        try:
+            text = self._subscriptions.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return []
+        return [line for line in text.split("\n") if line]
+
+    def _note(self, filters: list[str]) -> None:
+        text = "".join(f"{topic}\n" for topic in filters)
+        try:
+            self._subscriptions.write_text(text, encoding="utf-8")
+        except OSError as error:
+            log.warning(
+                "%s can't be written: %s; when pre_topic is changed, the broker will go on sending "
+                "what is published to the old one, too",
+                self._subscriptions,
+                error.strerror,
+            )

@@ -8,6 +8,8 @@ has another packet number, but the same digest).
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import mmap
 import os
@@ -39,6 +41,7 @@ class Ledger:
         self._left: list[str] = []
         self._threads = threads
         self._closed = False
+        self._descriptor: int | None = None
         try:
             self._map = self._open(file, size)
         except OSError as error:
@@ -56,13 +59,17 @@ class Ledger:
     def _open(self, file: Path, size: int) -> mmap.mmap:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            _claim(descriptor)
             self._left = _read_slots(descriptor)
             os.ftruncate(descriptor, 0)
             # Blocks of its own: writing into a hole would be fatal on a disk that is full.
             os.posix_fallocate(descriptor, 0, size)
-            return mmap.mmap(descriptor, size)
-        finally:
+            mapped = mmap.mmap(descriptor, size)
+        except BaseException:
             os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return mapped
 
     @property
     def left_in_hand(self) -> list[str]:
@@ -95,9 +102,21 @@ class Ledger:
         self._closed = True
         for thread in range(self._threads):
             self.end(thread)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def _start(self, thread: int) -> int:
         return 2 * _HEADER_BYTES + thread * self._slot_bytes
+
+
+def _claim(descriptor: int) -> None:
+    """For this process, until it ends: to cut a file that another one has mapped would kill it."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = "another process of this instance has it, does it run twice?"
+        raise OSError(errno.EBUSY, text) from None
 
 
 def _read_slots(descriptor: int) -> list[str]:

@@ -22,15 +22,26 @@ import setproctitle
 
 from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.errors import ExitCode, PybootError
+from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
+from pyboot_svc.metrics.health import HealthServer
+from pyboot_svc.metrics.probes import ProbeServer
 from pyboot_svc.metrics.reporter import Reporter
+from pyboot_svc.metrics.tcp import Address
 from pyboot_svc.model import Context, load_model
-from pyboot_svc.notify import Notifier
+from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.inbox import MqttInbox
 from pyboot_svc.worker.outbox import MqttOutbox
 from pyboot_svc.worker.pipeline import Pipeline, Safe
-from pyboot_svc.worker.supervision import StartExtension, Supervision
+from pyboot_svc.worker.progress import TICK_SECONDS, Heartbeat
+from pyboot_svc.worker.supervision import LONGEST_LOAD_SECONDS, StartExtension, Supervision
+
+# What a drain may take beyond its deadline.
+_FAREWELL_SECONDS = 10.0
+# How long a stall lasts until every thread's stack is written, where nobody sends SIGABRT.
+_STACKS_SECONDS = 10.0
+
+_SUBSCRIPTIONS_NAME = "subscribed"
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +50,11 @@ log = logging.getLogger(__name__)
 class WorkerSettings:
     """What the command line adds to the configuration; times in seconds."""
 
-    metrics_socket: Path
+    # The master's socket, or its address on the network.
+    master: Path | Address
+    health_socket: Path
+    # Where probes ask over HTTP, if they do.
+    probes: Address | None
     state_dir: Path
     # The compiled configuration that it runs by, if it does.
     compiled: Path | None
@@ -60,6 +75,8 @@ class Worker:
         self._state = "loading"
         self._title = ""
         self._pipeline: Pipeline | None = None
+        self._supervision: Supervision | None = None
+        self._heartbeat = Heartbeat()
 
     def run(self) -> ExitCode:
         # What systemd's watchdog sends: every thread's stack, written even while the GIL is held.
@@ -73,10 +90,20 @@ class Worker:
         self._show_title(0, 0)
         if self._settings.stop_at_eof:
             spawn("parent", self._watch_parent)
-        reporter = Reporter(
-            self._settings.metrics_socket, str(self._config.identity), self._snapshot
-        )
+        reporter = Reporter(self._settings.master, str(self._config.identity), self._snapshot)
         reporter.start()
+        self._heartbeat.beat(LONGEST_LOAD_SECONDS)
+        health = self._open_health()
+        if self._settings.probes is not None:
+            ProbeServer(self._settings.probes, self._health)
+        try:
+            return self._run()
+        finally:
+            reporter.stop()
+            if health is not None:
+                health.close()
+
+    def _run(self) -> ExitCode:
         self._make_state_dir()
         loading = StartExtension(self._notifier)
         try:
@@ -88,13 +115,23 @@ class Worker:
             loading.end()
         pipeline.start(on_crash=lambda: self._events.put("crash"))
         self._state = "running"
-        supervision = Supervision(str(self._config.identity), pipeline, self._notifier)
-        reason = self._wait(pipeline, supervision)
+        self._supervision = Supervision(str(self._config.identity), pipeline, self._notifier)
+        reason = self._wait(pipeline, self._supervision)
         self._state = "draining"
+        faulthandler.cancel_dump_traceback_later()
+        self._heartbeat.beat(self._settings.drain_seconds + _FAREWELL_SECONDS)
         self._notifier.stopping()
         self._drain(pipeline)
-        reporter.stop()
         return ExitCode.INTERNAL if reason == "crash" else ExitCode.OK
+
+    def _open_health(self) -> HealthServer | None:
+        if watchdog_seconds() is not None:
+            return None  # the service manager wants to be told, and doesn't ask
+        try:
+            return HealthServer(self._settings.health_socket, self._health)
+        except UnavailableError as error:
+            log.warning("%s; `pyboot health` can't see how this instance does", error)
+            return None
 
     def _build(self) -> Pipeline:
         edge = self._config.edge
@@ -105,7 +142,8 @@ class Worker:
 
         # One a thread, since each has its own topic at hand; the state is the instance's.
         thread_context = partial(self._make_context, safe.state)
-        inbox, outbox = MqttInbox(self._config), MqttOutbox(self._config)
+        inbox = MqttInbox(self._config, self._settings.state_dir / _SUBSCRIPTIONS_NAME)
+        outbox = MqttOutbox(self._config)
         return Pipeline(self._config, model, thread_context, safe, inbox, outbox)
 
     def _make_context(self, state: MutableMapping[str, Any]) -> Context:
@@ -138,6 +176,10 @@ class Worker:
                 next_tick += supervision.interval
                 pipeline.tick()
                 supervision.tick()
+                self._heartbeat.beat(TICK_SECONDS)
+                if self._settings.probes is not None and not pipeline.stalls():
+                    # Who asks there ends a worker that stalls by SIGKILL: the stacks come before.
+                    faulthandler.dump_traceback_later(_STACKS_SECONDS)
                 self._show_title(*pipeline.depths())
 
     def _drain(self, pipeline: Pipeline) -> None:
@@ -160,9 +202,30 @@ class Worker:
             self._title = title
             setproctitle.setproctitle(title)
 
+    def _health(self) -> dict[str, Any]:
+        reasons = self._reasons()
+        if self._state == "draining":
+            reasons.append("it is being stopped")
+        stalls = self._pipeline.stalls() if self._pipeline else []
+        if self._heartbeat.overdue > 0:
+            late = self._heartbeat.overdue
+            stalls.append(f"the main thread has not got on for {late:.0f} s longer than it may")
+        return {
+            "instance": str(self._config.identity),
+            "alive": not stalls,
+            "loaded": self._pipeline is not None,
+            "started": self._supervision is not None and self._supervision.started,
+            "ready": not reasons and not stalls,
+            "reasons": reasons,
+            "stalls": stalls,
+        }
+
+    def _reasons(self) -> list[str]:
+        return self._pipeline.not_ready() if self._pipeline else ["the model is being loaded"]
+
     def _snapshot(self) -> dict[str, Any]:
         pipeline = self._pipeline
-        reasons = pipeline.not_ready() if pipeline else ["the model is being loaded"]
+        reasons = self._reasons()
         state = self._state
         if state == "running":
             state = "waiting" if reasons else "ready"

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator, MutableMapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.settlement import Settlement
+from pyboot_svc.worker.store import Store
+
+if TYPE_CHECKING:
+    import sqlite3
+
+log = logging.getLogger(__name__)
 
 
 class DurableState(MutableMapping[str, Any]):
@@ -15,8 +26,10 @@ class DurableState(MutableMapping[str, Any]):
     assigned. Of several threads, each sees the others' assignments.
     """
 
-    def __init__(self, stored: dict[str, str]) -> None:
+    def __init__(self, stored: dict[str, str], *, known: bool = True) -> None:
+        """`known` says whether `stored` is all that there is: not if it could not be read."""
         self._stored = stored
+        self._known = known
         self._changes: dict[str, str | None] = {}
         self._lock = threading.Lock()
 
@@ -52,3 +65,101 @@ class DurableState(MutableMapping[str, Any]):
         with self._lock:
             changes, self._changes = self._changes, {}
         return changes
+
+    def put_back(self, changes: dict[str, str | None]) -> None:
+        """These could not be committed: take them the next time, as they are by then."""
+        with self._lock:
+            for key in changes:
+                self._changes.setdefault(key, self._stored.get(key))
+
+    def meet(self, stored: dict[str, str]) -> None:
+        """A database was opened that holds `stored`: what it lacks is to be written again.
+
+        What was not known before is taken over, unless the model has assigned it meanwhile.
+        """
+        with self._lock:
+            if not self._known:
+                for key in stored.keys() - self._changes.keys():
+                    self._stored.setdefault(key, stored[key])
+                self._known = True
+            for key, text in self._stored.items():
+                if stored.get(key) != text:
+                    self._changes.setdefault(key, text)
+
+
+class StateSaver:
+    """Commits what messages have changed in the state, and has them wait for it.
+
+    While the disk can't be written nobody waits: the changes stay in memory until it can be.
+    """
+
+    def __init__(self, state: DurableState, store: Store, settlement: Settlement) -> None:
+        self._state = state
+        self._store = store
+        self._settlement = settlement
+        self._lock = threading.Lock()
+        self._unsaved = 0
+        self._in_memory = False
+
+    def flush(self) -> None:
+        """What inputs of QoS 0 have changed, or a disk could not take; about once a second."""
+        self.save([])
+
+    def save(self, messages: list[Message]) -> None:
+        """Called when the model is done with these, before they are settled."""
+        if not (self._state.changed or self._unsaved):
+            return
+        held = [message for message in messages if message.qos > 0]
+        if messages and not held:
+            return  # of QoS 0: the next flush is soon enough
+        if self._in_memory and (held or self._unsaved):
+            return  # a flush finds out when it can be written
+        # Another thread may have taken what these changed, and it may not be durable yet: so they
+        # wait for that, too. Writes are queued in the order in which changes were taken.
+        with self._lock:
+            waiting = self._unsaved > 0
+            self._unsaved += 1  # first: who finds the changes taken has to see this
+            changes = self._state.take_changes()
+            if not changes and not waiting:
+                self._unsaved -= 1
+                return
+            self._settlement.hold(held)
+            self._store.submit(
+                partial(_write, changes),
+                partial(self._saved, held),
+                partial(self._take_back, changes, held),
+            )
+
+    def _saved(self, held: list[Message]) -> None:
+        if self._in_memory:
+            log.warning("context.state is on disk again")
+        self._in_memory = False
+        self._end(held)
+
+    def _take_back(self, changes: dict[str, str | None], held: list[Message]) -> bool:
+        self._state.put_back(changes)
+        if not self._in_memory:
+            log.critical(
+                "context.state is kept in memory while the disk can't be written: "
+                "its changes are lost if the process dies before"
+            )
+        self._in_memory = True
+        self._end(held)
+        return True
+
+    def _end(self, held: list[Message]) -> None:
+        with self._lock:
+            self._unsaved -= 1
+        self._settlement.settle(held)
+
+
+def _write(changes: dict[str, str | None], connection: sqlite3.Connection) -> None:
+    from pyboot_svc.worker.database import checksum
+
+    connection.executemany(
+        "DELETE FROM state WHERE key = ?", [(key,) for key, text in changes.items() if text is None]
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO state VALUES (?, ?, ?)",
+        [(key, text, checksum(key, text)) for key, text in changes.items() if text is not None],
+    )

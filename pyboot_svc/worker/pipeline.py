@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
@@ -38,6 +38,9 @@ from pyboot_svc.worker.spool import DEAD_LETTERS, RESULTS, Lane
 from pyboot_svc.worker.store import DATABASE_NAME, Store
 from pyboot_svc.worker.suspects import Suspects
 from pyboot_svc.worker.tally import Tally
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _POLL_SECONDS = 0.02
 # The broker sends what it has without pause: after this it has nothing more.
@@ -95,16 +98,31 @@ class Safe:
         self.suspects.load(self.ledger)
         self.results = Lane(self.store, file, RESULTS)
         self.dead_letters = Lane(self.store, file, DEAD_LETTERS)
-        stored: dict[str, str] = {}
         connection = self.store.open_if_there()
         if connection is not None:
-            stored = dict(connection.execute("SELECT key, value FROM state"))
             self.results.load(connection)
             self.dead_letters.load(connection)
         elif self.store.trouble is not None:
             # What it holds has to come out as soon as it can be opened.
             self.store.submit(lambda connection: None, lambda: None)
-        self.state = DurableState(stored)
+        self.state = self._load_state(connection)
+
+    def _load_state(self, connection: sqlite3.Connection | None) -> DurableState:
+        """Also of a file that can't be written now; once it can be, both are made the same."""
+        stored: dict[str, str] = {}
+        if self.file.exists():
+            from pyboot_svc.worker.database import read_state, stored_state
+
+            stored = read_state(self.file) if connection is None else stored_state(connection)
+        state = DurableState(stored, known=connection is not None or bool(stored))
+        self.store.watch(lambda opened: _meet(state, opened))
+        return state
+
+
+def _meet(state: DurableState, opened: sqlite3.Connection) -> None:
+    from pyboot_svc.worker.database import stored_state
+
+    state.meet(stored_state(opened))
 
 
 class Pipeline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ from pyboot_svc.config import Batch
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.graveyard import Fault, Graveyard
-from pyboot_svc.worker.memory import DurableState
+from pyboot_svc.worker.memory import DurableState, StateSaver
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.queues import PostQueue, PreQueue
 from pyboot_svc.worker.runner import Calling, Job, Runner
@@ -52,19 +51,16 @@ class ModelPool:
     ) -> None:
         self._calling = calling
         self._make_context = make_context
-        self._state = state
+        self._saver = StateSaver(state, store, settlement)
         self._waiting = waiting
         self._results = results
         self._settlement = settlement
         self._graveyard = graveyard
-        self._store = store
         self._tally = tally
         self._batch = batch
         self._runners: dict[int, Runner] = {}
         self._left_behind: list[tuple[Runner, float]] = []
         self._on_crash: Callable[[], None] = lambda: None
-        self._saving = threading.Lock()
-        self._unsaved = 0
 
     def start(self, size: int, on_crash: Callable[[], None]) -> None:
         self._on_crash = on_crash
@@ -108,8 +104,8 @@ class ModelPool:
         return found
 
     def flush_state(self) -> None:
-        """Make durable what inputs of QoS 0 have changed; about once a second."""
-        self._save_state([])
+        """Make durable what is not yet; about once a second."""
+        self._saver.flush()
 
     def _launch(self, number: int, job: Job | None) -> None:
         runner = self._runners[number] = Runner(number, self._calling, self._make_context())
@@ -156,8 +152,7 @@ class ModelPool:
             buried = [
                 (messages[at], fault) for at, fault in job.buried.items() if first <= at < end
             ]
-            if self._state.changed or self._unsaved:
-                self._save_state(done)
+            self._saver.save(done)
             self._settle(job, done, buried, last)
 
     def _settle(
@@ -175,35 +170,3 @@ class ModelPool:
             self._tally.add_errors(fault.kind for _, fault in buried)
             messages = [message for message, _ in buried]
             self._graveyard.bury(buried, partial(self._settlement.settle, messages))
-
-    def _save_state(self, messages: list[Message]) -> None:
-        """Commit the model's changes; inputs that will be acknowledged wait for that."""
-        held = [message for message in messages if message.qos > 0]
-        if messages and not held:
-            return  # of QoS 0: the next flush is soon enough
-        # Another thread may have taken what these changed, and it may not be durable yet: so they
-        # wait for that, too. Writes are queued in the order in which changes were taken.
-        with self._saving:
-            waiting = self._unsaved > 0
-            self._unsaved += 1  # first: who finds the changes taken has to see this
-            changes = self._state.take_changes()
-            if not changes and not waiting:
-                self._unsaved -= 1
-                return
-            self._settlement.hold(held)
-            self._store.submit(partial(_write_state, changes), partial(self._saved, held))
-
-    def _saved(self, held: list[Message]) -> None:
-        with self._saving:
-            self._unsaved -= 1
-        self._settlement.settle(held)
-
-
-def _write_state(changes: dict[str, str | None], connection: object) -> None:
-    execute = connection.executemany  # type: ignore[attr-defined]
-    execute("DELETE FROM state WHERE key = ?", [(k,) for k, v in changes.items() if v is None])
-    execute(
-        "INSERT INTO state (key, value) VALUES (?, ?) "
-        "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        [(key, value) for key, value in changes.items() if value is not None],
-    )

@@ -8,6 +8,8 @@ import time
 TURN_SECONDS = 15.0
 # Name look-up, TCP, TLS and WebSocket all have their turns before the loop starts.
 OPEN_SECONDS = 60.0
+# The main thread ticks about once a second; writing to a slow disk may keep it for a while.
+TICK_SECONDS = 30.0
 
 
 class Heartbeat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from pyboot_svc.worker.message import Chunk, Message
 
@@ -181,6 +182,18 @@ class PostQueue:
             self._count -= count
             self._changed.notify_all()
             return taken
+
+    def fitting(self, most: int, room: int) -> tuple[int, int]:
+        """How many of the first `most` results hold at most `room` bytes; and how many those."""
+        count = size = 0
+        with self._changed:
+            for message in islice(self._ready, most):
+                more = len(message.result or b"")
+                if size + more > room:
+                    break
+                count += 1
+                size += more
+        return count, size
 
     def put_back(self, results: Iterable[Message]) -> None:
         """Return results that were taken and not sent, to the head of the queue."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.mark import Mark
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,6 +40,7 @@ class Store:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._mark = Mark(file.with_name(f"{file.name}-mark"))
         self._connection: sqlite3.Connection | None = None
         self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._trouble: str | None = None
@@ -55,7 +57,7 @@ class Store:
 
     def open_if_there(self) -> sqlite3.Connection | None:
         """The database that an earlier process left, to be read before the thread starts."""
-        return self.open() if self._file.exists() else None
+        return self.open() if self._file.exists() or self._mark.exists else None
 
     def open(self) -> sqlite3.Connection | None:
         """The database, before the thread starts; None when it can't be opened."""
@@ -142,6 +144,7 @@ class Store:
             with transaction(self._open(), self._file) as connection:
                 for write, _, _ in batch:
                     write(connection)
+                held = self._mark.count(connection)
         except DatabaseDamaged:
             self._give_up()  # opening it again puts the file aside
             return False
@@ -150,6 +153,7 @@ class Store:
                 self._give_up()  # while any connection is open, it stays so
             self._complain(error)
             return False
+        self._mark.note(held)
         if self._trouble is not None:
             self._trouble = None
             log.warning("%s can be written again", self._file)
@@ -164,6 +168,7 @@ class Store:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._mark.close()
 
     def _open(self) -> sqlite3.Connection:
         from pyboot_svc.worker.database import open_database, troubles
@@ -171,6 +176,9 @@ class Store:
         if self._connection is None:
             connection = open_database(self._file)
             with troubles(self._file):
+                missing = self._mark.missing(connection)
+                if missing is not None:
+                    log.critical("%s: %s", self._file, missing)
                 for watcher in self._watchers:
                     watcher(connection)
             self._connection = connection

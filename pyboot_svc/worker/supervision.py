@@ -15,7 +15,7 @@ _FIRST_TICK_SECONDS = 0.1
 _FIRST_TICKS = 50
 _EXTENSION_SECONDS = 30.0
 # A model that takes longer to load than this hangs.
-_LONGEST_LOAD_SECONDS = 1800.0
+LONGEST_LOAD_SECONDS = 1800.0
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class StartExtension:
         self._loaded.set()
 
     def _run(self) -> None:
-        for _ in range(int(_LONGEST_LOAD_SECONDS / _EXTENSION_SECONDS * 2)):
+        for _ in range(int(LONGEST_LOAD_SECONDS / _EXTENSION_SECONDS * 2)):
             self._notifier.extend_start(_EXTENSION_SECONDS)
             if self._loaded.wait(_EXTENSION_SECONDS / 2):
                 return
@@ -54,6 +54,11 @@ class Supervision:
         self._stalled = False
         self._ticks = 0
         self._interval = min(_TICK_SECONDS, (watchdog_seconds() or _TICK_SECONDS * 3) / 3)
+
+    @property
+    def started(self) -> bool:
+        """Whether readiness was said."""
+        return self._ready
 
     @property
     def interval(self) -> float:

@@ -4,37 +4,49 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from support.poll import until
 
 _SESSION_SECONDS = 3600
+# What mosquitto allows in flight: with more, it would end the connection at QoS 2.
+_WINDOW = 20
+_TURN_SECONDS = 0.002
+_RECONNECT_SECONDS = 0.1
+
+_Message = tuple[str, bytes]
 
 
-def _client(name: str) -> Client:
+# A loopback port, or the path of a UNIX socket.
+At = int | str
+
+
+def _client(name: str, at: At) -> Client:
     """A client whose session, and what is in flight, outlives its connections."""
     client = Client(
-        CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
+        CallbackAPIVersion.VERSION2,
+        client_id=name,
+        protocol=MQTTProtocolVersion.MQTTv5,
+        transport="tcp" if isinstance(at, int) else "unix",
     )
-    # What mosquitto allows: with more, it would end the connection at QoS 2.
-    client.max_inflight_messages_set(20)
+    client.max_inflight_messages_set(_WINDOW)
     client.max_queued_messages_set(0)
     client.reconnect_delay_set(0.1, 0.5)  # type: ignore[arg-type]
     return client
 
 
-def _connect(client: Client, port: int) -> None:
+def _connect(client: Client, at: At) -> None:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = _SESSION_SECONDS
-    client.connect("127.0.0.1", port, clean_start=False, properties=properties)
-    client.loop_start()
+    host, port = ("127.0.0.1", at) if isinstance(at, int) else (at, 1883)
+    client.connect(host, port, clean_start=False, properties=properties)
 
 
 @dataclass(frozen=True)
@@ -54,16 +66,17 @@ class Arrival:
 class Collector:
     """Gets all that is published on its topics, also what is while it is disconnected."""
 
-    def __init__(self, name: str, port: int, *topics: str) -> None:
+    def __init__(self, name: str, at: At, *topics: str) -> None:
         self.arrivals: list[Arrival] = []
         self._numbers: set[int] = set()
         self._topics = topics
         self._subscribed = threading.Event()
-        self._client = _client(name)
+        self._client = _client(name, at)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        _connect(self._client, port)
+        _connect(self._client, at)
+        self._client.loop_start()
         assert self._subscribed.wait(20), "no SUBACK"
 
     def on(self, topic: str) -> list[Arrival]:
@@ -95,22 +108,28 @@ class Collector:
 class Feed:
     """Publishes numbered messages from a thread of its own, and counts on.
 
-    `ahead` says how many are out and have no result yet: beyond `lead` it waits, so that faults
-    always find messages on their way.
+    With `lead` it waits while so many are out and have no result yet, so that faults always find
+    messages on their way.
+
+    One thread does it all, since what is judged is the order of results: from another thread, paho
+    sends a new message before CONNACK, and after it what the lost connection left unacknowledged.
     """
 
-    def __init__(self, name: str, port: int, topic: str, qos: int, pad: int = 0) -> None:
+    def __init__(self, name: str, at: At, topic: str, qos: int, pad: int = 0) -> None:
         self.sent = 0
         self._topic = topic
         self._qos = qos
         self._pad = "x" * pad
-        self._threads: list[threading.Thread] = []
+        self._runs: deque[Iterator[_Message | None]] = deque()
         self._closing = threading.Event()
+        self._published = 0
         self._confirmed = 0
         self._uncounted = 0
-        self._client = _client(name)
+        self._client = _client(name, at)
         self._client.on_publish = self._on_publish
-        _connect(self._client, port)
+        _connect(self._client, at)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
         until(self._client.is_connected, "the feed is connected")
 
     def start(
@@ -119,16 +138,10 @@ class Feed:
         """Publish `count` more, in the background."""
         numbers = range(self.sent, self.sent + count)
         self.sent += count
-        arguments = (numbers, finished, lead)
-        thread = threading.Thread(target=self._run, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        self._runs.append(self._numbered(numbers, finished, lead))
 
     def finish(self, timeout: float = 60.0) -> None:
         """Wait until the broker has all of them."""
-        for thread in self._threads:
-            thread.join(timeout)
-            assert not thread.is_alive(), "the feed waits for results"
         until(
             lambda: self._confirmed - self._uncounted >= self.sent,
             "the broker has all messages",
@@ -143,24 +156,47 @@ class Feed:
         """One message that isn't counted."""
         before = self._confirmed
         self._uncounted += 1
-        self._client.publish(topic or self._topic, payload, self._qos)
+        self._runs.append(iter([(topic or self._topic, payload)]))
         until(lambda: self._confirmed > before, "the broker has the message")
 
     def close(self) -> None:
         self._closing.set()
-        for thread in self._threads:
-            thread.join(10)
+        self._thread.join(10)
         self._client.disconnect()
-        self._client.loop_stop()
 
-    def _run(self, numbers: range, finished: Callable[[], int], lead: int | None) -> None:
+    def _numbered(
+        self, numbers: range, finished: Callable[[], int], lead: int | None
+    ) -> Iterator[_Message | None]:
+        """None whenever it has to wait for results."""
         for number in numbers:
             while lead is not None and number - finished() >= lead:
-                if self._closing.wait(0.002):
-                    return
-            payload = json.dumps({"n": number, "pad": self._pad})
-            # While the broker is away, paho keeps it.
-            self._client.publish(self._topic, payload, self._qos)
+                yield None
+            yield self._topic, json.dumps({"n": number, "pad": self._pad}).encode()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            if self._client.loop(_TURN_SECONDS) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._reconnect()
+            elif self._client.is_connected():
+                self._publish_some()
+
+    def _publish_some(self) -> None:
+        while self._runs and self._published - self._confirmed < _WINDOW:
+            try:
+                message = next(self._runs[0])
+            except StopIteration:
+                self._runs.popleft()
+                continue
+            if message is None:
+                return
+            self._published += 1
+            self._client.publish(*message, self._qos)
+
+    def _reconnect(self) -> None:
+        try:
+            self._client.reconnect()
+        except OSError:
+            self._closing.wait(_RECONNECT_SECONDS)  # the broker is away
 
     def _on_publish(self, *_: object) -> None:
         self._confirmed += 1

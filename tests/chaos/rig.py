@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import threading
 import uuid
 from contextlib import ExitStack
@@ -154,9 +155,7 @@ class Rig:
 
     def start(self, pad: int = 0, feed_qos: int | None = None, subscribed: bool = True) -> None:
         """Start all, and wait until the workers are `subscribed`."""
-        # JSON is YAML, too.
-        document = {"model_path": str(_TESTS), "brokers": self.brokers, "edge": [self.edge]}
-        self.config.write_text(json.dumps(document))
+        self.configure()
         self.collector = self.make_collector(
             f"{self.name}-out", self.post.port, self.topic_out, self.topic_dead
         )
@@ -174,6 +173,11 @@ class Rig:
         qos = self.edge["pre_qos"] if feed_qos is None else feed_qos
         self.feed = Feed(f"{self.name}-in", self.pre.port, self.topic_in, qos, pad)
         self.stack.callback(self.feed.close)
+
+    def configure(self) -> None:
+        # JSON is YAML, too.
+        document = {"model_path": str(_TESTS), "brokers": self.brokers, "edge": [self.edge]}
+        self.config.write_text(json.dumps(document))
 
     def keeper(self, instance: str, folder: Path | None = None) -> Keeper:
         keeper = Keeper(
@@ -273,3 +277,37 @@ class Rig:
     def logs(self) -> str:
         """The ends of the workers' logs, for a failure's message."""
         return "\n".join(worker.log[-3000:] for worker in self.workers)
+
+
+class StateDisk:
+    """A tmpfs at the worker's state directory; only root can mount one."""
+
+    def __init__(self, rig: Rig, kilobytes: int) -> None:
+        self.folder = rig.instance_dir
+        self.folder.mkdir(parents=True)
+        self._mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs")
+        rig.stack.callback(self._unmount)
+
+    def resize(self, kilobytes: int) -> None:
+        self._mount("-o", f"remount,size={kilobytes}k")
+
+    def fill(self) -> None:
+        """Leave no room at all."""
+        with (self.folder / "ballast").open("wb", buffering=0) as ballast:
+            try:
+                while ballast.write(b"\0" * 4096):
+                    pass
+            except OSError:
+                pass  # full
+
+    def make_read_only(self) -> None:
+        self._mount("-o", "remount,ro")
+
+    def make_writable(self) -> None:
+        self._mount("-o", "remount,rw")
+
+    def _unmount(self) -> None:
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+    def _mount(self, *arguments: str) -> None:
+        subprocess.run(["mount", *arguments, self.folder], check=True, capture_output=True)

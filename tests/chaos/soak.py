@@ -23,7 +23,7 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessage
 from support.poll import until
 
-from chaos.counted import Collector
+from chaos.counted import At, Collector
 from chaos.rig import Rig
 
 _SAMPLES = 200
@@ -34,9 +34,9 @@ _LEAD = 1000
 class Tallying(Collector):
     """Counts how often each number arrives, and keeps nothing else."""
 
-    def __init__(self, name: str, port: int, *topics: str) -> None:
+    def __init__(self, name: str, at: At, *topics: str) -> None:
         self.times: dict[int, int] = {}
-        super().__init__(name, port, *topics)
+        super().__init__(name, at, *topics)
 
     @property
     def distinct(self) -> int:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+from support.app import Running
 from support.poll import until
 
 from chaos.conftest import Sizes
@@ -55,3 +60,19 @@ def test_model_that_never_ends_does_not_hold_the_stop_up(make_rig: Callable[...,
     rig.worker.start()
     rig.wait_start(2)
     assert "died with" not in rig.worker.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_before_it_has_read_its_configuration(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)  # it waits there
+    worker = Running(tmp_path, "worker", "test-1", "--config", str(config))
+    try:
+        status = Path(f"/proc/{worker.pid}/status")
+        mask = 1 << (signal.SIGTERM - 1)
+        until(lambda: mask & int(status.read_text().split("SigCgt:")[1].split()[0], 16), "ready")
+        assert worker.stop(number) == 0
+    finally:
+        worker.close()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
 
 import pytest
 from support.poll import until
 
 from chaos.conftest import Sizes
-from chaos.rig import Rig
+from chaos.rig import Rig, StateDisk
 
 KILOBYTE = 1000
 
@@ -53,43 +52,9 @@ def test_killed_while_the_spool_drains(
     rig.until_figure("spooled", 0)
 
 
-class SmallDisk:
-    """A tmpfs at the worker's state directory; only root can mount one."""
-
-    def __init__(self, rig: Rig, kilobytes: int) -> None:
-        self.folder = rig.instance_dir
-        self.folder.mkdir(parents=True)
-        self._mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs")
-        rig.stack.callback(self._unmount)
-
-    def resize(self, kilobytes: int) -> None:
-        self._mount("-o", f"remount,size={kilobytes}k")
-
-    def fill(self) -> None:
-        """Leave no room at all."""
-        with (self.folder / "ballast").open("wb", buffering=0) as ballast:
-            try:
-                while ballast.write(b"\0" * 4096):
-                    pass
-            except OSError:
-                pass  # full
-
-    def make_read_only(self) -> None:
-        self._mount("-o", "remount,ro")
-
-    def make_writable(self) -> None:
-        self._mount("-o", "remount,rw")
-
-    def _unmount(self) -> None:
-        subprocess.run(["umount", "--lazy", self.folder], check=True)
-
-    def _mount(self, *arguments: str) -> None:
-        subprocess.run(["mount", *arguments, self.folder], check=True, capture_output=True)
-
-
 def test_full_disk_stops_the_intake_until_there_is_room(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig("same", queue={"pre": 500})
-    disk = SmallDisk(rig, 1024)
+    disk = StateDisk(rig, 1024)
     rig.start(pad=KILOBYTE)
     rig.post.stop()
     rig.feed.send(2000)
@@ -107,7 +72,7 @@ def test_full_disk_stops_the_intake_until_there_is_room(make_rig: Callable[..., 
 
 def test_full_disk_is_no_obstacle_once_the_broker_is_back(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig("same", queue={"pre": 500})
-    SmallDisk(rig, 1024)
+    StateDisk(rig, 1024)
     rig.start(pad=KILOBYTE)
     rig.post.stop()
     rig.feed.send(2000)
@@ -120,7 +85,7 @@ def test_full_disk_is_no_obstacle_once_the_broker_is_back(make_rig: Callable[...
 
 def test_killed_while_the_disk_is_full(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig("same", queue={"pre": 500})
-    disk = SmallDisk(rig, 1024)
+    disk = StateDisk(rig, 1024)
     rig.start(pad=KILOBYTE)
     rig.post.stop()
     rig.feed.send(2000)
@@ -139,7 +104,7 @@ def test_read_only_disk_is_no_obstacle_while_the_broker_is_there(
     make_rig: Callable[..., Rig],
 ) -> None:
     rig = make_rig("same")
-    disk = SmallDisk(rig, 1024)
+    disk = StateDisk(rig, 1024)
     disk.make_read_only()
     rig.start()
     rig.feed.send(100)
@@ -157,7 +122,7 @@ def test_read_only_disk_is_no_obstacle_while_the_broker_is_there(
 
 def test_disk_that_becomes_read_only(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig("same")
-    disk = SmallDisk(rig, 8 * 1024)
+    disk = StateDisk(rig, 8 * 1024)
     rig.start()
     rig.post.stop()
     rig.feed.send(500)

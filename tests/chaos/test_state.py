@@ -10,7 +10,7 @@ import pytest
 from support.poll import until
 
 from chaos.conftest import Sizes
-from chaos.rig import Rig
+from chaos.rig import Rig, StateDisk
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -37,6 +37,30 @@ def test_state_survives_kills(
     if threads == 1:
         # More only by those that came twice.
         assert total + 1 <= last["calls"] <= total + 1 + 300 * sizes.kills
+
+
+def test_a_disk_that_can_not_be_written_holds_up_no_model_with_a_state(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig("counting", threads=2)
+    disk = StateDisk(rig, 1024)
+    rig.start()
+    rig.feed.send(100)
+    rig.wait_distinct(100)
+    disk.fill()
+    rig.flow(2000)
+    rig.worker.wait_log("context.state is kept in memory")
+    rig.wait_distinct(2000)
+    disk.resize(64 * 1024)
+    rig.worker.wait_log("context.state is on disk again")
+    found = rig.collect()
+    found.expect_all(in_order=True)
+    # All of it, as the next process finds it.
+    rig.worker.kill()
+    rig.feed.send(1)
+    rig.wait_distinct(2101)
+    assert json.loads(rig.results[-1].payload)["seen"] == 2101
+    assert rig.worker.crashes == 1
 
 
 def test_rolling_mean_goes_on_after_a_kill(make_rig: Callable[..., Rig]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from support.poll import until
 from support.proxy import Server
 
@@ -62,3 +63,36 @@ def test_two_of_one_id_lose_nothing_and_say_what_is_wrong(
     found.expect_all()
     assert sum(connects) <= 12
     assert rig.worker.exit_codes == []
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_session_forgets_the_topic_that_was_configured_before(
+    protocol: str, make_rig: Callable[..., Rig]
+) -> None:
+    rig = make_rig("same", pre_broker="pre", instance=1)
+    del rig.edge["pre_port"]
+    rig.brokers = {"pre": {"host": "127.0.0.1", "port": rig.pre.port, "protocol": protocol}}
+    rig.start()
+    rig.feed.send(5)
+    rig.collect()
+    assert rig.worker.stop() == 0
+    rig.feed.send(5)  # what the session holds already still comes
+    rig.edge["pre_topic"] = new_topic = f"{rig.name}/new"
+    rig.configure()
+    rig.worker.start()
+    rig.wait_start(2)
+    for number in (100, 101):
+        rig.feed.publish(b'{"n": %d}' % number, rig.topic_in)
+        rig.feed.publish(b'{"n": %d}' % (number + 100), new_topic)
+    rig.wait_distinct(12)
+    numbers = [arrival.number for arrival in rig.results]
+    assert numbers == [*range(10), 200, 201]
+
+
+def test_what_the_session_holds_can_not_be_noted(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("same")
+    (rig.instance_dir / "subscribed").mkdir(parents=True)
+    rig.start()
+    rig.feed.send(5)
+    rig.collect().expect_all(in_order=True)
+    rig.worker.wait_log("subscribed can't be written: Is a directory")

@@ -14,8 +14,8 @@ from support.client import Plant
 ROOT = Path(__file__).parents[2]
 
 
-def _blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text()
+def _blocks(language: str, file: str = "README.md") -> list[str]:
+    text = (ROOT / file).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
@@ -37,10 +37,17 @@ def test_the_first_model_works_as_described(
         assert plant.received == [("plant/mean", b'{"mean":3.0}')]
 
 
-@pytest.mark.parametrize("block", _blocks("yaml"))
-def test_every_configuration_in_the_readme_is_valid(tmp_path: Path, block: str) -> None:
+@pytest.mark.parametrize("block", [*_blocks("yaml"), *_blocks("yaml", "docs/kubernetes.md")])
+def test_every_configuration_in_the_documentation_is_valid(tmp_path: Path, block: str) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(block)
+    ended = run_pyboot("check", "--config", str(file))
+    assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "kubeedge.yaml"])
+def test_the_examples_for_kubernetes_are_valid(name: str) -> None:
+    file = ROOT / "packaging" / "kubernetes" / name
     ended = run_pyboot("check", "--config", str(file))
     assert ended.returncode == 0, ended.stdout
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,19 @@ PYBOOT = [sys.executable, "-P", "-m", "pyboot_svc"]
 class Running:
     """A `pyboot` command at work; its standard error goes to `log`."""
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> None:
+        """`within` stands in front of the command, as `ip netns exec` does."""
         folder.mkdir(parents=True, exist_ok=True)
         self.log_file = folder / f"{arguments[0]}.log"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*PYBOOT, *arguments],
+                [*within, *PYBOOT, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

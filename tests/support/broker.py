@@ -6,6 +6,7 @@ import random
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from support.poll import until
@@ -35,11 +36,20 @@ def mosquitto() -> str:
 class Broker:
     """Runs mosquitto with `lines` of configuration; `{port}` in them is the listener's port.
 
-    Without `lines` it is open to everybody. It keeps its port over `stop` and `start`.
+    Without `lines` it is open to everybody. It keeps its port over `stop` and `start`. `within`
+    stands in front of the command; what listens elsewhere, at a UNIX socket, names it `socket`.
     """
 
-    def __init__(self, folder: Path, lines: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        lines: str = "",
+        within: Sequence[str] = (),
+        socket: Path | None = None,
+    ) -> None:
         self._folder = folder
+        self._within = within
+        self.socket = socket
         self._lines = lines or "listener {port} 127.0.0.1\nallow_anonymous true\n"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -54,6 +64,11 @@ class Broker:
     @property
     def log(self) -> Path:
         return self._folder / "mosquitto.log"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it doesn't run"
+        return self._process.pid
 
     def stop(self) -> None:
         if self._process is not None:
@@ -73,7 +88,10 @@ class Broker:
         file.write_text(usual + self._lines.replace("{port}", str(self.port)))
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [mosquitto(), "-c", str(file)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self._within, mosquitto(), "-c", str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         self._process = process
         until(lambda: process.poll() is not None or self._listens(), "mosquitto listens")
@@ -83,5 +101,7 @@ class Broker:
         return True
 
     def _listens(self) -> bool:
+        if self.socket is not None:
+            return self.socket.is_socket()
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -6,15 +6,29 @@ from pathlib import Path
 
 import pytest
 from machine import Machine
-from rig import PACKAGES, base_image, default_cache_dir
+from rig import OPENRC_PACKAGES, PACKAGES, base_image, default_cache_dir
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def image() -> Path:
+def init() -> str:
+    """The init system of the hosts: systemd, or what PYBOOT_INIT names."""
+    return os.environ.get("PYBOOT_INIT", "systemd")
+
+
+@pytest.fixture(autouse=True)
+def _only_where_it_belongs(request: pytest.FixtureRequest, init: str) -> None:
+    other = {"systemd": "openrc", "openrc": "systemd"}[init]
+    if request.node.get_closest_marker(other):
+        pytest.skip(f"of {other} alone")
+
+
+@pytest.fixture(scope="session")
+def image(init: str) -> Path:
     """Debian 13, with what the package depends on, and a broker."""
-    return base_image(PACKAGES, default_cache_dir())
+    packages = {"systemd": PACKAGES, "openrc": OPENRC_PACKAGES}[init]
+    return base_image(packages, default_cache_dir())
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +40,9 @@ def package() -> Path:
 
 
 @pytest.fixture(scope="module")
-def machine(image: Path, package: Path) -> Iterator[Machine]:
+def machine(image: Path, package: Path, init: str) -> Iterator[Machine]:
     """A booted Debian with the package installed by apt, one for all tests of a file."""
-    with Machine(image) as booted:
+    with Machine(image, init=init) as booted:
         booted.install(package)
         yield booted
 
@@ -42,8 +56,8 @@ def configure(machine: Machine) -> Iterator[Callable[..., None]]:
         machine.write("/etc/pyboot/models/test_models.py", models)
         machine.write("/etc/pyboot/config.yaml", config)
         if reload:
-            machine.run("systemctl", "reload", "pyboot")
+            machine.reload()
 
     yield change
     machine.write("/etc/pyboot/config.yaml", before)
-    machine.run("systemctl", "reload-or-restart", "pyboot", check=False)
+    machine.reload(check=False)

@@ -48,21 +48,16 @@ def unit(instance: str) -> str:
 
 
 def pids(machine: Machine, *instances: str) -> dict[str, int]:
-    return {instance: machine.main_pid(unit(instance)) for instance in instances}
+    return {instance: machine.pid(instance) for instance in instances}
 
 
 def wait_active(machine: Machine, *instances: str) -> None:
-    machine.wait_active(*map(unit, instances))
+    machine.wait_up(*instances)
 
 
 def units(machine: Machine) -> dict[str, str]:
-    """The active state of every worker that systemd knows, by instance."""
-    listed = machine.sh("systemctl list-units --all --plain --no-legend 'edge-model@*.service'")
-    words = [line.split() for line in listed.splitlines()]
-    return {
-        name.removeprefix("edge-model@").removesuffix(".service"): active
-        for name, _load, active, *_ in words
-    }
+    """The state of every worker that the service manager knows, by instance."""
+    return machine.instances()
 
 
 class Results:
@@ -102,7 +97,7 @@ class Stream:
     def finish(self, timeout: float = 30.0) -> list[int]:
         """Publish no more; the numbers of which no result has come in time."""
         self._machine.sh("touch /var/tmp/stream.stop")
-        until(lambda: not self._machine.is_active("stream-pub"), "all are published")
+        until(lambda: not self._machine.is_at_work("stream-pub"), "all are published")
         published = [int(line) for line in self._machine.read("/var/tmp/stream.in").split()]
         deadline = time.monotonic() + timeout
         while missing := sorted(set(published) - self._results()):
@@ -113,11 +108,11 @@ class Stream:
         return missing
 
     def stop(self) -> None:
-        self._machine.sh("systemctl stop stream-pub stream-sub 2>/dev/null", check=False)
+        self._machine.end("stream-pub", "stream-sub")
 
     def _results(self) -> set[int]:
         *lines, _incomplete = self._machine.read("/var/tmp/stream.out").split("\n")
         return set(map(int, lines))
 
     def _begin(self, name: str, script: str) -> None:
-        self._machine.run("systemd-run", "--quiet", f"--unit={name}", "sh", "-c", script)
+        self._machine.begin(name, script)

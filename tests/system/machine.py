@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tempfile
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rig import Host
@@ -36,6 +38,112 @@ class Machine(Host):
             file = Path(folder) / "file"
             file.write_text(text)
             self.push(file, path)
+
+    # Services, in words that mean the same under each init system; instances are NAME-N.
+
+    def reload(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Have the service pyboot apply the configuration."""
+        commands = {
+            "systemd": ("systemctl", "reload-or-restart", "pyboot"),
+            "openrc": ("rc-service", "pyboot", "reload"),
+        }
+        return self.run(*commands[self.init], check=check, timeout=120.0)
+
+    def control(self, verb: str, *instances: str) -> None:
+        """start, stop or restart instances, as an administrator does."""
+        if self.init == "systemd":
+            self.run("systemctl", verb, *(f"edge-model@{name}.service" for name in instances))
+        else:
+            for name in instances:
+                self.run("rc-service", f"edge-model.{name}", verb)
+
+    def state(self, instance: str) -> str:
+        """active (ready), inactive, failed (it gave up), or what it is at meanwhile."""
+        if self.init == "systemd":
+            return self.show(f"edge-model@{instance}.service", "ActiveState")
+        if not self.run("test", "-e", f"/run/pyboot/failed/{instance}", check=False).returncode:
+            return "failed"
+        done = self.run("rc-service", f"edge-model.{instance}", "status", check=False)
+        if done.returncode == 3:
+            return "inactive"
+        asked = self.run("pyboot", "health", instance, "--json", check=False)
+        return "active" if asked.stdout and json.loads(asked.stdout)["started"] else "activating"
+
+    def is_up(self, instance: str) -> bool:
+        return self.state(instance) == "active"
+
+    def wait_up(self, *instances: str, timeout: float = 30.0) -> None:
+        until(lambda: all(map(self.is_up, instances)), f"up: {instances}", timeout)
+
+    def pid(self, instance: str) -> int:
+        """The worker's; 0 while it has none."""
+        if self.init == "systemd":
+            return self.main_pid(f"edge-model@{instance}.service")
+        found = self.run("pgrep", "-f", f"^edge-model: {instance} ", check=False).stdout
+        return int(found or 0)
+
+    def log_of(self, instance: str) -> str:
+        """All that a worker wrote, and its end."""
+        if self.init == "systemd":
+            return self.journal("-u", f"edge-model@{instance}.service")
+        return self.read(f"/var/log/edge-model/{instance}.log")
+
+    def restarts(self, instance: str) -> int:
+        """How often the service manager has started it again by itself."""
+        if self.init == "systemd":
+            return int(self.show(f"edge-model@{instance}.service", "NRestarts"))
+        return max(self.log_of(instance).count(f"{instance}: loaded ") - 1, 0)
+
+    @property
+    def unit_dir(self) -> str:
+        """Where `apply` writes what the service manager reads."""
+        return {"systemd": "/run/systemd/system", "openrc": "/run/pyboot/openrc"}[self.init]
+
+    def unit_file(self, instance: str) -> str:
+        if self.init == "systemd":
+            return f"{self.unit_dir}/edge-model@{instance}.service.d/50-pyboot.conf"
+        return f"{self.unit_dir}/{instance}"
+
+    def said(self, done: subprocess.CompletedProcess[str]) -> str:
+        """What a reload complained of: under systemd that is in the journal."""
+        if self.init == "systemd":
+            return self.journal("-u", "pyboot")
+        return done.stdout + done.stderr
+
+    def instances(self) -> dict[str, str]:
+        """The state of every instance that the service manager knows."""
+        if self.init == "systemd":
+            listed = self.sh(
+                "systemctl list-units --all --plain --no-legend 'edge-model@*.service'"
+            )
+            words = [line.split() for line in listed.splitlines()]
+            return {
+                name.removeprefix("edge-model@").removesuffix(".service"): active
+                for name, _load, active, *_ in words
+            }
+        listed = self.sh("cd /etc/init.d; ls -d edge-model.* 2>/dev/null", check=False)
+        names = [name.removeprefix("edge-model.") for name in listed.split()]
+        return {name: self.state(name) for name in names}
+
+    def begin(self, name: str, script: str) -> None:
+        """Run a shell script in the background, until it ends or `end` does it."""
+        # A session of its own: it is signalled as a whole.
+        self.sh(
+            f"setsid sh -c {quote(f'echo $$ >/var/tmp/{name}.pid; {script}')}"
+            " </dev/null >/dev/null 2>&1 & "
+            f"until [ -s /var/tmp/{name}.pid ]; do sleep 0.01; done"
+        )
+
+    def is_at_work(self, name: str) -> bool:
+        group = f"/var/tmp/{name}.pid"
+        return bool(self.sh(f"pgrep -g $(cat {group}) 2>/dev/null", check=False))
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            file = f"/var/tmp/{name}.pid"
+            self.sh(f"kill -- -$(cat {file}) 2>/dev/null; rm -f {file}", check=False)
+
+    # Of systemd alone.
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit."""
@@ -75,8 +183,7 @@ class Machine(Host):
     def record(self) -> None:
         """Write down from now on what the machine's broker delivers, for `published`."""
         self.write(_RECORD, "")
-        command = ["mosquitto_sub", "-t", "#", "-q", "2", "-v"]
-        self.run("systemd-run", f"--property=StandardOutput=file:{_RECORD}", *command)
+        self.begin("recorder", f"exec mosquitto_sub -t '#' -q 2 -v >>{_RECORD}")
 
         def heard() -> bool:
             self.publish("recorder", "on")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from machine import Machine
 from support.poll import until
+
+pytestmark = pytest.mark.systemd
 
 UNIT = "edge-model@telm_temperature-1.service"
 

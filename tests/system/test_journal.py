@@ -9,6 +9,8 @@ import pytest
 from machine import Machine
 from support.poll import until
 
+pytestmark = pytest.mark.systemd
+
 MODELS = """
 def burst(payload, context):
     for number in range(payload):

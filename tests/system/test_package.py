@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from fleet import Stream, config, edge, pids, set_up, unit, units, wait_active
 from machine import Machine
+from newer import NEWER, newer_source
 from support.poll import until
 
+pytestmark = pytest.mark.systemd
+
 NAME = "pyboot-svc"
-ROOT = Path(__file__).parents[2]
 PAIR = ("pair-1", "pair-2")
 EDITED = config(edge("pair", instance=2))
-NEWER = "99.0.0"
 # What others keep of a package that is gone: logs, and the .deb files that were installed.
 NOT_OURS = re.compile(r"/var/log/|/var/tmp/[^/]+\.deb$")
 
@@ -25,15 +25,7 @@ NOT_OURS = re.compile(r"/var/log/|/var/tmp/[^/]+\.deb$")
 def newer_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same source as a later version."""
     folder = tmp_path_factory.mktemp("newer")
-    source = folder / "source"
-    ignored = shutil.ignore_patterns(".git", ".venv", "dist", "build", "__pycache__", ".*_cache")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    version = source / "pyboot_svc" / "__init__.py"
-    version.write_text(
-        re.sub('__version__ = ".*"', f'__version__ = "{NEWER}"', version.read_text())
-    )
-    changelog = source / "packaging" / "debian" / "changelog"
-    changelog.write_text(re.sub(r"\(.*?\)", f"({NEWER})", changelog.read_text(), count=1))
+    source = newer_source(folder)
     build = [source / "packaging" / "build-deb.sh", folder]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=100)
     return folder / f"pyboot-svc_{NEWER}_all.deb"

@@ -7,6 +7,8 @@ from fleet import Results, config, edge, pids, set_up, unit, units, wait_active
 from machine import Machine
 from support.poll import until
 
+pytestmark = pytest.mark.systemd
+
 EDGES = (edge("alone"), edge("pair", instance=2), edge("slow", model="slow"))
 INSTANCES = ("alone-1", "pair-1", "pair-2", "slow-1")
 

@@ -23,7 +23,7 @@ def trio(**more: Any) -> str:
 def base(machine: Machine) -> None:
     """Each test starts from three ready instances that share what comes."""
     set_up(machine, trio())
-    machine.run("systemctl", "reload", "pyboot")
+    machine.reload()
     wait_active(machine, *TRIO)
 
 
@@ -42,6 +42,8 @@ def downtimes(machine: Machine) -> list[tuple[int, int]]:
 
 
 def assert_one_after_the_other(machine: Machine) -> None:
+    if machine.init != "systemd":
+        return  # it keeps no such times
     down = downtimes(machine)
     assert all(begin < end for begin, end in down)
     assert all(before <= begin for (_, before), (begin, _) in pairwise(down))
@@ -52,7 +54,7 @@ def test_a_roll_takes_one_instance_at_a_time_and_loses_nothing(
 ) -> None:
     before = pids(machine, *TRIO)
     set_up(machine, trio(options={"scale": 2}))
-    machine.run("systemctl", "reload", "pyboot")
+    machine.reload()
     after = pids(machine, *TRIO)
     assert all(before[name] != after[name] for name in TRIO)
     assert_one_after_the_other(machine)
@@ -75,7 +77,7 @@ def test_two_applies_at_once_take_turns(machine: Machine) -> None:
         (
             {"edge_mode": "test_models.absent"},
             "60",
-            ["trio-1 failed;", "trio-1: failed (failed): module test_models has no 'absent'"],
+            ["trio-1 failed;", "trio-1: failed", "module test_models has no 'absent'"],
         ),
         (
             {"pre_port": CLOSED_PORT},

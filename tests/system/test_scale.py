@@ -11,6 +11,8 @@ from fleet import config, edge, pids, set_up, units
 from machine import Machine
 from support.poll import until
 
+pytestmark = pytest.mark.systemd
+
 FIFTY = {
     "50 edges": config(*(edge(f"m{number}") for number in range(50))),
     "5 edges of 10 instances": config(*(edge(f"m{number}", instance=10) for number in range(5))),

@@ -11,6 +11,8 @@ from machine import Machine
 from support.certificates import Authority
 from support.poll import until
 
+pytestmark = pytest.mark.systemd
+
 FOLDER = "/etc/pyboot/secrets"
 PASSWORD = "Chrysler-Gantry-1907"
 WRONG_PASSWORD = "Zeppelin-Rivet-0042"

@@ -11,6 +11,8 @@ from fleet import unit
 from machine import Machine
 from support.poll import until
 
+pytestmark = pytest.mark.systemd
+
 MODELS = """
 def evaluate(source):
     '''Runs the payload as Python inside the sandbox; gives its `result`, or what it ran into.'''

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from machine import Machine
+
+pytestmark = pytest.mark.systemd
 
 CONFIG = """
 brokers:

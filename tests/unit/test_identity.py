@@ -86,3 +86,31 @@ def test_instances_sort_by_number_not_by_text() -> None:
 def test_the_longest_name_still_fits_into_a_unit() -> None:
     unit = f"edge-model@{InstanceId('x' * NAME_MAX_LENGTH, 10_000)}.service"
     assert len(unit) <= 255
+
+
+@pytest.mark.parametrize(
+    ("pod", "number"),
+    [
+        ("edge-model-a-0", 1),
+        ("edge-model-a-9999", 10_000),
+        ("edge-model-a-7d4b9c6f5-bbbbb", 1),
+        ("edge-model-a-7d4b9c6f5-bbbbc", 2),
+        ("edge-model-a-7d4b9c6f5-99999", 27**5),
+        ("edge-model-a-7d4b9c6f5-24567", 1 + 20 * 27**4 + 21 * 27**3 + 22 * 27**2 + 23 * 27 + 24),
+    ],
+)
+def test_a_pods_name_says_which_instance_it_is(pod: str, number: int) -> None:
+    identity = InstanceId.of_pod("a.B", pod)
+    assert identity == InstanceId("a.B", number)
+    assert InstanceId.parse(str(identity)) == identity
+
+
+@pytest.mark.parametrize("pod", ["", "a", "a-", "a-01", "a-10000", "a-bbbba", "a-bbbb", "a-x\n"])
+def test_a_name_that_no_pod_has(pod: str) -> None:
+    with pytest.raises(UsageError, match="is no pod of"):
+        InstanceId.of_pod("a", pod)
+
+
+def test_a_pod_of_a_model_with_a_name_that_cannot_be() -> None:
+    with pytest.raises(UsageError):
+        InstanceId.of_pod("-a", "a-0")

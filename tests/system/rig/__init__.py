@@ -1,4 +1,4 @@
-"""Real Debian 13 hosts with systemd as PID 1, for tests that need an init system.
+"""Real Debian 13 hosts, booted with systemd or OpenRC, for tests that need an init system.
 
     image = base_image(PACKAGES, default_cache_dir())
     with Host(image) as host:
@@ -10,6 +10,14 @@ hierarchy (beside v1 is fine). Needs neither systemd nor a terminal on the machi
 
 from rig.commands import CommandFailed, RigError
 from rig.host import Host
-from rig.image import PACKAGES, base_image, default_cache_dir
+from rig.image import OPENRC_PACKAGES, PACKAGES, base_image, default_cache_dir
 
-__all__ = ["PACKAGES", "CommandFailed", "Host", "RigError", "base_image", "default_cache_dir"]
+__all__ = [
+    "OPENRC_PACKAGES",
+    "PACKAGES",
+    "CommandFailed",
+    "Host",
+    "RigError",
+    "base_image",
+    "default_cache_dir",
+]

@@ -1,4 +1,4 @@
-"""A booted Debian 13 with systemd as PID 1."""
+"""A booted Debian 13, with systemd or with sysvinit and OpenRC."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "TERM": "dumb",
+}
+
+# By init system: a script that ends well as soon as all has been started.
+_IS_UP = {
+    "systemd": "case $(systemctl is-system-running) in running | degraded) ;; *) false ;; esac",
+    "openrc": '[ "$(cat /run/openrc/softlevel)" = default ] && [ ! -e /run/openrc/rc.starting ]',
 }
 
 # Started in a mount namespace of its own, so that no mount of a host can outlive its processes.
@@ -86,14 +92,17 @@ def _hierarchies() -> dict[str, Path]:
 
 
 class Host:
-    """One booted Debian 13: `running` (or `degraded`) inside the `with` block, gone after it.
+    """One booted Debian 13: all is started inside the `with` block, and gone after it.
+
+    `init` is the image's: `systemd` or `openrc`.
 
     With `memory_limits`, MemoryMax= is enforced. Where v1 still owns the memory controller, such a
     host has v2 for everything else; an OOM kill there shows as `Result=signal`, not `oom-kill`.
     """
 
-    def __init__(self, image: Path, *, memory_limits: bool = False) -> None:
+    def __init__(self, image: Path, *, init: str = "systemd", memory_limits: bool = False) -> None:
         self.name = f"pyboot-{secrets.token_hex(4)}"
+        self.init = init
         self._image = image
         self._tree = Path(tempfile.gettempdir()).absolute() / self.name
         hierarchies = _hierarchies()
@@ -174,7 +183,7 @@ class Host:
         nspawn = self._nspawn
         if nspawn is None:
             raise RigError(f"{self.name} is not up")
-        self.run("systemctl", "reboot", check=False)  # may lose its connection on the way
+        self.run("reboot", check=False)  # may lose its connection on the way
         poll(f"{self.name} going down", lambda: nspawn.poll() is not None, BOOT_SECONDS)
         if nspawn.returncode != 133:  # what nspawn says to a service manager that shall restart it
             raise RigError(f"{self.name} went down instead of rebooting:\n{self.log}")
@@ -248,8 +257,7 @@ class Host:
             raise RigError(f"{self.name} ended while it booted")
         if not self._find_leader():
             return False
-        state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
-        return state in {"running", "degraded"}
+        return self.run("sh", "-c", _IS_UP[self.init], check=False).returncode == 0
 
     def _find_leader(self) -> int | None:
         """The child of nspawn that is PID 1 in its own namespace: while it sets up, others come."""

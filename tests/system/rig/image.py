@@ -15,11 +15,16 @@ from pathlib import Path
 from rig.commands import RigError, finish
 
 SUITE = "trixie"
-PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "procps", "iproute2", "curl"),
+_COMMON = (
+    *("procps", "iproute2", "curl"),
     *("python3", "python3-cherrypy3", "python3-paho-mqtt", "python3-prometheus-client"),
     *("python3-sdnotify", "python3-setproctitle", "python3-systemd", "python3-yaml"),
-    *("mosquitto", "mosquitto-clients", "bash-completion", "man-db"),
+    *("mosquitto", "mosquitto-clients", "bash-completion", "man-db", "rpm"),
+)
+PACKAGES = ("systemd", "systemd-sysv", "dbus", *_COMMON)
+OPENRC_PACKAGES = (
+    *("sysvinit-core", "openrc", "systemd-standalone-sysusers", "logrotate"),
+    *_COMMON,
 )
 
 BUILD_SECONDS = 900.0

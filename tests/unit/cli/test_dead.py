@@ -104,6 +104,18 @@ def test_show(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count('"payload"') == 3
 
 
+def test_a_terminal_is_shown_no_control_characters(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bury(state, "a-1", b"\x1b[2Jid:\n9 \xe2\x80\xae", error="\x1b]0;title\x07 of\r\nline\t2")
+    assert dead(state, "show", "a-1", "1") == 0
+    output = capsys.readouterr().out
+    assert "payload:   \\x1b[2Jid:\\n9 \\u202e\n" in output
+    assert "error:     \\x1b]0;title\\x07 of\\r\nline\\t2\n" in output
+    assert dead(state, "list") == 0
+    assert capsys.readouterr().out.rstrip().endswith("\\x1b]0;title\\x07 of")
+
+
 def test_retry_asks_the_worker(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bury(state, "a-1", b"1", b"2", b"3")
     assert dead(state, "retry", "a-1", "1", "3") == 0

@@ -47,6 +47,8 @@ def config(tmp_path: Path) -> str:
         "status --interval 1",
         "top --interval=-1",
         "top --json",
+        "health a-1 b-1",
+        "health --timeout soon",
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: str) -> None:

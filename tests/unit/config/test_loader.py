@@ -17,6 +17,7 @@ from pyboot_svc.config import (
     Edge,
     Endpoint,
     InstanceConfig,
+    Kubernetes,
     OnError,
     QueueLimits,
     SpoolLimits,
@@ -980,3 +981,28 @@ def test_file_that_may_not_be_read(locked: Path) -> None:
 
 def test_file_whose_reading_fails() -> None:
     assert "Input/output error" in unreadable(Path("/proc/self/mem"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kubernetes": "{most: 3}"}, "`most` needs `deployment: true`"),
+        (
+            {"kubernetes": "{deployment: true}", "pre_qos": "1"},
+            "`deployment` needs `share: true` and `pre_qos: 0`",
+        ),
+        (
+            {"kubernetes": "{deployment: true}", "share": "false"},
+            "`deployment` needs `share: true` and `pre_qos: 0`",
+        ),
+    ],
+)
+def test_what_a_deployment_would_lose_is_an_error(changes: dict[str, str], message: str) -> None:
+    [(line, _, path, said, hint)] = wrong(f"edge:\n- {edge(**changes)}")
+    assert (line, path, said) == (2, "edge[0].kubernetes", message)
+    assert hint
+
+
+def test_a_deployment_that_is_scaled() -> None:
+    made = parse_edge(kubernetes="{deployment: true, most: 5, threshold: 50}")
+    assert made.kubernetes == Kubernetes(deployment=True, most=5, threshold=50)

@@ -79,7 +79,7 @@ def start_hub(path: Path) -> Iterator[StartHub]:
 
         def start(*configured: str) -> Hub:
             listener = stack.enter_context(open_listener(path))
-            hub = Hub(listener, [InstanceId.parse(name) for name in configured])
+            hub = Hub([listener], [InstanceId.parse(name) for name in configured])
             hub.start()
             stack.callback(hub.stop)
             return hub

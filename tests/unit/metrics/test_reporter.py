@@ -122,7 +122,7 @@ def test_it_waits_for_a_master_and_finds_it_again(path: Path, reporter: Reporter
     reporter.start()
     for _ in range(3):
         with open_listener(path) as listener:
-            hub = Hub(listener, [InstanceId("a", 1)])
+            hub = Hub([listener], [InstanceId("a", 1)])
             hub.start()
             try:
                 until(lambda: hub.scrape()["a-1"].snapshot, "the reporter is there")  # noqa: B023

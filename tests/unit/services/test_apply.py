@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from pyboot_svc.config import InstanceConfig
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.apply import NotReady, apply_plan
@@ -33,6 +34,9 @@ class Host:
         self.ends: dict[InstanceId, UnitState] = {}
         self.log: list[str] = []
         self.most_down = 0
+
+    def render(self, instance: InstanceConfig) -> str:
+        return "unit"
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         return {identity: Applied(identity, text, "unit") for identity, text in self.files.items()}

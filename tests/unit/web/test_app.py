@@ -48,6 +48,7 @@ CONFIG = Config(
         Edge("flow", "my.flow", Endpoint(Broker("a"), "in"), Endpoint(Broker("a"), "out")),
     ),
 )
+EXPECTED = [instance.identity for instance in CONFIG.instances()]
 
 
 def worker_snapshot(**changes: Any) -> dict[str, Any]:
@@ -107,10 +108,10 @@ class Web:
         self._stack = stack
         self._path = folder / "metrics.sock"
         listener = stack.enter_context(open_listener(self._path))
-        self.hub = Hub(listener, [instance.identity for instance in CONFIG.instances()])
+        self.hub = Hub([listener], EXPECTED)
         self.hub.start()
         stack.callback(self.hub.stop)
-        self.view = View(CONFIG, self.hub, services)
+        self.view = View(CONFIG, self.hub, services, EXPECTED)
         self.address = servers.start(self.view)
 
     def worker(self, name: str, **changes: Any) -> None:
@@ -440,7 +441,7 @@ class BrokenView(View):
 def test_a_bug_shows_no_traceback_and_is_logged(
     web: Web, servers: Servers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    web.address = servers.start(BrokenView(CONFIG, web.hub, None))
+    web.address = servers.start(BrokenView(CONFIG, web.hub, None, EXPECTED))
     response = web.request("/api/instances")
     assert response.status == 500
     assert response.json["error"] == "500 Internal Server Error"
@@ -502,3 +503,23 @@ def test_stop_gives_the_port_back(web: Web, serving: bool) -> None:
     server.stop()
     with socket.socket() as probe:
         assert probe.connect_ex((address.host, address.port)) != 0
+
+
+def test_instances_that_come_and_go_are_shown_while_they_are_there_and_never_missed(
+    web: Web,
+) -> None:
+    expected = [identity for identity in EXPECTED if identity.model != "flow"]
+    web.view.configure(CONFIG, expected)
+    web.hub.configure(expected)
+    web.worker("temp-1")
+    web.worker("temp-2")
+    web.worker("flow-4711")
+    sizes = web.request("/queue_size_metrics").json["queue_size_metrics"]
+    names = [row["sub_process_name"] for row in sizes]
+    assert names == ["sub_process_temp_1", "sub_process_temp_2", "sub_process_flow_4711"]
+    rows = {
+        row["instance"]: row["configured"]
+        for row in web.request("/api/instances").json["instances"]
+    }
+    assert rows == {"temp-1": True, "temp-2": True, "flow-4711": True}
+    assert web.request("/readyz").status == 200

@@ -282,19 +282,38 @@ def test_a_full_spool_takes_no_more_until_something_was_delivered(
 ) -> None:
     desk = desks(max_bytes=3)
     spool(desk, 2)
-    spool(desk, 5)  # there was room for a byte, and so for a batch
-    desk.make(3)
+    desk.make(8)
+    until(lambda: desk.spooled.depth == 3, "of the batch, what there was room for")
     settled(desk.store)
-    assert desk.results.depth() == 3
+    assert desk.results.depth() == 7
     desk.courier.connected()
-    items = taken(desk, 7)
-    assert payloads(items) == list(range(7))
-    desk.courier.delivered(items)
-    more = taken(desk, 3)
-    assert payloads(more) == [7, 8, 9]
-    desk.courier.delivered(more)
+    delivered: list[Outgoing] = []
+    while len(delivered) < 10:
+        [item] = taken(desk, 1)
+        delivered.append(item)
+        desk.courier.delivered([item])
+    assert payloads(delivered) == list(range(10))
     until(lambda: len(desk.ends) == 10, "all are safe")
     desk.check_ends()
+
+
+def test_a_result_larger_than_the_spool_is_spooled_alone(desks: Callable[..., Desk]) -> None:
+    desk = desks(max_bytes=0)
+    spool(desk, 1)
+    desk.make(1)
+    settled(desk.store)
+    assert (desk.spooled.depth, desk.results.depth()) == (1, 1)
+
+
+def test_a_batch_drops_as_much_as_it_holds(desks: Callable[..., Desk]) -> None:
+    desk = desks(max_bytes=5, on_full="drop_oldest")
+    spool(desk, 3)
+    desk.make(4)
+    settled(desk.store)
+    until(lambda: desk.results.depth() == 0, "all are spooled")
+    settled(desk.store)
+    assert (desk.spooled.size, desk.counts["dropped"]) == (5, 2)
+    assert payloads(taken(desk, 5)) == [2, 3, 4, 5, 6]
 
 
 def test_a_full_spool_that_drops_the_oldest_drops_no_more_than_it_must(

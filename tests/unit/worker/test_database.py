@@ -20,12 +20,13 @@ from pyboot_svc.worker.database import (
     connect,
     count_kept,
     open_database,
+    read_state,
     transaction,
     troubles,
 )
 
 ROWS = 60
-PAGE, PAGES = 4096, 18
+PAGE, PAGES = 4096, 19
 
 
 @pytest.fixture
@@ -42,16 +43,24 @@ def add_row(connection: sqlite3.Connection, lane: int, payload: bytes, created: 
     )
 
 
+def keep(connection: sqlite3.Connection, key: str, value: str) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (key, value, checksum(key, value))
+    )
+
+
 def fill(file: Path, count: int = ROWS) -> None:
     with closing(open_database(file)) as connection, transaction(connection, file):
         for number in range(count):
             add_row(connection, number % 2, b"%d" % number * 300, float(number))
+        dead = ("in", b"\x00\xff", "model", "e", 4, "m.f", "1", 1.5)
         connection.execute(
-            "INSERT INTO dead (topic, payload, kind, error, attempts, model, version, created) "
-            "VALUES ('in', x'00ff', 'model', 'e', 4, 'm.f', '1', 1.5)"
+            "INSERT INTO dead (topic, payload, kind, error, attempts, model, version, created, "
+            "checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*dead, checksum(*dead)),
         )
         connection.execute("INSERT INTO crashes VALUES ('c', 2, 1.5)")
-        connection.execute("INSERT INTO state VALUES ('k', '1')")
+        keep(connection, "k", "1")
 
 
 def spooled(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
@@ -80,19 +89,19 @@ def test_durable_by_each_commit_and_readable_meanwhile(file: Path) -> None:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         with transaction(connection, file), closing(connect(file)) as reader:
-            connection.execute("INSERT INTO state VALUES ('k', '1')")
+            keep(connection, "k", "1")
             assert reader.execute("SELECT * FROM state").fetchall() == []
 
 
 def test_a_transaction_is_all_or_nothing(file: Path) -> None:
     with closing(open_database(file)) as connection:
         with suppress(ZeroDivisionError), transaction(connection, file):
-            connection.execute("INSERT INTO state VALUES ('k', '1')")
+            keep(connection, "k", "1")
             _ = 1 / 0
         assert connection.execute("SELECT * FROM state").fetchall() == []
         with transaction(connection, file):
-            connection.execute("INSERT INTO state VALUES ('k', '2')")
-        assert connection.execute("SELECT * FROM state").fetchall() == [("k", "2")]
+            keep(connection, "k", "2")
+        assert connection.execute("SELECT key, value FROM state").fetchall() == [("k", "2")]
 
 
 @pytest.mark.parametrize("content", [b"x" * 5000, b"\x00" * 100_000, b"\xff" * 512, b"SQLite f"])
@@ -159,7 +168,7 @@ def test_flipped_bytes_never_keep_it_from_opening(file: Path, seed: int) -> None
         check(connection)
         spooled(connection)
         with transaction(connection, file):
-            connection.execute("INSERT OR REPLACE INTO state VALUES ('new', '1')")
+            keep(connection, "new", "1")
 
 
 @pytest.mark.parametrize("page", range(8))
@@ -185,6 +194,59 @@ def test_order_and_numbers_go_on_after_a_salvage(file: Path) -> None:
         last = spooled(connection)[-1][0]
         add_row(connection, 0, b"new", 1.0)
         assert spooled(connection)[-1][0] > last >= ROWS - 10
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("spool", "payload = x'00' WHERE id = 7"),
+        ("dead", "payload = x'00fe'"),
+        ("dead", "error = 'f'"),
+        ("state", "value = '3'"),
+        ("state", "key = 'l'"),
+        ("state", "value = x'31'"),
+    ],
+)
+def test_a_row_that_is_not_what_was_written_is_left_behind(
+    file: Path, table: str, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {change}")
+    with closing(open_database(file)) as connection:
+        check(connection)
+        left = {
+            name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+            for name in ("spool", "dead", "crashes", "state")
+        }
+    whole = {"spool": ROWS, "dead": 1, "crashes": 1, "state": 1}
+    assert left == {**whole, table: whole[table] - 1}
+    assert "1 rows are not what was written" in caplog.text
+    assert len(aside(file)) == 1
+
+
+def test_what_a_person_asks_for_is_no_damage(file: Path) -> None:
+    fill(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE dead SET request = 'retry'")
+    open_database(file).close()
+    assert not aside(file)
+
+
+def test_each_damaged_file_is_kept(file: Path) -> None:
+    contents = [b"%d" % number * 5000 for number in range(5)]
+    for content in contents:
+        file.write_bytes(content)
+        open_database(file).close()
+    assert sorted(path.read_bytes() for path in aside(file)) == contents
+
+
+def test_state_of_a_file_that_can_only_be_read(file: Path) -> None:
+    assert read_state(file) == {}
+    fill(file)
+    assert read_state(file) == {"k": "1"}
+    file.write_bytes(b"x" * 5000)
+    assert read_state(file) == {}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from support.store import configured, held_up, rows, running, settled
 
 from pyboot_svc import __version__
 from pyboot_svc.config import Broker, DeadLetters, Endpoint, OnError, SpoolLimits
+from pyboot_svc.model.codec import PayloadFault
+from pyboot_svc.worker.database import check, open_database
 from pyboot_svc.worker.graveyard import Fault, Graveyard
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.outgoing import Outgoing
@@ -58,6 +61,17 @@ def test_it_is_kept_locally_with_all_that_is_known(store: Store, tmp_path: Path)
         *("a.b", __version__),
     )
     assert kept[9] is None
+
+
+@pytest.mark.parametrize("kind", ["refused", *PayloadFault])
+def test_what_is_kept_is_found_to_be_what_was_written(
+    store: Store, tmp_path: Path, kind: str
+) -> None:
+    error = "nul \0, half a character \ud800, 温"
+    Yard(store, tmp_path).bury((Message("plant/\0温", b"", 1), Fault(kind, error)))
+    with closing(open_database(tmp_path / DATABASE_NAME)) as connection:
+        check(connection)
+    assert len(rows(tmp_path, "SELECT * FROM dead")) == 1
 
 
 def test_it_is_published_with_the_payload_untouched(store: Store, tmp_path: Path) -> None:

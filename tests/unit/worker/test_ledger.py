@@ -184,6 +184,23 @@ def test_slots_of_any_content(tmp_path_factory: pytest.TempPathFactory, content:
     assert left(file) == []
 
 
+def test_another_process_that_has_it_is_left_alone(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        before = file.read_bytes()
+        usable(Ledger(file, 1))
+        assert "can't be kept: another process of this instance has it, does it" in caplog.text
+        assert file.read_bytes() == before
+        child.kill()
+    assert left(file) == [content_id(b"in", b"zero"), content_id(b"in", b"two")]
+
+
 def usable(ledger: Ledger) -> None:
     ledger.begin(0, b"in", b"1")
     ledger.end(0)

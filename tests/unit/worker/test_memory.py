@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import math
 import threading
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.disk import SmallDisk
+from support.poll import until
+from support.store import configured, rows, running, settled
 
-from pyboot_svc.worker.memory import DurableState
+from pyboot_svc.worker.database import check, checksum, open_database
+from pyboot_svc.worker.memory import DurableState, StateSaver
+from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.pipeline import Safe
+from pyboot_svc.worker.settlement import Settlement
+from pyboot_svc.worker.store import DATABASE_NAME, Store
 
 KEYS = st.sampled_from(["a", "b", "温", ""])
 VALUES = st.recursive(
@@ -144,3 +154,127 @@ def test_no_change_of_many_threads_is_taken_twice_or_never() -> None:
     taken.append(state.take_changes())
     keys = [key for changes in taken for key in changes]
     assert sorted(keys) == sorted(f"{t}/{n}" for t in range(4) for n in range(500))
+
+
+def test_what_could_not_be_committed_is_taken_again_as_it_is_by_then() -> None:
+    state = DurableState({"gone": "1"})
+    state["a"], state["b"] = 1, 1
+    del state["gone"]
+    first = state.take_changes()
+    state["a"] = 2
+    second = state.take_changes()
+    state["b"] = 3
+    state.put_back(first)
+    state.put_back(second)
+    assert state.take_changes() == {"a": "2", "b": "3", "gone": None}
+
+
+def test_a_database_that_lacks_something_gets_it_again() -> None:
+    state = DurableState({"same": "1", "lost": "2", "old": "3"})
+    state.meet({"same": "1", "old": "0", "foreign": "5"})
+    assert state.take_changes() == {"lost": "2", "old": "3"}
+    assert "foreign" not in state, "it was deleted, and that is not committed yet"
+
+
+def test_what_could_not_be_read_at_the_start_is_taken_over_later() -> None:
+    state = DurableState({}, known=False)
+    state["assigned"] = 2
+    state.meet({"assigned": "1", "kept": "1"})
+    assert dict(state) == {"assigned": 2, "kept": 1}
+    assert state.take_changes() == {"assigned": "2"}
+    state.meet({"assigned": "2", "kept": "1", "foreign": "1"})
+    assert "foreign" not in state
+
+
+class Saving:
+    """A model's thread with its state, on a real store; the test processes the messages."""
+
+    def __init__(self, store: Store) -> None:
+        self.acknowledged: list[Message] = []
+        self.settlement = Settlement(self.acknowledged.extend)
+        self.state = DurableState({})
+        self.saver = StateSaver(self.state, store, self.settlement)
+
+    def process(self, key: str, qos: int = 1) -> None:
+        message = Message("in", key.encode(), qos)
+        self.settlement.admit([message])
+        self.state[key] = 1
+        self.saver.save([message])
+        self.settlement.settle([message])
+
+
+def stored(folder: Path) -> list[str]:
+    return [key for (key,) in rows(folder, "SELECT key FROM state ORDER BY key")]
+
+
+def test_while_the_disk_is_full_state_stays_in_memory_and_nobody_waits(
+    small_disk: SmallDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(small_disk.folder / DATABASE_NAME) as store:
+        saving = Saving(store)
+        saving.process("a")
+        settled(store)
+        assert len(saving.acknowledged) == 1
+        small_disk.fill()
+        saving.state["large"] = "x" * 500_000
+        saving.process("b")
+        until(lambda: len(saving.acknowledged) == 2, "it waits only until the disk is known")
+        assert "context.state is kept in memory" in caplog.text
+        for number in range(100):
+            saving.process(f"c{number}")
+            assert len(saving.acknowledged) == 3 + number
+        saving.process("d", qos=0)
+        assert stored(small_disk.folder) == ["a"]
+        small_disk.make_room()
+
+        def on_disk() -> bool:
+            saving.saver.flush()
+            return len(stored(small_disk.folder)) == 104
+
+        until(on_disk, "all is written")
+        until(lambda: "context.state is on disk again" in caplog.text, "it is said")
+        saving.process("e")
+        settled(store)
+        assert "e" in stored(small_disk.folder)
+    assert caplog.text.count("context.state is kept in memory") == 1
+
+
+def write_state(file: Path, **values: str) -> None:
+    with closing(open_database(file)) as connection:
+        for key, value in values.items():
+            connection.execute(
+                "INSERT INTO state VALUES (?, ?, ?)", (key, value, checksum(key, value))
+            )
+
+
+def test_state_is_read_from_a_disk_that_can_not_be_written(small_disk: SmallDisk) -> None:
+    write_state(small_disk.folder / DATABASE_NAME, a="1", b="2")
+    small_disk.remount("ro")
+    safe = Safe(configured(), small_disk.folder)
+    assert dict(safe.state) == {"a": 1, "b": 2}
+    safe.state["b"] = 3
+    del safe.state["a"]
+    small_disk.remount("rw")
+    safe.store.start(lambda: None)
+    settled(safe.store)
+    assert dict(safe.state) == {"b": 3}
+    safe.store.stop(20)
+    safe.ledger.close()
+
+
+def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path: Path) -> None:
+    file = tmp_path / DATABASE_NAME
+    write_state(file, a="1", b="2")
+    safe = Safe(configured(), tmp_path)
+    saver = StateSaver(safe.state, safe.store, Settlement(lambda messages: None))
+    safe.store.start(lambda: None)
+    safe.state["b"] = 3
+    with file.open("r+b") as damaged:
+        damaged.truncate(5000)
+    safe.store.submit(check, lambda: None)
+    until(lambda: list(tmp_path.glob("*.damaged-*")), "put aside")
+    saver.flush()
+    settled(safe.store)
+    assert rows(tmp_path, "SELECT key, value FROM state ORDER BY key") == [("a", "1"), ("b", "3")]
+    safe.store.stop(20)
+    safe.ledger.close()

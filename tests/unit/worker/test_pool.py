@@ -398,10 +398,10 @@ def test_state_changed_by_qos_0_is_durable_after_a_flush(start: Callable[..., Po
     pool = start(keep)
     pool.put(Message("in", b"7", 0))
     until(lambda: pool.counter("processed") == 1, "processed")
-    assert rows(pool.folder, "SELECT * FROM state") == []
+    assert rows(pool.folder, "SELECT key, value FROM state") == []
     pool.pool.flush_state()
     settled(pool.safe.store)
-    assert sorted(rows(pool.folder, "SELECT * FROM state")) == [("7", "7"), ("last", "7")]
+    assert sorted(rows(pool.folder, "SELECT key, value FROM state")) == [("7", "7"), ("last", "7")]
 
 
 def test_who_finds_its_change_taken_by_another_thread_waits_for_that(
@@ -427,7 +427,7 @@ def test_who_finds_its_change_taken_by_another_thread_waits_for_that(
         assert pool.settlement.acknowledged == []
     settled(pool.safe.store)
     assert len(pool.settlement.acknowledged) == 2
-    assert len(rows(pool.folder, "SELECT * FROM state")) == 2
+    assert len(rows(pool.folder, "SELECT key, value FROM state")) == 2
 
 
 @pytest.mark.usefixtures("busy_switching")

@@ -18,7 +18,7 @@ from support.disk import SmallDisk
 from support.poll import until
 from support.store import held_up, rows, running, settled
 
-from pyboot_svc.worker.database import check
+from pyboot_svc.worker.database import check, checksum
 from pyboot_svc.worker.store import DATABASE_NAME, Store, Write
 
 
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 def keep(key: str, value: str = "1") -> Write:
     def write(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT INTO state (key, value) VALUES (?, ?)", (key, value))
+        connection.execute("INSERT INTO state VALUES (?, ?, ?)", (key, value, checksum(key, value)))
 
     return write
 
@@ -148,11 +148,12 @@ def test_what_was_written_is_there_for_the_next_process(file: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
+from pyboot_svc.worker.database import checksum
 from pyboot_svc.worker.store import Store
 store = Store(Path(sys.argv[1]))
 store.start(lambda: None)
 def write(number):
-    return lambda c: c.execute("INSERT INTO state VALUES (?, '')", (str(number),))
+    return lambda c: c.execute("INSERT INTO state VALUES (?, '', 0)", (str(number),))
 for number in range(100_000):
     store.submit(write(number), lambda number=number: print(number, flush=True))
 sys.stdin.read()

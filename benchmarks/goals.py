@@ -1,0 +1,100 @@
+"""What is to be reached, as ratios of figures of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.contestants import BULK, FLOOR, ORIGINAL, PAHO, PEER_NAMES
+from benchmarks.rounds import Results
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`measured` and `reached` are None when something it needs was not measured."""
+
+    what: str
+    wanted: str
+    measured: str | None = None
+    reached: bool | None = None
+
+
+def at_most(what: str, limit: float, value: float | None, unit: str = "×") -> Goal:
+    if value is None:
+        return Goal(what, f"≤ {limit:.3g} {unit}")
+    return Goal(what, f"≤ {limit:.3g} {unit}", f"{value:.3g} {unit}", value <= limit)
+
+
+def at_least(what: str, limit: float, value: float | None, unit: str = "×") -> Goal:
+    if value is None:
+        return Goal(what, f"≥ {limit:.3g} {unit}")
+    return Goal(what, f"≥ {limit:.3g} {unit}", f"{value:.3g} {unit}", value >= limit)
+
+
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return one / other if one is not None and other else None
+
+
+class Board:
+    """The figures by name, for the goals."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    def figure(self, contestant: str, trial: str, name: str = "cpu") -> float | None:
+        cell = self._results.get((contestant, trial))
+        median = cell.median if cell is not None else None
+        return None if median is None else float(getattr(median, name))
+
+    def best_peer(self, trial: str) -> float | None:
+        """The least CPU of all peers but the C client, which is the floor."""
+        known = (self.figure(name, trial) for name in PEER_NAMES)
+        return min((value for value in known if value is not None), default=None)
+
+    def ours(self, trial: str, name: str = "cpu") -> float | None:
+        return self.figure(BULK.name, trial, name)
+
+
+def contest_goals(results: Results, direct: dict[int, float]) -> list[Goal]:
+    """`direct` is what the broker reaches with no worker, messages a second by QoS."""
+    board = Board(results)
+
+    def less(what: str, trial: str, rival: float | None, limit: float) -> Goal:
+        return at_most(what, 1 / limit, _ratio(board.ours(trial), rival))
+
+    q0, q1, c1 = "identity, QoS 0", "identity, QoS 1", "compute, QoS 1"
+    s0, s1, slow = "stub, identity, QoS 0", "stub, identity, QoS 1", "500 messages a second"
+    paho, floor = PAHO.name, FLOOR.name
+    broker_limit = direct[0] / 2 if direct.get(0) else None
+    return [
+        less(f"{q0}: CPU, of plain paho's", q0, board.figure(paho, q0), 9),
+        less(f"{q0}: CPU, of the C client's", q0, board.figure(floor, q0), 1),
+        at_least(
+            f"{q0}: rate, of the broker's without a worker",
+            0.95,
+            _ratio(board.ours(q0, "rate"), broker_limit),
+        ),
+        less(f"{q1}: CPU, of plain paho's", q1, board.figure(paho, q1), 10),
+        less(f"{q1}: CPU, of the best peer's", q1, board.best_peer(q1), 2),
+        less(f"{c1}: CPU, of plain paho's", c1, board.figure(paho, c1), 8),
+        less(f"{c1}: CPU, of the best peer's", c1, board.best_peer(c1), 2),
+        less(f"{c1}: CPU, of the original's design", c1, board.figure(ORIGINAL.name, c1), 35),
+        at_least(
+            f"{s0}: rate, of the C client's",
+            10,
+            _ratio(board.ours(s0, "rate"), board.figure(floor, s0, "rate")),
+        ),
+        at_least(
+            f"{s1}: rate, of the C client's",
+            15,
+            _ratio(board.ours(s1, "rate"), board.figure(floor, s1, "rate")),
+        ),
+        *(
+            at_most(
+                f"latency at {slow}, {name}, of the C client's",
+                1.5,
+                _ratio(board.ours(slow, name), board.figure(floor, slow, name)),
+            )
+            for name in ("p50", "p99")
+        ),
+        at_most("RSS under full load", 30, board.ours(c1, "rss"), "MB"),
+    ]

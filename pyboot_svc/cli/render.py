@@ -1,0 +1,79 @@
+"""`pyboot render`: the configuration for somebody else's service manager."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from pyboot_svc.config import Config
+from pyboot_svc.config.dump import dump_documents
+from pyboot_svc.config.loader import parse_config, read_config
+from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.kubernetes import Cluster, render
+from pyboot_svc.kubernetes.cluster import Manifest
+from pyboot_svc.kubernetes.credentials import credential_keys
+from pyboot_svc.kubernetes.worker import unsayable_limits
+
+
+def kubernetes(options: argparse.Namespace) -> ExitCode:
+    file = options.config or DEFAULT_CONFIG_FILE
+    data = read_config(file)
+    config = parse_config(data, str(file))
+    cluster = Cluster(
+        image=options.image,
+        namespace=options.namespace,
+        secret=options.secret,
+        storage_class=options.storage_class,
+        drain_seconds=options.drain_seconds,
+        master=options.report_to,
+        kubeedge=options.kubeedge,
+        service_monitor=options.service_monitor,
+        prometheus=options.prometheus,
+    )
+    made = render(cluster, config, data.decode("utf-8-sig"), str(file))
+    if options.output is None:
+        print(dump_documents(m for manifests in made.values() for m in manifests), end="")
+    else:
+        _write(options.output, made)
+    _advise(cluster, config)
+    return ExitCode.OK
+
+
+def _write(folder: Path, made: dict[str, list[Manifest]]) -> None:
+    """A file a model, and one that lists them for `kubectl apply -k`."""
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"{name}.yaml" for name in made],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, manifests in made.items():
+            (folder / f"{name}.yaml").write_text(dump_documents(manifests))
+        (folder / "kustomization.yaml").write_text(dump_documents([kustomization]))
+    except OSError as error:
+        raise UnavailableError(f"{folder} can't be written: {error.strerror}") from error
+
+
+def _advise(cluster: Cluster, config: Config) -> None:
+    """What is left to do, on standard error: the manifests stay manifests."""
+    for edge in config.edges:
+        limits = unsayable_limits(edge)
+        if limits:
+            left_out = ", ".join(f"limits.{key}" for key in limits)
+            _say(f"{edge.name}: a pod has no {left_out}; left out")
+        if edge.kubernetes.most is not None and cluster.prometheus is None:
+            _say(f"{edge.name}: not scaled: name KEDA's Prometheus with --prometheus URL")
+    keys = credential_keys(config)
+    if keys:
+        files = [f"--from-file={key}={file}" for file, key in keys.items()]
+        namespace = [f"--namespace={cluster.namespace}"] if cluster.namespace else []
+        create = ["kubectl", "create", "secret", "generic", cluster.secret, *namespace, *files]
+        _say(f"wanted is this Secret: {shlex.join(create)}")
+
+
+def _say(text: str) -> None:
+    print(f"pyboot: {text}", file=sys.stderr)

@@ -1,0 +1,50 @@
+"""Passwords, certificates and keys: a Secret that exists already, mounted by reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pyboot_svc.config import Config, Edge, Endpoint
+from pyboot_svc.config.schema import credential_name
+from pyboot_svc.kubernetes.cluster import Cluster, Manifest, mount
+from pyboot_svc.kubernetes.names import secret_keys
+
+_FOLDER = "/etc/pyboot/credentials"
+_READ_BY_GROUP = 0o440
+
+
+def credential_keys(config: Config) -> dict[str, str]:
+    """For each file that a broker's connection needs, the Secret's key that holds it."""
+    return secret_keys(sorted({f for e in config.edges for f in e.credential_files.values()}))
+
+
+def credential_volume(cluster: Cluster, edge: Edge, keys: dict[str, str]) -> Iterable[Manifest]:
+    """Only what this model's connections need."""
+    items = [{"key": keys[file], "path": name} for name, file in edge.credential_files.items()]
+    if items:
+        secret = {"secretName": cluster.secret, "defaultMode": _READ_BY_GROUP, "items": items}
+        yield {"name": "credentials", "secret": secret}
+
+
+def credential_mount(edge: Edge) -> Iterable[Manifest]:
+    if edge.credential_files:
+        yield mount("credentials", _FOLDER, read_only=True)
+
+
+def with_mounted_files(edge: Edge) -> Edge:
+    """The edge with every secret file where its pods have it."""
+    return replace(edge, pre=_mounted("pre", edge.pre), post=_mounted("post", edge.post))
+
+
+def _mounted(role: str, endpoint: Endpoint) -> Endpoint:
+    broker, tls = endpoint.broker, endpoint.broker.tls
+
+    def place(kind: str, file: str | None) -> str | None:
+        return None if file is None else f"{_FOLDER}/{credential_name(role, kind)}"
+
+    if tls is not None:
+        files = {kind: place(kind, getattr(tls, kind)) for kind in ("ca", "cert", "key")}
+        tls = replace(tls, **files)
+    password = place("password", broker.password_file)
+    return replace(endpoint, broker=replace(broker, password_file=password, tls=tls))

@@ -1,0 +1,81 @@
+"""A worker's health over HTTP, for whoever can't ask at its health socket, as Kubernetes' probes.
+
+One request at a time, each with a deadline, from a thread of its own: enough for a few probes every
+few seconds, and it costs a worker next to nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyboot_svc.metrics.protocol import encode_line
+from pyboot_svc.metrics.tcp import Address, listen_tcp
+from pyboot_svc.threads import spawn
+
+# Which sign of health stands at which path.
+SIGNS = {"/startz": "loaded", "/readyz": "ready", "/healthz": "alive"}
+_REQUEST_SECONDS = 1.0
+_LONGEST_REQUEST = 8 * 1024
+_RETRY_SECONDS = 1.0
+
+
+class ProbeServer:
+    """Answers GET with 200 when the sign is there, else 503; the body is all that `judge` gives."""
+
+    def __init__(self, address: Address, judge: Callable[[], Mapping[str, Any]]) -> None:
+        """Listens from now on; raises UnavailableError when that can't be done."""
+        self._judge = judge
+        self._listener = listen_tcp(address, "--probes-listen")
+        spawn("probes", self._run)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                time.sleep(_RETRY_SECONDS)  # too many open files, say: it may pass
+                continue
+            with connection:
+                try:
+                    connection.sendall(self._answer(_read_request(connection)))
+                except OSError:
+                    pass  # it has gone, or took too long
+
+    def _answer(self, request: bytes) -> bytes:
+        method, _, rest = request.partition(b" ")
+        path = rest.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
+        if method != b"GET":
+            return _response("405 Method Not Allowed", {"error": "GET alone"})
+        if path not in SIGNS:
+            return _response("404 Not Found", {"error": f"there are {', '.join(SIGNS)}"})
+        health = self._judge()
+        well = health[SIGNS[path]] is True
+        return _response("200 OK" if well else "503 Service Unavailable", health)
+
+
+def _read_request(connection: socket.socket) -> bytes:
+    """The request's head; raises OSError when it isn't there in time, or is none."""
+    deadline = time.monotonic() + _REQUEST_SECONDS
+    head = b""
+    while b"\r\n\r\n" not in head:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        data = connection.recv(_LONGEST_REQUEST)
+        head += data
+        if not data or len(head) > _LONGEST_REQUEST or time.monotonic() > deadline:
+            raise OSError("no request")
+    return head
+
+
+def _response(status: str, document: Mapping[str, Any]) -> bytes:
+    body = encode_line(document)
+    head = (
+        f"HTTP/1.1 {status}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    )
+    return "\r\n".join([*head, "", ""]).encode() + body

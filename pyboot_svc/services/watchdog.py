@@ -1,0 +1,69 @@
+"""Looks after the progress of child processes, as systemd's watchdog does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.health import ask_health
+from pyboot_svc.threads import spawn
+
+_LONGEST_ANSWER_SECONDS = 3.0
+
+
+class Watchdog:
+    """Asks each child at its health socket, and calls `strike` for one that doesn't get on.
+
+    That is one whose answer says so, or from which none has come for `seconds`. `running` gives
+    the process ids of the children; `strike` gets one of them, and the reason. Where there is no
+    socket, none could be made: the worker has said so, and is left alone.
+    """
+
+    def __init__(
+        self,
+        socket_of: Callable[[InstanceId], Path],
+        seconds: float,
+        running: Callable[[], Mapping[InstanceId, int]],
+        strike: Callable[[InstanceId, int, str], None],
+    ) -> None:
+        self._socket_of = socket_of
+        self._seconds = seconds
+        self._running = running
+        self._strike = strike
+        self._stopping = threading.Event()
+        # By process id: since when it hasn't answered.
+        self._silent: dict[int, float] = {}
+
+    def start(self, on_crash: Callable[[], None] | None = None) -> None:
+        spawn("watchdog", self._run, on_crash)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._seconds / 6):
+            running = self._running()
+            self._silent = {
+                pid: since for pid, since in self._silent.items() if pid in running.values()
+            }
+            for identity, pid in running.items():
+                reason = self._ailment(self._socket_of(identity), pid)
+                if reason is not None:
+                    self._strike(identity, pid, reason)
+
+    def _ailment(self, socket: Path, pid: int) -> str | None:
+        if not socket.exists():
+            return None
+        asked = time.monotonic()
+        health = ask_health(socket, min(_LONGEST_ANSWER_SECONDS, self._seconds / 3))
+        if health.get("alive") is True:
+            self._silent.pop(pid, None)
+            return None
+        if health.get("stalls"):
+            return "; ".join(map(str, health["stalls"]))
+        since = self._silent.setdefault(pid, asked)
+        silent = time.monotonic() - since
+        return f"no answer for {silent:.0f} s" if silent >= self._seconds else None

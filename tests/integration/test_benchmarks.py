@@ -1,0 +1,41 @@
+"""The benchmark's harness: the load and the stub find what is lost and acknowledged too early."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.contest import Invalid, Trial, run
+from benchmarks.contestants import BULK, PAHO, Pyboot
+from benchmarks.toolbox import Toolbox, compile_programs
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Toolbox:
+    if shutil.which("cc") is None or shutil.which("make") is None:
+        pytest.skip("no C compiler, or no make")
+    build = tmp_path_factory.mktemp("programs")
+    compile_programs(build)
+    return Toolbox(build, Path("/nowhere"), Path("/nowhere"))
+
+
+@pytest.mark.parametrize("stub", [False, True], ids=["broker", "stub"])
+def test_a_worker_is_measured(tools: Toolbox, stub: bool) -> None:
+    found = run(BULK, Trial("compute", 1, stub=stub, seconds=0.3, warmup=0.1, window=50), tools)
+    assert found.cpu > 0
+    assert found.rate > 0
+    assert found.early_acks == 0
+
+
+def test_plain_paho_acknowledges_end_to_end(tools: Toolbox) -> None:
+    trial = Trial("identity", 1, stub=True, seconds=0.3, warmup=0.1, window=50)
+    assert run(PAHO, trial, tools).early_acks == 0
+
+
+def test_a_wrong_result_is_no_result(tools: Toolbox) -> None:
+    # Decoded and encoded again, numbers lose their last zeros.
+    wrong = Pyboot("wrong", "", model="work.unchanged", edge={"codec": "json"})
+    with pytest.raises(Invalid):
+        run(wrong, Trial("identity", 0, stub=True, seconds=0.3, warmup=0.1), tools)

@@ -1,0 +1,170 @@
+"""What is OpenRC's own: links, settings, logs and runlevel, and the life of the package there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fleet import config, edge, pids, set_up, units, wait_active
+from machine import Machine
+from support.poll import until
+
+pytestmark = pytest.mark.openrc
+
+MODELS = """
+import os
+
+def echo(payload):
+    return payload
+
+def inside(payload):
+    status = open("/proc/self/status").read()
+    facts = dict(line.split(":\\t") for line in status.splitlines() if ":\\t" in line)
+    return {
+        "environment": dict(os.environ),
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "cores": sorted(os.sched_getaffinity(0)),
+        "uid": os.getuid(),
+        "capabilities": facts["CapEff"] + facts["CapBnd"],
+        "no_new_privileges": facts["NoNewPrivs"],
+        "secret": open(os.environ["CREDENTIALS_DIRECTORY"] + "/pre.password").read(),
+    }
+"""
+PAIR = ("pair-1", "pair-2")
+AWKWARD = {
+    "LINES": "one\ntwo\n",
+    "QUOTES": "'single' \"double\" \\ `id`",
+    "DOLLAR": "$HOME ${PATH} $$",
+    "SPACES": "  around  ",
+    "PATH": "/nowhere",
+    "EMPTY": "",
+}
+
+
+@pytest.fixture(autouse=True)
+def base(machine: Machine) -> None:
+    set_up(machine, config(edge("pair", instance=2)), MODELS)
+    machine.sh("rc-service pyboot status >/dev/null || rc-service pyboot start")
+    machine.reload()
+    machine.control("start", *PAIR)
+    wait_active(machine, *PAIR)
+
+
+def test_from_the_installation_to_the_first_result(machine: Machine) -> None:
+    """By the configuration as installed, with the .deb of every other host."""
+    machine.run("dpkg", "--purge", "pyboot-svc")
+    machine.sh("apt-get install -y /var/tmp/pyboot-svc_*.deb 2>&1")
+    wait_active(machine, "telm_temperature-1")
+    answer = machine.ask(
+        "/gridsum/test/telm/in/m1",
+        "/gridsum/test/telm/out/m1",
+        '{"device": "pump-7", "value": 212, "unit": "F"}',
+    )
+    assert '"value":100.0' in answer
+    shown = machine.sh("rc-status default")
+    assert "edge-model.telm_temperature-1" in shown
+    assert "pyboot" in shown
+    name = "sub_process_telm_temperature_1"
+    metrics = {"sub_process_name": name, "pre_queue": 0, "post_queue": 0}
+    until(
+        lambda: machine.get("/queue_size_metrics") == {"queue_size_metrics": [metrics]},
+        "the master shows it",
+    )
+
+
+def test_after_a_reboot_all_that_was_applied_works(machine: Machine) -> None:
+    machine.reboot()
+    wait_active(machine, *PAIR)
+    assert machine.ask("pair/in", "pair/out", "[1]") == "[1]"
+    until(lambda: machine.sh("curl -sf http://127.0.0.1:5888/readyz", check=False), "all ready")
+    assert machine.run("pyboot", "plan").returncode == 0
+
+
+def test_a_worker_runs_as_the_configuration_says(machine: Machine) -> None:
+    machine.write("/etc/pyboot/password", "secret")
+    machine.run("chmod", "600", "/etc/pyboot/password")
+    document = json.loads(
+        config(
+            edge(
+                "odd",
+                model="inside",
+                pre_broker="named",
+                environment=AWKWARD,
+                limits={"nice": 5, "cpus": "0"},
+            )
+        )
+    )
+    document["brokers"] = {
+        "named": {"host": "127.0.0.1", "username": "u", "password_file": "/etc/pyboot/password"}
+    }
+    set_up(machine, json.dumps(document), MODELS)
+    machine.reload()
+    found = json.loads(machine.ask("odd/in", "odd/out", "1"))
+    assert {name: found["environment"].get(name) for name in AWKWARD} == AWKWARD
+    assert found["environment"]["STATE_DIRECTORY"] == "/var/lib/edge-model/odd-1"
+    assert (found["nice"], found["cores"], found["secret"]) == (5, [0], "secret")
+    assert found["uid"] == int(machine.sh("id -u edge-model"))
+    assert set(found["capabilities"]) == {"0"}
+    assert found["no_new_privileges"] == "1"
+    machine.control("stop", "odd-1")
+    assert machine.sh("find /run/pyboot/credentials -name 'odd*'") == ""
+
+
+def test_an_administrators_settings_win_for_one_instance(machine: Machine) -> None:
+    file = "/etc/conf.d/edge-model.pair-2"
+    machine.write(file, 'worker_args="--log-format json"\n')
+    try:
+        machine.control("restart", "pair-2")
+        wait_active(machine, "pair-2")
+        assert machine.log_of("pair-2").splitlines()[-1].startswith("{")
+        assert not machine.log_of("pair-1").splitlines()[-1].startswith("{")
+    finally:
+        machine.run("rm", file)
+    machine.control("restart", "pair-2")
+
+
+def test_logs_are_rotated_under_the_worker(machine: Machine) -> None:
+    log = "/var/log/edge-model/pair-1.log"
+    machine.run("logrotate", "--force", "/etc/logrotate.d/pyboot")
+    assert "subscribed to" in machine.read(f"{log}.1")
+    assert machine.read(log) == ""
+    machine.control("stop", "pair-1")
+    assert machine.read(log).endswith("pair-1: stopped\n")
+
+
+def test_the_script_itself_starts_nothing(machine: Machine) -> None:
+    refused = machine.run("rc-service", "edge-model", "start", check=False)
+    assert refused.returncode != 0
+    assert "pyboot apply" in refused.stderr + refused.stdout
+
+
+def test_a_master_does_not_start_with_a_broken_configuration(machine: Machine) -> None:
+    before = pids(machine, *PAIR)
+    machine.run("rc-service", "pyboot", "stop")
+    machine.write("/etc/pyboot/config.yaml", "edge: [{name: pair}]\n")
+    failed = machine.run("rc-service", "pyboot", "start", check=False)
+    assert failed.returncode != 0
+    assert "the key `edge_mode` is missing" in failed.stdout + failed.stderr
+    assert pids(machine, *PAIR) == before
+
+
+def test_reinstalling_the_same_version_touches_no_worker(machine: Machine, package: Path) -> None:
+    before = pids(machine, *PAIR)
+    machine.sh(f"apt-get install --reinstall -y /var/tmp/{package.name} 2>&1")
+    assert pids(machine, *PAIR) == before
+    assert machine.run("rc-service", "pyboot", "status", check=False).returncode == 0
+
+
+def test_removal_stops_everything_and_purge_leaves_nothing(machine: Machine, package: Path) -> None:
+    machine.run("apt-get", "-y", "purge", "pyboot-svc")
+    assert machine.run("pgrep", "-f", "^(edge-model|pyboot): ", check=False).stdout == ""
+    names = "-name '*pyboot*' -o -name '*edge-model*'"
+    found = machine.sh(f"find /run /etc /usr /opt /srv /var {names}").split()
+    assert [path for path in found if not path.endswith(".deb") and "/log/" not in path] == []
+    for database in ("passwd", "group"):
+        for name in ("pyboot", "edge-model"):
+            assert machine.run("getent", database, name, check=False).stdout == ""
+    machine.install(package)
+    machine.reload()
+    assert set(units(machine)) == {"telm_temperature-1"}

@@ -1,0 +1,122 @@
+"""`pyboot health`: whom it asks, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyboot_svc.cli import main
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.health import HealthServer, health_socket
+
+Serve = Callable[..., None]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Has an instance answer."""
+    servers = []
+
+    def start(name: str, **more: Any) -> None:
+        answer = {"alive": True, "started": True, "ready": True, "reasons": [], "stalls": []}
+        answer = {"instance": name, **answer, **more}
+        path = health_socket(tmp_path, InstanceId.parse(name))
+        servers.append(HealthServer(path, lambda: answer))
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Exit code and output of `pyboot health`."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = main(["health", *arguments, "--run-dir", str(tmp_path)])
+        return code, capsys.readouterr().out
+
+    return run
+
+
+Ask = Callable[..., tuple[int, str]]
+WAITING = {"ready": False, "reasons": ["not subscribed yet"]}
+STALLED = {"alive": False, "ready": False, "stalls": ["thread pre has not got on"]}
+
+
+def apply(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "instances"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text("{}")
+
+
+def test_a_healthy_instance(ask: Ask, serve: Serve) -> None:
+    serve("a-1")
+    assert ask("a-1") == (0, "a-1: ready\n")
+    assert ask("a-1", "--ready") == (0, "a-1: ready\n")
+
+
+def test_one_that_waits_is_alive_and_not_ready(ask: Ask, serve: Serve) -> None:
+    serve("a-1", **WAITING)
+    assert ask("a-1") == (0, "a-1: alive: not subscribed yet\n")
+    assert ask("a-1", "--ready") == (1, "a-1: alive: not subscribed yet\n")
+
+
+def test_one_that_stalls_is_neither(ask: Ask, serve: Serve) -> None:
+    serve("a-1", **STALLED)
+    assert ask("a-1") == (1, "a-1: not alive: thread pre has not got on\n")
+    assert ask("a-1", "--ready")[0] == 1
+
+
+def test_one_that_does_not_run(ask: Ask) -> None:
+    code, text = ask("a-1")
+    assert code == 1
+    assert text.startswith("a-1: not alive: it doesn't run: there is no ")
+
+
+def test_without_a_name_all_that_run_have_to_be_alive(ask: Ask, serve: Serve) -> None:
+    assert ask()[0] == 1
+    serve("b-1", **WAITING)
+    serve("a-1")
+    assert ask() == (0, "a-1: ready\nb-1: alive: not subscribed yet\n")
+    serve("c-1", **STALLED)
+    assert ask()[0] == 1
+
+
+def test_without_a_name_all_that_were_applied_have_to_be_ready(
+    ask: Ask, serve: Serve, tmp_path: Path
+) -> None:
+    assert ask("--ready")[0] == 1
+    serve("a-1")
+    apply(tmp_path, "a-1")
+    apply(tmp_path, "not an instance")
+    assert ask("--ready")[0] == 0
+    apply(tmp_path, "gave_up-1")
+    code, text = ask("--ready")
+    assert code == 1
+    assert "gave_up-1: not alive: it doesn't run" in text
+    assert ask()[0] == 0
+
+
+def test_as_json(ask: Ask, serve: Serve) -> None:
+    serve("a-1", **WAITING)
+    code, text = ask("a-1", "--json")
+    assert code == 0
+    one = json.loads(text)
+    assert one["instance"] == "a-1"
+    assert one["reasons"] == ["not subscribed yet"]
+    assert json.loads(ask("--json")[1]) == {"instances": [one]}
+
+
+def test_a_worker_of_another_make_is_not_taken_for_healthy(ask: Ask, tmp_path: Path) -> None:
+    server = HealthServer(health_socket(tmp_path, InstanceId("a", 1)), lambda: {"alive": "yes"})
+    assert ask("a-1")[0] == 1
+    server.close()
+
+
+def test_no_name_of_an_instance(ask: Ask) -> None:
+    assert ask("../a")[0] == 64

@@ -1,0 +1,158 @@
+"""The health socket: who listens there, and what is heard of one that doesn't."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyboot_svc.errors import UnavailableError
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.health import HealthServer, ask_health, health_socket, health_sockets
+from pyboot_svc.threads import spawn
+
+ANSWER = {
+    "instance": "mean-1",
+    "alive": True,
+    "started": True,
+    "ready": False,
+    "reasons": ["pre broker: \u00fc"],
+    "stalls": [],
+}
+MEAN = InstanceId("mean", 1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return health_socket(tmp_path, MEAN)
+
+
+@pytest.fixture
+def server(path: Path) -> Iterator[HealthServer]:
+    serving = HealthServer(path, lambda: ANSWER)
+    yield serving
+    serving.close()
+
+
+def reason(answer: dict[str, Any]) -> str:
+    """Of what has given no answer of its own."""
+    assert answer["instance"] == "mean-1"
+    signs = {answer[name] for name in ("alive", "started", "ready")}
+    assert signs == {False}
+    (text,) = answer["reasons"]
+    return str(text)
+
+
+@pytest.mark.usefixtures("server")
+def test_everyone_who_asks_is_told(path: Path) -> None:
+    assert [ask_health(path, 5) for _ in range(3)] == [ANSWER] * 3
+
+
+@pytest.mark.usefixtures("server")
+def test_it_is_one_line_of_json_and_then_the_end(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(path))
+        with connection.makefile("rb") as stream:
+            (line,) = stream.readlines()
+    assert line.endswith(b"\n")
+    assert json.loads(line) == ANSWER
+
+
+@pytest.mark.usefixtures("server")
+def test_owner_and_group_alone_may_ask(path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+@pytest.mark.usefixtures("server")
+def test_who_hangs_up_at_once_does_no_harm(path: Path) -> None:
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+    assert ask_health(path, 5) == ANSWER
+
+
+def test_no_file_means_that_it_does_not_run(path: Path) -> None:
+    assert reason(ask_health(path, 5)) == f"it doesn't run: there is no {path}"
+
+
+def test_a_closed_server_leaves_no_file(path: Path, server: HealthServer) -> None:
+    server.close()
+    assert not path.exists()
+    server.close()
+
+
+def test_a_socket_without_a_listener_means_that_it_was_killed(path: Path) -> None:
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert reason(ask_health(path, 5)) == f"it was killed: nobody listens at {path}"
+
+
+def test_the_socket_of_one_that_was_killed_is_replaced(path: Path) -> None:
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    server = HealthServer(path, lambda: ANSWER)
+    assert ask_health(path, 5) == ANSWER
+    server.close()
+
+
+@pytest.mark.usefixtures("server")
+def test_the_socket_of_one_that_runs_is_left_alone(path: Path) -> None:
+    with pytest.raises(UnavailableError, match="another worker of this instance is at work"):
+        HealthServer(path, dict)
+    assert ask_health(path, 5) == ANSWER
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "health").write_text("")
+    with pytest.raises(UnavailableError, match=r"the health socket .* can't be made"):
+        HealthServer(health_socket(tmp_path, MEAN), dict)
+
+
+def test_one_that_does_not_answer_is_not_alive(path: Path) -> None:
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(path))
+        hung.listen()
+        assert reason(ask_health(path, 0.1)) == "no answer within 0.1 s"
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"\n", b"[1]\n", b'{"alive": tr', b"x" * 70_000])
+def test_nonsense_is_no_answer(path: Path, nonsense: bytes) -> None:
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(nonsense)
+
+        spawn("nonsense", serve)
+        assert reason(ask_health(path, 5)) == f"{path}: a line that is no JSON object"
+
+
+def test_a_long_name_still_has_a_path_of_its_own() -> None:
+    folder = Path("/run/pyboot")
+    longest = [health_socket(folder, InstanceId("m" * 200, number)) for number in (1, 2)]
+    assert longest[0] != longest[1]
+    assert all(len(str(path)) <= 107 for path in longest)
+    assert health_socket(folder, MEAN) == folder / "health" / "mean-1.sock"
+
+
+def test_sockets_are_listed_by_name(tmp_path: Path) -> None:
+    assert health_sockets(tmp_path) == []
+    servers = [
+        HealthServer(health_socket(tmp_path, InstanceId(name, 1)), lambda: ANSWER) for name in "ba"
+    ]
+    assert [path.name for path in health_sockets(tmp_path)] == ["a-1.sock", "b-1.sock"]
+    for server in servers:
+        server.close()

@@ -1,0 +1,77 @@
+"""Health over HTTP: for probes, and whatever else may knock."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.broker import free_port
+
+from pyboot_svc.errors import UnavailableError
+from pyboot_svc.metrics.probes import SIGNS, ProbeServer
+from pyboot_svc.metrics.tcp import Address, listen_tcp
+
+HEALTH: dict[str, Any] = {"alive": False, "loaded": False, "ready": False, "stalls": ["why"]}
+
+
+@pytest.fixture
+def serve() -> Callable[[dict[str, Any]], Address]:
+    def start(health: dict[str, Any]) -> Address:
+        address = ("127.0.0.1", free_port())
+        ProbeServer(address, lambda: health)  # its thread is a daemon
+        return address
+
+    return start
+
+
+def get(address: Address, path: str, method: str = "GET") -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(*address, timeout=20)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read() or b"{}")
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("path", SIGNS)
+def test_each_path_is_about_its_own_sign(
+    serve: Callable[[dict[str, Any]], Address], path: str
+) -> None:
+    health = dict(HEALTH)
+    address = serve(health)
+    assert get(address, path) == (503, health)
+    health[SIGNS[path]] = True
+    for asked in SIGNS:
+        assert get(address, f"{asked}?x=y") == (200 if asked == path else 503, health)
+
+
+def test_there_is_nothing_else(serve: Callable[[dict[str, Any]], Address]) -> None:
+    address = serve(dict.fromkeys(HEALTH, True))
+    assert get(address, "/metrics")[0] == 404
+    assert get(address, "/../healthz")[0] == 404
+    assert get(address, "/healthz", "POST")[0] == 405
+
+
+@pytest.mark.parametrize("data", [b"", b"GET ", b"\xff" * 9000, b"GET /healthz HTTP/1.1\r\n", b"x"])
+def test_who_never_ends_a_request_keeps_nobody_waiting_for_long(
+    serve: Callable[[dict[str, Any]], Address], data: bytes
+) -> None:
+    address = serve(dict.fromkeys(HEALTH, True))
+    with socket.create_connection(address, 20) as idle:
+        idle.sendall(data)
+        assert get(address, "/healthz")[0] == 200
+        try:
+            assert idle.recv(10) == b""
+        except ConnectionResetError:
+            pass  # dropped with something of ours unread
+
+
+def test_an_address_in_use_is_an_error_that_says_what_to_do() -> None:
+    address = ("127.0.0.1", free_port())
+    with listen_tcp(address), pytest.raises(UnavailableError, match="--probes-listen"):
+        ProbeServer(address, lambda: HEALTH)
