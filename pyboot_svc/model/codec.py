@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
+from functools import partial
 from typing import Any, NoReturn
 
 
@@ -41,17 +42,79 @@ class Codec:
 def codec_named(name: str) -> Codec:
     """`json`: values in and out; `raw`: bytes in, and bytes that are returned go out as they are.
 
-    Both functions raise PayloadError and nothing else.
+    Both functions raise PayloadError and nothing else. With orjson installed, it does the work
+    wherever its answer is that of the standard library.
     """
-    return Codec(_as_is, _encode_raw) if name == "raw" else Codec(_decode_json, _encode_json)
+    json_codec = fast_json() or standard_json()
+    if name == "raw":
+        return Codec(_as_is, partial(_encode_raw, json_codec.encode))
+    return json_codec
+
+
+def standard_json() -> Codec:
+    """By the standard library alone."""
+    return Codec(_decode_json, _encode_json)
+
+
+def fast_json() -> Codec | None:
+    """By orjson, with the same results and errors; None where it is not installed."""
+    try:
+        import orjson
+    except ImportError:
+        return None
+    return Codec(
+        partial(_decode_fast, orjson.loads),
+        # What the standard library refuses or says otherwise is left to it.
+        partial(
+            _encode_fast,
+            orjson.dumps,
+            orjson.OPT_PASSTHROUGH_DATACLASS
+            | orjson.OPT_PASSTHROUGH_DATETIME
+            | orjson.OPT_PASSTHROUGH_SUBCLASS,
+        ),
+    )
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _plain(value: Any) -> Any:
+    """What orjson makes of values that the standard library doesn't know."""
+    if isinstance(value, Enum):
+        return value.value
+    kind = type(value)
+    if (kind.__module__, kind.__name__) == ("uuid", "UUID"):  # not worth its import
+        return str(value)
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable")
+
+
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_encoder = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+)
+# Makes a run of digits recognisable: a number with so many may not fit into 64 bits.
+_DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
+_MANY_DIGITS = b"0" * 19
+
+
+def _decode_fast(loads: Callable[[bytes], Any], payload: bytes) -> Any:
+    if _MANY_DIGITS not in payload.translate(_DIGITS_TO_0):
+        try:
+            return loads(payload)
+        except ValueError:
+            pass  # the standard library judges, and says why
+    return _decode_json(payload)
+
+
+def _encode_fast(dumps: Callable[..., bytes], options: int, result: Any) -> bytes:
+    try:
+        encoded = dumps(result, None, options)
+    except Exception:  # the result's own methods may raise anything
+        return _encode_json(result)
+    if b"null" in encoded:
+        return _encode_json(result)  # it may have been a NaN
+    return encoded
 
 
 def _decode_json(payload: bytes) -> Any:
@@ -81,9 +144,9 @@ def _as_is(payload: bytes) -> bytes:
     return payload
 
 
-def _encode_raw(result: Any) -> bytes:
+def _encode_raw(encode: Callable[[Any], bytes], result: Any) -> bytes:
     if type(result) is bytes:
         return result
     if isinstance(result, bytes | bytearray | memoryview):
         return bytes(result)
-    return _encode_json(result)
+    return encode(result)

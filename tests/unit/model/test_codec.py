@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
-from typing import Any
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyboot_svc.model.codec import PayloadError, PayloadFault, codec_named
+from pyboot_svc.model.codec import (
+    Codec,
+    PayloadError,
+    PayloadFault,
+    codec_named,
+    fast_json,
+    standard_json,
+)
 
-JSON = codec_named("json")
+JSON = standard_json()
 RAW = codec_named("raw")
+FAST = fast_json()
 
 json_values = st.recursive(
     st.none()
@@ -25,6 +39,16 @@ json_values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
     max_leaves=20,
 )
+
+
+@pytest.fixture(params=["standard", "orjson"])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    """With orjson and without, all has to be the same."""
+    if request.param == "standard":
+        return JSON
+    if FAST is None:
+        pytest.skip("orjson is not installed")
+    return FAST
 
 
 def nested(depth: int) -> Any:
@@ -79,9 +103,9 @@ class Hostile(dict[str, Any]):
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_what_is_no_payload(payload: bytes, fault: PayloadFault) -> None:
+def test_what_is_no_payload(codec: Codec, payload: bytes, fault: PayloadFault) -> None:
     with pytest.raises(PayloadError) as caught:
-        JSON.decode(payload)
+        codec.decode(payload)
     assert caught.value.fault is fault
 
 
@@ -96,8 +120,8 @@ def test_what_is_no_payload(payload: bytes, fault: PayloadFault) -> None:
         (rb'"\u6e29\ud83c\udf21"', "温🌡"),
     ],
 )
-def test_payloads(payload: bytes, value: Any) -> None:
-    assert JSON.decode(payload) == value
+def test_payloads(codec: Codec, payload: bytes, value: Any) -> None:
+    assert codec.decode(payload) == value
 
 
 @pytest.mark.parametrize(
@@ -110,8 +134,8 @@ def test_payloads(payload: bytes, value: Any) -> None:
         ("", b'""'),
     ],
 )
-def test_results(result: Any, payload: bytes) -> None:
-    assert JSON.encode(result) == payload
+def test_results(codec: Codec, result: Any, payload: bytes) -> None:
+    assert codec.encode(result) == payload
 
 
 @pytest.mark.parametrize(
@@ -183,3 +207,89 @@ def test_arbitrary_bytes_give_a_value_or_a_payload_error(payload: bytes) -> None
     except PayloadError as error:
         fault = error.fault
     assert fault in {None, PayloadFault.EMPTY, PayloadFault.NOT_UTF8, PayloadFault.NOT_JSON}
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Name(str):
+    pass
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+@dataclass
+class Point:
+    x: int
+
+
+UUID = uuid.UUID("12345678123456781234567812345678")
+
+
+def verdict(function: Callable[[Any], Any], value: Any) -> Any:
+    """What comes of it: a value, or the kind of error."""
+    try:
+        return repr(function(value))
+    except PayloadError as error:
+        return error.fault
+
+
+def said(codec: Codec, result: Any) -> Any:
+    return verdict(lambda value: json.loads(codec.encode(value)), result)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *(Colour.RED, [Level.HIGH], Name("n"), Pair(1, 2), UUID, {"id": UUID}, Point(1)),
+        *({1: 2}, {Level.HIGH: 1}, {None: 1}, {1.5: 2}, {True: 1}, {Colour.RED: 1}),
+        *(2**63, 2**64, -(2**63) - 1, 10**30, 1e16, 1e-7, 5e-324, -0.0, 123456789.123456789),
+        *(datetime.date(2026, 1, 1), datetime.datetime(2026, 1, 1), None, [None, 1.5]),
+        *({"a": math.nan, "b": None}, "null", {"null": 1}, "\u2028", "\x7f"),
+    ],
+    ids=repr,
+)
+def test_orjson_says_what_the_standard_library_says(result: Any) -> None:
+    assert FAST is not None, "orjson is one of the tests' requirements"
+    assert said(FAST, result) == said(JSON, result)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+        lambda inner: (
+            st.lists(inner)
+            | st.tuples(inner)
+            | st.dictionaries(st.text() | st.integers() | st.floats() | st.none(), inner)
+        ),
+        max_leaves=10,
+    )
+)
+def test_orjson_encodes_whatever_comes_as_the_standard_library(result: Any) -> None:
+    assert FAST is not None
+    assert said(FAST, result) == said(JSON, result)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.text('0123456789+-.eE[],{}": \\u00ndatrfls', max_size=40)
+    | st.from_regex(r"-?\d{1,25}(\.\d{1,25})?([eE][+-]?\d{1,4})?", fullmatch=True)
+)
+def test_orjson_decodes_whatever_comes_as_the_standard_library(text: str) -> None:
+    assert FAST is not None
+    assert verdict(FAST.decode, text.encode()) == verdict(JSON.decode, text.encode())
+
+
+def test_without_orjson_the_standard_library_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "orjson", None)
+    assert fast_json() is None
+    assert codec_named("json").decode(b"[1]") == [1]
