@@ -177,7 +177,7 @@ EDGE = Section(
         "max_linger_us": Key(
             Integer(0, 100_000),
             "microseconds that a read waits for more while messages come that fast; 0: never",
-            400,
+            500,
         ),
         "queue": Key(QUEUE, "bounds of the queues, in messages", None),
         "spool": Key(SPOOL, "results on disk while the post broker is away", None),

@@ -155,7 +155,7 @@ class Edge:
     codec: str = "json"
     model_timeout: int = 60
     data_plane: str = "bulk"
-    max_linger_us: int = 400
+    max_linger_us: int = 500
     batch: Batch | None = None
     queue: QueueLimits = QueueLimits()
     spool: SpoolLimits = SpoolLimits()
