@@ -273,8 +273,15 @@ def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path
         damaged.truncate(5000)
     safe.store.submit(check, lambda: None)
     until(lambda: list(tmp_path.glob("*.damaged-*")), "put aside")
-    saver.flush()
-    settled(safe.store)
-    assert rows(tmp_path, "SELECT key, value FROM state ORDER BY key") == [("a", "1"), ("b", "3")]
-    safe.store.stop(20)
-    safe.ledger.close()
+
+    def written() -> bool:
+        saver.flush()  # it comes once a second
+        settled(safe.store)
+        found = rows(tmp_path, "SELECT key, value FROM state ORDER BY key")
+        return found == [("a", "1"), ("b", "3")]
+
+    try:
+        until(written, "all of the state")
+    finally:
+        safe.store.stop(20)
+        safe.ledger.close()
