@@ -24,7 +24,7 @@ _CHUNK_SECONDS = 0.002
 LONGEST_CHUNK = 256
 # Calls that never end are left behind, each in its thread; with more, the process has to go.
 _MOST_LEFT_BEHIND = 16
-# One that goes on using the processor takes it from the others.
+# Calls that go on using the processor take it from the others.
 _BURNING_SHARE = 0.5
 _CAREFUL_POLL_SECONDS = 0.05
 
@@ -87,17 +87,17 @@ class ModelPool:
     def stalls(self, elapsed: float) -> list[str]:
         """What only an end of the process can mend; `elapsed` seconds after the last time."""
         still: list[tuple[Runner, float]] = []
-        burning = 0
+        burnt = 0.0
         for runner, before in self._left_behind:
             cpu = runner.cpu_seconds()
             if cpu is not None:
                 still.append((runner, cpu))
-                burning += cpu - before > _BURNING_SHARE * elapsed
+                burnt += cpu - before
         self._left_behind = still
         found = []
-        if burning:
+        if burnt > _BURNING_SHARE * elapsed:  # together: they share one interpreter
             found.append(
-                f"{burning} call(s) of the model exceed model_timeout and use the processor"
+                f"{len(still)} call(s) of the model exceed model_timeout and use the processor"
             )
         if len(still) > _MOST_LEFT_BEHIND:
             found.append(f"{len(still)} call(s) of the model exceed model_timeout and never end")
