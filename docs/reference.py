@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pyboot_svc.config.keys import (
+    BATCH,
     BROKER,
     DEAD_LETTER,
     EDGE,
@@ -33,6 +34,7 @@ _END = "<!-- end of reference -->\n"
 _SECTIONS = (
     ("The file", FILE),
     ("`edge:` and `defaults:`", EDGE),
+    ("`batch:` of an edge", BATCH),
     ("`queue:` of an edge", QUEUE),
     ("`spool:` of an edge", SPOOL),
     ("`on_error:` of an edge", ON_ERROR),

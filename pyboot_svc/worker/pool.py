@@ -149,9 +149,9 @@ class ModelPool:
             done = messages if end - first == len(messages) else messages[first:end]
             for message, result in zip(done, job.results[first:end], strict=True):
                 message.result = result
-            buried = [
-                (messages[at], fault) for at, fault in job.buried.items() if first <= at < end
-            ]
+            # A copy: the thread at work may add another one meanwhile.
+            failed = dict(job.buried)
+            buried = [(messages[at], fault) for at, fault in failed.items() if first <= at < end]
             self._saver.save(done)
             self._settle(job, done, buried, last)
 

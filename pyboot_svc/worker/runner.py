@@ -89,12 +89,14 @@ class Runner:
     def work(self, job: Job) -> bool:
         """Call the model for the rest of the job; False when it was taken away meanwhile."""
         self._native_id = threading.get_native_id()
-        self._began = time.monotonic()
-        self._job = job
         rest = job.chunk.messages[len(job.results) :]
         digests = digest_all(rest)
         together = self._calling.batches and not job.singly and len(rest) > 1
+        job.chunk.together = together
         self._calling.ledger.begin(self.number, digests, together=together)
+        self._began = time.monotonic()
+        # From here on it can be given up, and ledger and chunk can be a successor's.
+        self._job = job
         if together:
             self._work_together(job, rest)
         else:
@@ -162,6 +164,8 @@ class Runner:
             return
         append = results.append
         for number, message in enumerate(messages):
+            if self._given_up:
+                return
             words[cursor] = number
             context.topic = message.topic
             try:
@@ -169,21 +173,18 @@ class Runner:
                 append(None if result is None else encode(result))
             except BaseException as error:  # the user's code: whatever it raises, the next comes
                 self._note(job, self._recover(message, error))
-            if self._given_up:
-                return
 
     def _work_carefully(self, job: Job, messages: list[Message]) -> None:
         words, cursor = self._calling.ledger.cursor(self.number)
         for number, message in enumerate(messages):
-            words[cursor] = number
-            self._note(job, self._process(message))
             if self._given_up:
                 return
+            words[cursor] = number
+            self._note(job, self._process(message))
 
     def _work_together(self, job: Job, messages: list[Message]) -> None:
         """One call for all; when it fails, one for each."""
-        job.chunk.together = True
-        codec, context = self._calling.codec, self._context
+        codec = self._calling.codec
         outcomes: list[Outcome | None] = []
         payloads: list[Any] = []
         topics: list[str] = []
@@ -194,17 +195,16 @@ class Runner:
                 outcomes.append(None)
             except PayloadError as error:
                 outcomes.append((None, self._fail(message, error.fault, str(error), 1)))
-        context.topic, context.topics = messages[0].topic, tuple(topics)
         try:
-            values = iter(_one_each(self._calling.model(payloads, context), len(payloads)))
+            values = iter(self._call_together(payloads, topics))
         except BaseException as error:  # the user's code
-            self._calling.failures.say_batch(len(payloads), error)
-            job.chunk.together = False
-            if not self._given_up:
+            with job.lock:
+                if self._given_up:
+                    return
+                job.chunk.together = False
                 self._calling.ledger.begin(self.number, digest_all(messages))
-                self._work_carefully(job, messages)
-            return
-        if self._given_up:
+            self._calling.failures.say_batch(len(payloads), error)
+            self._work_carefully(job, messages)
             return
         for message, outcome in zip(messages, outcomes, strict=True):
             if outcome is None:
@@ -214,6 +214,13 @@ class Runner:
                 except PayloadError as error:
                     outcome = (None, self._fail(message, error.fault, str(error), 1))
             self._note(job, outcome)
+
+    def _call_together(self, payloads: list[Any], topics: list[str]) -> Any:
+        if not payloads:
+            return []  # none could be decoded
+        context = self._context
+        context.topic, context.topics = topics[0], tuple(topics)
+        return _one_each(self._calling.model(payloads, context), len(payloads))
 
     def _note(self, job: Job, outcome: Outcome) -> None:
         result, fault = outcome

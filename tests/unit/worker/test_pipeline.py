@@ -21,7 +21,7 @@ from pyboot_svc.worker.inbox import Deliver
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.outbox import Source
-from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.outgoing import Outgoing, Sendable
 from pyboot_svc.worker.pipeline import Pipeline, Safe
 from pyboot_svc.worker.store import DATABASE_NAME
 
@@ -76,8 +76,8 @@ class MemoryOutbox:
         self.away = False
         self.full = False
         self.answers = True
-        self.sent: list[Outgoing] = []
-        self.unanswered: list[Outgoing] = []
+        self.sent: list[Sendable] = []
+        self.unanswered: list[Sendable] = []
         self.stopped = False
         self._up = False
         self._lock = threading.Lock()
@@ -106,6 +106,8 @@ class MemoryOutbox:
 
     def wake(self) -> None:
         self._woken.set()
+
+    nudge = wake
 
     def answer(self, *, refuse: bool = False) -> None:
         with self._lock:
@@ -142,11 +144,15 @@ class MemoryOutbox:
         if not self._up:
             self._up = True
             self._source.connected()
-        while not self.full and (taken := self._source.take(100)):
+        while not self.full and (taken := self._take()):
             self.sent.extend(taken)
             self.unanswered.extend(taken)
             if self.answers:
                 self._answer(refuse=False)
+
+    def _take(self) -> list[Sendable]:
+        rows = self._source.take_rows(100)
+        return [*rows, *self._source.take_results(100 - len(rows))]
 
     def _lose(self) -> None:
         if self._up:
@@ -198,11 +204,17 @@ class Line:
 
     @property
     def results(self) -> list[bytes]:
-        return [item.payload for item in self.outbox.sent if item.topic == "out"]
+        """Those that came straight from the model, and those that came by the spool."""
+        return [
+            item.result or b"" if isinstance(item, Message) else item.payload
+            for item in self.outbox.sent
+            if isinstance(item, Message) or item.topic == "out"
+        ]
 
     @property
     def dead_letters(self) -> list[Outgoing]:
-        return [item for item in self.outbox.sent if item.topic == "pyboot/dead"]
+        rows = (item for item in self.outbox.sent if isinstance(item, Outgoing))
+        return [row for row in rows if row.topic == "pyboot/dead"]
 
 
 @pytest.fixture

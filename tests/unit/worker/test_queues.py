@@ -55,7 +55,11 @@ class PreQueueMachine(RuleBasedStateMachine):
         self.taken = 0
 
     def expected_depth(self) -> int:
-        return len(self.waiting) + sum(len(c.messages) - c.started for c in self.in_hand)
+        begun = (min(len(c.results) + 1, len(c.messages)) for c in self.in_hand)
+        return len(self.waiting) + self.in_all_hands() - sum(begun)
+
+    def in_all_hands(self) -> int:
+        return sum(len(chunk.messages) for chunk in self.in_hand)
 
     @rule(qualities=st.lists(st.integers(0, 2), max_size=20))
     def put(self, qualities: list[int]) -> None:
@@ -86,10 +90,10 @@ class PreQueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
-    def call_the_model(self, data: st.DataObject) -> None:
+    def finish_a_call(self, data: st.DataObject) -> None:
         chunk = data.draw(st.sampled_from(self.in_hand))
-        if chunk.started < len(chunk.messages):
-            chunk.started += 1
+        if len(chunk.results) < len(chunk.messages):
+            chunk.results.append(None)
         else:
             self.queue.done(chunk)
             self.in_hand.remove(chunk)
@@ -97,9 +101,8 @@ class PreQueueMachine(RuleBasedStateMachine):
     @invariant()
     def counts_are_exact(self) -> None:
         assert self.queue.depth() == self.expected_depth()
-        in_hand = sum(len(chunk.messages) for chunk in self.in_hand)
-        assert self.queue.taken() == in_hand
-        assert self.queue.unfinished() == len(self.waiting) + in_hand
+        assert self.queue.taken() == self.in_all_hands()
+        assert self.queue.unfinished() == len(self.waiting) + self.in_all_hands()
 
 
 class PostQueueMachine(RuleBasedStateMachine):
@@ -108,6 +111,7 @@ class PostQueueMachine(RuleBasedStateMachine):
     @initialize()
     def create(self) -> None:
         self.calls = 0
+        self.complete: set[int] = set()
         self.queue = PostQueue(5, self.note_ready)
         self.begun = 0
         self.unfinished: list[int] = []
@@ -124,17 +128,20 @@ class PostQueueMachine(RuleBasedStateMachine):
         self.begun += 1
 
     @precondition(lambda self: self.unfinished)
-    @rule(data=st.data(), count=st.integers(0, 4))
-    def finish_chunk(self, data: st.DataObject, count: int) -> None:
+    @rule(data=st.data(), count=st.integers(0, 4), last=st.booleans())
+    def finish_some_of_a_chunk(self, data: st.DataObject, count: int, last: bool) -> None:
         number = data.draw(st.sampled_from(self.unfinished))
-        self.unfinished.remove(number)
         results = messages(count)
-        self.early[number] = results
+        self.early.setdefault(number, []).extend(results)
+        if last:
+            self.unfinished.remove(number)
+            self.complete.add(number)
         before, calls = len(self.ready), self.calls
-        while self.next_number in self.early:
-            self.ready += self.early.pop(self.next_number)
+        self.ready += self.early.pop(self.next_number, [])
+        while self.next_number in self.complete:
             self.next_number += 1
-        self.queue.put(number, results)
+            self.ready += self.early.pop(self.next_number, [])
+        self.queue.put(number, results, last=last)
         assert self.calls - calls == (len(self.ready) > before)
 
     @rule(most=st.integers(0, 10), sent=st.integers(0, 10))
@@ -201,12 +208,49 @@ def test_the_oldest_are_dropped_up_to_the_first_that_must_not_be() -> None:
 
 def test_what_the_model_was_called_for_makes_room() -> None:
     queue = PreQueue(2)
-    queue.put(messages(2))
-    chunk = queue.take(2, sharers=1)
+    queue.put(messages(3, qos=1))
+    chunk = queue.take(3, sharers=1)
     assert chunk is not None
-    assert queue.put(messages(1)) == 1
-    chunk.started = 1
+    assert queue.put(messages(1)) == 1  # one is in its call, two wait for theirs
+    chunk.results.append(None)
     assert queue.put(messages(1)) == 0
+
+
+def test_what_a_batch_was_called_for_waits_no_longer() -> None:
+    queue = PreQueue(3)
+    queue.put(messages(3))
+    chunk = queue.take(3, sharers=1)
+    assert chunk is not None
+    assert queue.depth() == 2
+    chunk.together = True
+    assert (queue.depth(), queue.unfinished()) == (0, 3)
+
+
+def test_a_patient_taker_waits_for_as_many_as_it_wants() -> None:
+    queue = PreQueue(100)
+    returned, join = waiting_threads(1, lambda: queue.take(5, 1, patience=60))
+    for _ in range(5):
+        assert returned == []
+        queue.put(messages(1))
+    join()
+    assert [len(chunk.messages) for chunk in returned] == [5]
+
+
+def test_a_patient_taker_is_content_with_less_in_the_end() -> None:
+    queue = PreQueue(100)
+    queue.put(messages(3))
+    chunk = queue.take(5, 1, patience=0.01)
+    assert chunk is not None
+    assert len(chunk.messages) == 3
+
+
+def test_close_lets_a_patient_taker_go() -> None:
+    queue = PreQueue(100)
+    queue.put(messages(1))
+    returned, join = waiting_threads(1, lambda: queue.take(5, 1, patience=60))
+    queue.close()
+    join()
+    assert returned == [None]
 
 
 def test_put_wakes_as_many_takers_as_there_are_messages() -> None:
@@ -241,7 +285,7 @@ def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
     def work() -> None:
         while chunk := queue.take(7, sharers=4):
             for _ in chunk.messages:
-                chunk.started += 1
+                chunk.results.append(None)
             chunks.append(chunk)
             queue.done(chunk)
 
@@ -267,6 +311,18 @@ def test_results_come_out_in_order_whatever_the_order_of_completion() -> None:
     assert (queue.take(10), queue.ready, queue.depth()) == ([], 0, 4)
     queue.put(0, first)
     assert queue.take(10) == first + second + third
+
+
+def test_results_of_a_chunk_that_is_not_complete() -> None:
+    queue = PostQueue(100, lambda: None)
+    first, second, third = messages(2), messages(3), messages(1)
+    queue.put(1, third)
+    queue.put(0, first, last=False)
+    assert queue.take(10) == first
+    queue.put(0, second, last=False)
+    assert queue.take(10) == second
+    queue.put(0, [])
+    assert queue.take(10) == third
 
 
 def test_a_chunk_without_results_does_not_hold_up_the_next() -> None:

@@ -14,8 +14,8 @@ from support.poll import until
 from pyboot_svc.config import OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
-from pyboot_svc.worker.ledger import Ledger, content_id
-from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.ledger import Ledger
+from pyboot_svc.worker.message import Chunk, Message, digest_all
 from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
 from pyboot_svc.worker.store import DATABASE_NAME, Store
 from pyboot_svc.worker.suspects import MOST_CRASHES, Suspects
@@ -23,6 +23,7 @@ from pyboot_svc.worker.suspects import MOST_CRASHES, Suspects
 Model = Callable[[Any, Context], Any]
 
 ONCE = OnError(retries=0)
+CHUNK = 16
 
 
 class Workshop:
@@ -31,7 +32,7 @@ class Workshop:
     def __init__(self, folder: Path, model: Model, on_error: OnError, timeout: float) -> None:
         self.store = Store(folder / DATABASE_NAME)
         self.ledger_file = folder / "in-hand"
-        ledger = Ledger(self.ledger_file, 1)
+        ledger = Ledger(self.ledger_file, 1, CHUNK)
         self.suspects = Suspects(self.store)
         self.suspects.load(ledger)
         calling = Calling(
@@ -63,11 +64,21 @@ def gate() -> Iterator[threading.Event]:
 
 
 def faults(job: Job) -> list[tuple[bytes, str, int]]:
-    return [(message.payload, fault.kind, fault.attempts) for message, fault in job.buried]
+    return [
+        (job.chunk.messages[place].payload, fault.kind, fault.attempts)
+        for place, fault in job.buried.items()
+    ]
 
 
 def results(job: Job) -> list[bytes | None]:
-    return [message.result for message in job.chunk.messages]
+    assert job.chunk.results is job.results
+    return job.results
+
+
+def given_up(runner: Runner) -> Job | None:
+    """As a pool does it: asks for a stuck job, and then takes it away."""
+    job = runner.stuck_job()
+    return runner.give_up(job) if job is not None else None
 
 
 class Failing:
@@ -95,7 +106,7 @@ def test_a_call_that_raised_is_repeated(
     model = Failing(3, error)
     job = shop(model, OnError(retries=3, backoff=0)).work(b"1", b"2")
     assert (results(job), faults(job)) == ([b"1", b"2"], [])
-    assert (model.calls, job.next, job.chunk.started) == (5, 2, 2)
+    assert (model.calls, job.chunk.waiting) == (5, 0)
     assert caplog.records == []
 
 
@@ -107,7 +118,7 @@ def test_after_the_last_repetition_it_is_given_up(
     job = shop(model, OnError(retries=retries, backoff=0)).work(b"1", b"2")
     assert (results(job), faults(job)) == ([None, b"2"], [(b"1", "model", retries + 1)])
     assert model.calls == retries + 2
-    error = job.buried[0][1].error
+    error = job.buried[0].error
     assert error.startswith("the model raised RuntimeError: not now\nTraceback")
     assert "in __call__" in error
     assert len(caplog.records) == 1
@@ -167,14 +178,14 @@ def test_what_is_in_hand_is_in_the_ledger_only_meanwhile(
     def left() -> list[str]:
         copy = tmp_path / "copy"
         copy.write_bytes((tmp_path / "in-hand").read_bytes())
-        return Ledger(copy, 1).left_in_hand
+        return Ledger(copy, 1, CHUNK).left_in_hand
 
     def model(payload: Any, context: Context) -> Any:
         seen.append(left())
         return payload
 
     shop(model).work(b"1", b"2")
-    assert seen == [[content_id(b"in", b"1")], [content_id(b"in", b"2")]]
+    assert seen == [[Message("in", b"1", 1).id], [Message("in", b"2", 1).id]]
     assert left() == []
 
 
@@ -191,31 +202,76 @@ def test_a_call_that_lasts_too_long_is_given_up_and_its_late_result_discarded(
     ended: list[bool] = []
     thread = threading.Thread(target=lambda: ended.append(workshop.runner.work(job)))
     thread.start()
-    taken = until(workshop.runner.give_up, "given up")
-    assert taken is job
-    assert faults(job) == [(b"2", "timeout", 1)]
+    taken = until(lambda: given_up(workshop.runner), "given up")
+    assert taken is not None
+    assert (taken.chunk, taken.singly) == (job.chunk, True)
+    assert results(taken) == [b"1", None]
+    assert faults(taken) == [(b"2", "timeout", 1)]
     gate.set()
     thread.join(20)
     assert ended == [False]
-    assert results(job) == [b"1", None, None, None]
+    assert results(taken) == [b"1", None]
     successor = Runner(0, workshop.runner._calling, workshop.runner._context)
-    assert successor.work(job)
-    assert results(job) == [b"1", None, b"3", b"4"]
-    assert faults(job) == [(b"2", "timeout", 1)]
+    assert successor.work(taken)
+    assert results(taken) == [b"1", None, b"3", b"4"]
+    assert faults(taken) == [(b"2", "timeout", 1)]
+
+
+def test_who_was_given_up_changes_nothing_that_its_successor_holds(
+    shop: Callable[..., Workshop], gate: threading.Event, tmp_path: Path
+) -> None:
+    """Neither the results nor the ledger, when its call ends while the next one lasts."""
+    other_gate = threading.Event()
+    calls: list[int] = []
+
+    def model(payload: int, context: Context) -> int:
+        calls.append(payload)
+        if payload == 1:
+            gate.wait(60)
+        if payload == 2:
+            other_gate.wait(60)
+        return payload
+
+    workshop = shop(model, timeout=0.05)
+    job = Job(Chunk(0, [Message("in", b"%d" % number, 1) for number in range(1, 4)]))
+    first = threading.Thread(target=lambda: workshop.runner.work(job))
+    first.start()
+    taken = until(lambda: given_up(workshop.runner), "given up")
+    assert taken is not None
+    successor = Runner(0, workshop.runner._calling, workshop.runner._context)
+    second = threading.Thread(target=lambda: successor.work(taken))
+    second.start()
+    try:
+        until(lambda: calls == [1, 2], "the successor is in its call")
+        held = workshop.ledger_file.read_bytes()
+        gate.set()
+        first.join(20)
+        assert not first.is_alive()
+        assert workshop.ledger_file.read_bytes() == held
+        assert (results(taken), taken.chunk.together) == ([None], False)
+    finally:
+        other_gate.set()
+        second.join(20)
+    assert calls == [1, 2, 3]
+    assert results(taken) == [None, b"2", b"3"]
 
 
 def test_a_call_in_time_is_not_given_up(
     shop: Callable[..., Workshop], gate: threading.Event
 ) -> None:
     workshop = shop(lambda payload, context: gate.wait(60), timeout=60)
-    assert workshop.runner.give_up() is None
+    assert given_up(workshop.runner) is None
     thread = threading.Thread(target=lambda: workshop.work(b"1"))
     thread.start()
     until(lambda: workshop.runner._job is not None, "at work")
-    assert workshop.runner.give_up() is None
+    job = workshop.runner._job
+    assert job is not None
+    assert [given_up(workshop.runner) for _ in range(3)] == [None] * 3
+    assert workshop.runner.stuck_job() is job
     gate.set()
     thread.join(20)
-    assert workshop.runner.give_up() is None
+    assert workshop.runner.stuck_job() is None
+    assert workshop.runner.give_up(job) is None
 
 
 def test_the_wait_before_a_repetition_is_no_hang(
@@ -226,13 +282,13 @@ def test_the_wait_before_a_repetition_is_no_hang(
     done: list[Job] = []
     thread = threading.Thread(target=lambda: done.append(workshop.work(b"1")))
     thread.start()
-    given_up: list[Job] = []
+    taken: list[Job] = []
     while thread.is_alive():
-        job = workshop.runner.give_up()
+        job = given_up(workshop.runner)
         if job is not None:
-            given_up.append(job)
+            taken.append(job)
         thread.join(0.01)
-    assert given_up == []
+    assert taken == []
     assert results(done[0]) == [b"1"]
 
 
@@ -245,21 +301,21 @@ def test_poison_is_given_up_without_being_tried(tmp_path: Path) -> None:
 
     for _ in range(MOST_CRASHES):
         workshop = Workshop(tmp_path, model, OnError(), 60)
-        workshop.ledger.begin(0, b"in", b'"poison"')
+        workshop.ledger.begin(0, digest_all([Message("in", b'"poison"', 1)]))
     workshop = Workshop(tmp_path, model, OnError(), 60)
     job = workshop.work(b"1", b'"poison"', b"2")
     assert calls == [1, 2]
     assert faults(job) == [(b'"poison"', "poison", MOST_CRASHES)]
-    assert "the process died 3 times with this message in hand" in job.buried[0][1].error
+    assert "the process died 3 times with this message in hand" in job.buried[1].error
     assert not workshop.suspects
-    assert workshop.work(b'"poison"').buried == []  # somebody asked for it again
+    assert workshop.work(b'"poison"').buried == {}  # somebody asked for it again
 
 
 def test_a_suspect_that_is_processed_is_cleared(tmp_path: Path) -> None:
     def model(payload: Any, context: Context) -> Any:
         return payload
 
-    Workshop(tmp_path, model, OnError(), 60).ledger.begin(0, b"in", b"1")
+    Workshop(tmp_path, model, OnError(), 60).ledger.begin(0, digest_all([Message("in", b"1", 1)]))
     workshop = Workshop(tmp_path, model, OnError(), 60)
     assert workshop.suspects
     assert results(workshop.work(b"2", b"1")) == [b"2", b"1"]

@@ -9,7 +9,7 @@ import pytest
 from support.store import rows, settled
 
 from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Message, digest_all
 from pyboot_svc.worker.store import DATABASE_NAME, Store
 from pyboot_svc.worker.suspects import MOST_CRASHES, Suspects
 
@@ -21,13 +21,13 @@ class Process:
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder / DATABASE_NAME)
-        self.ledger = Ledger(folder / "in-hand", 4)
+        self.ledger = Ledger(folder / "in-hand", 4, 1)
         self.suspects = Suspects(self.store)
         self.suspects.load(self.ledger)
 
     def crash_with(self, *messages: Message) -> None:
         for thread, message in enumerate(messages):
-            self.ledger.begin(thread, message.topic.encode(), message.payload)
+            self.ledger.begin(thread, digest_all([message]))
 
 
 def test_nothing_in_hand_makes_no_suspect_and_no_file(tmp_path: Path) -> None:
