@@ -16,7 +16,7 @@ run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-system
+test: lint unit integration chaos-quick test-system
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
