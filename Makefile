@@ -19,7 +19,7 @@ run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-hosts test-system test-openrc test-container
+test: lint unit integration chaos-quick test-hosts test-system test-openrc test-container
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -256,10 +256,12 @@ def test_state_is_read_from_a_disk_that_can_not_be_written(small_disk: SmallDisk
     del safe.state["a"]
     small_disk.remount("rw")
     safe.store.start(lambda: None)
-    settled(safe.store)
-    assert dict(safe.state) == {"b": 3}
-    safe.store.stop(20)
-    safe.ledger.close()
+    try:
+        settled(safe.store)
+        assert dict(safe.state) == {"b": 3}
+    finally:
+        safe.store.stop(20)
+        safe.ledger.close()
 
 
 def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path: Path) -> None:
@@ -272,16 +274,16 @@ def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path
     with file.open("r+b") as damaged:
         damaged.truncate(5000)
     safe.store.submit(check, lambda: None)
-    until(lambda: list(tmp_path.glob("*.damaged-*")), "put aside")
 
     def written() -> bool:
-        saver.flush()  # it comes once a second
-        settled(safe.store)
+        saver.flush()
         found = rows(tmp_path, "SELECT key, value FROM state ORDER BY key")
         return found == [("a", "1"), ("b", "3")]
 
     try:
-        until(written, "all of the state")
+        until(lambda: list(tmp_path.glob("*.damaged-*")), "put aside")
+        settled(safe.store)
+        until(written, "all of it is there")
     finally:
         safe.store.stop(20)
         safe.ledger.close()
