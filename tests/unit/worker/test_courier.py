@@ -299,7 +299,7 @@ def test_a_full_spool_takes_no_more_until_something_was_delivered(
     settled(desk.store)
     assert desk.results.depth() == 7
     desk.courier.connected()
-    delivered: list[Outgoing] = []
+    delivered: list[Sendable] = []
     while len(delivered) < 10:
         [item] = taken(desk, 1)
         delivered.append(item)

@@ -247,11 +247,11 @@ def test_another_process_that_has_it_is_left_alone(
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
         before = file.read_bytes()
-        usable(Ledger(file, 1))
+        usable(Ledger(file, 1, CHUNK))
         assert "can't be kept: another process of this instance has it, does it" in caplog.text
         assert file.read_bytes() == before
         child.kill()
-    assert left(file) == [content_id(b"in", b"zero"), content_id(b"in", b"two")]
+    assert left(file) == [name("in", b"zero"), name("in", b"two")]
 
 
 def usable(ledger: Ledger) -> None:
