@@ -24,8 +24,8 @@ _CHUNK_SECONDS = 0.002
 LONGEST_CHUNK = 256
 # Calls that never end are left behind, each in its thread; with more, the process has to go.
 _MOST_LEFT_BEHIND = 16
-# Calls that go on using the processor take it from the others.
-_BURNING_SHARE = 0.5
+# Of a processor: calls that go on using it take it from the others. On a busy host they get little.
+_BURNING_SHARE = 0.2
 _CAREFUL_POLL_SECONDS = 0.05
 
 
