@@ -316,7 +316,8 @@ class _Output:
         return self.queued - self.sent
 
     def append(self, parts: Sequence[bytes]) -> None:
-        self._waiting += parts
+        # Without empty ones: a WebSocket layer can't tell that it has sent nothing.
+        self._waiting += filter(None, parts)
         self.queued += sum(map(len, parts))
 
     def flush(self) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 from support.poll import until
 
 PYBOOT = [sys.executable, "-P", "-m", "pyboot_svc"]
+# Set by --data-plane: what the edges' `data_plane` is in tests that leave it open.
+DATA_PLANE = "PYBOOT_TEST_DATA_PLANE"
 
 
 class Running:
