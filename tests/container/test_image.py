@@ -14,6 +14,9 @@ from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 
+# The first of them has the image built, and its base made before that.
+pytestmark = pytest.mark.timeout(900)
+
 MODELS = """
 import time
 

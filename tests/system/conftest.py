@@ -11,6 +11,13 @@ from rig import OPENRC_PACKAGES, PACKAGES, base_image, default_cache_dir
 ROOT = Path(__file__).parents[2]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What the first test needs may have to be made first: a root file system, a package."""
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    for number, item in enumerate(here):
+        item.add_marker(pytest.mark.timeout(1200 if number == 0 else 300))
+
+
 @pytest.fixture(scope="session")
 def init() -> str:
     """The init system of the hosts: systemd, or what PYBOOT_INIT names."""

@@ -19,6 +19,8 @@ from machine import Machine
 from newer import NEWER, newer_source
 from support.poll import until
 
+pytestmark = pytest.mark.systemd
+
 NAME = "pyboot-svc"
 ROOT = Path(__file__).parents[2]
 UNITS = ("pyboot.socket", "pyboot.service", "edge-model.target")
