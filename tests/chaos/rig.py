@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from support.app import Running, Up
+from support.app import Running, Up, data_plane
 from support.broker import Broker
 from support.poll import until
 
@@ -155,7 +155,12 @@ class Rig:
     def start(self, pad: int = 0, feed_qos: int | None = None, subscribed: bool = True) -> None:
         """Start all, and wait until the workers are `subscribed`."""
         # JSON is YAML, too.
-        document = {"model_path": str(_TESTS), "brokers": self.brokers, "edge": [self.edge]}
+        document = {
+            "model_path": str(_TESTS),
+            "brokers": self.brokers,
+            "defaults": {"data_plane": data_plane()},
+            "edge": [self.edge],
+        }
         self.config.write_text(json.dumps(document))
         self.collector = self.make_collector(
             f"{self.name}-out", self.post.port, self.topic_out, self.topic_dead

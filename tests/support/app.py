@@ -14,8 +14,13 @@ from typing import Any
 from support.poll import until
 
 PYBOOT = [sys.executable, "-P", "-m", "pyboot_svc"]
-# Set by --data-plane: what the edges' `data_plane` is in tests that leave it open.
+# Set by --data-plane.
 DATA_PLANE = "PYBOOT_TEST_DATA_PLANE"
+
+
+def data_plane() -> str:
+    """What `data_plane` the configurations of tests have."""
+    return os.environ.get(DATA_PLANE, "bulk")
 
 
 class Running:
