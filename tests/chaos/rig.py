@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from support.app import Running, Up
+from support.app import Running, Up, data_plane
 from support.broker import Broker
 from support.poll import until
 
@@ -176,7 +176,12 @@ class Rig:
 
     def configure(self) -> None:
         # JSON is YAML, too.
-        document = {"model_path": str(_TESTS), "brokers": self.brokers, "edge": [self.edge]}
+        document = {
+            "model_path": str(_TESTS),
+            "brokers": self.brokers,
+            "defaults": {"data_plane": data_plane()},
+            "edge": [self.edge],
+        }
         self.config.write_text(json.dumps(document))
 
     def keeper(self, instance: str, folder: Path | None = None) -> Keeper:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.app import Running, Up
+from support.app import Running, Up, data_plane
 from support.broker import Broker
 from support.client import Plant
 
@@ -56,7 +56,7 @@ def write_config(tmp_path: Path, broker: Broker) -> Callable[..., Path]:
         lines = "".join(f"  - {edge}\n" for edge in edges)
         defaults = (
             f"{{pre_broker: 127.0.0.1, pre_port: {broker.port}, "
-            f"post_broker: 127.0.0.1, post_port: {broker.port}}}"
+            f"post_broker: 127.0.0.1, post_port: {broker.port}, data_plane: {data_plane()}}}"
         )
         file = tmp_path / "config.yaml"
         file.write_text(f"{head}\nmodel_path: .\ndefaults: {defaults}\nedge:\n{lines}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.app import Up
+from support.app import Up, data_plane
 from support.broker import Broker
 from support.certificates import Authority, Certificate
 from support.client import Plant
@@ -108,7 +108,7 @@ model_path: .
 brokers:
   open: {{host: 127.0.0.1, port: {broker.port}}}
   guarded: {guarded}
-defaults: {{edge_mode: my_models.same}}
+defaults: {{edge_mode: my_models.same, data_plane: {data_plane()}}}
 edge:
   - {{name: there, pre_broker: open, pre_topic: {topic}/in,
       post_broker: guarded, post_topic: {topic}/guarded, post_qos: 1}}

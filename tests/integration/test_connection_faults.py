@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Running, Up
+from support.app import Running, Up, data_plane
 from support.broker import Broker, free_port
 from support.certificates import Authority
 from support.client import Plant
@@ -102,8 +102,8 @@ def bad_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BadPlaces]:
         config = folder / "config.yaml"
         config.write_text(
             f"model_path: .\nbrokers:\n{brokers}"
-            f"defaults: {{edge_mode: my_models.same, post_broker: 127.0.0.1, "
-            f"post_port: {broker.port}, post_topic: bad/out}}\nedge:\n{edges}"
+            f"defaults: {{edge_mode: my_models.same, data_plane: {data_plane()}, "
+            f"post_broker: 127.0.0.1, post_port: {broker.port}, post_topic: bad/out}}\nedge:\n{edges}"
         )
         master = Up(folder / "up", config, ready=False)
         stack.callback(master.close)
@@ -414,7 +414,8 @@ def test_sigterm_ends_a_worker_whose_broker_is_unreachable(
         config = tmp_path / "config.yaml"
         config.write_text(
             f"model_path: .\nbrokers:\n  good: {{host: 127.0.0.1, port: {broker.port}}}\n"
-            f"  away: {{{settings}}}\nedge:\n  - {edge(**brokers)}\n"
+            f"  away: {{{settings}}}\n"
+            f"defaults: {{data_plane: {data_plane()}}}\nedge:\n  - {edge(**brokers)}\n"
         )
         process = worker(config)
         if "silent" in keys:

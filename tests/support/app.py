@@ -15,8 +15,13 @@ from typing import Any
 from support.poll import until
 
 PYBOOT = [sys.executable, "-P", "-m", "pyboot_svc"]
-# Set by --data-plane: what the edges' `data_plane` is in tests that leave it open.
+# `PYBOOT_TEST_DATA_PLANE=plain pytest …` has all workers run on the other one.
 DATA_PLANE = "PYBOOT_TEST_DATA_PLANE"
+
+
+def data_plane() -> str:
+    """What `data_plane` the configurations of tests have."""
+    return os.environ.get(DATA_PLANE, "bulk")
 
 
 class Running:
