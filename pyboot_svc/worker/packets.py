@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-from pyboot_svc.worker.message import DIGEST_BYTES, Message
+from pyboot_svc.worker.message import DIGEST_BYTES, Message, digest_all
 
 _PUBLISH, _PUBACK = 0x30, 0x40
 _QOS_1 = 0x02
@@ -252,9 +252,12 @@ def encode_user_properties(properties: Mapping[str, str]) -> bytes:
 
 
 def encode_ids(messages: Sequence[Message]) -> list[bytes]:
-    """The `id` of each message, as it stands in a packet; the model thread made their digests."""
+    """The `id` of each message, as it stands in a packet."""
     size = 2 * DIGEST_BYTES
-    names = b"".join([message.digest for message in messages]).hex().encode()
+    digests = [message.digest for message in messages]
+    if not all(digests):  # the model threads have made them
+        digests = digest_all(messages)
+    names = b"".join(digests).hex().encode()
     return [names[at : at + size] for at in range(0, len(names), size)]
 
 
