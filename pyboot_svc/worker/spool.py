@@ -169,6 +169,8 @@ class Lane:
         if most <= 0 or not self.ready:
             return []
         found: list[Outgoing] = []
+        with self._lock:
+            out = set(self._out)  # what is removed from here on may be read all the same
         if self._durable_waiting():
             found = self._read("id > ? ORDER BY id LIMIT ?", self._cursor, most)
         with self._lock:
@@ -176,7 +178,8 @@ class Lane:
                 self._cursor = found[-1].row
             elif not self._checking:
                 found = self._from_memory(most)
-            taken = [item for item in found if item.row not in self._out]
+            out |= self._out
+            taken = [item for item in found if item.row not in out]
             self._out.update(item.row for item in taken)
         return taken
 

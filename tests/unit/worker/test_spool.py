@@ -107,6 +107,31 @@ def test_after_a_lost_connection_what_was_not_delivered_comes_again(
     assert payloads(lane.take(10)) == [0, 2, 3, 4, 5]
 
 
+def test_what_is_deleted_while_rows_are_read_is_not_handed_out_again(
+    store: Store, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, lane, 0, 6)
+    read = lane._read
+
+    def read_before_the_removal(*arguments: object) -> list[Outgoing]:
+        found = read(*arguments)  # type: ignore[arg-type]
+        go_on.set()
+        settled(store)
+        return found
+
+    go_on = threading.Event()
+    delivered = lane.take(4)
+    lane.reset()
+
+    def wait(connection: object) -> None:
+        assert go_on.wait(20)
+
+    store.submit(wait, lambda: None)
+    lane.remove(delivered)
+    monkeypatch.setattr(lane, "_read", read_before_the_removal)
+    assert payloads(lane.take(10)) == [4, 5]
+
+
 def test_a_connection_lost_while_a_removal_waits(store: Store, lane: Lane) -> None:
     fill(store, lane, 0, 4)
     taken = lane.take(4)
