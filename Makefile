@@ -33,7 +33,7 @@ integration: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh openssl openssl
 	$(BIN)/pytest tests/integration
-	$(BIN)/pytest tests/integration --data-plane=plain
+	PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/integration
 
 # Faults on purpose, every message counted: a part of them in 5 minutes, or all. Needs root.
 # `make chaos CHAOS_SEED=N` repeats a run.
@@ -44,7 +44,7 @@ chaos-quick: $(VENV)/.test
 chaos: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full
-	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full --data-plane=plain
+	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=full
 
 # A million messages: does the worker grow? Prints its figures.
 soak: $(VENV)/.test

@@ -102,7 +102,8 @@ def bad_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BadPlaces]:
         config = folder / "config.yaml"
         config.write_text(
             f"model_path: .\nbrokers:\n{brokers}"
-            f"defaults: {{edge_mode: my_models.same, data_plane: {data_plane()}, post_broker: 127.0.0.1, "
+            f"defaults: {{edge_mode: my_models.same, data_plane: {data_plane()}, "
+            f"post_broker: 127.0.0.1, "
             f"post_port: {broker.port}, post_topic: bad/out}}\nedge:\n{edges}"
         )
         master = Up(folder / "up", config, ready=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -36,7 +37,8 @@ class PahoWriter:
     def __init__(self, v5: bool) -> None:
         self.v5 = v5
         protocol = MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311
-        self._client: Any = Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+        client: Any = Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+        self._client = client
         self._client._sock = self
         self._client._packet_queue = self._keep
         self._packet = b""
@@ -76,7 +78,7 @@ def fed(parser: Parser, data: bytes, cuts: list[int]) -> Arrivals:
     """All that comes of the data, which is read in pieces."""
     total = Arrivals()
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         found = parser.feed(data[start:end], 7)
         total.messages += found.messages
         total.settled += found.settled
@@ -100,7 +102,11 @@ OTHERS = st.tuples(st.just("other"), st.sampled_from([b"\xd0\x00", b"\x90\x03\x0
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.booleans(), st.lists(PUBLISHES | PUBACKS | OTHERS, max_size=30), st.lists(st.integers(0, 10_000)))
+@given(
+    st.booleans(),
+    st.lists(PUBLISHES | PUBACKS | OTHERS, max_size=30),
+    st.lists(st.integers(0, 10_000)),
+)
 def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int]) -> None:
     paho = PahoWriter(v5)
     data, expected = b"", Arrivals()

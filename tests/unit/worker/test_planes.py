@@ -198,10 +198,10 @@ def test_much_that_waits_is_congestion(ends: Ends) -> None:
 def test_the_end_of_a_connection_is_an_error(ends: Ends) -> None:
     ends.plane.read()  # there is nothing: that is none
     ends.broker.close()
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionError):
         ends.plane.read()
     ends.publish(1)
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionError):
         ends.plane.write()
 
 
