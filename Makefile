@@ -38,7 +38,7 @@ integration: $(VENV)/.test
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
 	$(BIN)/pytest tests/integration
-	$(BIN)/pytest tests/integration --data-plane=plain
+	PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/integration
 
 # After a meant change of what `pyboot render kubernetes` prints: what its tests compare with.
 golden: $(VENV)/.test
@@ -64,7 +64,7 @@ chaos-quick: $(VENV)/.test
 chaos: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full
-	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full --data-plane=plain
+	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=full
 
 # A million messages: does the worker grow? Prints its figures.
 soak: $(VENV)/.test

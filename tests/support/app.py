@@ -15,12 +15,11 @@ from typing import Any
 from support.poll import until
 
 PYBOOT = [sys.executable, "-P", "-m", "pyboot_svc"]
-# `PYBOOT_TEST_DATA_PLANE=plain pytest …` has all workers run on the other one.
+# `bulk` or `plain`: what the configurations of the integration and chaos tests have.
 DATA_PLANE = "PYBOOT_TEST_DATA_PLANE"
 
 
 def data_plane() -> str:
-    """What `data_plane` the configurations of tests have."""
     return os.environ.get(DATA_PLANE, "bulk")
 
 

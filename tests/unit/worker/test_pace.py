@@ -24,7 +24,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def lingers(pace: Pace, clock: Clock, *reads: tuple[int, int]) -> list[float]:
+def lingers(pace: Pace, clock: Clock, *reads: tuple[int, int]) -> list[int]:
     """For reads of (µs since the one before, messages): the wait after each, in µs."""
     found = []
     for passed, count in reads:

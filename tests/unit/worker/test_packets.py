@@ -37,7 +37,8 @@ class PahoWriter:
     def __init__(self, v5: bool) -> None:
         self.v5 = v5
         protocol = MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311
-        self._client: Any = Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+        client: Any = Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+        self._client = client
         self._client._sock = self
         self._client._packet_queue = self._keep
         self._packet = b""
