@@ -443,7 +443,7 @@ def test_a_call_that_never_ends_loses_its_message_and_its_thread_is_replaced(
     start: Callable[..., Pool], gate: threading.Event
 ) -> None:
     pool = start(
-        lambda payload, context: gate.wait(60) if payload == "bad" else payload, timeout=0.2
+        lambda payload, context: gate.wait(60) if payload == "bad" else payload, timeout=1.5
     )
     sent = [Message("in", payload, 1) for payload in (b"1", BAD, b"2", BAD, b"3")]
     pool.put(*sent)
