@@ -196,7 +196,7 @@ class Runner:
                 outcomes.append((None, self._fail(message, error.fault, str(error), 1)))
         context.topic, context.topics = messages[0].topic, tuple(topics)
         try:
-            values = iter(_one_each(self._calling.model(payloads, context), len(payloads)))
+            values = iter(one_each(self._calling.model(payloads, context), len(payloads)))
         except BaseException as error:  # the user's code
             self._calling.failures.say_batch(len(payloads), error)
             job.chunk.together = False
@@ -263,7 +263,7 @@ class Runner:
         context.topic = message.topic
         if calling.batches:
             context.topics = (message.topic,)
-            result = next(iter(_one_each(calling.model([payload], context), 1)))
+            result = next(iter(one_each(calling.model([payload], context), 1)))
         else:
             result = calling.model(payload, context)
         return None if result is None else calling.codec.encode(result)
@@ -305,7 +305,7 @@ class FailureLog:
             )
 
 
-def _one_each(results: Any, count: int) -> Any:
+def one_each(results: Any, count: int) -> Any:
     """What a model of batches returned, if it is one result for each of `count` payloads."""
     if isinstance(results, str | bytes | bytearray | dict) or not hasattr(results, "__len__"):
         raise TypeError(
