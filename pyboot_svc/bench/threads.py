@@ -66,13 +66,13 @@ def _run(subject: Subject, threads: int, seconds: float) -> float:
         failures,
         batches=edge.batch is not None,
     )
-    rates: list[float] = []
+    turns: list[tuple[float, float, int]] = []
     deadline = time.perf_counter() + seconds
     workers = [
         spawn(
             f"model-{number}",
             partial(
-                _work, subject, Runner(number, calling, subject.make_context()), deadline, rates
+                _work, subject, Runner(number, calling, subject.make_context()), deadline, turns
             ),
         )
         for number in range(threads)
@@ -80,11 +80,15 @@ def _run(subject: Subject, threads: int, seconds: float) -> float:
     for worker in workers:
         worker.join()
     ledger.close()
-    return sum(rates)
+    began, ended, done = zip(*turns, strict=True)
+    return sum(done) / (max(ended) - min(began))
 
 
-def _work(subject: Subject, runner: Runner, deadline: float, rates: list[float]) -> None:
-    """One thread's part: chunks as long as those of a worker under load."""
+def _work(subject: Subject, runner: Runner, deadline: float, turns: list[tuple[float, float, int]]) -> None:
+    """One thread's part: chunks as long as those of a worker under load.
+
+    Notes when it began and ended, and how many messages it has done.
+    """
     batch = subject.edge.batch
     payloads, topic = cycle(subject.payloads), subject.topic
     count, done, number = (batch.max_size if batch is not None else 1), 0, 0
@@ -98,7 +102,7 @@ def _work(subject: Subject, runner: Runner, deadline: float, rates: list[float])
         if batch is None:
             each = (now - before) / count
             count = max(1, min(LONGEST_CHUNK, int(CHUNK_SECONDS / max(each, 1e-9))))
-    rates.append(done / (now - began))
+    turns.append((began, now, done))
 
 
 def silence_failures() -> None:
