@@ -47,7 +47,7 @@ class Cost(NamedTuple):
 RECORDED = {
     "read": Cost(117, 2),
     "work raw": Cost(92, 5),
-    "work json": Cost(112, 8),
+    "work json": Cost(117, 9),
     "write": Cost(65, 1.1),
 }
 
