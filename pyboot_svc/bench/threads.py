@@ -84,7 +84,9 @@ def _run(subject: Subject, threads: int, seconds: float) -> float:
     return sum(done) / (max(ended) - min(began))
 
 
-def _work(subject: Subject, runner: Runner, deadline: float, turns: list[tuple[float, float, int]]) -> None:
+def _work(
+    subject: Subject, runner: Runner, deadline: float, turns: list[tuple[float, float, int]]
+) -> None:
     """One thread's part: chunks as long as those of a worker under load.
 
     Notes when it began and ended, and how many messages it has done.

@@ -146,7 +146,7 @@ def _lines(report: _Report) -> list[str]:
     if costs.disturbed > _MOST_DISTURBED:
         lines.append(
             f"disturbed:           for {costs.disturbed:.0%} of the time others had the processor: "
-            "rates and times are worse than on a quiet machine, CPU is right"
+            "the CPU is right, but times and rates, and so the threads, are in part chance"
         )
     if report.need is not None:
         lines += _need_lines(report, report.need)
