@@ -34,6 +34,7 @@ unit: $(VENV)/.test
 
 integration: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh strace strace
 	@packaging/need.sh openssl openssl
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev

@@ -20,6 +20,7 @@ from pyboot_svc.logs import journal_reads_stderr
 _RUN_DIR = Path("/run/pyboot")
 _STATE_DIR = Path("/var/lib/edge-model")
 _MOST_SECONDS = 86_400.0
+_MOST_A_SECOND = 1e9
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,6 +78,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_top(commands)
     _add_dead(commands)
+    _add_bench(commands)
     _add_render(commands)
     return parser
 
@@ -126,6 +128,16 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds <= _MOST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate <= _MOST_A_SECOND:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of messages a second")
+    return rate
 
 
 def _add_up(commands: _Commands[_Parser]) -> None:
@@ -325,6 +337,31 @@ def _add_dead(commands: _Commands[_Parser]) -> None:
             metavar="DIR",
             help=f"where instances keep their state (default: {_STATE_DIR})",
         )
+
+
+def _add_bench(commands: _Commands[_Parser]) -> None:
+    text = "measure a model: its service time, the rate and the CPU that it takes"
+    parser = _command(commands, "bench", "bench:bench", text)
+    parser.add_argument("name", metavar="NAME", help="the model, as in telm_temperature")
+    parser.add_argument("--payload", type=Path, metavar="FILE", help="a message for the model")
+    parser.add_argument(
+        "--lines", action="store_true", help="the file holds many messages, one in each line"
+    )
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="N",
+        help="say what N messages a second need: instances, threads, cores",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=6.0,
+        metavar="N",
+        help="how long to measure, about (default: 6)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    _add_model_path(parser)
 
 
 def _add_render(commands: _Commands[_Parser]) -> None:

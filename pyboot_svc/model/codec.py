@@ -114,7 +114,9 @@ def _encode_fast(dumps: Callable[..., bytes], options: int, result: Any) -> byte
         return _encode_json(result)
     if b"null" in encoded:
         return _encode_json(result)  # it may have been a NaN
-    return encoded
+    # A copy: what orjson gives may keep the whole buffer that it was written into, kilobytes for
+    # a few bytes, which a queue of results would fill the memory with.
+    return b"".join((encoded, b""))
 
 
 def _decode_json(payload: bytes) -> Any:

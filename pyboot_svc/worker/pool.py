@@ -20,7 +20,7 @@ from pyboot_svc.worker.tally import Tally
 
 # A chunk is as long as the model's work on it lasts about this long: hand-offs then cost little,
 # and the first result of a chunk doesn't wait long for its last.
-_CHUNK_SECONDS = 0.002
+CHUNK_SECONDS = 0.002
 LONGEST_CHUNK = 256
 # Calls that never end are left behind, each in its thread; with more, the process has to go.
 _MOST_LEFT_BEHIND = 16
@@ -118,7 +118,7 @@ class ModelPool:
             if not runner.work(job):
                 return
             each = (time.perf_counter() - began) / max(len(job.chunk.messages) - first, 1)
-            longest = max(1, min(LONGEST_CHUNK, int(_CHUNK_SECONDS / max(each, 1e-9))))
+            longest = max(1, min(LONGEST_CHUNK, int(CHUNK_SECONDS / max(each, 1e-9))))
             self._hand_on(job, last=True)
             self._waiting.done(job.chunk)
             job = None

@@ -220,7 +220,7 @@ class Runner:
             return []  # none could be decoded
         context = self._context
         context.topic, context.topics = topics[0], tuple(topics)
-        return _one_each(self._calling.model(payloads, context), len(payloads))
+        return one_each(self._calling.model(payloads, context), len(payloads))
 
     def _note(self, job: Job, outcome: Outcome) -> None:
         result, fault = outcome
@@ -270,7 +270,7 @@ class Runner:
         context.topic = message.topic
         if calling.batches:
             context.topics = (message.topic,)
-            result = next(iter(_one_each(calling.model([payload], context), 1)))
+            result = next(iter(one_each(calling.model([payload], context), 1)))
         else:
             result = calling.model(payload, context)
         return None if result is None else calling.codec.encode(result)
@@ -312,7 +312,7 @@ class FailureLog:
             )
 
 
-def _one_each(results: Any, count: int) -> Any:
+def one_each(results: Any, count: int) -> Any:
     """What a model of batches returned, if it is one result for each of `count` payloads."""
     if isinstance(results, str | bytes | bytearray | dict) or not hasattr(results, "__len__"):
         raise TypeError(

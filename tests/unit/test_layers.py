@@ -22,7 +22,7 @@ TIERS = (
     {"", "errors", "identity", "backoff", "logs", "notify", "threads"},
     {"config"},
     {"model", "models", "metrics", "services", "worker", "kubernetes"},
-    {"web", "starter"},
+    {"web", "starter", "bench"},
     {"cli"},
     {"__main__"},
 )

@@ -49,6 +49,10 @@ def config(tmp_path: Path) -> str:
         "top --json",
         "health a-1 b-1",
         "health --timeout soon",
+        "bench",
+        "bench a --rate 0",
+        "bench a --rate nan",
+        "bench a --rate many",
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: str) -> None:
@@ -60,6 +64,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: str) -> None
     assert last.startswith("pyboot: ")
     assert last.endswith(" --help")
     assert "_seconds" not in last
+    assert "_rate" not in last
 
 
 def test_wrong_usage_of_the_process() -> None:
@@ -82,6 +87,7 @@ COMMANDS = {
     "worker": ["run one instance", "NAME-INSTANCE", "--run-dir", "--drain-seconds", "--state-dir"],
     "master": ["run the master", "pyboot.service", "--listen", "--run-dir"],
     "status": ["all instances in one table", "--listen", "--json"],
+    "bench": ["measure a model", "--payload", "--lines", "--rate", "--seconds", "--json"],
     "top": ["kept live", "--interval", "--listen"],
 }
 

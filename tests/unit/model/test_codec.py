@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import resource
 import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -293,3 +295,18 @@ def test_without_orjson_the_standard_library_does_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "orjson", None)
     assert fast_json() is None
     assert codec_named("json").decode(b"[1]") == [1]
+
+
+def test_results_that_wait_take_little_memory() -> None:
+    """Held to the bytes that the process has, since a buffer behind a result shows nowhere else."""
+    pytest.importorskip("orjson")
+    encode = codec_named("json").encode
+    kept = [encode(number) for number in range(1000)]
+    before = resident_kib()
+    kept += [encode(number) for number in range(20_000)]
+    assert resident_kib() - before < 500 * len(kept) / 1024
+
+
+def resident_kib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1024

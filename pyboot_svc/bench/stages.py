@@ -1,0 +1,223 @@
+"""What each stage of a message's way costs, measured stage by stage in one thread."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.bench.subject import Subject
+from pyboot_svc.errors import ModelError
+from pyboot_svc.model.codec import PayloadError, codec_named
+from pyboot_svc.worker.message import Message, digest_all
+from pyboot_svc.worker.packets import (
+    ID_LEAD,
+    Parser,
+    PublishEncoder,
+    encode_ids,
+    encode_pubacks,
+)
+from pyboot_svc.worker.runner import one_each
+
+STAGES = ("read", "digest", "decode", "model", "encode", "write")
+# Enough for a p99; more would only take memory.
+_MOST_CALLS = 200_000
+# So many messages a round, unless they last longer than this: the progress is shown in between.
+_LONGEST_ROUND = 256
+_ROUND_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """`cpu_us` is CPU time a message by stage, of all threads of the process; `wall_us` that of
+    the model by the clock. `call_us` are the 50th and 99th percentile of one call, by the clock.
+    `disturbed` is the share of the time in which others had the processor that this one wanted."""
+
+    messages: int
+    calls: int
+    cpu_us: dict[str, float]
+    wall_us: float
+    call_us: tuple[float, float]
+    disturbed: float
+    failed: dict[str, int]
+    first_error: str
+
+
+def measure_stages(
+    subject: Subject, seconds: float, progress: Callable[[float], None]
+) -> StageCosts:
+    """Raises ModelError when no call at all succeeds."""
+    meter = _Meter(subject)
+    began = time.perf_counter()
+    batch = subject.edge.batch
+    at_least = min(batch.max_size, _LONGEST_ROUND) if batch is not None else 1
+    meter.round(at_least)  # the first calls load and warm what later ones find
+    meter.forget()
+    count, passed = at_least, 0.0
+    while not meter.calls or (passed < seconds and len(meter.calls) < _MOST_CALLS):
+        before = time.perf_counter()
+        meter.round(count)
+        each = (time.perf_counter() - before) / count
+        count = max(at_least, min(_LONGEST_ROUND, int(_ROUND_SECONDS / max(each, 1e-9))))
+        passed = time.perf_counter() - began
+        progress(min(passed / seconds, 1.0) if seconds else 1.0)
+        if meter.failed.total() == meter.messages and passed >= seconds:
+            break
+    if meter.failed.total() == meter.messages:
+        raise ModelError(f"no call succeeded, so there is nothing to measure: {meter.first_error}")
+    return meter.costs()
+
+
+class _Meter:
+    """Takes messages through all stages, a round at a time, and adds up what each takes."""
+
+    def __init__(self, subject: Subject) -> None:
+        edge = subject.edge
+        self._subject = subject
+        self._batch = edge.batch.max_size if edge.batch is not None else 0
+        self._context = subject.make_context()
+        self._codec = codec_named(edge.codec)
+        self._payloads = cycle(subject.payloads)
+        self._v5 = edge.post.broker.protocol == "5"
+        in_v5 = edge.pre.broker.protocol == "5"
+        self._acknowledges = edge.pre.qos > 0
+        self._post_qos = min(edge.post.qos, 1)
+        self._parser = Parser(in_v5, 1)
+        self._sender = PublishEncoder(subject.topic, min(edge.pre.qos, 1), b"\0" if in_v5 else b"")
+        self._writer = PublishEncoder(edge.post.topic, self._post_qos, ID_LEAD if self._v5 else b"")
+        self.forget()
+
+    def forget(self) -> None:
+        self.messages = 0
+        self.calls: list[int] = []
+        self.failed: Counter[str] = Counter()
+        self.first_error = ""
+        self._cpu = dict.fromkeys(STAGES, 0)
+        self._began, self._delayed = time.perf_counter_ns(), _delayed_ns()
+
+    def round(self, count: int) -> None:
+        payloads = list(islice(self._payloads, count))
+        mids = range(1, count + 1)
+        stream = b"".join(self._sender.encode(payloads, mids))
+        with self._stage("read"):
+            messages = self._parser.feed(stream, time.monotonic_ns()).messages
+        with self._stage("digest"):
+            digest_all(messages)
+        with self._stage("decode"):
+            values = self._decode(messages)
+        with self._stage("model"):
+            pairs = self._call_batches(values) if self._batch else self._call_each(values)
+        with self._stage("encode"):
+            done = self._encode(pairs)
+        with self._stage("write"):
+            self._write(done, messages)
+        self.messages += count
+
+    def costs(self) -> StageCosts:
+        each = 1000 * self.messages
+        calls = sorted(self.calls)
+        delayed, passed = _delayed_ns() - self._delayed, time.perf_counter_ns() - self._began
+        return StageCosts(
+            messages=self.messages,
+            calls=len(calls),
+            cpu_us={stage: spent / each for stage, spent in self._cpu.items()},
+            wall_us=sum(calls) / each,
+            call_us=(calls[len(calls) // 2] / 1000, calls[len(calls) * 99 // 100] / 1000),
+            disturbed=min(delayed / passed, 1.0),
+            failed=dict(self.failed),
+            first_error=self.first_error,
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        before = time.process_time_ns()
+        yield
+        self._cpu[name] += time.process_time_ns() - before
+
+    def _decode(self, messages: Sequence[Message]) -> list[tuple[Message, Any]]:
+        decode = self._codec.decode
+        found = []
+        for message in messages:
+            try:
+                found.append((message, decode(message.payload)))
+            except PayloadError as error:
+                self._fail(error.fault, str(error))
+        return found
+
+    def _call_each(self, values: Sequence[tuple[Message, Any]]) -> list[tuple[Message, Any]]:
+        model, context, clock = self._subject.model, self._context, time.perf_counter_ns
+        note = self.calls.append
+        results = []
+        for message, value in values:
+            context.topic = message.topic
+            before = clock()
+            try:
+                result = model(value, context)
+                note(clock() - before)
+                results.append((message, result))
+            except (Exception, SystemExit) as error:  # Ctrl-C is for the command
+                note(clock() - before)
+                self._fail("model", _say(error))
+        return results
+
+    def _call_batches(self, values: Sequence[tuple[Message, Any]]) -> list[tuple[Message, Any]]:
+        context = self._context
+        results: list[tuple[Message, Any]] = []
+        for start in range(0, len(values), self._batch):
+            part = values[start : start + self._batch]
+            messages = [message for message, _ in part]
+            context.topic = messages[0].topic
+            context.topics = tuple(message.topic for message in messages)
+            before = time.perf_counter_ns()
+            try:
+                outcome = self._subject.model([value for _, value in part], context)
+                self.calls.append(time.perf_counter_ns() - before)
+                results += zip(messages, one_each(outcome, len(part)), strict=True)
+            except (Exception, SystemExit) as error:
+                self.calls.append(time.perf_counter_ns() - before)
+                self._fail("model", _say(error), len(part))
+        return results
+
+    def _encode(self, results: Sequence[tuple[Message, Any]]) -> list[tuple[Message, bytes]]:
+        encode = self._codec.encode
+        done = []
+        for message, result in results:
+            if result is not None:
+                try:
+                    done.append((message, encode(result)))
+                except PayloadError as error:
+                    self._fail(error.fault, str(error))
+        return done
+
+    def _write(self, done: Sequence[tuple[Message, bytes]], messages: Sequence[Message]) -> None:
+        ids = encode_ids([message for message, _ in done]) if self._v5 else ()
+        mids = range(1, len(done) + 1) if self._post_qos else ()
+        parts = self._writer.encode([payload for _, payload in done], mids, ids)
+        if self._acknowledges:
+            parts.append(encode_pubacks([message.mid for message in messages]))
+        b"".join(parts)
+
+    def _fail(self, kind: str, text: str, count: int = 1) -> None:
+        self.failed[str(kind)] += count
+        self.first_error = self.first_error or text
+
+
+def _delayed_ns() -> int:
+    """How long this thread was ready to run, and did not; 0 where the kernel doesn't count it."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _say(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # its own __str__ is the user's code, too
+        text = "(it can't be shown)"
+    return f"the model raised {type(error).__name__}: {text}"

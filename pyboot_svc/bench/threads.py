@@ -1,0 +1,112 @@
+"""What more model threads bring: the model is really run in 1, 2, 4, … of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import cycle, islice
+
+from pyboot_svc.bench.subject import Subject
+from pyboot_svc.model.codec import codec_named
+from pyboot_svc.threads import spawn
+from pyboot_svc.worker.ledger import Ledger
+from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.pool import CHUNK_SECONDS, LONGEST_CHUNK
+from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
+from pyboot_svc.worker.store import Store
+from pyboot_svc.worker.suspects import Suspects
+
+_ALWAYS = (1, 2, 4)
+_TURNS = 3
+_MOST = 32
+# A doubling that brought less than this is the last.
+_WORTH_DOUBLING = 1.6
+
+
+def measure_threads(
+    subject: Subject, seconds: float, progress: Callable[[float], None]
+) -> dict[int, float]:
+    """Messages/s that the model threads alone sustain, by their number; `seconds` for each.
+
+    Beside 1, 2, 4 and what is configured, more are tried as long as they bring something. They
+    take turns, and each one's best counts: what disturbs one turn is then not taken for a law.
+    """
+    wanted = sorted({*_ALWAYS, subject.edge.threads})
+    rates = dict.fromkeys(wanted, 0.0)
+    for turn in range(_TURNS):
+        for done, threads in enumerate(wanted):
+            rates[threads] = max(rates[threads], _run(subject, threads, seconds / _TURNS))
+            progress((turn * len(wanted) + done + 1) / (_TURNS * len(wanted)))
+    more = wanted[-1] * 2
+    while more <= _MOST and rates[wanted[-1]] > _WORTH_DOUBLING * rates[wanted[-2]]:
+        rates[more] = _run(subject, more, seconds)
+        wanted.append(more)
+        more *= 2
+    return rates
+
+
+def _run(subject: Subject, threads: int, seconds: float) -> float:
+    edge = subject.edge
+    longest = edge.batch.max_size if edge.batch is not None else LONGEST_CHUNK
+    folder = subject.folder
+    ledger = Ledger(folder / f"in-hand-{threads}", threads, longest)
+    failures = FailureLog()
+    # A message that fails is to cost its call, and not the pauses between the attempts.
+    on_error = replace(edge.on_error, retries=0)
+    calling = Calling(
+        subject.model,
+        codec_named(edge.codec),
+        on_error,
+        edge.model_timeout,
+        ledger,
+        Suspects(Store(folder / "no-suspects")),
+        failures,
+        batches=edge.batch is not None,
+    )
+    turns: list[tuple[float, float, int]] = []
+    deadline = time.perf_counter() + seconds
+    workers = [
+        spawn(
+            f"model-{number}",
+            partial(
+                _work, subject, Runner(number, calling, subject.make_context()), deadline, turns
+            ),
+        )
+        for number in range(threads)
+    ]
+    for worker in workers:
+        worker.join()
+    ledger.close()
+    passed = max(ended for _, ended, _ in turns) - min(began for began, _, _ in turns)
+    return sum(done for _, _, done in turns) / passed
+
+
+def _work(
+    subject: Subject, runner: Runner, deadline: float, turns: list[tuple[float, float, int]]
+) -> None:
+    """One thread's part: chunks as long as those of a worker under load.
+
+    Notes when it began and ended, and how many messages it has done.
+    """
+    batch = subject.edge.batch
+    payloads, topic = cycle(subject.payloads), subject.topic
+    count, done, number = (batch.max_size if batch is not None else 1), 0, 0
+    began = now = time.perf_counter()
+    while not done or now < deadline:
+        messages = [Message(topic, payload, 0) for payload in islice(payloads, count)]
+        runner.work(Job(Chunk(number, messages)))
+        before, now = now, time.perf_counter()
+        done += count
+        number += 1
+        if batch is None:
+            each = (now - before) / count
+            count = max(1, min(LONGEST_CHUNK, int(CHUNK_SECONDS / max(each, 1e-9))))
+    turns.append((began, now, done))
+
+
+def silence_failures() -> None:
+    """The stages have counted and told them."""
+    logging.getLogger("pyboot_svc.worker.runner").setLevel(logging.CRITICAL)

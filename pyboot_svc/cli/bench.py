@@ -1,0 +1,188 @@
+"""`pyboot bench NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.bench.estimate import USABLE, Need, best_threads, need, reason, sustained
+from pyboot_svc.bench.stages import StageCosts, measure_stages
+from pyboot_svc.bench.subject import load_subject
+from pyboot_svc.bench.threads import measure_threads, silence_failures
+from pyboot_svc.config import Config, Edge, InstanceConfig
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.errors import ExitCode, UsageError
+
+# Of the time: the stages take half, the threads the rest, a part for each of 1, 2 and 4.
+_STAGES_SHARE = 0.5
+_THREADS_SHARE = 0.5 / 3
+_BAR_WIDTH = 40
+# More is worth a word.
+_MOST_DISTURBED = 0.05
+
+
+@dataclass(frozen=True)
+class _Report:
+    edge: Edge
+    payloads: tuple[bytes, ...]
+    costs: StageCosts
+    rates: dict[int, float]
+    cores: int
+    need: Need | None
+
+
+def bench(options: argparse.Namespace) -> ExitCode:
+    file = options.config or DEFAULT_CONFIG_FILE
+    folders = [str(Path(folder).absolute()) for folder in options.model_path]
+    config = _instance(load_config(file, model_path=folders), options.name)
+    payloads = _payloads(options, config.edge)
+    for name, value in config.edge.variables.items():
+        os.environ.setdefault(name, value)
+    with tempfile.TemporaryDirectory(prefix="pyboot-bench-") as folder:
+        subject = load_subject(config, payloads, Path(folder))
+        bar = _Bar(sys.stderr.isatty())
+        try:
+            costs = measure_stages(
+                subject, options.seconds * _STAGES_SHARE, bar.part(0.0, _STAGES_SHARE)
+            )
+            silence_failures()
+            threads = measure_threads(
+                subject, options.seconds * _THREADS_SHARE, bar.part(_STAGES_SHARE, 1.0)
+            )
+        finally:
+            bar.clear()
+    rates = sustained(threads, costs)
+    wanted = None if options.rate is None else need(options.rate, rates, costs)
+    cores = len(os.sched_getaffinity(0))
+    report = _Report(config.edge, payloads, costs, rates, cores, wanted)
+    print(json.dumps(_document(report), indent=1) if options.json else "\n".join(_lines(report)))
+    return ExitCode.OK
+
+
+def _instance(config: Config, name: str) -> InstanceConfig:
+    for instance in config.instances():
+        if instance.edge.name == name:
+            return instance
+    known = ", ".join(edge.name for edge in config.edges) or "none"
+    raise UsageError(f"no model is named {name!r}; configured are: {known}")
+
+
+def _payloads(options: argparse.Namespace, edge: Edge) -> tuple[bytes, ...]:
+    if options.payload is None:
+        broker = edge.pre.broker
+        raise UsageError(
+            "give it messages as the model gets them, since what a call costs depends on them: "
+            "--payload FILE, with --lines for one in each line. To record 100: mosquitto_sub "
+            f"-h {broker.host} -p {broker.port} -t '{edge.pre.topic}' -C 100 > messages"
+        )
+    try:
+        content: bytes = options.payload.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{options.payload} can't be read: {error.strerror}") from error
+    if not options.lines:
+        return (content,)
+    lines = tuple(line for line in content.splitlines() if line)
+    if not lines:
+        raise UsageError(f"{options.payload} has no line that is not empty")
+    return lines
+
+
+def _document(report: _Report) -> dict[str, Any]:
+    """What --json prints; rates in messages/s."""
+    edge, costs = report.edge, report.costs
+    return {
+        "name": edge.name,
+        "edge_mode": edge.edge_mode,
+        "codec": edge.codec,
+        "batch": edge.batch.max_size if edge.batch is not None else None,
+        "payloads": len(report.payloads),
+        "payload_bytes": sum(map(len, report.payloads)) / len(report.payloads),
+        "messages": costs.messages,
+        "calls": costs.calls,
+        "disturbed": costs.disturbed,
+        "failed": costs.failed,
+        "first_error": costs.first_error or None,
+        "call_us": {"p50": costs.call_us[0], "p99": costs.call_us[1]},
+        "cpu_us": {**costs.cpu_us, "total": sum(costs.cpu_us.values())},
+        "model_wall_us": costs.wall_us,
+        "instance_rate": {str(threads): rate for threads, rate in report.rates.items()},
+        "configured": {"instances": edge.instance, "threads": edge.threads},
+        "threads": best_threads(report.rates),
+        "threads_reason": reason(report.rates, costs),
+        "cores": report.cores,
+        "need": None if report.need is None else asdict(report.need),
+    }
+
+
+def _lines(report: _Report) -> list[str]:
+    edge, costs = report.edge, report.costs
+    size = sum(map(len, report.payloads)) / len(report.payloads)
+    what = f"batches of up to {edge.batch.max_size}" if edge.batch is not None else "single calls"
+    cpu = {**costs.cpu_us, "total": sum(costs.cpu_us.values())}
+    lines = [
+        f"{edge.name}: {edge.edge_mode}, {what}, {costs.messages:,} messages of "
+        f"{size:,.0f} bytes ({len(report.payloads):,} different at most)",
+        f"one call, µs:        p50 {costs.call_us[0]:,.1f}   p99 {costs.call_us[1]:,.1f}",
+        "CPU a message, µs:   " + "   ".join(f"{stage} {us:,.1f}" for stage, us in cpu.items()),
+        "an instance, msg/s:  "
+        + "   ".join(
+            f"{threads} thread{'s' if threads > 1 else ''} {rate:,.0f}"
+            + (" (as configured)" if threads == edge.threads else "")
+            for threads, rate in report.rates.items()
+        ),
+        f"threads:             {best_threads(report.rates)}; {reason(report.rates, costs)}",
+    ]
+    if costs.failed:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in costs.failed.items())
+        lines.append(f"failed:              {kinds}; the first: {costs.first_error}")
+    if costs.disturbed > _MOST_DISTURBED:
+        lines.append(
+            f"disturbed:           for {costs.disturbed:.0%} of the time others had the processor: "
+            "the CPU is right, but times and rates, and so the threads, are in part chance"
+        )
+    if report.need is not None:
+        lines += _need_lines(report, report.need)
+    return lines
+
+
+def _need_lines(report: _Report, wanted: Need) -> list[str]:
+    sustains = report.rates[wanted.threads]
+    lines = [
+        f"for {wanted.rate:,.0f} msg/s:       instance: {wanted.instances}, threads: "
+        f"{wanted.threads}; each sustains {sustains:,.0f} and is given {USABLE:.0%} of it at most; "
+        f"{wanted.cores:.2f} cores of CPU in all"
+    ]
+    if wanted.cores > USABLE * report.cores:
+        lines.append(
+            f"                     this machine has {report.cores}: too few for it; make the model "
+            "cheaper, or run instances on other hosts, too"
+        )
+    return lines
+
+
+class _Bar:
+    """How far it is, on a terminal's last line; nothing where there is no terminal."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+
+    def part(self, first: float, last: float) -> Callable[[float], None]:
+        return lambda done: self._show(first + (last - first) * done)
+
+    def _show(self, done: float) -> None:
+        if self._shown:
+            full = int(_BAR_WIDTH * done)
+            bar = "#" * full + "." * (_BAR_WIDTH - full)
+            print(f"\r[{bar}] {done:4.0%}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

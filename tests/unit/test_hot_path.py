@@ -1,0 +1,147 @@
+"""What a message costs within the process, counted and not timed: it is the same everywhere.
+
+Bytecodes, and calls of functions that are written in C, for each message of a batch. When a count
+has to change, the failure says what was counted: write it into RECORDED.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import pytest
+
+from pyboot_svc.config import OnError
+from pyboot_svc.model import Context
+from pyboot_svc.model.codec import codec_named
+from pyboot_svc.worker.ledger import Ledger
+from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.packets import (
+    ID_LEAD,
+    Parser,
+    PublishEncoder,
+    encode_ids,
+    encode_pubacks,
+)
+from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
+from pyboot_svc.worker.store import Store
+from pyboot_svc.worker.suspects import Suspects
+
+MESSAGES = 256
+# What another version of Python may take more: not one call, or one line, more a message.
+HEADROOM = 1.1
+
+
+class Cost(NamedTuple):
+    """For each message."""
+
+    bytecodes: float
+    c_calls: float
+
+
+# Of Python 3.11; later ones take fewer bytecodes for the same.
+RECORDED = {
+    "read": Cost(117, 2),
+    "work raw": Cost(92, 5),
+    "work json": Cost(117, 9),
+    "write": Cost(65, 1.1),
+}
+
+
+def count(work: Callable[[], object]) -> Cost:
+    """Bytecodes and C calls of `work`, by the message."""
+    bytecodes = c_calls = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal bytecodes
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        bytecodes += event == "opcode"
+        return trace
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal c_calls
+        c_calls += event == "c_call"
+
+    work()  # the first time fills what is kept
+    before = sys.gettrace(), sys.getprofile()
+    try:
+        sys.settrace(trace)
+        work()
+        sys.settrace(before[0])
+        sys.setprofile(profile)
+        work()
+    finally:
+        sys.settrace(before[0])
+        sys.setprofile(before[1])
+    return Cost(round(bytecodes / MESSAGES, 1), round(c_calls / MESSAGES, 1))
+
+
+@pytest.fixture
+def stream() -> bytes:
+    """PUBLISH packets of QoS 1, MQTT 5."""
+    payloads = [b'{"value":%d}' % (1000 + number) for number in range(MESSAGES)]
+    parts = PublishEncoder("plant/temperature/7", 1, b"\0").encode(payloads, range(1, MESSAGES + 1))
+    return b"".join(parts)
+
+
+def messages_of(stream: bytes) -> list[Message]:
+    return Parser(v5=True, session=1).feed(stream, 1).messages
+
+
+@pytest.fixture
+def runner(tmp_path: Path, request: pytest.FixtureRequest) -> Runner:
+    calling = Calling(
+        lambda payload, context: payload,
+        codec_named(request.param),
+        OnError(),
+        60.0,
+        Ledger(tmp_path / "in-hand", 1, MESSAGES),
+        Suspects(Store(tmp_path / "database")),
+        FailureLog(),
+    )
+    context = Context("model-1", tmp_path, logging.getLogger("model"))
+    return Runner(0, calling, context)
+
+
+def check(name: str, found: Cost) -> None:
+    recorded = RECORDED[name]
+    assert found.bytecodes <= recorded.bytecodes * HEADROOM, f"{name}: {found}, not {recorded}"
+    assert found.c_calls <= recorded.c_calls * HEADROOM, f"{name}: {found}, not {recorded}"
+
+
+def test_reading(stream: bytes) -> None:
+    check("read", count(lambda: messages_of(stream)))
+
+
+@pytest.mark.parametrize("runner", ["raw", "json"], indirect=True)
+def test_working(runner: Runner, stream: bytes, request: pytest.FixtureRequest) -> None:
+    pytest.importorskip("orjson")
+    jobs = iter([Job(Chunk(number, messages_of(stream))) for number in range(3)])
+    codec = request.node.callspec.params["runner"]
+    check(f"work {codec}", count(lambda: runner.work(next(jobs))))
+
+
+def test_writing(stream: bytes) -> None:
+    """With the acknowledgements of the inputs."""
+    encoder = PublishEncoder("results", 1, ID_LEAD)
+    messages = messages_of(stream)
+
+    def write() -> None:
+        payloads = [message.payload for message in messages]
+        parts = encoder.encode(payloads, range(1, MESSAGES + 1), encode_ids(messages))
+        b"".join([*parts, encode_pubacks([message.mid for message in messages])])
+
+    check("write", count(write))
+
+
+def test_one_more_call_a_message_is_noticed(stream: bytes) -> None:
+    def slower() -> None:
+        for message in messages_of(stream):
+            len(message.payload)
+
+    with pytest.raises(AssertionError, match="read: "):
+        check("read", count(slower))
