@@ -204,16 +204,15 @@ class Pipeline:
         Gives how many messages `timeout` left undone; those of QoS 1 and 2 stay with the broker.
         """
         deadline = time.monotonic() + timeout
+        farewell = min(_FAREWELL_SECONDS, timeout / 4)
         self._inbox.close_intake()
-        last_call = deadline - 2 * _FAREWELL_SECONDS
+        last_call = deadline - 2 * farewell
         self._wait(lambda: self._in_hand() == 0, last_call)
         self._pre_queue.close()
-        self._outbox.stop(_FAREWELL_SECONDS)
+        self._outbox.stop(farewell)
         self._courier.divert_all()
         # What the model has not begun stays with the broker: nobody waits for that.
-        self._wait(
-            lambda: self._pre_queue.taken() + self._leaving() == 0, deadline - _FAREWELL_SECONDS
-        )
+        self._wait(lambda: self._pre_queue.taken() + self._leaving() == 0, deadline - farewell)
         left = self._in_hand()
         self._post_queue.close()
         self._courier.stop()
