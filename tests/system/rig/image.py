@@ -83,6 +83,11 @@ def _scratch(cache_dir: Path) -> Iterator[Path]:
 
 
 def _remove_tree(path: Path) -> None:
+    # A build that was killed leaves what it had mounted: the deepest first.
+    mounted = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    for place in sorted((line.split(" ")[1] for line in mounted), reverse=True):
+        if Path(place).is_relative_to(path):
+            subprocess.run(["umount", place], check=True)
     # Not shutil: it would walk into a file system that someone mounted inside.
     subprocess.run(["rm", "-rf", "--one-file-system", path], check=True)
 
