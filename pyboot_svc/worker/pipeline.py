@@ -47,6 +47,7 @@ _POLL_SECONDS = 0.02
 _QUIET_SECONDS = 1.0
 # What the connections may take, of the time that is given for a drain, to say goodbye.
 _FAREWELL_SECONDS = 1.0
+_SHORTEST_FAREWELL_SECONDS = 0.1
 _LEDGER_NAME = "in-hand"
 
 log = logging.getLogger(__name__)
@@ -204,7 +205,7 @@ class Pipeline:
         Gives how many messages `timeout` left undone; those of QoS 1 and 2 stay with the broker.
         """
         deadline = time.monotonic() + timeout
-        farewell = min(_FAREWELL_SECONDS, timeout / 4)
+        farewell = min(_FAREWELL_SECONDS, max(timeout / 4, _SHORTEST_FAREWELL_SECONDS))
         self._inbox.close_intake()
         last_call = deadline - 2 * farewell
         self._wait(lambda: self._in_hand() == 0, last_call)
