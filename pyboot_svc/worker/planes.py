@@ -70,16 +70,32 @@ class DataPlane(Protocol):
         and that copy will be acknowledged."""
 
 
-class PlainPlane:
-    """paho does it, packet by packet."""
+class _Collected:
+    """What reads and writes have brought, until it is fetched."""
 
-    def __init__(self, client: ControlClient, sock: Any, session: int) -> None:
-        self._client = client
-        self._sock = sock
-        self._session = session
+    def __init__(self) -> None:
         self._arrived: list[Message] = []
         self._safe: list[Sendable] = []
         self._refused: list[tuple[Sendable, str]] = []
+
+    def arrived(self) -> list[Message]:
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, str]]]:
+        safe, refused = self._safe, self._refused
+        self._safe, self._refused = [], []
+        return safe, refused
+
+
+class PlainPlane(_Collected):
+    """paho does it, packet by packet."""
+
+    def __init__(self, client: ControlClient, sock: Any, session: int) -> None:
+        super().__init__()
+        self._client = client
+        self._sock = sock
+        self._session = session
         self._in_flight: dict[int, Sendable] = {}
         client.listen(self._on_message, self._on_published)
 
@@ -114,15 +130,6 @@ class PlainPlane:
     def unsafe(self) -> list[Sendable]:
         return list(self._in_flight.values())
 
-    def arrived(self) -> list[Message]:
-        arrived, self._arrived = self._arrived, []
-        return arrived
-
-    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, str]]]:
-        safe, refused = self._safe, self._refused
-        self._safe, self._refused = [], []
-        return safe, refused
-
     def publish_results(self, topic: str, qos: int, messages: Sequence[Message]) -> None:
         for message in messages:
             assert message.result is not None
@@ -153,22 +160,20 @@ class PlainPlane:
             self._refused.append((item, reason))
 
 
-class BulkPlane:
+class BulkPlane(_Collected):
     """Reads and writes the socket itself, and hands paho what is not for the data plane.
 
     QoS 0 and 1 only: of QoS 2 paho keeps the account.
     """
 
     def __init__(self, client: ControlClient, sock: Any, session: int) -> None:
+        super().__init__()
         self._client = client
         self._sock = sock
         self._session = session
         self._v5 = client.v5
         self._parser = Parser(self._v5, session)
         self._encoders: dict[tuple[str, int], PublishEncoder] = {}
-        self._arrived: list[Message] = []
-        self._safe: list[Sendable] = []
-        self._refused: list[tuple[Sendable, str]] = []
         self._in_flight: dict[int, Sendable] = {}
         self._last_mid = 0
         # Of QoS 0: safe when the socket has taken all bytes up to that count.
@@ -232,38 +237,29 @@ class BulkPlane:
             found += items
         return found
 
-    def arrived(self) -> list[Message]:
-        arrived, self._arrived = self._arrived, []
-        return arrived
-
-    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, str]]]:
-        safe, refused = self._safe, self._refused
-        self._safe, self._refused = [], []
-        return safe, refused
-
     def publish_results(self, topic: str, qos: int, messages: Sequence[Message]) -> None:
         payloads: list[bytes] = [message.result for message in messages]  # type: ignore[misc]
         encoder = self._encoders.get((topic, qos))
         if encoder is None:
             lead = ID_LEAD if self._v5 else b""
             encoder = self._encoders[topic, qos] = PublishEncoder(topic, qos, lead)
-        mids = self._send(qos, messages)
+        mids = self._number(qos, messages)
         ids = encode_ids(messages) if self._v5 else ()
         parts = encoder.encode(payloads, mids, ids)
         if max(map(len, payloads)) < _LONG_PAYLOAD:
             parts = [b"".join(parts)]
         self._output.append(parts)
-        self._sent(qos, messages)
+        self._await_writing(qos, messages)
 
     def publish_rows(self, rows: Sequence[Outgoing]) -> None:
         for row in rows:
             qos = min(row.qos, 1)
             properties = encode_user_properties(row.properties) if self._v5 else b""
             encoder = PublishEncoder(row.topic, qos, properties)
-            self._output.append(encoder.encode([row.payload], self._send(qos, [row])))
-            self._sent(qos, [row])
+            self._output.append(encoder.encode([row.payload], self._number(qos, [row])))
+            self._await_writing(qos, [row])
 
-    def _send(self, qos: int, items: Sequence[Sendable]) -> Sequence[int]:
+    def _number(self, qos: int, items: Sequence[Sendable]) -> Sequence[int]:
         """Numbers for items of QoS 1, which are in flight from now on."""
         if not qos:
             return ()
@@ -271,7 +267,7 @@ class BulkPlane:
         self._in_flight.update(zip(mids, items, strict=True))
         return mids
 
-    def _sent(self, qos: int, items: Sequence[Sendable]) -> None:
+    def _await_writing(self, qos: int, items: Sequence[Sendable]) -> None:
         """Items of QoS 0 are in flight until the socket has taken them."""
         if not qos:
             self._unwritten.append((self._output.queued, items))
