@@ -6,14 +6,14 @@ For service managers that ask, as those of OpenRC, containers and Kubernetes; sy
 from __future__ import annotations
 
 import socket
-import time
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.listener import open_listener
+from pyboot_svc.metrics.listener import answer_each, open_listener
 from pyboot_svc.metrics.protocol import MAX_LINE, decode_line, encode_line
 from pyboot_svc.threads import spawn
 
@@ -22,7 +22,6 @@ _SUFFIX = ".sock"
 # The longest path of a socket is 107 bytes, and a name may be longer.
 _LONGEST_NAME = 64
 _SEND_SECONDS = 1.0
-_RETRY_SECONDS = 1.0
 
 
 def health_socket(run_dir: Path, identity: InstanceId) -> Path:
@@ -45,28 +44,15 @@ class HealthServer:
         """Listens from now on; raises UnavailableError when that can't be done."""
         self._path = path
         self._judge = judge
-        self._listener = open_listener(path, "health", "worker of this instance")
-        spawn("health", self._run)
+        listener = open_listener(path, "health", "worker of this instance")
+        spawn("health", partial(answer_each, listener, self._answer))
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)
 
-    def _run(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                time.sleep(_RETRY_SECONDS)  # too many open files, say: it may pass
-                continue
-            with connection:
-                self._answer(connection)
-
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(_SEND_SECONDS)
-        try:
-            connection.sendall(encode_line(self._judge()))
-        except OSError:
-            pass  # it has gone, or reads nothing
+        connection.sendall(encode_line(self._judge()))
 
 
 def ask_health(path: Path, seconds: float) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pyboot_svc.errors import UnavailableError
@@ -12,6 +15,7 @@ _BACKLOG = 128
 _FIRST_PASSED_FD = 3
 # Of sockaddr_un: 108 bytes with the closing zero.
 _LONGEST_PATH = 107
+_RETRY_SECONDS = 1.0
 
 
 def open_listener(path: Path, name: str = "metrics", owner: str = "master") -> socket.socket:
@@ -41,6 +45,21 @@ def open_listener(path: Path, name: str = "metrics", owner: str = "master") -> s
         listener.close()
         raise
     return listener
+
+
+def answer_each(listener: socket.socket, answer: Callable[[socket.socket], None]) -> None:
+    """Have each that connects answered, one at a time, for ever.
+
+    An OSError of one is its own: it has gone, reads nothing, or took too long.
+    """
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            time.sleep(_RETRY_SECONDS)  # too many open files, say: it may pass
+            continue
+        with connection, suppress(OSError):
+            answer(connection)
 
 
 def inherited_listener() -> socket.socket | None:

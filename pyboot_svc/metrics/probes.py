@@ -9,8 +9,10 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+from pyboot_svc.metrics.listener import answer_each
 from pyboot_svc.metrics.protocol import encode_line
 from pyboot_svc.metrics.tcp import Address, listen_tcp
 from pyboot_svc.threads import spawn
@@ -19,7 +21,6 @@ from pyboot_svc.threads import spawn
 SIGNS = {"/startz": "loaded", "/readyz": "ready", "/healthz": "alive"}
 _REQUEST_SECONDS = 1.0
 _LONGEST_REQUEST = 8 * 1024
-_RETRY_SECONDS = 1.0
 
 
 class ProbeServer:
@@ -28,21 +29,11 @@ class ProbeServer:
     def __init__(self, address: Address, judge: Callable[[], Mapping[str, Any]]) -> None:
         """Listens from now on; raises UnavailableError when that can't be done."""
         self._judge = judge
-        self._listener = listen_tcp(address, "--probes-listen")
-        spawn("probes", self._run)
+        listener = listen_tcp(address, "--probes-listen")
+        spawn("probes", partial(answer_each, listener, self._serve))
 
-    def _run(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                time.sleep(_RETRY_SECONDS)  # too many open files, say: it may pass
-                continue
-            with connection:
-                try:
-                    connection.sendall(self._answer(_read_request(connection)))
-                except OSError:
-                    pass  # it has gone, or took too long
+    def _serve(self, connection: socket.socket) -> None:
+        connection.sendall(self._answer(_read_request(connection)))
 
     def _answer(self, request: bytes) -> bytes:
         method, _, rest = request.partition(b" ")
