@@ -19,6 +19,7 @@ from pyboot_svc.errors import ConfigError
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.client import HINT, ControlClient, loss
 from pyboot_svc.worker.handler import BrokerLimits, Handler, Session
+from pyboot_svc.worker.leader import LOOK_SECONDS, Leader
 from pyboot_svc.worker.link import Link, LinkStatus, explain
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.outgoing import Outgoing
@@ -40,17 +41,20 @@ _TAKEN_OVER_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Carriage:
-    """How a connection carries messages: in bulk or not, and how long a read may wait for more."""
+    """How a connection carries messages: in bulk or not, how long a read may wait for more, and
+    who serves it beside its own thread."""
 
     bulk: bool
     max_linger_us: int
+    leader: Leader | None = None
 
 
 class Connection:
     """Keeps one MQTT connection and calls `handler`, one call at a time.
 
     A thread reads, and writes what it finds. Another that has something to send may `nudge`: it
-    then sends it itself, if the first is not at it, which spares a change of threads.
+    then sends it itself, if the first is not at it, which spares a change of threads. While a
+    leader gets on, it reads, and the thread looks after the rest.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Connection:
         # Files that can't be used are an error right away, and no reason to try again later.
         self._client = ControlClient(role, broker, session, self)
         self._plane: DataPlane | None = None
+        self._descriptor = -1
         # Held by whoever uses the plane; the loop lets go of it while it waits.
         self._turning = threading.Lock()
         self._up = False
@@ -118,6 +123,22 @@ class Connection:
             if done:
                 return
         self.wake()
+
+    def serve(self) -> int:
+        """Take in what came, and send what can be sent without the disk: for a leader."""
+        with self._turning:
+            plane = self._plane
+            if plane is None or not self._up or self._lost is not None:
+                return 0
+            count = self._read()[0]
+            while plane.buffered and self._lost is None:
+                count += self._read()[0]
+            wanted = plane.wants_write or self._handler.wants_turn()
+            if self._lost is not None or (wanted and not self._send_now()):
+                self.wake()
+            elif wanted and self._handler.wants_turn():
+                self.wake()  # what is left takes the disk
+        return count
 
     def stop(self, timeout: float, *, end_session: bool = False) -> None:
         """Send what is queued, say goodbye, and end the thread; `timeout` in seconds.
@@ -204,35 +225,40 @@ class Connection:
         """Turn the loop until the connection is lost or to be stopped."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_out, selectors.EVENT_READ)
-            selector.register(sock, selectors.EVENT_READ)
+            self._descriptor = sock.fileno()
             self._loop(selector, sock)
+            if self._carriage.leader is not None:
+                self._carriage.leader.leave(self._descriptor)
             if self._stopping:
                 self._say_goodbye(sock)
         self._close(sock)
 
     def _loop(self, selector: selectors.BaseSelector, sock: Any) -> None:
-        client, plane = self._client, self._open_plane
+        client, plane, leader = self._client, self._open_plane, self._carriage.leader
         answer_due = time.monotonic() + _ANSWER_SECONDS
         next_misc = 0.0
-        watched = selectors.EVENT_READ
+        watched = 0
         pace = Pace(self._carriage.max_linger_us)
         while self._lost is None and not self._stopping:
-            wanted = selectors.EVENT_READ
+            led = self._up and leader is not None and leader.gets_on
+            wanted = 0 if led else selectors.EVENT_READ
             if plane.wants_write:
                 wanted |= selectors.EVENT_WRITE
-            if wanted != watched:
-                selector.modify(sock, wanted)
-                watched = wanted
+            _watch(selector, sock, watched, wanted)
+            watched = wanted
             self._heartbeat.beat(TURN_SECONDS)
             at_once = plane.buffered or (self._up and self._handler.wants_turn())
-            linger = 0.0 if at_once else pace.linger_seconds
+            linger = 0.0 if at_once or led else pace.linger_seconds
+            longest = LOOK_SECONDS if led else _TICK_SECONDS
             self._turning.release()
             try:
                 if linger:
                     time.sleep(linger)
-                ready = selector.select(0 if at_once else _TICK_SECONDS)
+                ready = selector.select(0 if at_once else longest)
             finally:
                 self._turning.acquire()
+            if self._lost is not None:
+                return  # the leader found it so
             self._turn({key.fileobj for key, _ in ready}, sock, pace)
             now = time.monotonic()
             if self._up and now >= next_misc:
@@ -246,13 +272,10 @@ class Connection:
         if self._wake_out in ready:
             self._drain_wakeups()
         if sock in ready or plane.buffered:
-            self._guarded(plane.read)
-            pace.note(self._hand_on())
+            pace.note(sum(self._read()))
         if self._up and self._lost is None:
             self._handler.on_turn()
-        if plane.wants_write:
-            self._guarded(plane.write)
-        self._hand_on()
+        self._write()
 
     def _send_now(self) -> bool:
         """Whether there is nothing left that the loop should do."""
@@ -260,9 +283,7 @@ class Connection:
         if plane is None or not self._up or self._lost is not None:
             return False
         self._handler.on_nudge()
-        if plane.wants_write:
-            self._guarded(plane.write)
-        self._hand_on()
+        self._write()
         return self._lost is None and not plane.wants_write
 
     def _guarded(self, step: Callable[[], object]) -> None:
@@ -275,16 +296,26 @@ class Connection:
         except Exception as error:  # parsers raise whatever they stumbled over
             self.drop(f"what arrived is not MQTT ({type(error).__name__}): {HINT}")
 
-    def _hand_on(self) -> int:
-        """Give the handler what came; says how many messages or outcomes that were."""
+    def _read(self) -> tuple[int, int]:
+        """Read and hand on; says how many messages came, and how many are safe now."""
         plane = self._open_plane
+        self._guarded(plane.read)
         arrived = plane.arrived()
         if arrived:
             self._handler.on_messages(arrived)
-        safe, refused = plane.outcomes()
+        return len(arrived), self._report()
+
+    def _write(self) -> None:
+        plane = self._open_plane
+        if plane.wants_write:
+            self._guarded(plane.write)
+        self._report()
+
+    def _report(self) -> int:
+        safe, refused = self._open_plane.outcomes()
         if safe or refused:
             self._handler.on_published(safe, refused)
-        return len(arrived) + len(safe)
+        return len(safe)
 
     def _say_goodbye(self, sock: Any) -> None:
         if not self._up or self._lost is not None:
@@ -297,14 +328,14 @@ class Connection:
             self._guarded(plane.write)
             if plane.wants_write:
                 select.select([], [sock], [], _TRYING_SECONDS)
-        self._hand_on()
+        self._report()
 
     def _close(self, sock: Any) -> None:
         try:
             sock.close()
         except OSError:
             pass  # it is lost either way
-        self._hand_on()
+        self._report()
         unsafe = self._open_plane.unsafe()
         self._plane = None
         if self._up:
@@ -339,6 +370,8 @@ class Connection:
         self._up = True
         self._up_since = time.monotonic()
         self._link.connected()
+        if self._carriage.leader is not None:
+            self._carriage.leader.join(self._descriptor, self)
         self._handler.on_connected(session_present, limits)
 
     def on_subscribed(self, refusal: str | None) -> None:
@@ -349,3 +382,15 @@ class Connection:
             # To come back at once would throw the other one out, and so on for ever.
             self._rest = _TAKEN_OVER_SECONDS
         self.drop(reason)
+
+
+def _watch(selector: selectors.BaseSelector, sock: Any, watched: int, wanted: int) -> None:
+    """Have the socket watched for `wanted` events, which are `watched` for now; 0 is none."""
+    if watched == wanted:
+        return
+    if not watched:
+        selector.register(sock, wanted)
+    elif wanted:
+        selector.modify(sock, wanted)
+    else:
+        selector.unregister(sock)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import BrokerLimits, Session
+from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.outgoing import Sendable
@@ -26,7 +27,9 @@ class MqttInbox:
     `subscriptions` is where it notes what its session at the broker is subscribed to.
     """
 
-    def __init__(self, config: InstanceConfig, subscriptions: Path) -> None:
+    def __init__(
+        self, config: InstanceConfig, subscriptions: Path, leader: Leader | None = None
+    ) -> None:
         edge = config.edge
         self._endpoint = edge.pre
         shared = f"$share/{config.identity.share_group}/{edge.pre.topic}"
@@ -39,7 +42,7 @@ class MqttInbox:
             persistent=edge.pre.qos > 0,
             window=min(edge.queue.pre, 65_535),
         )
-        carriage = Carriage(edge.data_plane == "bulk", edge.max_linger_us)
+        carriage = Carriage(edge.data_plane == "bulk", edge.max_linger_us, leader)
         self._connection = Connection("pre", edge.pre.broker, session, carriage, self)
         self._acknowledged: deque[Message] = deque()
         self._deliver: Deliver = lambda batch: None

@@ -31,6 +31,7 @@ from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.inbox import MqttInbox
+from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.outbox import MqttOutbox
 from pyboot_svc.worker.pipeline import Pipeline, Safe
 from pyboot_svc.worker.progress import TICK_SECONDS, Heartbeat
@@ -142,9 +143,13 @@ class Worker:
 
         # One a thread, since each has its own topic at hand; the state is the instance's.
         thread_context = partial(self._make_context, safe.state)
-        inbox = MqttInbox(self._config, self._settings.state_dir / _SUBSCRIPTIONS_NAME)
-        outbox = MqttOutbox(self._config)
-        return Pipeline(self._config, model, thread_context, safe, inbox, outbox)
+        # Of several threads, or while one waits for a batch to fill, none is simply idle.
+        patient = edge.batch is not None and edge.batch.max_wait_ms > 0
+        leader = Leader(edge.max_linger_us) if edge.threads == 1 and not patient else None
+        subscriptions = self._settings.state_dir / _SUBSCRIPTIONS_NAME
+        inbox = MqttInbox(self._config, subscriptions, leader)
+        outbox = MqttOutbox(self._config, leader)
+        return Pipeline(self._config, model, thread_context, safe, inbox, outbox, leader)
 
     def _make_context(self, state: MutableMapping[str, Any]) -> Context:
         return Context(

@@ -10,6 +10,7 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
+from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.outgoing import Outgoing, Sendable
@@ -42,14 +43,14 @@ class Source(Protocol):
 class MqttOutbox:
     """Keeps up to a window of messages in flight, taken from the source only while connected."""
 
-    def __init__(self, config: InstanceConfig) -> None:
+    def __init__(self, config: InstanceConfig, leader: Leader | None = None) -> None:
         edge = config.edge
         self._endpoint = edge.post
         # Of QoS 2 paho keeps the account.
         bulk = edge.data_plane == "bulk" and edge.post.qos < 2
         self._window = _WINDOW if bulk else _PLAIN_WINDOW
         session = Session(f"{config.identity.client_id}-post", False, self._window)
-        carriage = Carriage(bulk, edge.max_linger_us)
+        carriage = Carriage(bulk, edge.max_linger_us, leader)
         self._connection = Connection("post", edge.post.broker, session, carriage, self)
         self._limits = BrokerLimits(self._window, MAX_PACKET_BYTES)
         self._log_limit = RateLimit(5, 10.0)

@@ -24,6 +24,7 @@ from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.courier import Courier
 from pyboot_svc.worker.graveyard import Fault, Graveyard
 from pyboot_svc.worker.inbox import Deliver
+from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.ledger import Ledger
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.memory import DurableState
@@ -137,12 +138,14 @@ class Pipeline:
         safe: Safe,
         inbox: Inbox,
         outbox: Outbox,
+        leader: Leader | None = None,
     ) -> None:
         edge = config.edge
         self._threads = edge.threads
         self._safe = safe
         self._inbox = inbox
         self._outbox = outbox
+        self._leader = leader
         self._tally = Tally()
         self._drop_log = RateLimit(1, 10.0)
         self._ticked = time.monotonic()
@@ -182,6 +185,7 @@ class Pipeline:
             safe.store,
             self._tally,
             edge.batch,
+            leader,
         )
 
     def start(self, on_crash: Callable[[], None]) -> None:
@@ -210,6 +214,7 @@ class Pipeline:
         last_call = deadline - 2 * farewell
         self._wait(lambda: self._in_hand() == 0, last_call)
         self._pre_queue.close()
+        self._recall_leader()
         self._outbox.stop(farewell)
         self._courier.divert_all()
         # What the model has not begun stays with the broker: nobody waits for that.
@@ -300,6 +305,7 @@ class Pipeline:
         self._tally.add("received", len(batch))
         self._settlement.admit(batch)
         dropped = self._pre_queue.put(batch)
+        self._recall_leader()
         if dropped:
             self._tally.add("dropped", dropped)
             silent = self._drop_log.admit("full")
@@ -309,6 +315,10 @@ class Pipeline:
                     "what arrives: raise `instance` or `threads`, or use pre_qos 1",
                     dropped,
                 )
+
+    def _recall_leader(self) -> None:
+        if self._leader is not None:
+            self._leader.recall()
 
     def _acknowledge(self, messages: list[Message]) -> None:
         revived = [message for message in messages if message.row]

@@ -10,6 +10,7 @@ from pyboot_svc.config import Batch
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.graveyard import Fault, Graveyard
+from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.memory import DurableState, StateSaver
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.queues import PostQueue, PreQueue
@@ -34,6 +35,7 @@ class ModelPool:
 
     Results go to the post_queue in order of arrival; what has none is settled here. A call that
     lasts longer than it may loses its message to the graveyard, and its thread is replaced.
+    With a `leader`, which takes a single thread, that serves the connections while it is idle.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ModelPool:
         store: Store,
         tally: Tally,
         batch: Batch | None = None,
+        leader: Leader | None = None,
     ) -> None:
         self._calling = calling
         self._make_context = make_context
@@ -58,6 +61,7 @@ class ModelPool:
         self._graveyard = graveyard
         self._tally = tally
         self._batch = batch
+        self._leader = leader
         self._runners: dict[int, Runner] = {}
         self._left_behind: list[tuple[Runner, float]] = []
         self._on_crash: Callable[[], None] = lambda: None
@@ -128,6 +132,10 @@ class ModelPool:
         while suspects.careful and runner.number > 0:
             time.sleep(_CAREFUL_POLL_SECONDS)
         room = self._results.wait_for_room()
+        if self._leader is not None:
+            has_some = self._waiting.has_some
+            while not has_some() and self._leader.lead(has_some):
+                pass
         if suspects:
             chunk = self._waiting.take(1, self._size)
         elif self._batch is not None:

@@ -67,6 +67,10 @@ class PreQueue:
             self._taken.add(chunk)
             return chunk
 
+    def has_some(self) -> bool:
+        """Whether `take` would return at once."""
+        return bool(self._waiting) or self._closed
+
     def done(self, chunk: Chunk) -> None:
         with self._changed:
             self._taken.discard(chunk)
