@@ -263,7 +263,8 @@ class Connection:
         if plane.wants_write:
             self._guarded(plane.write)
         self._hand_on()
-        return self._lost is None and not plane.wants_write
+        # What was written may have made room for more.
+        return self._lost is None and not plane.wants_write and not self._handler.wants_turn()
 
     def _guarded(self, step: Callable[[], object]) -> None:
         try:
