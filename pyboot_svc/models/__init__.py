@@ -1,1 +1,1 @@
-"""Models that come with pyboot: `telemetry`, `alarm` and `anomaly`, for use in `edge_mode`."""
+"""Models that come with pyboot, for use in `edge_mode`: telemetry, alarm, anomaly, samples."""

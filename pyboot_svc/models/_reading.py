@@ -17,7 +17,7 @@ _Default = TypeVar("_Default")
 _Value = TypeVar("_Value")
 
 # Squares of such numbers, and sums of many of them, are still finite.
-_LARGEST = 1e100
+LARGEST = 1e100
 _LONGEST_NAME = 256
 
 
@@ -165,7 +165,7 @@ def read(payload: Any, point: str) -> Reading:
     point = _name(payload, "point", payload.get("point", point))
     value = payload.get("value")
     if not _is_number(value):
-        raise ValueError(f"value: must be a number, {_instead(payload, 'value')}")
+        raise ValueError(f"value: must be a number, {instead(payload, 'value')}")
     echo = {name: payload[name] for name in ("device", "point", "ts") if name in payload}
     return Reading(_key(device, point), float(value), _seconds(payload), echo)
 
@@ -182,14 +182,14 @@ def shown(value: Any) -> str:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     # The comparison is false for NaN too, and exact for integers that no float can hold.
-    return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
+    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
 
 
 def _name(payload: dict[str, Any], field: str, value: Any) -> str:
     if isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable():
         return value
     wanted = f"must be text of 1 to {_LONGEST_NAME} printable characters"
-    raise ValueError(f"{field}: {wanted}, {_instead(payload, field)}")
+    raise ValueError(f"{field}: {wanted}, {instead(payload, field)}")
 
 
 def _seconds(payload: dict[str, Any]) -> float | None:
@@ -203,10 +203,10 @@ def _seconds(payload: dict[str, Any]) -> float | None:
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError):
         wanted = "must be seconds since 1970 or an ISO 8601 time"
-        raise ValueError(f"ts: {wanted}, {_instead(payload, 'ts')}") from None
+        raise ValueError(f"ts: {wanted}, {instead(payload, 'ts')}") from None
 
 
-def _instead(payload: dict[str, Any], field: str) -> str:
+def instead(payload: dict[str, Any], field: str) -> str:
     return f"not {shown(payload[field])}" if field in payload else "but is missing"
 
 

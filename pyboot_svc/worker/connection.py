@@ -133,11 +133,9 @@ class Connection:
             count = self._read()[0]
             while plane.buffered and self._lost is None:
                 count += self._read()[0]
-            wanted = plane.wants_write or self._handler.wants_turn()
-            if self._lost is not None or (wanted and not self._send_now()):
-                self.wake()
-            elif wanted and self._handler.wants_turn():
-                self.wake()  # what is left takes the disk
+            lost = self._lost is not None
+            if lost or ((plane.wants_write or self._handler.wants_turn()) and not self._send_now()):
+                self.wake()  # what is left takes the disk, or the network's time
         return count
 
     def stop(self, timeout: float, *, end_session: bool = False) -> None:
@@ -284,7 +282,8 @@ class Connection:
             return False
         self._handler.on_nudge()
         self._write()
-        return self._lost is None and not plane.wants_write
+        # What was written may have made room for more.
+        return self._lost is None and not plane.wants_write and not self._handler.wants_turn()
 
     def _guarded(self, step: Callable[[], object]) -> None:
         try:

@@ -23,8 +23,8 @@ class BrokerLimits:
 class Handler(Protocol):
     """What the owner of a connection does with it.
 
-    Calls come one at a time: from the connection's thread, and `on_nudge` and `on_published`
-    from any other that nudged it.
+    Calls come one at a time: from the connection's thread, and `on_nudge`, `on_published` and
+    `wants_turn` from any other that nudged it.
     """
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...

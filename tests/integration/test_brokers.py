@@ -24,6 +24,10 @@ def same(payload):
 """
 PASSWORD = "correct-horse-battery-staple"
 WRONG_PASSWORD = "tr0ub4dor-and-3"
+# How many messages are sent, how many of them are large, how many at a time, and how many may be
+# under way before more are.
+MANY, LARGE = 3000, 60
+STRIDE, WINDOW = 100, 400
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,14 @@ def passage(tmp_path: Path, broker: Broker, topic: str, up: Callable[..., Up]) -
     One instance publishes there what comes from the open broker, another brings it back.
     """
 
-    def start(guarded: str, *more: str, ready: bool = True) -> Up:
+    def start(
+        guarded: str,
+        *more: str,
+        ready: bool = True,
+        codec: str = "json",
+        open_qos: int = 0,
+        guarded_qos: int = 1,
+    ) -> Up:
         (tmp_path / "my_models.py").write_text(MODELS)
         config = tmp_path / "config.yaml"
         config.write_text(f"""
@@ -108,12 +119,12 @@ model_path: .
 brokers:
   open: {{host: 127.0.0.1, port: {broker.port}}}
   guarded: {guarded}
-defaults: {{edge_mode: my_models.same, data_plane: {data_plane()}}}
+defaults: {{edge_mode: my_models.same, codec: {codec}, data_plane: {data_plane()}}}
 edge:
-  - {{name: there, pre_broker: open, pre_topic: {topic}/in,
-      post_broker: guarded, post_topic: {topic}/guarded, post_qos: 1}}
-  - {{name: back, pre_broker: guarded, pre_topic: {topic}/guarded, pre_qos: 1,
-      post_broker: open, post_topic: {topic}/out}}
+  - {{name: there, pre_broker: open, pre_topic: {topic}/in, pre_qos: {open_qos},
+      post_broker: guarded, post_topic: {topic}/guarded, post_qos: {guarded_qos}}}
+  - {{name: back, pre_broker: guarded, pre_topic: {topic}/guarded, pre_qos: {guarded_qos},
+      post_broker: open, post_topic: {topic}/out, post_qos: {open_qos}}}
 """)
         return up(config, *more, ready=ready)
 
@@ -133,6 +144,10 @@ def wait_reason(master: Up, instance: str, role: str, said: str) -> None:
         return str(row["brokers"][role]["reason"]) if "brokers" in row else ""
 
     until(lambda: said in reason().lower(), f"{instance} says of its {role} broker: {said}")
+
+
+def wait_arrived(plant: Plant, count: int) -> None:
+    until(lambda: len(plant.received) >= count, f"{count} messages", 60)
 
 
 def write_password(folder: Path, password: str) -> Path:
@@ -335,6 +350,44 @@ def test_small_and_large_messages_arrive_whole(
     arrived = results.wait_for(3)
     assert [len(payload) for payload in arrived] == [5, 10_000_000, 7]
     assert arrived[1] == large
+
+
+@pytest.fixture(scope="module")
+def mixed() -> list[bytes]:
+    """Payloads of all sizes, most of them small, in any order."""
+    chance = random.Random(1)
+    small = (int(2000 ** chance.random()) for _ in range(MANY - LARGE))
+    # Around where the lengths of packets and frames take more bytes, and what TLS cuts.
+    large = (
+        chance.choice((125, 126, 16_383, 16_384, 65_535, 65_536, 200_000)) for _ in range(LARGE)
+    )
+    sizes = [*small, *large]
+    chance.shuffle(sizes)
+    return [chance.randbytes(size) for size in sizes]
+
+
+@pytest.mark.parametrize("way", ["tls", "websockets", "websockets+tls"], indirect=True)
+@pytest.mark.parametrize("qos", [0, 1])
+def test_many_messages_of_all_sizes_arrive_in_order_and_unharmed(
+    way: str,
+    qos: int,
+    mixed: list[bytes],
+    passage: Callable[..., Up],
+    results: Plant,
+    topic: str,
+) -> None:
+    master = passage(f"{{{way}}}", codec="raw", open_qos=qos, guarded_qos=qos)
+    for first in range(0, MANY, STRIDE):
+        if qos == 0:  # nobody holds up a sender but itself
+            wait_arrived(results, first - WINDOW)
+        results.publish_all(f"{topic}/in", mixed[first : first + STRIDE], qos)
+    wait_arrived(results, MANY)
+    arrived = [payload for _, payload in results.received]
+    harmed = [at for at, pair in enumerate(zip(mixed, arrived, strict=True)) if pair[0] != pair[1]]
+    assert harmed == []
+    for instance in ("there-1", "back-1"):
+        counters = master.instance(instance)["counters"]
+        assert (counters["received"], counters["dropped"]) == (MANY, 0)
 
 
 def test_a_websocket_path_that_is_not_there(

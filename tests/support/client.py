@@ -47,12 +47,11 @@ class Plant:
 
     def publish(self, topic: str, payload: Any, qos: int = 0) -> None:
         """Publish bytes as they are, anything else as JSON; returns when it has been sent."""
-        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        self._client.publish(topic, data, qos).wait_for_publish(20)
+        self._client.publish(topic, _encoded(payload), qos).wait_for_publish(20)
 
     def publish_all(self, topic: str, payloads: list[Any], qos: int = 0) -> None:
         """Publish many without waiting for each; returns when all have been sent."""
-        infos = [self._client.publish(topic, json.dumps(item), qos) for item in payloads]
+        infos = [self._client.publish(topic, _encoded(item), qos) for item in payloads]
         for info in infos:
             info.wait_for_publish(60)
 
@@ -71,3 +70,7 @@ class Plant:
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         self.received.append((message.topic, bytes(message.payload)))
+
+
+def _encoded(payload: Any) -> bytes:
+    return payload if isinstance(payload, bytes) else json.dumps(payload).encode()

@@ -110,6 +110,7 @@ def test_worker_and_services_never_import_each_other() -> None:
         ("prometheus_client", "web/"),
         ("subprocess", "services/"),
         ("yaml", "config/"),
+        ("numpy", "models/"),
     ],
 )
 def test_a_library_stays_in_its_place(library: str, place: str) -> None:
