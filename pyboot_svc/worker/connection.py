@@ -169,10 +169,9 @@ class Connection:
         """Tell the broker that it can forget these."""
         self._open_plane.acknowledge(messages)
 
-    @property
-    def congested(self) -> bool:
-        """Whether the network has to take something before more is published."""
-        return self._open_plane.congested
+    def room(self, window: int) -> int:
+        """How many more messages may be published now, of `window` in flight."""
+        return self._open_plane.room(window)
 
     def drop(self, reason: str) -> None:
         """Give this connection up and open another one after a while."""
@@ -280,10 +279,12 @@ class Connection:
         plane = self._plane
         if plane is None or not self._up or self._lost is not None:
             return False
-        self._handler.on_nudge()
+        more = self._handler.on_nudge()
         self._write()
-        # What was written may have made room for more.
-        return self._lost is None and not plane.wants_write and not self._handler.wants_turn()
+        if self._lost is not None or plane.wants_write:
+            return False
+        # What was written may have made room for it.
+        return not (more and self._handler.wants_turn())
 
     def _guarded(self, step: Callable[[], object]) -> None:
         try:

@@ -42,8 +42,9 @@ class Handler(Protocol):
     def on_turn(self) -> None:
         """The connection is up, and the loop turned: send what there is to send."""
 
-    def on_nudge(self) -> None:
-        """The same in the thread that nudged: send what takes no disk."""
+    def on_nudge(self) -> bool:
+        """The same in the thread that nudged: send what takes no disk; says whether more may be
+        left, for which there was no room."""
 
     def wants_turn(self) -> bool:
         """Whether there is more to send right now, without waiting for the network."""

@@ -127,11 +127,12 @@ class MqttInbox:
     def wants_turn(self) -> bool:
         return bool(self._acknowledged)
 
-    def on_nudge(self) -> None:
+    def on_nudge(self) -> bool:
         take = self._acknowledged.popleft
         batch = [take() for _ in range(len(self._acknowledged))]
         if batch:
             self._connection.acknowledge(batch)
+        return False
 
     def on_turn(self) -> None:
         self.on_nudge()

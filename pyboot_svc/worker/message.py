@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 DIGEST_BYTES = 16
 
@@ -54,19 +55,26 @@ class Message:
 def digest_all(messages: Iterable[Message]) -> list[bytes]:
     """The digests of topic and payload, made where they aren't yet."""
     topic: str | None = None
-    begun = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    begun: Callable[[], Any] | None = None
     found: list[bytes] = []
     for message in messages:
         if not message.digest:
             if message.topic != topic:
-                # Most messages have the topic of the one before.
-                topic = message.topic
-                begun = hashlib.blake2b(topic.encode() + b"\0", digest_size=DIGEST_BYTES)
-            digest = begun.copy()
-            digest.update(message.payload)
+                topic, begun = message.topic, None
+                digest = hashlib.blake2b(_lead(topic) + message.payload, digest_size=DIGEST_BYTES)
+            else:
+                # Topics mostly come in runs: what they have in common is digested once.
+                if begun is None:
+                    begun = hashlib.blake2b(_lead(topic), digest_size=DIGEST_BYTES).copy
+                digest = begun()
+                digest.update(message.payload)
             message.digest = digest.digest()
         found.append(message.digest)
     return found
+
+
+def _lead(topic: str) -> bytes:
+    return topic.encode() + b"\0"
 
 
 class Chunk:

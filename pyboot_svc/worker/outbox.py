@@ -110,23 +110,23 @@ class MqttOutbox:
                 self._connection.publish_rows(fitting)
         self.on_nudge()
 
-    def on_nudge(self) -> None:
+    def on_nudge(self) -> bool:
         room = self._room()
         if room <= 0:
-            return
+            return True
         results: Sequence[Message] = self._source_or_fail().take_results(room)
+        full = len(results) == room
         if results and self._limits.packet_bytes < MAX_PACKET_BYTES:
             results = [item for item in results if self._fits(item, item.result or b"")]
         if results:
             self._connection.publish_results(self._endpoint.topic, self._endpoint.qos, results)
+        return full
 
     def wants_turn(self) -> bool:
         return self._room() > 0 and self._source_or_fail().ready()
 
     def _room(self) -> int:
-        if self._connection.congested:
-            return 0
-        return self._limits.in_flight - self._connection.in_flight
+        return self._connection.room(self._limits.in_flight)
 
     def _fits(self, item: Sendable, payload: bytes) -> bool:
         """Whether the broker takes a message of that size; if not, it is refused here.

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 
+# Of a read's longest wait: without a message for so long, the brisk time is over. A read may have
+# brought acknowledgements alone.
+_PATIENCE = 2.5
+
 
 class Pace:
     """Brokers write packet by packet: a read at once gets one, a read a little later many.
@@ -20,12 +24,12 @@ class Pace:
     def note(self, count: int) -> None:
         if not self._longest:
             return
-        if count == 0:
-            self._brisk = False
-            return
         now = time.monotonic()
-        self._brisk = now - self._last < count * self._longest
-        self._last = now
+        if count:
+            self._brisk = now - self._last < count * self._longest
+            self._last = now
+        elif now - self._last > _PATIENCE * self._longest:
+            self._brisk = False
 
     @property
     def linger_seconds(self) -> float:

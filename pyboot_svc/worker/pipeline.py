@@ -327,8 +327,7 @@ class Pipeline:
         self._inbox.acknowledge([message for message in messages if not message.row])
 
     def _published(self, messages: list[Message]) -> None:
-        self._tally.add("published", len(messages))
-        self._tally.finished([message.arrived for message in messages])
+        self._tally.published([message.arrived for message in messages])
         self._settlement.settle(messages)
 
     def _spooled(self, messages: list[Message]) -> None:

@@ -51,11 +51,11 @@ class DataPlane(Protocol):
         """Whether a TLS or WebSocket layer holds bytes, which select can't see."""
 
     @property
-    def congested(self) -> bool:
-        """Whether the network should take some of what waits before more is published."""
-
-    @property
     def in_flight(self) -> int: ...
+    def room(self, window: int) -> int:
+        """How many more may be published, of `window` in flight: none while the network has to
+        take some of what waits."""
+
     def unsafe(self) -> list[Sendable]:
         """What was published and is not known to be safe, in order."""
 
@@ -120,12 +120,11 @@ class PlainPlane(_Collected):
         return _pending(self._sock)
 
     @property
-    def congested(self) -> bool:
-        return False  # the window is small
-
-    @property
     def in_flight(self) -> int:
         return len(self._in_flight)
+
+    def room(self, window: int) -> int:
+        return window - len(self._in_flight)  # the window is small
 
     def unsafe(self) -> list[Sendable]:
         return list(self._in_flight.values())
@@ -217,19 +216,20 @@ class BulkPlane(_Collected):
 
     @property
     def wants_write(self) -> bool:
-        return self._client.wants_write or self._output.unsent > 0
+        return self._output.unsent > 0 or self._client.wants_write
 
     @property
     def buffered(self) -> bool:
         return _pending(self._sock)
 
     @property
-    def congested(self) -> bool:
-        return self._output.unsent > _MOST_UNWRITTEN_BYTES
-
-    @property
     def in_flight(self) -> int:
         return len(self._in_flight) + self._unwritten_count
+
+    def room(self, window: int) -> int:
+        if self._output.unsent > _MOST_UNWRITTEN_BYTES:
+            return 0
+        return window - len(self._in_flight) - self._unwritten_count
 
     def unsafe(self) -> list[Sendable]:
         found = list(self._in_flight.values())

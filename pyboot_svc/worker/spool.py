@@ -81,7 +81,7 @@ class Lane:
         """Whether anything is on its way in or out: what is newer has to wait behind it."""
         with self._lock:
             waiting = self._pending + self._rows + len(self._memory)
-            if self._store.trouble is not None:
+            if waiting and self._store.trouble is not None:
                 # What can't be deleted now is out of the way all the same.
                 waiting -= len(self._removing)
             return waiting > 0

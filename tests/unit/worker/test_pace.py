@@ -45,8 +45,9 @@ def test_it_waits_while_messages_come_fast(clock: Clock) -> None:
     assert lingers(Pace(LONGEST_US), clock, *reads) == [0, 400, 400, 400, 0, 0]
 
 
-def test_a_read_that_brought_none_ends_it(clock: Clock) -> None:
-    assert lingers(Pace(LONGEST_US), clock, (10, 1), (10, 1), (10, 0)) == [0, 400, 0]
+def test_reads_that_bring_none_end_it_after_a_while(clock: Clock) -> None:
+    reads = [(10, 1), (10, 1), (400, 0), (400, 0), (400, 0)]
+    assert lingers(Pace(LONGEST_US), clock, *reads) == [0, 400, 400, 400, 0]
 
 
 def test_with_0_it_never_waits(clock: Clock) -> None:

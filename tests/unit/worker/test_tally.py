@@ -64,7 +64,7 @@ def test_durations_are_forgotten_after_ten_ticks() -> None:
 
 def test_latency_counts_from_the_arrival() -> None:
     tally = Tally()
-    tally.finished([time.monotonic_ns() - 3600 * SECOND])
+    tally.published([time.monotonic_ns() - 3600 * SECOND])
     latency = figures(tally)["latency_ms"]
     assert latency["p50"] == latency["p99"] == pytest.approx(3_600_000, rel=0.07)
 
@@ -111,7 +111,7 @@ def test_threads_lose_no_count() -> None:
         for _ in range(500):
             tally.add("processed", 1)
             tally.add_errors(["model"])
-            tally.finished([0])
+            tally.published([0])
             figures(tally)
 
     with ThreadPoolExecutor(4) as pool:
