@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.app import Up, run_pyboot
@@ -42,6 +43,25 @@ def test_every_configuration_in_the_documentation_is_valid(tmp_path: Path, block
     file = tmp_path / "config.yaml"
     file.write_text(block)
     ended = run_pyboot("check", "--config", str(file))
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_the_model_of_batches_in_the_readme_is_one() -> None:
+    pytest.importorskip("numpy")
+    block = next(block for block in _blocks("python") if "numpy" in block)
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["model"]([{"samples": [1, 2, 6]}, {"samples": [0, 0, 3]}]) == [
+        {"mean": 3.0},
+        {"mean": 1.0},
+    ]
+
+
+def test_the_bundled_model_of_batches_can_be_loaded(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    file = tmp_path / "config.yaml"
+    file.write_text(next(block for block in _blocks("yaml") if "models.samples" in block))
+    ended = run_pyboot("check", "--config", str(file), "--models")
     assert ended.returncode == 0, ended.stdout
 
 
