@@ -20,7 +20,9 @@ from benchmarks.contestants import EVERYBODY
 from benchmarks.fleet import fleet
 from benchmarks.goals import Goal, contest_goals
 from benchmarks.machine import machine
+from benchmarks.overhead import overhead
 from benchmarks.page import (
+    NOT,
     chart,
     contest_table,
     failures,
@@ -112,20 +114,22 @@ def _missing(tools: Toolbox) -> dict[str, str]:
 
 
 def _growth(plan: Plan, tools: Toolbox) -> tuple[list[growth.Row], list[Goal]]:
-    measures: list[Callable[[], tuple[list[growth.Row], list[Goal]]]] = [
-        lambda: growth.scaling(tools, 2 * plan.seconds),
-        lambda: growth.instances(tools, plan.instances, 2 * plan.seconds),
-        lambda: growth.devices(tools, (1, 10_000), plan.rounds, plan.seconds),
-        lambda: growth.backlog(tools, plan.backlog),
-        lambda: fleet(tools, plan.fleet),
-    ]
+    measures: dict[str, Callable[[], tuple[list[growth.Row], list[Goal]]]] = {
+        "what watches the worker": lambda: overhead(tools, 2 * plan.rounds, 3.0),
+        "instances and threads": lambda: growth.scaling(tools, 2 * plan.seconds),
+        "many instances": lambda: growth.instances(tools, plan.instances, 2 * plan.seconds),
+        "devices": lambda: growth.devices(tools, (1, 10_000), plan.rounds, plan.seconds),
+        "a backlog": lambda: growth.backlog(tools, plan.backlog),
+        "the master": lambda: fleet(tools, plan.fleet),
+    }
     rows: list[growth.Row] = []
     goals: list[Goal] = []
-    for measure in measures:
+    for name, measure in measures.items():
         try:
             more_rows, more_goals = measure()
         except (Invalid, AssertionError) as error:
-            more_rows, more_goals = [growth.Row("not measured", str(error))], []
+            more_rows = [growth.Row(f"{name}: not measured", str(error))]
+            more_goals = [Goal(name, NOT)]
         rows += more_rows
         goals += more_goals
         for row in more_rows:

@@ -72,13 +72,19 @@ class Figures:
     duplicates: int = 0
 
 
-def run(contestant: Contestant, trial: Trial, tools: Toolbox) -> Figures:
-    """Measure; raises Invalid. All that was started is ended."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        if trial.stub:
-            return _against_stub(contestant, trial, tools, folder)
-        return _through_broker(contestant, trial, tools, folder)
+def run(
+    contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path | None = None
+) -> Figures:
+    """Measure; raises Invalid. All that was started is ended.
+
+    What is written goes to `folder`, and is gone without one.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            return run(contestant, trial, tools, Path(name))
+    if trial.stub:
+        return _against_stub(contestant, trial, tools, folder)
+    return _through_broker(contestant, trial, tools, folder)
 
 
 def _through_broker(contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path) -> Figures:
