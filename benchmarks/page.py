@@ -7,7 +7,7 @@ from string import Template
 
 from benchmarks.contestants import BULK, Contestant
 from benchmarks.goals import Board, Goal
-from benchmarks.rounds import Results
+from benchmarks.rounds import NO_WORKER, Results
 
 NOT = "–"
 
@@ -64,7 +64,7 @@ def chart(results: Results, trial: str) -> list[tuple[str, float, bool]]:
     rows = []
     for (name, known), cell in results.items():
         figures = cell.median
-        if known == trial and figures is not None:
+        if known == trial and name != NO_WORKER and figures is not None:
             rows.append((name, figures.cpu, name.startswith(BULK.name)))
     return rows
 
