@@ -55,9 +55,14 @@ def failures(results: Results) -> str:
 
 
 def goal_table(goals: Sequence[Goal]) -> str:
-    said = {True: "yes", False: "**no**", None: "not measured"}
-    rows = [[goal.what, goal.wanted, goal.measured or NOT, said[goal.reached]] for goal in goals]
+    rows = [[goal.what, goal.wanted, goal.measured or NOT, _said(goal)] for goal in goals]
     return table(["goal", "wanted", "measured", "reached"], rows)
+
+
+def _said(goal: Goal) -> str:
+    if goal.measured is None:
+        return "not measured"
+    return {True: "yes", False: "**no**", None: NOT}[goal.reached]
 
 
 def chart(results: Results, trial: str) -> list[tuple[str, float, bool]]:
