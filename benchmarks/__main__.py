@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import growth
-from benchmarks.contest import Invalid, Trial, direct_rate
+from benchmarks.contest import PAYLOAD_BYTES, Invalid, Trial
 from benchmarks.contestants import EVERYBODY
 from benchmarks.fleet import fleet
-from benchmarks.goals import Goal, contest_goals
+from benchmarks.goals import Board, Goal, contest_goals
 from benchmarks.machine import machine
+from benchmarks.overhead import overhead
 from benchmarks.page import (
+    NOT,
     chart,
     contest_table,
     failures,
@@ -30,26 +32,28 @@ from benchmarks.page import (
     table,
 )
 from benchmarks.picture import bars
-from benchmarks.rounds import Results, compete
+from benchmarks.rounds import NO_WORKER, Results, compete
 from benchmarks.toolbox import HERE, Toolbox, compile_programs
 
 _STUB_WINDOW = {0: 5000, 1: 1000}
-_PAYLOAD_BYTES = 168
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """How much is measured: `rounds` of everybody, `turns` of pyboot in two variants."""
 
     rounds: int
+    turns: int
     seconds: float
     instances: tuple[int, ...]
     backlog: int
     fleet: tuple[int, ...]
 
 
-QUICK = Plan(rounds=1, seconds=1.0, instances=(1, 10), backlog=100_000, fleet=(10, 100))
-FULL = Plan(rounds=3, seconds=2.0, instances=(1, 10, 100), backlog=1_000_000, fleet=(10, 100, 1000))
+QUICK = Plan(rounds=1, turns=3, seconds=1.0, instances=(1, 10), backlog=100_000, fleet=(10, 100))
+FULL = Plan(
+    rounds=3, turns=7, seconds=2.0, instances=(1, 10, 100), backlog=1_000_000, fleet=(10, 100, 1000)
+)
 
 
 def main() -> None:
@@ -65,10 +69,9 @@ def main() -> None:
     for name, why in missing.items():
         _say(f"not measured: {name}: {why}")
     results = compete(present, _trials(plan), plan.rounds, tools, _say)
-    direct = {qos: direct_rate(tools, qos, plan.seconds) for qos in (0, 1)}
     rows, goals = ([], []) if options.only else _growth(plan, tools)
-    goals = [*contest_goals(results, direct), *goals]
-    _write(options, plan, tools, missing, results, direct, rows, goals)
+    goals = [*contest_goals(results), *goals]
+    _write(options, plan, tools, missing, results, rows, goals)
     print(goal_table(goals))
 
 
@@ -112,20 +115,22 @@ def _missing(tools: Toolbox) -> dict[str, str]:
 
 
 def _growth(plan: Plan, tools: Toolbox) -> tuple[list[growth.Row], list[Goal]]:
-    measures: list[Callable[[], tuple[list[growth.Row], list[Goal]]]] = [
-        lambda: growth.scaling(tools, 2 * plan.seconds),
-        lambda: growth.instances(tools, plan.instances, 2 * plan.seconds),
-        lambda: growth.devices(tools, (1, 10_000), plan.rounds, plan.seconds),
-        lambda: growth.backlog(tools, plan.backlog),
-        lambda: fleet(tools, plan.fleet),
-    ]
+    measures: dict[str, Callable[[], tuple[list[growth.Row], list[Goal]]]] = {
+        "what watches the worker": lambda: overhead(tools, plan.turns, 3.0),
+        "instances and threads": lambda: growth.scaling(tools, plan.turns, plan.seconds),
+        "many instances": lambda: growth.instances(tools, plan.instances, 2 * plan.seconds),
+        "devices": lambda: growth.devices(tools, plan.turns, plan.seconds),
+        "a backlog": lambda: growth.backlog(tools, plan.backlog),
+        "the master": lambda: fleet(tools, plan.fleet),
+    }
     rows: list[growth.Row] = []
     goals: list[Goal] = []
-    for measure in measures:
+    for name, measure in measures.items():
         try:
             more_rows, more_goals = measure()
         except (Invalid, AssertionError) as error:
-            more_rows, more_goals = [growth.Row("not measured", str(error))], []
+            more_rows = [growth.Row(f"{name}: not measured", str(error))]
+            more_goals = [Goal(name, NOT)]
         rows += more_rows
         goals += more_goals
         for row in more_rows:
@@ -139,7 +144,6 @@ def _write(
     tools: Toolbox,
     missing: dict[str, str],
     results: Results,
-    direct: dict[int, float],
     rows: Sequence[growth.Row],
     goals: Sequence[Goal],
 ) -> None:
@@ -157,8 +161,9 @@ def _write(
         for key, unit in (("cpu", "µs"), ("rate", "rate"))
     ]
     latency = [(name, slow, name) for name in ("p50", "p99")] + [("CPU", slow, "cpu")]
+    board = Board(results)
     parts = {
-        "payload_bytes": str(_PAYLOAD_BYTES),
+        "payload_bytes": str(PAYLOAD_BYTES),
         "rounds": str(plan.rounds),
         "seconds": f"{plan.seconds:g}",
         "command": "make bench BENCH=quick" if plan is QUICK else "make bench",
@@ -167,8 +172,8 @@ def _write(
         "through": contest_table(results, EVERYBODY, missing, through),
         "stub": contest_table(results, EVERYBODY, missing, stub),
         "latency": contest_table(results, EVERYBODY, missing, latency),
-        "direct0": number(direct[0]),
-        "direct1": number(direct[1]),
+        "direct0": number(board.figure(NO_WORKER, works[0], "rate")),
+        "direct1": number(board.figure(NO_WORKER, works[1], "rate")),
         "stub_window0": str(_STUB_WINDOW[0]),
         "stub_window1": str(_STUB_WINDOW[1]),
         "growth": table(["what", "measured"], [[row.what, row.figure] for row in rows]),
@@ -198,7 +203,6 @@ def _write(
             }
             for (name, trial), cell in results.items()
         ],
-        "direct": direct,
         "growth": growth.as_rows(rows),
         "goals": [dataclasses.asdict(goal) for goal in goals],
     }

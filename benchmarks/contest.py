@@ -25,6 +25,8 @@ max_queued_messages 0
 max_inflight_messages 1000
 set_tcp_nodelay true
 """
+# Of each message; load/payload.c makes them.
+PAYLOAD_BYTES = 168
 _GRACE_SECONDS = 60
 
 
@@ -44,6 +46,11 @@ class Trial:
     rate: float = 0
     window: int = 1000
     topics: int = 1
+
+    @property
+    def limited_by_broker(self) -> bool:
+        """Whether what the broker reaches without a worker says something about its rate."""
+        return self.work == "identity" and not self.stub and not self.rate
 
     def options(self) -> list[str]:
         given = {
@@ -72,13 +79,19 @@ class Figures:
     duplicates: int = 0
 
 
-def run(contestant: Contestant, trial: Trial, tools: Toolbox) -> Figures:
-    """Measure; raises Invalid. All that was started is ended."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        if trial.stub:
-            return _against_stub(contestant, trial, tools, folder)
-        return _through_broker(contestant, trial, tools, folder)
+def run(
+    contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path | None = None
+) -> Figures:
+    """Measure; raises Invalid. All that was started is ended.
+
+    What is written goes to `folder`, and is gone without one.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            return run(contestant, trial, tools, Path(name))
+    if trial.stub:
+        return _against_stub(contestant, trial, tools, folder)
+    return _through_broker(contestant, trial, tools, folder)
 
 
 def _through_broker(contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path) -> Figures:
@@ -215,13 +228,12 @@ def rss_mb(pid: int) -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def direct_rate(tools: Toolbox, qos: int, seconds: float) -> float:
-    """What the broker passes on from the generator to the collector, messages a second."""
-    trial = Trial("identity", qos, seconds=seconds)
+def run_direct(trial: Trial, tools: Toolbox) -> Figures:
+    """Without a worker: the broker passes messages from the generator to the collector, once."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name, broker(Path(name)) as where:
         port, pid = where
         options = [*trial.options(), "--out", "bench/in/#"]
-        return figures(load(tools, port, options, [pid], _limit(trial))).rate
+        return figures(load(tools, port, options, [pid], _limit(trial)))
 
 
 def cpu_seconds(pid: int) -> float:

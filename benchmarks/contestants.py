@@ -232,12 +232,19 @@ PAHO = PythonPeer(
     "`manual_ack`, 20 in flight",
 )
 ORIGINAL = OldPahoPeer(
-    "queues and 10 threads",
+    "the original",
+    "original.py",
+    "paho-mqtt",
+    "on arrival",
+    "the system that pyboot reimplements, as it was: two clients of paho-mqtt 1.5 that log, no "
+    "TCP_NODELAY, two `queue.Queue`, ten threads, `json`",
+)
+QUEUES = OldPahoPeer(
+    "the original, improved",
     "queues.py",
     "paho-mqtt",
     "on arrival",
-    "the design of pyboot's original: two clients of paho-mqtt 1.5, two `queue.Queue`, ten "
-    "threads; with TCP_NODELAY, which it lacked",
+    "the same design with TCP_NODELAY and orjson, and without logging",
 )
 GMQTT = PythonPeer(
     "gmqtt",
@@ -280,7 +287,18 @@ NODERED = NodePeer(
     "buffers for identity",
 )
 EVERYBODY: tuple[Contestant, ...] = (
-    *(BULK, PLAIN, FLOOR, PAHO, ORIGINAL, GMQTT, MQTTOOLS, AIOMQTT, FASTSTREAM, MQTTJS, NODERED),
+    BULK,
+    PLAIN,
+    FLOOR,
+    PAHO,
+    ORIGINAL,
+    QUEUES,
+    GMQTT,
+    MQTTOOLS,
+    AIOMQTT,
+    FASTSTREAM,
+    MQTTJS,
+    NODERED,
 )
 PEER_NAMES = frozenset(
     peer.name for peer in (PAHO, GMQTT, MQTTOOLS, AIOMQTT, FASTSTREAM, MQTTJS, NODERED)

@@ -7,7 +7,7 @@ from string import Template
 
 from benchmarks.contestants import BULK, Contestant
 from benchmarks.goals import Board, Goal
-from benchmarks.rounds import Results
+from benchmarks.rounds import NO_WORKER, Results
 
 NOT = "–"
 
@@ -55,16 +55,21 @@ def failures(results: Results) -> str:
 
 
 def goal_table(goals: Sequence[Goal]) -> str:
-    said = {True: "yes", False: "**no**", None: "not measured"}
-    rows = [[goal.what, goal.wanted, goal.measured or NOT, said[goal.reached]] for goal in goals]
+    rows = [[goal.what, goal.wanted, goal.measured or NOT, _said(goal)] for goal in goals]
     return table(["goal", "wanted", "measured", "reached"], rows)
+
+
+def _said(goal: Goal) -> str:
+    if goal.measured is None:
+        return "not measured"
+    return {True: "yes", False: "**no**", None: NOT}[goal.reached]
 
 
 def chart(results: Results, trial: str) -> list[tuple[str, float, bool]]:
     rows = []
     for (name, known), cell in results.items():
         figures = cell.median
-        if known == trial and figures is not None:
+        if known == trial and name != NO_WORKER and figures is not None:
             rows.append((name, figures.cpu, name.startswith(BULK.name)))
     return rows
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TypeVar
 
-from benchmarks.contest import Figures, Invalid, Trial, run
+from benchmarks.contest import Figures, Invalid, Trial, run, run_direct
 from benchmarks.contestants import Contestant
 from benchmarks.toolbox import Toolbox
+
+# Stands for a contestant where messages go straight from the generator to the collector.
+NO_WORKER = "no worker"
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass
@@ -36,6 +43,20 @@ def median(figures: Sequence[Figures]) -> Figures:
     )
 
 
+def in_turns(measures: Mapping[K, Callable[[], Figures]], rounds: int) -> dict[K, list[Figures]]:
+    """Each once a round, in the opposite order every other round; raises Invalid."""
+    found: dict[K, list[Figures]] = {name: [] for name in measures}
+    for number in range(rounds):
+        for name in list(measures)[:: -1 if number % 2 else 1]:
+            found[name].append(measures[name]())
+    return found
+
+
+def ratio(ones: Sequence[float], others: Sequence[float]) -> float:
+    """The median of the rounds' ratios: what a machine does beside is in both of a round."""
+    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
+
+
 def compete(
     contestants: Sequence[Contestant],
     trials: dict[str, Trial],
@@ -43,19 +64,28 @@ def compete(
     tools: Toolbox,
     say: Callable[[str], None],
 ) -> Results:
-    """All contestants in all trials that they take, `rounds` times."""
+    """All contestants in all trials that they take, `rounds` times, and the broker alone."""
     results: Results = defaultdict(Cell)
     for number in range(rounds):
-        for name, trial in trials.items():
-            for contestant in contestants:
-                if not contestant.takes(trial.work, trial.qos):
-                    continue
-                cell = results[contestant.name, name]
-                try:
-                    cell.figures.append(run(contestant, trial, tools))
-                    said = f"{cell.figures[-1].cpu:.2f} µs, {cell.figures[-1].rate:.0f}/s"
-                except Invalid as error:
-                    cell.failures.append(str(error))
-                    said = f"invalid: {error}"
-                say(f"round {number + 1}: {name}: {contestant.name}: {said}")
+        for name, trial, measure in _entries(contestants, trials, tools):
+            cell = results[name, trial]
+            try:
+                cell.figures.append(measure())
+                said = f"{cell.figures[-1].cpu:.2f} µs, {cell.figures[-1].rate:.0f}/s"
+            except Invalid as error:
+                cell.failures.append(str(error))
+                said = f"invalid: {error}"
+            say(f"round {number + 1}: {trial}: {name}: {said}")
     return dict(results)
+
+
+def _entries(
+    contestants: Sequence[Contestant], trials: dict[str, Trial], tools: Toolbox
+) -> Iterator[tuple[str, str, Callable[[], Figures]]]:
+    """Contestant, name of the trial, and how it is measured."""
+    for name, trial in trials.items():
+        if trial.limited_by_broker:
+            yield NO_WORKER, name, partial(run_direct, trial, tools)
+        for contestant in contestants:
+            if contestant.takes(trial.work, trial.qos):
+                yield contestant.name, name, partial(run, contestant, trial, tools)

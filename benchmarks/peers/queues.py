@@ -1,7 +1,7 @@
-"""The design of the system that pyboot reimplements: two clients, two queues, ten threads.
+"""The design of the system that pyboot reimplements, with better settings: see original.py.
 
-paho-mqtt 1.5 as it used it: inputs are acknowledged when they arrive. With TCP_NODELAY, which it
-did not have: without it QoS 1 ends at some 1,500 messages a second.
+paho-mqtt 1.5, two clients, two queues, ten threads; inputs are acknowledged when they arrive. With
+TCP_NODELAY, without which QoS 1 ends at some 1,500 messages a second, orjson, and no log.
 """
 
 from __future__ import annotations

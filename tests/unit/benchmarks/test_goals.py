@@ -30,13 +30,13 @@ def test_the_floor_is_no_peer() -> None:
         for name, cpu in (("C client", 1), ("gmqtt", 7), ("mqtt.js", 5), ("pyboot", 2))
     }
     assert Board(results).best_peer("identity, QoS 1") == 5
-    measured = {goal.what: goal for goal in contest_goals(results, {})}
+    measured = {goal.what: goal for goal in contest_goals(results)}
     best = measured["identity, QoS 1: CPU, of the best peer's"]
     assert (best.measured, best.reached) == ("0.4 ×", True)
 
 
 def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
-    goals = contest_goals({}, {})
+    goals = contest_goals({})
     assert {goal.reached for goal in goals} == {None}
     assert "not measured" in goal_table(goals)
 
