@@ -127,15 +127,18 @@ class Runner:
 
         None while it may still last, or when it has just ended.
         """
-        if time.monotonic() - max(self._began, self._seen_at) <= self._calling.timeout:
-            return None
         with job.lock:
+            if time.monotonic() - max(self._began, self._seen_at) <= self._calling.timeout:
+                return None
             done, chunk = len(job.results), job.chunk
-            if self._job is not job or done >= len(chunk.messages):
+            # The call that was seen to last, and not the next one, which has just begun.
+            if self._seen != (job, done) or self._job is not job or done >= len(chunk.messages):
                 return None
             self._given_up = True
             self._calling.ledger.end(self.number)
-            kept, buried = job.results[:done], dict(job.buried)
+            # The thread notes a failure before its result: of one that isn't kept, neither is.
+            failed = dict(job.buried)
+            kept, buried = job.results[:done], {at: failed[at] for at in failed if at < done}
             handed, together = job.handed, chunk.together
         chunk.together = False
         if not together:
@@ -202,6 +205,7 @@ class Runner:
                 if self._given_up:
                     return
                 job.chunk.together = False
+                self._began = time.monotonic()
                 self._calling.ledger.begin(self.number, digest_all(messages))
             self._calling.failures.say_batch(len(payloads), error)
             self._work_carefully(job, messages)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +274,100 @@ def test_a_call_in_time_is_not_given_up(
     thread.join(20)
     assert workshop.runner.stuck_job() is None
     assert workshop.runner.give_up(job) is None
+
+
+def test_the_call_after_one_that_lasted_is_not_given_up_for_it(
+    shop: Callable[..., Workshop], gate: threading.Event
+) -> None:
+    """It may end between the look that finds it stuck and the decision."""
+    begun, other_gate = threading.Event(), threading.Event()
+
+    def model(payload: int, context: Context) -> int:
+        if payload == 1:
+            gate.wait(60)
+        else:
+            begun.set()
+            other_gate.wait(60)
+        return payload
+
+    workshop = shop(model, timeout=0.05)
+    done: list[Job] = []
+    thread = threading.Thread(target=lambda: done.append(workshop.work(b"1", b"2")))
+    thread.start()
+    try:
+        job = until(workshop.runner.stuck_job, "stuck")
+        assert job is not None
+        late = time.monotonic() + 0.1
+        until(lambda: time.monotonic() > late, "it lasts too long")
+        gate.set()
+        assert begun.wait(60)
+        assert workshop.runner.give_up(job) is None
+    finally:
+        gate.set()
+        other_gate.set()
+        thread.join(20)
+    assert results(done[0]) == [b"1", b"2"]
+
+
+class HeldUp(list[bytes | None]):
+    """Results of which the first comes when the gate opens."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__()
+        self.gate = gate
+        self.reached = threading.Event()
+
+    def append(self, result: bytes | None) -> None:
+        self.reached.set()
+        self.gate.wait(60)
+        super().append(result)
+
+
+def test_a_failure_that_is_just_being_noted_is_its_successors_to_find(
+    shop: Callable[..., Workshop], gate: threading.Event
+) -> None:
+    workshop = shop(lambda payloads, context: payloads, timeout=0.05)
+    calling = replace(workshop.runner._calling, batches=True)
+    runner = Runner(0, calling, workshop.runner._context)
+    held = HeldUp(gate)
+    messages = [Message("in", payload, 1) for payload in (b"{", b"2")]
+    thread = threading.Thread(target=lambda: runner.work(Job(Chunk(0, messages), held)))
+    thread.start()
+    assert held.reached.wait(60)
+    taken = until(lambda: given_up(runner), "given up")
+    assert taken is not None
+    assert (results(taken), faults(taken)) == ([], [])
+    gate.set()
+    thread.join(20)
+    assert Runner(0, calling, workshop.runner._context).work(taken)
+    assert results(taken) == [None, b"2"]
+    assert faults(taken) == [(b"{", "not_json", 1)]
+
+
+def test_the_calls_after_a_batch_that_failed_late_have_their_own_time(
+    shop: Callable[..., Workshop],
+) -> None:
+    looks: list[Job | None] = []
+
+    class Looking(FailureLog):
+        def say_batch(self, count: int, error: BaseException) -> None:
+            looks.append(given_up(runner))
+
+    def model(payloads: list[Any], context: Context) -> list[Any]:
+        if len(payloads) > 1:
+            runner.stuck_job()
+            late = time.monotonic() + 2
+            until(lambda: time.monotonic() > late, "it lasts too long")
+            raise RuntimeError
+        return payloads
+
+    workshop = shop(model, timeout=2)
+    calling = replace(workshop.runner._calling, batches=True, failures=Looking())
+    runner = Runner(0, calling, workshop.runner._context)
+    job = Job(Chunk(0, [Message("in", payload, 1) for payload in (b"1", b"2")]))
+    assert runner.work(job)
+    assert looks == [None]
+    assert results(job) == [b"1", b"2"]
 
 
 def test_the_wait_before_a_repetition_is_no_hang(
