@@ -28,7 +28,8 @@ class Need:
 def sustained(thread_rates: dict[int, float], costs: StageCosts) -> dict[int, float]:
     """Messages/s of a whole instance by its threads: the network's part is added to the model's.
 
-    As if the two took turns, which they do where the GIL keeps them apart.
+    As if the two took turns, which they do where the GIL keeps them apart; without one it is the
+    least that can be expected.
     """
     network = (costs.cpu_us["read"] + costs.cpu_us["write"]) / 1e6
     return {threads: 1 / (1 / rate + network) for threads, rate in thread_rates.items()}
@@ -42,18 +43,20 @@ def best_threads(rates: dict[int, float]) -> int:
     return min(threads for threads, rate in rates.items() if rate >= _NEARLY_ALL * most)
 
 
-def reason(rates: dict[int, float], costs: StageCosts) -> str:
-    """Why that many."""
+def reason(rates: dict[int, float], costs: StageCosts, *, gil: bool) -> str:
+    """Why that many. `gil` says whether the interpreter that measured has one."""
     gain = max(rates.values()) / rates[1]
     busy = costs.cpu_us["model"] / costs.wall_us + costs.disturbed
     waits = busy < _MOSTLY
     if gain < _WORTH:
         if waits:
             return "more threads bring nothing: while a call waits, it keeps the others waiting"
-        return "more threads bring nothing: the model holds the GIL, or no core is free"
+        cause = "the model holds the GIL" if gil else "its calls keep each other waiting"
+        return f"more threads bring nothing: {cause}, or no core is free"
     if waits:
         return f"threads bring {gain:.1f} times: {1 - busy:.0%} of a call is waiting"
-    return f"threads bring {gain:.1f} times: the model releases the GIL"
+    cause = "the model releases the GIL" if gil else "there is no GIL that keeps them apart"
+    return f"threads bring {gain:.1f} times: {cause}"
 
 
 def need(rate: float, rates: dict[int, float], costs: StageCosts) -> Need:

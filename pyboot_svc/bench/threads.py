@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,3 +111,9 @@ def _work(
 def silence_failures() -> None:
     """The stages have counted and told them."""
     logging.getLogger("pyboot_svc.worker.runner").setLevel(logging.CRITICAL)
+
+
+def gil_enabled() -> bool:
+    """Whether one thread at a time runs Python: not on free-threaded CPython, unless a C extension
+    has brought the GIL back."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()

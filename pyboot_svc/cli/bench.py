@@ -15,7 +15,7 @@ from typing import Any
 from pyboot_svc.bench.estimate import USABLE, Need, best_threads, need, reason, sustained
 from pyboot_svc.bench.stages import StageCosts, measure_stages
 from pyboot_svc.bench.subject import load_subject
-from pyboot_svc.bench.threads import measure_threads, silence_failures
+from pyboot_svc.bench.threads import gil_enabled, measure_threads, silence_failures
 from pyboot_svc.config import Config, Edge, InstanceConfig
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
@@ -35,6 +35,7 @@ class _Report:
     payloads: tuple[bytes, ...]
     costs: StageCosts
     rates: dict[int, float]
+    gil: bool
     cores: int
     need: Need | None
 
@@ -62,7 +63,7 @@ def bench(options: argparse.Namespace) -> ExitCode:
     rates = sustained(threads, costs)
     wanted = None if options.rate is None else need(options.rate, rates, costs)
     cores = len(os.sched_getaffinity(0))
-    report = _Report(config.edge, payloads, costs, rates, cores, wanted)
+    report = _Report(config.edge, payloads, costs, rates, gil_enabled(), cores, wanted)
     print(json.dumps(_document(report), indent=1) if options.json else "\n".join(_lines(report)))
     return ExitCode.OK
 
@@ -116,7 +117,8 @@ def _document(report: _Report) -> dict[str, Any]:
         "instance_rate": {str(threads): rate for threads, rate in report.rates.items()},
         "configured": {"instances": edge.instance, "threads": edge.threads},
         "threads": best_threads(report.rates),
-        "threads_reason": reason(report.rates, costs),
+        "threads_reason": reason(report.rates, costs, gil=report.gil),
+        "gil": report.gil,
         "cores": report.cores,
         "need": None if report.need is None else asdict(report.need),
     }
@@ -138,7 +140,8 @@ def _lines(report: _Report) -> list[str]:
             + (" (as configured)" if threads == edge.threads else "")
             for threads, rate in report.rates.items()
         ),
-        f"threads:             {best_threads(report.rates)}; {reason(report.rates, costs)}",
+        f"threads:             {best_threads(report.rates)}; "
+        f"{reason(report.rates, costs, gil=report.gil)}",
     ]
     if costs.failed:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in costs.failed.items())

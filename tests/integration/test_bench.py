@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.app import run_pyboot
 
+from pyboot_svc.bench.threads import gil_enabled
+
 MODELS = """
 def mean(payload):
     return sum(payload) / len(payload)
@@ -33,6 +35,7 @@ def test_figures_for_programs(arguments: list[str]) -> None:
     assert "ZeroDivisionError" in found["first_error"]
     assert found["need"]["instances"] >= 1
     assert set(found["instance_rate"]) >= {"1", "2", "4"}
+    assert found["gil"] is gil_enabled()
     assert found["cpu_us"]["total"] > 0
     assert ended.stderr == ""  # no terminal, no bar
 

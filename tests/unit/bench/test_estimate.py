@@ -30,17 +30,19 @@ def test_the_fewest_threads_that_bring_nearly_all(rates: dict[int, float], threa
 
 
 @pytest.mark.parametrize(
-    ("rates", "measured", "said"),
+    ("rates", "measured", "gil", "said"),
     [
-        ({1: 100, 2: 101}, costs(), "holds the GIL"),
-        ({1: 100, 2: 101}, costs(cpu=10), "keeps the others waiting"),
-        ({1: 100, 2: 190}, costs(), "1.9 times: the model releases the GIL"),
-        ({1: 100, 2: 200}, costs(cpu=10), "2.0 times: 90% of a call is waiting"),
-        ({1: 100, 2: 200}, costs(cpu=10, disturbed=0.6), "releases the GIL"),
+        ({1: 100, 2: 101}, costs(), True, "holds the GIL"),
+        ({1: 100, 2: 101}, costs(), False, "keep each other waiting, or no core"),
+        ({1: 100, 2: 101}, costs(cpu=10), True, "keeps the others waiting"),
+        ({1: 100, 2: 190}, costs(), True, "1.9 times: the model releases the GIL"),
+        ({1: 100, 2: 190}, costs(), False, "1.9 times: there is no GIL"),
+        ({1: 100, 2: 200}, costs(cpu=10), True, "2.0 times: 90% of a call is waiting"),
+        ({1: 100, 2: 200}, costs(cpu=10, disturbed=0.6), True, "releases the GIL"),
     ],
 )
-def test_the_reason(rates: dict[int, float], measured: StageCosts, said: str) -> None:
-    assert said in reason(rates, measured)
+def test_the_reason(rates: dict[int, float], measured: StageCosts, gil: bool, said: str) -> None:
+    assert said in reason(rates, measured, gil=gil)
 
 
 def test_what_a_rate_needs() -> None:
