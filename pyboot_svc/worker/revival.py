@@ -34,8 +34,9 @@ class Revival:
 
         try:
             with troubles(self._file):
-                self._reader = self._reader or connect(self._file)
-                self._look(self._reader)
+                # The store's thread may let go of it meanwhile.
+                self._reader = reader = self._reader or connect(self._file)
+                self._look(reader)
         except OSError:
             self._reset()
 

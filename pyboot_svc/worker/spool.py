@@ -55,6 +55,8 @@ class Lane:
         self._removing: dict[int, int] = {}
         self._checking = False
         self._reader: sqlite3.Connection | None = None
+        # The outbox takes rows while the courier looks for old ones: one query at a time.
+        self._reading = threading.Lock()
         # By numbers below 0, in order: none is older than what the database holds.
         self._memory: dict[int, tuple[Outgoing, _Unwritten]] = {}
         self._last_in_memory = 0
@@ -243,10 +245,10 @@ class Lane:
         """Rows of the lane; none when the database can't be read, and it is checked then."""
         from pyboot_svc.worker.database import connect, troubles
 
-        reader = self._reader
         query = f"SELECT id, topic, payload, qos, properties FROM spool WHERE lane = ? AND {where}"
         try:
-            with troubles(self._file):
+            with self._reading, troubles(self._file):
+                reader = self._reader
                 if reader is None:
                     reader = self._reader = connect(self._file)
                 rows = reader.execute(query, (self.number, *values)).fetchall()

@@ -187,12 +187,12 @@ def test_packets_of_paho_keep_their_place_in_the_stream(ends: Ends) -> None:
     assert ends.broker.recv(100)[0] == 0x82
 
 
-def test_much_that_waits_is_congestion(ends: Ends) -> None:
-    assert not ends.plane.congested
+def test_much_that_waits_leaves_no_room(ends: Ends) -> None:
+    assert ends.plane.room(10) == 10
     ends.publish(3, 1, 1_000_000)
-    assert ends.plane.congested
+    assert ends.plane.room(10) == 0
     ends.receive()
-    assert not ends.plane.congested
+    assert ends.plane.room(10) > 0
 
 
 def test_the_end_of_a_connection_is_an_error(ends: Ends) -> None:

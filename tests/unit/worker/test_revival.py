@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -138,3 +139,24 @@ def test_after_a_damage_it_looks_into_the_new_file(
     ask(tmp_path, 1)
     revival.tick()
     assert [message.payload for message in delivered] == [b"1"]
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_the_file_is_let_go_of_at_any_moment(
+    revival: Revival, store: Store, tmp_path: Path
+) -> None:
+    bury(store, tmp_path, b"1")
+    stop = threading.Event()
+
+    def let_go() -> None:
+        while not stop.is_set():
+            revival._reset()
+
+    other = threading.Thread(target=let_go)
+    other.start()
+    try:
+        for _ in range(300):
+            revival.tick()
+    finally:
+        stop.set()
+        other.join(20)

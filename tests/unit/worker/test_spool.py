@@ -271,6 +271,28 @@ def test_never_idle_between_the_disk_and_the_count(store: Store, lane: Lane) -> 
     assert wrong == []
 
 
+@pytest.mark.usefixtures("busy_switching")
+def test_the_outbox_and_the_courier_read_at_the_same_time(store: Store, lane: Lane) -> None:
+    fill(store, lane, 0, 300)
+    wrong: list[int] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            found = payloads(lane.oldest(5, time.time() + 60))
+            if found != sorted(set(found)):
+                wrong.extend(found)
+
+    courier = threading.Thread(target=look)
+    courier.start()
+    try:
+        taken = [number for _ in range(300) for number in payloads(lane.take(1))]
+    finally:
+        stop.set()
+        courier.join(20)
+    assert (taken, wrong) == (list(range(300)), [])
+
+
 def test_a_damage_that_sqlite_does_not_see_loses_no_more_than_it_must(
     store: Store, lane: Lane, tmp_path: Path
 ) -> None:
