@@ -13,7 +13,7 @@ RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint bench deb rpm images clean
+.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint bench breakdown deb rpm images clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
@@ -85,6 +85,14 @@ bench: $(BENCH_VENV)/.peers build/bench/node_modules
 	-@packaging/need.sh pkg-config pkg-config
 	-@test -e /usr/include/mosquitto.h || packaging/need.sh libmosquitto-dev libmosquitto-dev
 	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(if $(filter quick,$(BENCH)),--quick)
+
+# Where a worker's CPU time goes at full rate: system calls, context switches, functions.
+breakdown: $(BENCH_VENV)/.peers
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh cc gcc
+	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
+	-@packaging/need.sh strace strace
+	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks.breakdown
 
 $(BENCH_VENV)/.peers: benchmarks/requirements.txt pyproject.toml setup.py
 	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv

@@ -1,4 +1,4 @@
-"""Where a worker's CPU time goes at full rate through mosquitto: `python -m benchmarks.breakdown`.
+"""Where a worker's CPU time goes at full rate through mosquitto: `make breakdown`.
 
 Three runs for each trial, since what watches a worker slows it down: CPU time and context switches
 of one that nobody watches, system calls by strace, functions by py-spy. What is not installed, or

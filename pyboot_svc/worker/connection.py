@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import select
 import selectors
-import socket
 import ssl
 import threading
 import time
@@ -19,13 +18,14 @@ from pyboot_svc.errors import ConfigError
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.client import HINT, ControlClient, loss
 from pyboot_svc.worker.handler import BrokerLimits, Handler, Session
-from pyboot_svc.worker.leader import LOOK_SECONDS, Leader
+from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import Link, LinkStatus, explain
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.outgoing import Outgoing
 from pyboot_svc.worker.pace import Pace
 from pyboot_svc.worker.planes import BulkPlane, DataPlane, PlainPlane
 from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
+from pyboot_svc.worker.wakeup import Wakeup
 
 _ANSWER_SECONDS = 10.0
 _FIRST_RETRY, _LAST_RETRY = 0.5, 30.0
@@ -66,10 +66,7 @@ class Connection:
         self._carriage = carriage
         self._handler = handler
         self._link = Link(role, broker.address)
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_out.setblocking(False)
-        self._wake_in.setblocking(False)
-        self._woken = False
+        self._wakeup = Wakeup()
         self._stopping = False
         self._end_session = False
         self._thread: threading.Thread | None = None
@@ -105,13 +102,7 @@ class Connection:
 
     def wake(self) -> None:
         """Have the loop turn soon; from any thread."""
-        if self._woken:
-            return
-        self._woken = True
-        try:
-            self._wake_in.send(b"\0")
-        except BlockingIOError:
-            pass  # it is full of wake-ups already
+        self._wakeup.call()
 
     def nudge(self) -> None:
         """Send what there is to send, here and now if that is possible; from any thread."""
@@ -145,7 +136,6 @@ class Connection:
         """
         self._end_session = end_session
         self._stopping = True
-        self._woken = False
         self.wake()
         if self._thread is not None:
             # One that is just trying to connect has nothing to say: it ends with the process.
@@ -221,7 +211,7 @@ class Connection:
     def _serve(self, sock: Any) -> None:
         """Turn the loop until the connection is lost or to be stopped."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_out, selectors.EVENT_READ)
+            selector.register(self._wakeup, selectors.EVENT_READ)
             self._descriptor = sock.fileno()
             self._loop(selector, sock)
             if self._carriage.leader is not None:
@@ -237,7 +227,7 @@ class Connection:
         watched = 0
         pace = Pace(self._carriage.max_linger_us)
         while self._lost is None and not self._stopping:
-            led = self._up and leader is not None and leader.gets_on
+            led = leader if self._up and leader is not None and leader.gets_on else None
             wanted = 0 if led else selectors.EVENT_READ
             if plane.wants_write:
                 wanted |= selectors.EVENT_WRITE
@@ -246,7 +236,7 @@ class Connection:
             self._heartbeat.beat(TURN_SECONDS)
             at_once = plane.buffered or (self._up and self._handler.wants_turn())
             linger = 0.0 if at_once or led else pace.linger_seconds
-            longest = LOOK_SECONDS if led else _TICK_SECONDS
+            longest = led.look_seconds if led else _TICK_SECONDS
             self._turning.release()
             try:
                 if linger:
@@ -266,8 +256,8 @@ class Connection:
 
     def _turn(self, ready: set[Any], sock: Any, pace: Pace) -> None:
         plane = self._open_plane
-        if self._wake_out in ready:
-            self._drain_wakeups()
+        if self._wakeup in ready:
+            self._wakeup.answer()
         if sock in ready or plane.buffered:
             pace.note(sum(self._read()))
         if self._up and self._lost is None:
@@ -346,18 +336,10 @@ class Connection:
         self._heartbeat.beat(seconds + TURN_SECONDS)
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_out, selectors.EVENT_READ)
+            selector.register(self._wakeup, selectors.EVENT_READ)
             while not self._stopping and (left := deadline - time.monotonic()) > 0:
                 if selector.select(left):
-                    self._drain_wakeups()
-
-    def _drain_wakeups(self) -> None:
-        # Before the work is looked at: a wake-up that comes later leads to another turn.
-        try:
-            self._wake_out.recv(4096)
-        except BlockingIOError:
-            pass
-        self._woken = False
+                    self._wakeup.answer()
 
     @property
     def _open_plane(self) -> DataPlane:

@@ -7,7 +7,6 @@ on by itself while the leader is busy with a long call, or stuck in one.
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import time
@@ -16,10 +15,10 @@ from contextlib import suppress
 from typing import Protocol
 
 from pyboot_svc.worker.pace import Pace
+from pyboot_svc.worker.wakeup import Wakeup
 
 # A leader that was away for so long is busy: connections serve themselves.
 _QUICK_SECONDS = 0.1
-LOOK_SECONDS = 0.1
 _TICK_SECONDS = 1.0
 
 
@@ -35,13 +34,14 @@ class Leader:
 
     def __init__(self, max_linger_us: int) -> None:
         self._epoll = select.epoll()
-        self._call = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._call, select.EPOLLIN)
+        self._recalled = Wakeup()
+        self._epoll.register(self._recalled, select.EPOLLIN)
         self._led: dict[int, Led] = {}
         self._changing = threading.Lock()
         self._pace = Pace(max_linger_us)
         self._waiting = False
         self._seen = float("-inf")
+        self._idle = False
 
     def join(self, descriptor: int, connection: Led) -> None:
         """Serve this one, too, from now on."""
@@ -61,6 +61,11 @@ class Leader:
         """Whether it waits for the connections, or did a moment ago."""
         return self._waiting or time.monotonic() - self._seen < _QUICK_SECONDS
 
+    @property
+    def look_seconds(self) -> float:
+        """How long a connection may leave it alone: longer in a quiet time."""
+        return _TICK_SECONDS if self._idle else _QUICK_SECONDS
+
     def lead(self, busy: Callable[[], bool]) -> bool:
         """Wait for something, and take it in; False when there is no connection to wait for.
 
@@ -79,17 +84,18 @@ class Leader:
         finally:
             self._seen = time.monotonic()
             self._waiting = False
+        self._idle = not ready
         count = 0
         for descriptor, _ in ready:
             connection = self._led.get(descriptor)
             if connection is not None:
                 count += connection.serve()
-            elif descriptor == self._call:
-                os.eventfd_read(self._call)
+            elif descriptor == self._recalled.fileno():
+                self._recalled.answer()
         self._pace.note(count)
         return True
 
     def recall(self) -> None:
         """There is something to compute; from any thread."""
         if self._waiting:
-            os.eventfd_write(self._call, 1)
+            self._recalled.call()

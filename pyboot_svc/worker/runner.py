@@ -88,7 +88,8 @@ class Runner:
 
     def work(self, job: Job) -> bool:
         """Call the model for the rest of the job; False when it was taken away meanwhile."""
-        self._native_id = threading.get_native_id()
+        if self._native_id is None:  # asking takes a system call
+            self._native_id = threading.get_native_id()
         rest = job.chunk.messages[len(job.results) :]
         digests = digest_all(rest)
         together = self._calling.batches and not job.singly and len(rest) > 1

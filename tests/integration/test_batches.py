@@ -170,7 +170,6 @@ def test_messages_wait_for_a_full_batch(run: Callable[..., Line]) -> None:
 
 
 def test_the_bundled_statistics_of_ragged_batches(run: Callable[..., Line]) -> None:
-    pytest.importorskip("numpy")
     line = run("gated_statistics")
     series = [[(n * i) % 17 / 4 for i in range(1 + n % 30)] for n in range(500)]
     payloads: list[Any] = [{"ts": n, "values": values} for n, values in enumerate(series)]

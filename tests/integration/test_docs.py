@@ -47,7 +47,6 @@ def test_every_configuration_in_the_documentation_is_valid(tmp_path: Path, block
 
 
 def test_the_model_of_batches_in_the_readme_is_one() -> None:
-    pytest.importorskip("numpy")
     block = next(block for block in _blocks("python") if "numpy" in block)
     names: dict[str, Any] = {}
     exec(compile(block, "README.md", "exec"), names)
@@ -58,7 +57,6 @@ def test_the_model_of_batches_in_the_readme_is_one() -> None:
 
 
 def test_the_bundled_model_of_batches_can_be_loaded(tmp_path: Path) -> None:
-    pytest.importorskip("numpy")
     file = tmp_path / "config.yaml"
     file.write_text(next(block for block in _blocks("yaml") if "models.samples" in block))
     ended = run_pyboot("check", "--config", str(file), "--models")

@@ -85,8 +85,11 @@ def test_one_whose_socket_was_closed_may_leave(
 
 
 def test_it_can_be_recalled_while_it_waits(
-    leader: Leader, ends: tuple[socket.socket, socket.socket]
+    leader: Leader,
+    ends: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pyboot_svc.worker.leader._TICK_SECONDS", 600)
     led = Led(ends[0], leader)
     work = threading.Event()
 
@@ -94,7 +97,7 @@ def test_it_can_be_recalled_while_it_waits(
         while not work.is_set():
             leader.lead(work.is_set)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     until(lambda: leader.gets_on, "it waits")
     work.set()
@@ -113,3 +116,15 @@ def test_it_gets_on_while_it_waits_and_not_long_after(
     leader.lead(idle)
     assert leader.gets_on
     until(lambda: not leader.gets_on, "it is away for long")
+
+
+def test_in_a_quiet_time_it_may_be_left_alone_for_longer(
+    leader: Leader, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Led(ends[0], leader)
+    ends[1].send(b"1")
+    leader.lead(idle)
+    under_load = leader.look_seconds
+    monkeypatch.setattr("pyboot_svc.worker.leader._TICK_SECONDS", 0.2)
+    leader.lead(idle)
+    assert leader.look_seconds > under_load

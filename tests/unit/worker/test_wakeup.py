@@ -1,0 +1,36 @@
+"""A thread that waits for descriptors is woken from any other."""
+
+from __future__ import annotations
+
+import select
+
+from pyboot_svc.worker.wakeup import Wakeup
+
+
+def readable(wakeup: Wakeup) -> bool:
+    return bool(select.select([wakeup], [], [], 0)[0])
+
+
+def test_it_is_readable_from_the_call_until_the_answer() -> None:
+    wakeup = Wakeup()
+    assert not readable(wakeup)
+    wakeup.call()
+    wakeup.call()
+    assert readable(wakeup)
+    wakeup.answer()
+    assert not readable(wakeup)
+
+
+def test_a_call_after_the_answer_wakes_again() -> None:
+    wakeup = Wakeup()
+    wakeup.call()
+    wakeup.answer()
+    wakeup.call()
+    assert readable(wakeup)
+
+
+def test_an_answer_without_a_call_is_none() -> None:
+    wakeup = Wakeup()
+    wakeup.answer()
+    wakeup.call()
+    assert readable(wakeup)
