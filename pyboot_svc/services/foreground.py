@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pyboot_svc.backoff import Backoff
 from pyboot_svc.errors import FINAL_EXIT_CODES
@@ -62,8 +62,8 @@ class ForegroundManager:
 
     `command` gives the argument list of an instance, and `environment` its variables beside ours.
     A child's standard input is a pipe that closes when this process ends, however it ends; its
-    output comes out here, each line with the instance's name in front. `stop_seconds` is what
-    children have to end before they are killed.
+    output comes out at `output` (standard error), each line with the instance's name in front.
+    `stop_seconds` is what children have to end before they are killed.
     One that doesn't get on for `watchdog_seconds`, as it says at its health socket (`health`) or
     by its silence, is ended, every thread's stack in its output, and started again.
     `retry_seconds` are the first and the longest delay of a restart; one that ran for
@@ -79,8 +79,10 @@ class ForegroundManager:
         environment: Callable[[InstanceId], Mapping[str, str]] = lambda identity: {},
         health: Callable[[InstanceId], Path] | None = None,
         watchdog_seconds: float = 30.0,
+        output: TextIO | None = None,
     ) -> None:
         self._command = command
+        self._output = output
         self._environment = environment
         self._stop_seconds = stop_seconds
         self._retry_seconds = retry_seconds
@@ -267,7 +269,7 @@ class ForegroundManager:
         if line:
             text = line.decode("utf-8", "replace")
             try:
-                print(f"{child.identity} | {text}", file=sys.stderr, flush=True)
+                print(f"{child.identity} | {text}", file=self._output or sys.stderr, flush=True)
             except OSError:
                 pass  # whoever read our output is gone; the workers needn't go with it
 

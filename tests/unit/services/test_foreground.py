@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from support.poll import until
@@ -25,7 +26,14 @@ Manage = Callable[..., ForegroundManager]
 
 
 @pytest.fixture
-def manage() -> Iterator[Manage]:
+def output(tmp_path: Path) -> Iterator[TextIO]:
+    """Where the children's lines go: a file, since `capfd` loses some while they are written."""
+    with (tmp_path / "output").open("w", encoding="utf-8") as stream:
+        yield stream
+
+
+@pytest.fixture
+def manage(output: TextIO) -> Iterator[Manage]:
     """Runs the code of each instance as a child; nothing of it is left after the test."""
     managers: list[ForegroundManager] = []
 
@@ -42,6 +50,7 @@ def manage() -> Iterator[Manage]:
             stop_seconds,
             retry_seconds,
             healthy_seconds,
+            output=output,
         )
         managers.append(manager)
         manager.start(list(codes))
@@ -56,14 +65,11 @@ def manage() -> Iterator[Manage]:
 
 
 @pytest.fixture
-def shown(capfd: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
-    """The children's lines on standard error so far."""
-    text = ""
+def shown(output: TextIO) -> Callable[[], list[str]]:
+    """The children's lines so far."""
 
     def read() -> list[str]:
-        nonlocal text
-        text += capfd.readouterr().err
-        return [line for line in text.splitlines() if re.match(r"\w-\d \| ", line)]
+        return Path(output.name).read_text("utf-8").splitlines()
 
     return read
 
@@ -193,10 +199,13 @@ def test_it_never_says_stopped_while_it_restarts(manage: Manage) -> None:
 
 
 def test_last_words_and_the_end_seen_together_are_both_taken(
+    output: TextIO,
     shown: Callable[[], list[str]],
 ) -> None:
     many = [InstanceId("m", number) for number in range(1, 9)]
-    manager = ForegroundManager(lambda _: ["/bin/sh", "-c", "echo bye"], 20.0, (0.001, 0.001))
+    manager = ForegroundManager(
+        lambda _: ["/bin/sh", "-c", "echo bye"], 20.0, (0.001, 0.001), output=output
+    )
     manager.start(many)
     try:
         until(lambda: all(s.restarts >= 10 for s in manager.states().values()), "10 ends of each")
