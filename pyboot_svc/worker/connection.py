@@ -115,19 +115,19 @@ class Connection:
                 return
         self.wake()
 
-    def serve(self) -> int:
+    def serve(self) -> tuple[int, bool]:
         """Take in what came, and send what can be sent without the disk: for a leader."""
         with self._turning:
             plane = self._plane
             if plane is None or not self._up or self._lost is not None:
-                return 0
+                return 0, False
             count = self._read()[0]
             while plane.buffered and self._lost is None:
                 count += self._read()[0]
             lost = self._lost is not None
             if lost or ((plane.wants_write or self._handler.wants_turn()) and not self._send_now()):
                 self.wake()  # what is left takes the disk, or the network's time
-        return count
+            return count, plane.full
 
     def stop(self, timeout: float, *, end_session: bool = False) -> None:
         """Send what is queued, say goodbye, and end the thread; `timeout` in seconds.
@@ -259,7 +259,7 @@ class Connection:
         if self._wakeup in ready:
             self._wakeup.answer()
         if sock in ready or plane.buffered:
-            pace.note(sum(self._read()))
+            pace.note(sum(self._read()), plane.full)
         if self._up and self._lost is None:
             self._handler.on_turn()
         self._write()

@@ -25,8 +25,11 @@ _TICK_SECONDS = 1.0
 class Led(Protocol):
     """A connection, as its leader sees it."""
 
-    def serve(self) -> int:
-        """Read, hand on, and write, in the caller's thread; gives how many messages came."""
+    def serve(self) -> tuple[int, bool]:
+        """Read, hand on, and write, in the caller's thread.
+
+        Gives how many messages came, and whether there were more than a read can take.
+        """
 
 
 class Leader:
@@ -85,14 +88,16 @@ class Leader:
             self._seen = time.monotonic()
             self._waiting = False
         self._idle = not ready
-        count = 0
+        count, full = 0, False
         for descriptor, _ in ready:
             connection = self._led.get(descriptor)
             if connection is not None:
-                count += connection.serve()
+                came, more = connection.serve()
+                count += came
+                full |= more
             elif descriptor == self._recalled.fileno():
                 self._recalled.answer()
-        self._pace.note(count)
+        self._pace.note(count, full)
         return True
 
     def recall(self) -> None:

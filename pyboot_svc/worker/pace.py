@@ -4,34 +4,74 @@ from __future__ import annotations
 
 import time
 
-# Of a read's longest wait: without a message for so long, the brisk time is over. A read may have
+# Messages are brisk when they come closer together than this part of the longest wait.
+_BRISK = 0.25
+# Of the longest wait: without a message for so long, the brisk time is over. A read may have
 # brought acknowledgements alone.
-_PATIENCE = 2.5
+_PATIENCE = 1.5
+# What a new gap between messages counts against those before.
+_WEIGHT = 0.25
+# The shortest wait, of the longest, and how fast it gets longer again.
+_SHORTEST = 1 / 16
+_GROWTH = 1.1
+# The largest number that reads bring, so many times over, is no coincidence if it isn't small.
+_MANY_HITS = 2
+_FEWEST = 4
 
 
 class Pace:
     """Brokers write packet by packet: a read at once gets one, a read a little later many.
 
-    So a read waits for a moment, but only while messages come closer together than that. `note`
-    is told how many came with each read.
+    So a read waits for a moment, but only while messages come closer together than a quarter of
+    `longest_us`; the closer they come, the longer, up to the whole of it. When reads bring the
+    same number again and again, the broker sends no more until it hears from us: then a wait that
+    is too long would cost throughput, and it gets shorter.
     """
 
     def __init__(self, longest_us: int) -> None:
         self._longest = longest_us / 1e6
+        self._brisk = _BRISK * self._longest
         self._last = 0.0
-        self._brisk = False
+        self._gap = self._longest
+        self._fruitful = self._longest
+        self._most = 0
+        self._hits = 0
+        self._full = False
 
-    def note(self, count: int) -> None:
+    def note(self, count: int, full: bool = False) -> None:
+        """A read has brought so many messages; `full` says that it could not take all there was."""
         if not self._longest:
             return
         now = time.monotonic()
+        passed = now - self._last
+        self._full = full
         if count:
-            self._brisk = now - self._last < count * self._longest
+            # A long one counts as one that is just too long: it is no less brisk after a pause.
+            self._gap += _WEIGHT * (min(passed / count, self._longest) - self._gap)
             self._last = now
-        elif now - self._last > _PATIENCE * self._longest:
-            self._brisk = False
+            if self._at_its_most(count):
+                self._fruitful = max(self.linger_seconds / 2, _SHORTEST * self._longest)
+            else:
+                self._fruitful = min(self._fruitful * _GROWTH, self._longest)
+        elif passed > _PATIENCE * self._longest:
+            self._gap = self._longest
 
     @property
     def linger_seconds(self) -> float:
         """How long to wait before the next read."""
-        return self._longest if self._brisk else 0.0
+        if self._full or self._gap >= self._brisk:
+            return 0.0
+        return min(self._brisk * self._brisk / self._gap, self._fruitful)
+
+    def _at_its_most(self, count: int) -> bool:
+        """Whether reads bring a certain number again and again, and never more."""
+        if count > self._most:
+            self._most, self._hits = count, 0
+        elif count < self._most:
+            self._most -= 1
+        else:
+            self._hits += 1
+        if self._hits < _MANY_HITS or count < _FEWEST:
+            return False
+        self._hits = 0
+        return True

@@ -51,6 +51,10 @@ class DataPlane(Protocol):
         """Whether a TLS or WebSocket layer holds bytes, which select can't see."""
 
     @property
+    def full(self) -> bool:
+        """Whether the last read took as much as a read can: there is more to read at once."""
+
+    @property
     def in_flight(self) -> int: ...
     def room(self, window: int) -> int:
         """How many more may be published, of `window` in flight: none while the network has to
@@ -74,6 +78,7 @@ class _Collected:
     """What reads and writes have brought, until it is fetched."""
 
     def __init__(self) -> None:
+        self.full = False
         self._arrived: list[Message] = []
         self._safe: list[Sendable] = []
         self._refused: list[tuple[Sendable, str]] = []
@@ -101,10 +106,12 @@ class PlainPlane(_Collected):
 
     def read(self) -> None:
         # paho reads one packet a call; until the socket has no whole one left.
+        self.full = True
         for _ in range(_MOST_PACKETS_A_READ):
             before = len(self._arrived) + len(self._safe) + len(self._refused)
             self._client.read()
             if len(self._arrived) + len(self._safe) + len(self._refused) == before:
+                self.full = False
                 return
 
     def write(self) -> None:
@@ -186,7 +193,9 @@ class BulkPlane(_Collected):
         try:
             data = self._sock.recv(_READ_BYTES)
         except _WOULD_BLOCK:
+            self.full = False
             return
+        self.full = len(data) == _READ_BYTES
         if not data:
             raise ConnectionError
         arrivals = self._parser.feed(data, time.monotonic_ns())
