@@ -92,7 +92,7 @@ def install(switch: Switch) -> None:
         "cursor": _list_cursor,
     }
     switch.put(Ledger, notes, {"left_in_hand", "close"})
-    switch.replace(Pipeline, "_published", lambda self, done: self._settlement.settle(done))
+    switch.replace(Pipeline, "_published", _settle_only)
     _count_published(Pipeline, switch)
 
 
@@ -104,12 +104,17 @@ def _list_cursor(*args: Any) -> tuple[list[int], int]:
     return [0], 0
 
 
+def _settle_only(pipeline: Any, parcels: list[Any]) -> None:
+    for parcel in parcels:
+        pipeline._settlement.settle(parcel.chunk, parcel.places)
+
+
 def _count_published(pipeline: Any, switch: Switch) -> None:
     published = pipeline._published
 
-    def count(self: Any, messages: list[Any]) -> None:
-        switch.messages += len(messages)
-        published(self, messages)
+    def count(self: Any, parcels: list[Any]) -> None:
+        switch.messages += sum(map(len, parcels))
+        published(self, parcels)
 
     pipeline._published = count
 

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Sized
 
 from benchmarks.peers.work import compute
-from pyboot_svc.worker.message import Message, digest_all
+from pyboot_svc.worker.message import Batch, Chunk
 
 _VALUES = 20
 _STEP = 16  # the allocator's
-_CONTAINERS = 3  # settlement and, one after another, one of the queues or a chunk; its results
+_COLUMNS = 6  # topic, payload, number, time of arrival, digest, result
 _MANY = 1000
 
 
 def message_bytes(payload: bytes) -> int:
-    """With payload, result and digest, and its place in containers and among what is in flight.
+    """With payload, result and digest, and its places in the columns.
 
     The topic is not counted: messages of one device have it in common.
     """
-    message = Message("bench/in/00000", payload, 1, mid=60_000, session=1, arrived=1 << 50)
-    message.result = compute(payload)
-    digest_all([message])
-    objects = (message, payload, message.result, message.digest, message.mid)
-    in_flight = {300 + number: message for number in range(_MANY)}
-    place = _each(deque([message] * _MANY)) * _CONTAINERS + _each(in_flight) + sys.getsizeof(60_000)
-    return sum(map(_allocated, objects)) + place
+    chunk = Chunk(0, Batch(["bench/in/00000"], [payload], [60_000], [1 << 50]))
+    result, digest, mid = compute(payload), chunk.digests[0], chunk.batch.mids[0]
+    columns = _each([None] * _MANY) * _COLUMNS
+    return sum(map(_allocated, (payload, result, digest, mid))) + columns
 
 
 def example_payload() -> bytes:

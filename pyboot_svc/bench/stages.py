@@ -14,7 +14,7 @@ from typing import Any
 from pyboot_svc.bench.subject import Subject
 from pyboot_svc.errors import ModelError
 from pyboot_svc.model.codec import PayloadError, codec_named
-from pyboot_svc.worker.message import Message, digest_all
+from pyboot_svc.worker.message import Batch, Chunk
 from pyboot_svc.worker.packets import (
     ID_LEAD,
     Parser,
@@ -23,6 +23,9 @@ from pyboot_svc.worker.packets import (
     encode_pubacks,
 )
 from pyboot_svc.worker.runner import one_each
+
+# A value, and which message's it is.
+Placed = tuple[int, Any]
 
 STAGES = ("read", "digest", "decode", "model", "encode", "write")
 # Enough for a p99; more would only take memory.
@@ -87,9 +90,11 @@ class _Meter:
         in_v5 = edge.pre.broker.protocol == "5"
         self._acknowledges = edge.pre.qos > 0
         self._post_qos = min(edge.post.qos, 1)
-        self._parser = Parser(in_v5, 1)
+        self._parser = Parser(in_v5)
         self._sender = PublishEncoder(subject.topic, min(edge.pre.qos, 1), b"\0" if in_v5 else b"")
-        self._writer = PublishEncoder(edge.post.topic, self._post_qos, ID_LEAD if self._v5 else b"")
+        self._named = self._v5 and (edge.pre.qos > 0 or edge.post.qos > 0)
+        lead = ID_LEAD if self._named else b"\0" if self._v5 else b""
+        self._writer = PublishEncoder(edge.post.topic, self._post_qos, lead)
         self.forget()
 
     def forget(self) -> None:
@@ -105,17 +110,21 @@ class _Meter:
         mids = range(1, count + 1)
         stream = b"".join(self._sender.encode(payloads, mids))
         with self._stage("read"):
-            messages = self._parser.feed(stream, time.monotonic_ns()).messages
+            arrivals = self._parser.feed(stream)
+        times = [0] * count
+        batch = Batch(arrivals.topics, arrivals.payloads, arrivals.mids, times)
+        chunk = Chunk(0, batch)
         with self._stage("digest"):
-            digest_all(messages)
+            digests = chunk.digests if self._named or self._acknowledges else []
         with self._stage("decode"):
-            values = self._decode(messages)
+            values = self._decode(batch.payloads)
         with self._stage("model"):
-            pairs = self._call_batches(values) if self._batch else self._call_each(values)
+            call = self._call_batches if self._batch else self._call_each
+            results = call(values, batch.topics)
         with self._stage("encode"):
-            done = self._encode(pairs)
+            done = self._encode(results)
         with self._stage("write"):
-            self._write(done, messages)
+            self._write(done, digests, batch.mids)
         self.messages += count
 
     def costs(self) -> StageCosts:
@@ -139,67 +148,69 @@ class _Meter:
         yield
         self._cpu[name] += time.process_time_ns() - before
 
-    def _decode(self, messages: Sequence[Message]) -> list[tuple[Message, Any]]:
+    def _decode(self, payloads: Sequence[bytes]) -> list[Placed]:
         decode = self._codec.decode
-        found = []
-        for message in messages:
+        found: list[Placed] = []
+        for place, payload in enumerate(payloads):
             try:
-                found.append((message, decode(message.payload)))
+                found.append((place, decode(payload)))
             except PayloadError as error:
                 self._fail(error.fault, str(error))
         return found
 
-    def _call_each(self, values: Sequence[tuple[Message, Any]]) -> list[tuple[Message, Any]]:
+    def _call_each(self, values: Sequence[Placed], topics: Sequence[str]) -> list[Placed]:
         model, context, clock = self._subject.model, self._context, time.perf_counter_ns
         note = self.calls.append
-        results = []
-        for message, value in values:
-            context.topic = message.topic
+        results: list[Placed] = []
+        for place, value in values:
+            context.topic = topics[place]
             before = clock()
             try:
                 result = model(value, context)
                 note(clock() - before)
-                results.append((message, result))
+                results.append((place, result))
             except (Exception, SystemExit) as error:  # Ctrl-C is for the command
                 note(clock() - before)
                 self._fail("model", _say(error))
         return results
 
-    def _call_batches(self, values: Sequence[tuple[Message, Any]]) -> list[tuple[Message, Any]]:
+    def _call_batches(self, values: Sequence[Placed], topics: Sequence[str]) -> list[Placed]:
         context = self._context
-        results: list[tuple[Message, Any]] = []
+        results: list[Placed] = []
         for start in range(0, len(values), self._batch):
             part = values[start : start + self._batch]
-            messages = [message for message, _ in part]
-            context.topic = messages[0].topic
-            context.topics = tuple(message.topic for message in messages)
+            places = [place for place, _ in part]
+            context.topics = tuple(topics[place] for place in places)
+            context.topic = context.topics[0]
             before = time.perf_counter_ns()
             try:
                 outcome = self._subject.model([value for _, value in part], context)
                 self.calls.append(time.perf_counter_ns() - before)
-                results += zip(messages, one_each(outcome, len(part)), strict=True)
+                results += zip(places, one_each(outcome, len(part)), strict=True)
             except (Exception, SystemExit) as error:
                 self.calls.append(time.perf_counter_ns() - before)
                 self._fail("model", _say(error), len(part))
         return results
 
-    def _encode(self, results: Sequence[tuple[Message, Any]]) -> list[tuple[Message, bytes]]:
+    def _encode(self, results: Sequence[Placed]) -> list[tuple[int, bytes]]:
         encode = self._codec.encode
         done = []
-        for message, result in results:
+        for place, result in results:
             if result is not None:
                 try:
-                    done.append((message, encode(result)))
+                    done.append((place, encode(result)))
                 except PayloadError as error:
                     self._fail(error.fault, str(error))
         return done
 
-    def _write(self, done: Sequence[tuple[Message, bytes]], messages: Sequence[Message]) -> None:
-        ids = encode_ids([message for message, _ in done]) if self._v5 else ()
+    def _write(
+        self, done: Sequence[tuple[int, bytes]], digests: Sequence[bytes], inputs: Sequence[int]
+    ) -> None:
+        ids = encode_ids([digests[place] for place, _ in done]) if self._named else ()
         mids = range(1, len(done) + 1) if self._post_qos else ()
         parts = self._writer.encode([payload for _, payload in done], mids, ids)
         if self._acknowledges:
-            parts.append(encode_pubacks([message.mid for message in messages]))
+            parts.append(encode_pubacks(inputs))
         b"".join(parts)
 
     def _fail(self, kind: str, text: str, count: int = 1) -> None:

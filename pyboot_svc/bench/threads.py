@@ -14,7 +14,7 @@ from pyboot_svc.bench.subject import Subject
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.message import Batch, Chunk
 from pyboot_svc.worker.pool import CHUNK_SECONDS, LONGEST_CHUNK
 from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
 from pyboot_svc.worker.store import Store
@@ -97,8 +97,8 @@ def _work(
     count, done, number = (batch.max_size if batch is not None else 1), 0, 0
     began = now = time.perf_counter()
     while not done or now < deadline:
-        messages = [Message(topic, payload, 0) for payload in islice(payloads, count)]
-        runner.work(Job(Chunk(number, messages)))
+        columns = [topic] * count, list(islice(payloads, count)), [0] * count, [0] * count
+        runner.work(Job(Chunk(number, Batch(*columns, recurs=subject.edge.pre.qos > 0))))
         before, now = now, time.perf_counter()
         done += count
         number += 1

@@ -28,7 +28,7 @@ _SESSION_SECONDS = 7 * 24 * 3600
 _TAKEN_OVER = 0x8E
 HINT = "is it an MQTT broker, and of this protocol version?"
 
-OnMessage = Callable[[str, bytes, int, int], None]
+OnMessage = Callable[[str, bytes, int, int, bool], None]
 OnPublished = Callable[[int, str | None], None]
 
 
@@ -83,7 +83,8 @@ class ControlClient:
         """Have messages and the outcomes of `publish` told: for an owner that leaves them here."""
 
         def told_message(client: Client, userdata: Any, message: MQTTMessage) -> None:
-            on_message(message.topic, bytes(message.payload), message.qos, message.mid)
+            payload = bytes(message.payload)
+            on_message(message.topic, payload, message.qos, message.mid, message.retain)
 
         def told_published(
             client: Client, userdata: Any, mid: int, reason: Any, properties: Any

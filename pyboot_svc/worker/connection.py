@@ -20,8 +20,8 @@ from pyboot_svc.worker.client import HINT, ControlClient, loss
 from pyboot_svc.worker.handler import BrokerLimits, Handler, Session
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import Link, LinkStatus, explain
-from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.message import Parcel
+from pyboot_svc.worker.outgoing import Outgoing, count_of
 from pyboot_svc.worker.pace import Pace
 from pyboot_svc.worker.planes import BulkPlane, DataPlane, PlainPlane
 from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
@@ -149,15 +149,15 @@ class Connection:
     def unsubscribe(self, topic_filter: str) -> None:
         self._client.unsubscribe(topic_filter)
 
-    def publish_results(self, topic: str, qos: int, messages: Sequence[Message]) -> None:
-        self._open_plane.publish_results(topic, qos, messages)
+    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
+        self._open_plane.publish_results(topic, qos, parcels)
 
     def publish_rows(self, rows: Sequence[Outgoing]) -> None:
         self._open_plane.publish_rows(rows)
 
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Tell the broker that it can forget these."""
-        self._open_plane.acknowledge(messages)
+    def acknowledge(self, session: int, mids: Sequence[int]) -> None:
+        """Tell the broker that it can forget these, which came by connection number `session`."""
+        self._open_plane.acknowledge(session, mids)
 
     def room(self, window: int) -> int:
         """How many more messages may be published now, of `window` in flight."""
@@ -291,9 +291,10 @@ class Connection:
         plane = self._open_plane
         self._guarded(plane.read)
         arrived = plane.arrived()
-        if arrived:
-            self._handler.on_messages(arrived)
-        return len(arrived), self._report()
+        if arrived is None:
+            return 0, self._report()
+        self._handler.on_messages(arrived)
+        return len(arrived.mids), self._report()
 
     def _write(self) -> None:
         plane = self._open_plane
@@ -305,7 +306,7 @@ class Connection:
         safe, refused = self._open_plane.outcomes()
         if safe or refused:
             self._handler.on_published(safe, refused)
-        return len(safe)
+        return sum(map(count_of, safe))
 
     def _say_goodbye(self, sock: Any) -> None:
         if not self._up or self._lost is not None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pyboot_svc.config import Endpoint, SpoolLimits
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Parcel
 from pyboot_svc.worker.outgoing import Outgoing, Sendable
 from pyboot_svc.worker.packets import ID_PROPERTY
 from pyboot_svc.worker.queues import PostQueue
@@ -27,8 +27,8 @@ _HOUSEKEEPING_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
-Settle = Callable[[list[Message]], None]
-Refuse = Callable[[list[Message], str], None]
+Settle = Callable[[list[Parcel]], None]
+Refuse = Callable[[list[Parcel], str], None]
 Count = Callable[[str, int], None]
 
 
@@ -57,9 +57,9 @@ class Courier:
         self._dead_letters = dead_letters
         self._wake = wake
         self._nudge = nudge
-        self._settle: Settle = lambda messages: None
-        self._delivered: Settle = lambda messages: None
-        self._refused: Refuse = lambda messages, reason: None
+        self._settle: Settle = lambda parcels: None
+        self._delivered: Settle = lambda parcels: None
+        self._refused: Refuse = lambda parcels, reason: None
         self._count: Count = lambda name, count: None
         self._online = False
         self._live = 0
@@ -105,7 +105,7 @@ class Courier:
         with self._lock:
             self._online = False
             self._live = 0
-            self._results.put_back([item for item in in_flight if isinstance(item, Message)])
+            self._results.put_back([item for item in in_flight if isinstance(item, Parcel)])
             self._spooled.reset()
             self._dead_letters.reset()
         self._kick.set()
@@ -123,13 +123,13 @@ class Courier:
                 return letters
             return letters + self._spooled.take(room - len(letters))
 
-    def take_results(self, room: int) -> list[Message]:
+    def take_results(self, room: int) -> list[Parcel]:
         """What goes out without the spool."""
         with self._lock:
             if not self._goes_straight:
                 return []
             live = self._results.take(room)
-            self._live += len(live)
+            self._live += sum(map(len, live))
             return live
 
     @property
@@ -143,24 +143,24 @@ class Courier:
 
     def delivered(self, items: list[Sendable]) -> None:
         """These are safe with the broker."""
-        live = [item for item in items if isinstance(item, Message)]
+        live = [item for item in items if isinstance(item, Parcel)]
         if live:
             self._delivered(live)
-            self._land(len(live))
+            self._land(live)
         if len(live) < len(items):
             self._remove(items, "published")
 
     def refused(self, items: list[Sendable], reason: str) -> None:
         """The broker will never take these. A dead letter is kept locally all the same."""
-        live = [item for item in items if isinstance(item, Message)]
+        live = [item for item in items if isinstance(item, Parcel)]
         if live:
             self._refused(live, reason)
-            self._land(len(live))
+            self._land(live)
         self._remove(items, "dropped")
 
-    def _land(self, count: int) -> None:
+    def _land(self, live: list[Parcel]) -> None:
         with self._lock:
-            self._live -= count
+            self._live -= sum(map(len, live))
             last = self._live == 0
         if last and self._spooled.busy:
             self._kick.set()  # what is in the post_queue has to go by the spool now
@@ -213,11 +213,11 @@ class Courier:
             batch = self._results.take(self._fitting())
             if not batch:
                 return False
-            rows = [self._row(message) for message in batch]
+            rows = [row for parcel in batch for row in self._rows(parcel)]
             self._spooled.append(rows, lambda: self._on_spooled(batch))
         return True
 
-    def _on_spooled(self, batch: list[Message]) -> None:
+    def _on_spooled(self, batch: list[Parcel]) -> None:
         self._settle(batch)
         self._kick.set()
         self._wake()
@@ -257,10 +257,12 @@ class Courier:
             log.error("dropped %d results from the spool: %s", len(rows), why)
         self._spooled.remove(rows, self.kick)
 
-    def _row(self, message: Message) -> tuple[str, bytes, int, dict[str, str]]:
-        assert message.result is not None
-        properties = {ID_PROPERTY: message.id}
-        return self._endpoint.topic, message.result, self._endpoint.qos, properties
+    def _rows(self, parcel: Parcel) -> list[tuple[str, bytes, int, dict[str, str]]]:
+        topic, qos = self._endpoint.topic, self._endpoint.qos
+        return [
+            (topic, payload, qos, {ID_PROPERTY: digest.hex()})
+            for payload, digest in zip(parcel.payloads, parcel.digests(), strict=True)
+        ]
 
 
 def _first_bytes(items: list[Outgoing], size: int) -> list[Outgoing]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Batch
 from pyboot_svc.worker.outgoing import Sendable
 
 # What the format of MQTT's length field allows.
@@ -32,7 +32,7 @@ class Handler(Protocol):
     def on_lost(self, in_flight: list[Sendable]) -> None:
         """What was published and not reported by `on_published` is not known to be safe."""
 
-    def on_messages(self, batch: list[Message]) -> None: ...
+    def on_messages(self, batch: Batch) -> None: ...
 
     def on_subscribed(self, refusal: str | None) -> None: ...
 

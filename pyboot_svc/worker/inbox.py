@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
@@ -13,12 +13,12 @@ from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import BrokerLimits, Session
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import LinkStatus
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Batch
 from pyboot_svc.worker.outgoing import Sendable
 
 log = logging.getLogger(__name__)
 
-Deliver = Callable[[list[Message]], None]
+Deliver = Callable[[Batch], None]
 
 
 class MqttInbox:
@@ -44,7 +44,7 @@ class MqttInbox:
         )
         carriage = Carriage(edge.data_plane == "bulk", edge.max_linger_us, leader)
         self._connection = Connection("pre", edge.pre.broker, session, carriage, self)
-        self._acknowledged: deque[Message] = deque()
+        self._acknowledged: deque[tuple[int, Sequence[int]]] = deque()
         self._deliver: Deliver = lambda batch: None
         self._subscribed = False
         self._open = True
@@ -67,8 +67,9 @@ class MqttInbox:
         self._deliver = deliver
         self._connection.start(on_crash)
 
-    def acknowledge(self, messages: list[Message]) -> None:
-        self._acknowledged.extend(messages)
+    def acknowledge(self, session: int, mids: Sequence[int]) -> None:
+        """These are done with; they came by the connection that `session` numbers."""
+        self._acknowledged.append((session, mids))
         self._connection.nudge()
 
     def leave(self) -> None:
@@ -115,7 +116,7 @@ class MqttInbox:
     def on_lost(self, in_flight: list[Sendable]) -> None:
         self._subscribed = False
 
-    def on_messages(self, batch: list[Message]) -> None:
+    def on_messages(self, batch: Batch) -> None:
         # Not acknowledged, so the broker keeps them, for the next start or another instance.
         self._last_arrival = time.monotonic()
         if self._open:
@@ -128,10 +129,8 @@ class MqttInbox:
         return bool(self._acknowledged)
 
     def on_nudge(self) -> bool:
-        take = self._acknowledged.popleft
-        batch = [take() for _ in range(len(self._acknowledged))]
-        if batch:
-            self._connection.acknowledge(batch)
+        while self._acknowledged:
+            self._connection.acknowledge(*self._acknowledged.popleft())
         return False
 
     def on_turn(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Chunk
 from pyboot_svc.worker.settlement import Settlement
 from pyboot_svc.worker.store import Store
 
@@ -103,15 +103,20 @@ class StateSaver:
 
     def flush(self) -> None:
         """What inputs of QoS 0 have changed, or a disk could not take; about once a second."""
-        self.save([])
+        self._save(None, ())
 
-    def save(self, messages: list[Message]) -> None:
+    def save(self, chunk: Chunk, places: range) -> None:
         """Called when the model is done with these, before they are settled."""
         if not (self._state.changed or self._unsaved):
             return
-        held = [message for message in messages if message.qos > 0]
-        if messages and not held:
-            return  # of QoS 0: the next flush is soon enough
+        mids = chunk.batch.mids
+        held = [place for place in places if mids[place]]
+        if held:  # of QoS 0, the next flush is soon enough
+            self._save(chunk, held)
+
+    def _save(self, chunk: Chunk | None, held: Sequence[int]) -> None:
+        if not (self._state.changed or self._unsaved):
+            return
         if self._in_memory and (held or self._unsaved):
             return  # a flush finds out when it can be written
         # Another thread may have taken what these changed, and it may not be durable yet: so they
@@ -123,20 +128,23 @@ class StateSaver:
             if not changes and not waiting:
                 self._unsaved -= 1
                 return
-            self._settlement.hold(held)
+            if chunk is not None:
+                self._settlement.hold(chunk, held)
             self._store.submit(
                 partial(_write, changes),
-                partial(self._saved, held),
-                partial(self._take_back, changes, held),
+                partial(self._saved, chunk, held),
+                partial(self._take_back, changes, chunk, held),
             )
 
-    def _saved(self, held: list[Message]) -> None:
+    def _saved(self, chunk: Chunk | None, held: Sequence[int]) -> None:
         if self._in_memory:
             log.warning("context.state is on disk again")
         self._in_memory = False
-        self._end(held)
+        self._end(chunk, held)
 
-    def _take_back(self, changes: dict[str, str | None], held: list[Message]) -> bool:
+    def _take_back(
+        self, changes: dict[str, str | None], chunk: Chunk | None, held: Sequence[int]
+    ) -> bool:
         self._state.put_back(changes)
         if not self._in_memory:
             log.critical(
@@ -144,13 +152,14 @@ class StateSaver:
                 "its changes are lost if the process dies before"
             )
         self._in_memory = True
-        self._end(held)
+        self._end(chunk, held)
         return True
 
-    def _end(self, held: list[Message]) -> None:
+    def _end(self, chunk: Chunk | None, held: Sequence[int]) -> None:
         with self._lock:
             self._unsaved -= 1
-        self._settlement.settle(held)
+        if chunk is not None:
+            self._settlement.settle(chunk, held)
 
 
 def _write(changes: dict[str, str | None], connection: sqlite3.Connection) -> None:

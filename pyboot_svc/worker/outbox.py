@@ -12,7 +12,7 @@ from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import LinkStatus
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Batch, Parcel
 from pyboot_svc.worker.outgoing import Outgoing, Sendable
 
 _WINDOW = 2000
@@ -35,7 +35,7 @@ class Source(Protocol):
     def lost(self, in_flight: list[Sendable]) -> None: ...
     def ready(self) -> bool: ...
     def take_rows(self, room: int) -> list[Outgoing]: ...
-    def take_results(self, room: int) -> list[Message]: ...
+    def take_results(self, room: int) -> list[Parcel]: ...
     def delivered(self, items: list[Sendable]) -> None: ...
     def refused(self, items: list[Sendable], reason: str) -> None: ...
 
@@ -90,7 +90,7 @@ class MqttOutbox:
     def on_subscribed(self, refusal: str | None) -> None:
         raise AssertionError("an outbox subscribes to nothing")
 
-    def on_messages(self, batch: list[Message]) -> None:
+    def on_messages(self, batch: Batch) -> None:
         log.warning("post broker sent %d messages that nobody asked for", len(batch))
 
     def on_lost(self, in_flight: list[Sendable]) -> None:
@@ -106,7 +106,7 @@ class MqttOutbox:
         room = self._room()
         if room > 0:
             rows = self._source_or_fail().take_rows(room)
-            if fitting := [row for row in rows if self._fits(row, row.payload)]:
+            if fitting := [row for row in rows if self._row_fits(row)]:
                 self._connection.publish_rows(fitting)
         self.on_nudge()
 
@@ -114,12 +114,13 @@ class MqttOutbox:
         room = self._room()
         if room <= 0:
             return True
-        results: Sequence[Message] = self._source_or_fail().take_results(room)
-        full = len(results) == room
-        if results and self._limits.packet_bytes < MAX_PACKET_BYTES:
-            results = [item for item in results if self._fits(item, item.result or b"")]
-        if results:
-            self._connection.publish_results(self._endpoint.topic, self._endpoint.qos, results)
+        results: Sequence[Parcel] = self._source_or_fail().take_results(room)
+        if not results:
+            return False
+        full = sum(map(len, results)) == room
+        if self._limits.packet_bytes < MAX_PACKET_BYTES:
+            results = [part for parcel in results for part in self._fitting(parcel)]
+        self._connection.publish_results(self._endpoint.topic, self._endpoint.qos, results)
         return full
 
     def wants_turn(self) -> bool:
@@ -128,21 +129,33 @@ class MqttOutbox:
     def _room(self) -> int:
         return self._connection.room(self._limits.in_flight)
 
-    def _fits(self, item: Sendable, payload: bytes) -> bool:
-        """Whether the broker takes a message of that size; if not, it is refused here.
+    def _fitting(self, parcel: Parcel) -> list[Parcel]:
+        """What of it the broker takes; the rest is refused here.
 
         The broker would close the connection, and again each time it is tried.
         """
-        size = len(payload) + _HEADER_BYTES
-        if isinstance(item, Outgoing):
-            size += len(item.topic.encode())
-            size += sum(len(key) + len(value) + 5 for key, value in item.properties.items())
-        else:
-            size += len(self._endpoint.topic.encode())
+        most = self._limits.packet_bytes - _HEADER_BYTES - len(self._endpoint.topic.encode())
+        found, start = [], 0
+        for number, payload in enumerate(parcel.payloads):
+            if len(payload) > most:
+                if start < number:
+                    found.append(parcel.part(start, number))
+                self._refuse(parcel.part(number, number + 1), self._too_large())
+                start = number + 1
+        if start < len(parcel):
+            found.append(parcel.part(start, len(parcel)))
+        return found
+
+    def _row_fits(self, row: Outgoing) -> bool:
+        size = len(row.payload) + _HEADER_BYTES + len(row.topic.encode())
+        size += sum(len(key) + len(value) + 5 for key, value in row.properties.items())
         if size <= self._limits.packet_bytes:
             return True
-        self._refuse(item, f"larger than the {self._limits.packet_bytes} bytes it takes")
+        self._refuse(row, self._too_large())
         return False
+
+    def _too_large(self) -> str:
+        return f"larger than the {self._limits.packet_bytes} bytes it takes"
 
     def _refuse(self, item: Sendable, reason: str) -> None:
         silent = self._log_limit.admit("refused")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Parcel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,5 +20,10 @@ class Outgoing:
     row: int = 0
 
 
-# What can be on its way to the broker: a result that comes straight from the model, or a row.
-Sendable = Message | Outgoing
+# What can be on its way to the broker: results that come straight from the model, or a row.
+Sendable = Parcel | Outgoing
+
+
+def count_of(item: Sendable) -> int:
+    """How many messages that is."""
+    return len(item.payloads) if isinstance(item, Parcel) else 1

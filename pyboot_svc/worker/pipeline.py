@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,7 +28,7 @@ from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.ledger import Ledger
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.memory import DurableState
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Batch, Parcel
 from pyboot_svc.worker.outbox import Source
 from pyboot_svc.worker.pool import LONGEST_CHUNK, ModelPool
 from pyboot_svc.worker.queues import PostQueue, PreQueue
@@ -64,7 +64,7 @@ class Inbox(Protocol):
     @property
     def subscribed(self) -> bool: ...
     def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None: ...
-    def acknowledge(self, messages: list[Message]) -> None: ...
+    def acknowledge(self, session: int, mids: Sequence[int]) -> None: ...
     def leave(self) -> None: ...
     @property
     def quiet_seconds(self) -> float: ...
@@ -301,7 +301,7 @@ class Pipeline:
         """Results on their way to the broker or to the disk."""
         return self._post_queue.depth() + self._outbox.in_flight + self._courier.writing
 
-    def _deliver(self, batch: list[Message]) -> None:
+    def _deliver(self, batch: Batch) -> None:
         self._tally.add("received", len(batch))
         self._settlement.admit(batch)
         dropped = self._pre_queue.put(batch)
@@ -320,21 +320,26 @@ class Pipeline:
         if self._leader is not None:
             self._leader.recall()
 
-    def _acknowledge(self, messages: list[Message]) -> None:
-        revived = [message for message in messages if message.row]
-        if revived:
-            self._revival.forget(revived)
-        self._inbox.acknowledge([message for message in messages if not message.row])
+    def _acknowledge(self, batch: Batch, start: int, stop: int) -> None:
+        if batch.rows is not None:
+            self._revival.forget(batch.rows[start:stop])
+        else:
+            self._inbox.acknowledge(batch.session, batch.mids[start:stop])
 
-    def _published(self, messages: list[Message]) -> None:
-        self._tally.published([message.arrived for message in messages])
-        self._settlement.settle(messages)
+    def _published(self, parcels: list[Parcel]) -> None:
+        for parcel in parcels:
+            self._tally.published(parcel.arrivals())
+            self._settlement.settle(parcel.chunk, parcel.places)
 
-    def _spooled(self, messages: list[Message]) -> None:
-        self._tally.add("spooled", len(messages))
-        self._settlement.settle(messages)
+    def _spooled(self, parcels: list[Parcel]) -> None:
+        for parcel in parcels:
+            self._tally.add("spooled", len(parcel))
+            self._settlement.settle(parcel.chunk, parcel.places)
 
-    def _refused(self, messages: list[Message], reason: str) -> None:
-        self._tally.add_errors("refused" for _ in messages)
-        buried = [(message, Fault("refused", f"the post broker: {reason}")) for message in messages]
-        self._graveyard.bury(buried, partial(self._settlement.settle, messages))
+    def _refused(self, parcels: list[Parcel], reason: str) -> None:
+        fault = Fault("refused", f"the post broker: {reason}")
+        for parcel in parcels:
+            chunk, places = parcel.chunk, parcel.places
+            self._tally.add_errors("refused" for _ in places)
+            buried = [(chunk.batch.message(place), fault) for place in places]
+            self._graveyard.bury(buried, partial(self._settlement.settle, chunk, places))

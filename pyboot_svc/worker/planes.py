@@ -10,14 +10,16 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pyboot_svc.worker.client import ControlClient, refusal
-from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.outgoing import Outgoing, Sendable
+from pyboot_svc.worker.message import Batch, Parcel
+from pyboot_svc.worker.outgoing import Outgoing, Sendable, count_of
 from pyboot_svc.worker.packets import (
     ID_LEAD,
     ID_PROPERTY,
+    Arrivals,
     Parser,
     PublishEncoder,
     encode_ids,
@@ -63,33 +65,31 @@ class DataPlane(Protocol):
     def unsafe(self) -> list[Sendable]:
         """What was published and is not known to be safe, in order."""
 
-    def arrived(self) -> list[Message]: ...
+    def arrived(self) -> Batch | None: ...
     def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, str]]]:
         """What is safe by now (sent, at QoS 0), and what was refused, with the reason."""
 
-    def publish_results(self, topic: str, qos: int, messages: Sequence[Message]) -> None: ...
+    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None: ...
     def publish_rows(self, rows: Sequence[Outgoing]) -> None: ...
-    def acknowledge(self, messages: Sequence[Message]) -> None:
+    def acknowledge(self, session: int, mids: Sequence[int]) -> None:
         """Those of earlier connections are not this one's business: the broker sends them again,
-        and that copy will be acknowledged."""
+        and that copy will be acknowledged. 0 is no number: those are of QoS 0."""
 
 
 class _Collected:
-    """What reads and writes have brought, until it is fetched."""
+    """The outcomes that reads and writes have brought, until they are fetched."""
 
     def __init__(self) -> None:
         self.full = False
-        self._arrived: list[Message] = []
         self._safe: list[Sendable] = []
         self._refused: list[tuple[Sendable, str]] = []
 
-    def arrived(self) -> list[Message]:
-        arrived, self._arrived = self._arrived, []
-        return arrived
-
     def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, str]]]:
         safe, refused = self._safe, self._refused
-        self._safe, self._refused = [], []
+        if safe:
+            self._safe = []
+        if refused:
+            self._refused = []
         return safe, refused
 
 
@@ -101,6 +101,7 @@ class PlainPlane(_Collected):
         self._client = client
         self._sock = sock
         self._session = session
+        self._arrived = Arrivals()
         self._in_flight: dict[int, Sendable] = {}
         client.listen(self._on_message, self._on_published)
 
@@ -108,11 +109,18 @@ class PlainPlane(_Collected):
         # paho reads one packet a call; until the socket has no whole one left.
         self.full = True
         for _ in range(_MOST_PACKETS_A_READ):
-            before = len(self._arrived) + len(self._safe) + len(self._refused)
+            before = len(self._arrived.mids) + len(self._safe) + len(self._refused)
             self._client.read()
-            if len(self._arrived) + len(self._safe) + len(self._refused) == before:
+            if len(self._arrived.mids) + len(self._safe) + len(self._refused) == before:
                 self.full = False
                 return
+
+    def arrived(self) -> Batch | None:
+        arrived = self._arrived
+        if not arrived.mids:
+            return None
+        self._arrived = Arrivals()
+        return _batch(arrived, self._session)
 
     def write(self) -> None:
         if self._client.wants_write:
@@ -136,25 +144,29 @@ class PlainPlane(_Collected):
     def unsafe(self) -> list[Sendable]:
         return list(self._in_flight.values())
 
-    def publish_results(self, topic: str, qos: int, messages: Sequence[Message]) -> None:
-        for message in messages:
-            assert message.result is not None
-            user = {ID_PROPERTY: message.id}
-            self._in_flight[self._client.publish(topic, message.result, qos, user)] = message
+    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
+        for parcel in parcels:
+            ids = [{ID_PROPERTY: digest.hex()} for digest in parcel.digests()]
+            for number, (payload, user) in enumerate(zip(parcel.payloads, ids, strict=True)):
+                mid = self._client.publish(topic, payload, qos, user)
+                self._in_flight[mid] = parcel.part(number, number + 1)
 
     def publish_rows(self, rows: Sequence[Outgoing]) -> None:
         for row in rows:
             mid = self._client.publish(row.topic, row.payload, row.qos, row.properties)
             self._in_flight[mid] = row
 
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            if message.session == self._session:
-                self._client.acknowledge(message.mid, message.qos)
+    def acknowledge(self, session: int, mids: Sequence[int]) -> None:
+        if session == self._session:
+            for mid in filter(None, mids):
+                self._client.acknowledge(mid, 1)
 
-    def _on_message(self, topic: str, payload: bytes, qos: int, mid: int) -> None:
-        now = time.monotonic_ns()
-        self._arrived.append(Message(topic, payload, qos, mid, self._session, now))
+    def _on_message(self, topic: str, payload: bytes, qos: int, mid: int, retain: bool) -> None:
+        arrived = self._arrived
+        arrived.topics.append(topic)
+        arrived.payloads.append(payload)
+        arrived.mids.append(mid if qos else 0)
+        arrived.recurs |= qos > 0 or retain
 
     def _on_published(self, mid: int, reason: str | None) -> None:
         item = self._in_flight.pop(mid, None)
@@ -164,6 +176,18 @@ class PlainPlane(_Collected):
             self._safe.append(item)
         else:
             self._refused.append((item, reason))
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What was published together at QoS 1, and how many of it are safe: the first ones."""
+
+    mids: Sequence[int]
+    item: Sendable
+    safe: int = 0
+
+    def part(self, start: int, stop: int) -> Sendable:
+        return self.item.part(start, stop) if isinstance(self.item, Parcel) else self.item
 
 
 class BulkPlane(_Collected):
@@ -178,12 +202,15 @@ class BulkPlane(_Collected):
         self._sock = sock
         self._session = session
         self._v5 = client.v5
-        self._parser = Parser(self._v5, session)
-        self._encoders: dict[tuple[str, int], PublishEncoder] = {}
-        self._in_flight: dict[int, Sendable] = {}
+        self._parser = Parser(self._v5)
+        self._arrived: Batch | None = None
+        self._encoders: dict[tuple[str, int, bool], PublishEncoder] = {}
+        # In the order of their numbers, which start anew after the last.
+        self._in_flight: deque[_Sent] = deque()
+        self._in_flight_count = 0
         self._last_mid = 0
         # Of QoS 0: safe when the socket has taken all bytes up to that count.
-        self._unwritten: deque[tuple[int, Sequence[Sendable]]] = deque()
+        self._unwritten: deque[tuple[int, Sendable]] = deque()
         self._unwritten_count = 0
         self._output = _Output(sock)
         self._control = _ControlSocket(sock, self._output)
@@ -198,20 +225,27 @@ class BulkPlane(_Collected):
         self.full = len(data) == _READ_BYTES
         if not data:
             raise ConnectionError
-        arrivals = self._parser.feed(data, time.monotonic_ns())
-        self._arrived += arrivals.messages
-        if arrivals.settled:
-            take = self._in_flight.pop
-            # One that is not known belongs to nobody any more.
-            self._safe += filter(None, [take(mid, None) for mid in arrivals.settled])
+        arrivals = self._parser.feed(data)
+        if arrivals.mids:
+            batch = _batch(arrivals, self._session)
+            if self._arrived is None:
+                self._arrived = batch
+            else:
+                self._arrived.extend(batch)
         for mid, reason in arrivals.refused:
-            item = self._in_flight.pop(mid, None)
+            item = self._take(mid)
             if item is not None:
                 self._refused.append((item, refusal(reason)))
+        if arrivals.settled:
+            self._settle(arrivals.settled)
         if arrivals.others:
             self._control.received(arrivals.others)
             for _ in arrivals.others:
                 self._client.read()
+
+    def arrived(self) -> Batch | None:
+        arrived, self._arrived = self._arrived, None
+        return arrived
 
     def write(self) -> None:
         if self._client.wants_write:
@@ -219,9 +253,9 @@ class BulkPlane(_Collected):
         self._output.flush()
         unwritten = self._unwritten
         while unwritten and unwritten[0][0] <= self._output.sent:
-            items = unwritten.popleft()[1]
-            self._unwritten_count -= len(items)
-            self._safe += items
+            item = unwritten.popleft()[1]
+            self._unwritten_count -= count_of(item)
+            self._safe.append(item)
 
     @property
     def wants_write(self) -> bool:
@@ -233,76 +267,118 @@ class BulkPlane(_Collected):
 
     @property
     def in_flight(self) -> int:
-        return len(self._in_flight) + self._unwritten_count
+        return self._in_flight_count + self._unwritten_count
 
     def room(self, window: int) -> int:
         if self._output.unsent > _MOST_UNWRITTEN_BYTES:
             return 0
-        return window - len(self._in_flight) - self._unwritten_count
+        return window - self._in_flight_count - self._unwritten_count
 
     def unsafe(self) -> list[Sendable]:
-        found = list(self._in_flight.values())
-        for _, items in self._unwritten:
-            found += items
-        return found
+        found = [sent.part(sent.safe, len(sent.mids)) for sent in self._in_flight]
+        return found + [item for _, item in self._unwritten]
 
-    def publish_results(self, topic: str, qos: int, messages: Sequence[Message]) -> None:
-        payloads: list[bytes] = [message.result for message in messages]  # type: ignore[misc]
-        encoder = self._encoders.get((topic, qos))
-        if encoder is None:
-            lead = ID_LEAD if self._v5 else b""
-            encoder = self._encoders[topic, qos] = PublishEncoder(topic, qos, lead)
-        mids = self._number(qos, messages)
-        ids = encode_ids(messages) if self._v5 else ()
-        parts = encoder.encode(payloads, mids, ids)
-        if max(map(len, payloads)) < _LONG_PAYLOAD:
-            parts = [b"".join(parts)]
-        self._output.append(parts)
-        self._await_writing(qos, messages)
+    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
+        for parcel in parcels:
+            # What is delivered and sent once has no duplicates, and needs no id.
+            named = self._v5 and (qos > 0 or parcel.recurs)
+            encoder = self._encoders.get((topic, qos, named))
+            if encoder is None:
+                lead = ID_LEAD if named else b"\0" if self._v5 else b""
+                encoder = self._encoders[topic, qos, named] = PublishEncoder(topic, qos, lead)
+            payloads = parcel.payloads
+            mids = self._send(parcel, len(payloads)) if qos else ()
+            ids = encode_ids(parcel.digests()) if named else ()
+            parts = encoder.encode(payloads, mids, ids)
+            if max(map(len, payloads)) < _LONG_PAYLOAD:
+                parts = [b"".join(parts)]
+            self._output.append(parts)
+            if not qos:
+                self._await_writing(parcel, len(payloads))
 
     def publish_rows(self, rows: Sequence[Outgoing]) -> None:
         for row in rows:
             qos = min(row.qos, 1)
             properties = encode_user_properties(row.properties) if self._v5 else b""
             encoder = PublishEncoder(row.topic, qos, properties)
-            self._output.append(encoder.encode([row.payload], self._number(qos, [row])))
-            self._await_writing(qos, [row])
+            self._output.append(encoder.encode([row.payload], self._send(row, 1) if qos else ()))
+            if not qos:
+                self._await_writing(row, 1)
 
-    def _number(self, qos: int, items: Sequence[Sendable]) -> Sequence[int]:
-        """Numbers for items of QoS 1, which are in flight from now on."""
-        if not qos:
-            return ()
-        mids = self._next_mids(len(items))
-        self._in_flight.update(zip(mids, items, strict=True))
+    def acknowledge(self, session: int, mids: Sequence[int]) -> None:
+        if session == self._session:
+            self._output.append([encode_pubacks(mids if all(mids) else list(filter(None, mids)))])
+
+    def _await_writing(self, item: Sendable, count: int) -> None:
+        """What is of QoS 0 is in flight until the socket has taken it."""
+        self._unwritten.append((self._output.queued, item))
+        self._unwritten_count += count
+
+    def _send(self, item: Sendable, count: int) -> Sequence[int]:
+        """Numbers for what is of QoS 1, which is in flight from now on."""
+        mids = self._next_mids(count)
+        self._in_flight.append(_Sent(mids, item))
+        self._in_flight_count += count
         return mids
 
-    def _await_writing(self, qos: int, items: Sequence[Sendable]) -> None:
-        """Items of QoS 0 are in flight until the socket has taken them."""
-        if not qos:
-            self._unwritten.append((self._output.queued, items))
-            self._unwritten_count += len(items)
-
     def _next_mids(self, count: int) -> Sequence[int]:
-        first = self._last_mid + 1
-        if first + count - 1 <= _LAST_MID:
-            mids: Sequence[int] = range(first, first + count)
-            self._last_mid = first + count - 1
-            if self._in_flight.keys().isdisjoint(mids):
-                return mids
+        first = self._last_mid % _LAST_MID + 1
+        oldest = self._in_flight[0] if self._in_flight else None
+        # There are far more numbers than the window is wide: nearly always the next ones are free.
+        if oldest is None or (oldest.mids[oldest.safe] - first) % _LAST_MID >= count:
+            if first + count - 1 <= _LAST_MID:
+                self._last_mid = first + count - 1
+                return range(first, first + count)
+            taken: set[int] = set()
+        else:
+            taken = {mid for sent in self._in_flight for mid in sent.mids[sent.safe :]}
         found: list[int] = []
         mid = self._last_mid
-        while len(found) < count:  # there are far more numbers than the window is wide
+        while len(found) < count:
             mid = mid % _LAST_MID + 1
-            if mid not in self._in_flight:
+            if mid not in taken:
                 found.append(mid)
         self._last_mid = mid
         return found
 
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        session = self._session
-        mids = [message.mid for message in messages if message.session == session]
-        if mids:
-            self._output.append([encode_pubacks(mids)])
+    def _settle(self, mids: list[int]) -> None:
+        """Brokers answer in order: a number of answers is for as many that were sent first."""
+        in_flight, at, count = self._in_flight, 0, len(mids)
+        while at < count:
+            if not in_flight:
+                return  # answers that nobody waits for any more
+            sent = in_flight[0]
+            start = sent.safe
+            stop = min(start + count - at, len(sent.mids))
+            answered = mids[at : at + stop - start]
+            if list(sent.mids[start:stop]) == answered:
+                self._safe.append(sent.part(start, stop))
+                sent.safe = stop
+                self._in_flight_count -= stop - start
+                at += stop - start
+                if stop == len(sent.mids):
+                    in_flight.popleft()
+            else:
+                item = self._take(mids[at])
+                if item is not None:
+                    self._safe.append(item)
+                at += 1
+
+    def _take(self, mid: int) -> Sendable | None:
+        """Take one of them out of what is in flight; None if it isn't in it."""
+        for number, sent in enumerate(self._in_flight):
+            if mid in sent.mids:
+                at, count = sent.mids.index(mid), len(sent.mids)
+                if at < sent.safe:
+                    continue
+                del self._in_flight[number]
+                self._in_flight_count -= 1
+                for start, stop in ((at + 1, count), (sent.safe, at)):
+                    if start < stop:
+                        rest = _Sent(sent.mids[start:stop], sent.part(start, stop))
+                        self._in_flight.insert(number, rest)
+                return sent.part(at, at + 1)
+        return None
 
 
 class _Output:
@@ -373,6 +449,18 @@ class _ControlSocket:
 
     def close(self) -> None:
         """It is closed by its owner, when what it still has to send is gone."""
+
+
+def _batch(arrivals: Arrivals, session: int) -> Batch:
+    times = [time.monotonic_ns()] * len(arrivals.mids)
+    return Batch(
+        arrivals.topics,
+        arrivals.payloads,
+        arrivals.mids,
+        times,
+        session,
+        recurs=arrivals.recurs,
+    )
 
 
 def _pending(sock: Any) -> bool:

@@ -12,7 +12,7 @@ from pyboot_svc.threads import spawn
 from pyboot_svc.worker.graveyard import Fault, Graveyard
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.memory import DurableState, StateSaver
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Parcel
 from pyboot_svc.worker.queues import PostQueue, PreQueue
 from pyboot_svc.worker.runner import Calling, Job, Runner
 from pyboot_svc.worker.settlement import Settlement
@@ -121,7 +121,7 @@ class ModelPool:
             began, first = time.perf_counter(), len(job.results)
             if not runner.work(job):
                 return
-            each = (time.perf_counter() - began) / max(len(job.chunk.messages) - first, 1)
+            each = (time.perf_counter() - began) / max(len(job.chunk) - first, 1)
             longest = max(1, min(LONGEST_CHUNK, int(CHUNK_SECONDS / max(each, 1e-9))))
             self._hand_on(job, last=True)
             self._waiting.done(job.chunk)
@@ -153,28 +153,37 @@ class ModelPool:
             if first == end and not last:
                 return
             job.handed = end
-            messages = job.chunk.messages
-            done = messages if end - first == len(messages) else messages[first:end]
-            for message, result in zip(done, job.results[first:end], strict=True):
-                message.result = result
+            places = range(first, end)
             # A copy: the thread at work may add another one meanwhile.
             failed = dict(job.buried)
-            buried = [(messages[at], fault) for at, fault in failed.items() if first <= at < end]
-            self._saver.save(done)
-            self._settle(job, done, buried, last)
+            buried = {at: fault for at, fault in failed.items() if first <= at < end}
+            self._saver.save(job.chunk, places)
+            self._settle(job, places, buried, last)
 
-    def _settle(
-        self, job: Job, done: list[Message], buried: list[tuple[Message, Fault]], last: bool
-    ) -> None:
-        results = [message for message in done if message.result is not None]
-        self._tally.add("processed", len(done))
-        self._results.put(job.chunk.number, results, last=last)
-        if len(results) + len(buried) < len(done):
-            failed = {id(message) for message, _ in buried}
-            silent = [m for m in done if m.result is None and id(m) not in failed]
+    def _settle(self, job: Job, places: range, buried: dict[int, Fault], last: bool) -> None:
+        chunk, batch = job.chunk, job.chunk.batch
+        parcel = _results(job, places, last)
+        self._tally.add("processed", len(places))
+        self._results.put(chunk.number, parcel, last=last)
+        if len(buried) + (len(parcel) if parcel is not None else 0) < len(places):
+            silent = [
+                place for place in places if job.results[place] is None and place not in buried
+            ]
             self._tally.add("nothing_to_publish", len(silent))
-            self._settlement.settle(silent)
+            self._settlement.settle(chunk, silent)
         if buried:
-            self._tally.add_errors(fault.kind for _, fault in buried)
-            messages = [message for message, _ in buried]
-            self._graveyard.bury(buried, partial(self._settlement.settle, messages))
+            self._tally.add_errors(fault.kind for fault in buried.values())
+            letters = [(batch.message(at), fault) for at, fault in buried.items()]
+            self._graveyard.bury(letters, partial(self._settlement.settle, chunk, list(buried)))
+
+
+def _results(job: Job, places: range, last: bool) -> Parcel | None:
+    """What there is to publish of these."""
+    found = job.results
+    if not last or places.start:
+        found = found[places.start : places.stop]
+    if all(found):  # by far the most frequent, and the cheapest to ask for
+        return Parcel(job.chunk, places, found) if found else None  # type: ignore[arg-type]
+    kept = [place for place in places if job.results[place] is not None]
+    results = [result for result in found if result is not None]
+    return Parcel(job.chunk, kept, results) if kept else None

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.message import Batch, Chunk, Parcel, pick
 
 
 class PreQueue:
@@ -16,7 +16,10 @@ class PreQueue:
     def __init__(self, capacity: int, *, drop_oldest: bool = True) -> None:
         self._capacity = capacity
         self._drop_oldest = drop_oldest
-        self._waiting: deque[Message] = deque()
+        self._batches: deque[Batch] = deque()
+        # Of the first batch, so many are gone; of all, so many wait.
+        self._gone = 0
+        self._count = 0
         self._taken: set[Chunk] = set()
         self._in_hand = 0
         self._next_number = 0
@@ -25,7 +28,7 @@ class PreQueue:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
 
-    def put(self, batch: list[Message]) -> int:
+    def put(self, batch: Batch) -> int:
         """Add a batch; gives how many messages were dropped for want of room.
 
         Only messages of QoS 0 are ever dropped: the others are bounded by the in-flight window,
@@ -33,11 +36,16 @@ class PreQueue:
         """
         with self._lock:
             dropped = 0
-            if len(self._waiting) + self._in_hand + len(batch) > self._capacity:
-                batch, dropped = self._fit(batch)
-            self._waiting.extend(batch)
+            count = len(batch.mids)
+            if self._count + self._in_hand + count > self._capacity:
+                kept, dropped = self._fit(batch)
+                if kept is None:
+                    return dropped
+                batch, count = kept, len(kept)
+            self._batches.append(batch)
+            self._count += count
             if self._takers:
-                self._changed.notify(len(batch))
+                self._changed.notify(count)
         return dropped
 
     def take(self, most: int, sharers: int, patience: float = 0.0) -> Chunk | None:
@@ -47,25 +55,25 @@ class PreQueue:
         was closed.
         """
         with self._lock:
-            if patience or not self._waiting:
+            if patience or not self._count:
                 self._wait(most, patience)
             if self._closed:
                 return None
-            messages = _pop(self._waiting, max(1, min(most, len(self._waiting) // sharers)))
-            chunk = Chunk(self._next_number, messages)
+            batch = self._cut(max(1, min(most, self._count // sharers)))
+            chunk = Chunk(self._next_number, batch)
             self._next_number += 1
             self._taken.add(chunk)
-            self._in_hand += len(messages)
+            self._in_hand += len(batch.mids)
             return chunk
 
     def has_some(self) -> bool:
         """Whether `take` would return at once."""
-        return bool(self._waiting) or self._closed
+        return self._count > 0 or self._closed
 
     def done(self, chunk: Chunk) -> None:
         with self._lock:
             self._taken.remove(chunk)
-            self._in_hand -= len(chunk.messages)
+            self._in_hand -= len(chunk)
 
     def depth(self) -> int:
         """How many messages no model has been called for yet."""
@@ -75,7 +83,7 @@ class PreQueue:
     def unfinished(self) -> int:
         """How many messages wait, or are in the hands of a model thread."""
         with self._lock:
-            return len(self._waiting) + self._in_hand
+            return self._count + self._in_hand
 
     def taken(self) -> int:
         """How many messages are in the hands of a model thread."""
@@ -89,60 +97,84 @@ class PreQueue:
             self._changed.notify_all()
 
     def _wait(self, most: int, patience: float) -> None:
-        waiting, changed = self._waiting, self._changed
+        changed = self._changed
         self._takers += 1
         try:
-            while not waiting and not self._closed:
+            while not self._count and not self._closed:
                 changed.wait()
-            if patience and len(waiting) < most:
-                changed.wait_for(lambda: len(waiting) >= most or self._closed, patience)
-            while not waiting and not self._closed:
+            if patience and self._count < most:
+                changed.wait_for(lambda: self._count >= most or self._closed, patience)
+            while not self._count and not self._closed:
                 changed.wait()  # another thread was faster
         finally:
             self._takers -= 1
 
-    def _fit(self, batch: list[Message]) -> tuple[list[Message], int]:
+    def _cut(self, most: int) -> Batch:
+        """The first messages, up to `most`; fewer where those of another connection begin."""
+        found = self._pop(most)
+        while len(found.mids) < most and self._batches:
+            following = self._batches[0]
+            if following.session != found.session:
+                break
+            found.extend(self._pop(most - len(found.mids)))
+        return found
+
+    def _pop(self, most: int) -> Batch:
+        """Of the first batch, up to `most`."""
+        first, start = self._batches[0], self._gone
+        stop = min(start + most, len(first.mids))
+        self._count -= stop - start
+        if stop < len(first.mids):
+            self._gone = stop
+            return first.part(start, stop)
+        self._batches.popleft()
+        self._gone = 0
+        return first.part(start, stop) if start else first
+
+    def _fit(self, batch: Batch) -> tuple[Batch | None, int]:
         """What there is room for, and how many messages were dropped, here and of the batch."""
         excess = self._depth() + len(batch) - self._capacity
         if excess <= 0:
             return batch, 0
         dropped = self._drop_waiting(excess) if self._drop_oldest else 0
         kept = _without(batch, excess - dropped, oldest=self._drop_oldest)
-        return kept, dropped + len(batch) - len(kept)
+        return kept, dropped + len(batch) - (len(kept) if kept is not None else 0)
 
     def _drop_waiting(self, excess: int) -> int:
         """Drop up to `excess` of the oldest, as far as they are of QoS 0."""
         dropped = 0
-        while dropped < excess and self._waiting and self._waiting[0].qos == 0:
-            self._waiting.popleft()
-            dropped += 1
+        while dropped < excess and self._batches:
+            mids, start = self._batches[0].mids, self._gone
+            stop, last = start, min(len(mids), start + excess - dropped)
+            while stop < last and not mids[stop]:
+                stop += 1
+            if stop == start:
+                break
+            self._pop(stop - start)
+            dropped += stop - start
         return dropped
 
     def _depth(self) -> int:
-        return len(self._waiting) + sum(chunk.waiting for chunk in self._taken)
+        return self._count + sum(chunk.waiting for chunk in self._taken)
 
 
-def _pop(waiting: deque[Message], count: int) -> list[Message]:
-    """Take so many from the left."""
-    if count == len(waiting):
-        messages = list(waiting)
-        waiting.clear()
-        return messages
-    take = waiting.popleft
-    return [take() for _ in range(count)]
-
-
-def _without(batch: list[Message], excess: int, *, oldest: bool) -> list[Message]:
-    """The batch without the oldest or newest `excess` of its messages of QoS 0."""
-    kept: list[Message] = []
-    for message in batch if oldest else reversed(batch):
-        if message.qos == 0 and excess > 0:
-            excess -= 1
-        else:
-            kept.append(message)
-    if not oldest:
-        kept.reverse()
-    return kept
+def _without(batch: Batch, excess: int, *, oldest: bool) -> Batch | None:
+    """The batch without the oldest or newest `excess` of its messages of QoS 0; None if none is
+    left."""
+    droppable = [place for place, mid in enumerate(batch.mids) if not mid]
+    dropped = set(droppable[:excess] if oldest else droppable[max(len(droppable) - excess, 0) :])
+    kept = [place for place in range(len(batch)) if place not in dropped]
+    if not kept:
+        return None
+    return Batch(
+        pick(batch.topics, kept),
+        pick(batch.payloads, kept),
+        pick(batch.mids, kept),
+        pick(batch.arrived, kept),
+        batch.session,
+        recurs=batch.recurs,
+        rows=pick(batch.rows, kept) if batch.rows is not None else None,
+    )
 
 
 class PostQueue:
@@ -151,9 +183,10 @@ class PostQueue:
     def __init__(self, capacity: int, on_ready: Callable[[], None]) -> None:
         self._capacity = capacity
         self._on_ready = on_ready
-        self._early: dict[int, list[Message]] = {}
+        self._early: dict[int, list[Parcel]] = {}
         self._complete: set[int] = set()
-        self._ready: deque[Message] = deque()
+        self._parcels: deque[Parcel] = deque()
+        self._ready = 0
         self._next_number = 0
         self._count = 0
         self._closed = False
@@ -161,40 +194,49 @@ class PostQueue:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
 
-    def put(self, number: int, results: list[Message], *, last: bool = True) -> None:
+    def put(self, number: int, results: Parcel | None, *, last: bool = True) -> None:
         """Hand over results of the chunk `number`; never blocks, so that order can't lock.
 
         Unless they are its `last`, more of that chunk will come.
         """
         with self._lock:
-            self._count += len(results)
-            before = len(self._ready)
+            before = self._ready
             if number == self._next_number:
-                self._ready.extend(results)
+                if results is not None:
+                    self._count += len(results)
+                    self._release(results)
                 if last:
                     self._next_number += 1
                     if self._early or self._complete:
                         self._release_early()
             else:
-                self._early.setdefault(number, []).extend(results)
+                if results is not None:
+                    self._count += len(results)
+                    self._early.setdefault(number, []).append(results)
                 if last:
                     self._complete.add(number)
-            released = len(self._ready) > before
+            released = self._ready > before
         if released:
             self._on_ready()
 
+    def _release(self, results: Parcel) -> None:
+        self._parcels.append(results)
+        self._ready += len(results)
+
     def _release_early(self) -> None:
         """What was waiting for the chunk before it."""
-        self._ready.extend(self._early.pop(self._next_number, ()))
+        for results in self._early.pop(self._next_number, ()):
+            self._release(results)
         while self._next_number in self._complete:
             self._complete.remove(self._next_number)
             self._next_number += 1
-            self._ready.extend(self._early.pop(self._next_number, ()))
+            for results in self._early.pop(self._next_number, ()):
+                self._release(results)
 
     @property
     def ready(self) -> int:
         """How many results can be taken now."""
-        return len(self._ready)
+        return self._ready
 
     def wait_for_room(self) -> int:
         """Wait until fewer results wait than the capacity; gives how many more it allows.
@@ -211,32 +253,49 @@ class PostQueue:
                     self._waiters -= 1
             return self._capacity - self._count
 
-    def take(self, most: int) -> list[Message]:
+    def take(self, most: int) -> list[Parcel]:
+        """Up to `most` results, oldest first."""
+        taken: list[Parcel] = []
         with self._lock:
-            taken = _pop(self._ready, min(most, len(self._ready)))
-            self._count -= len(taken)
+            left = min(most, self._ready)
+            if left <= 0:
+                return taken
+            self._ready -= left
+            self._count -= left
+            parcels = self._parcels
+            while left:
+                parcel = parcels.popleft()
+                size = len(parcel.payloads)
+                if size > left:
+                    parcels.appendleft(parcel.part(left, size))
+                    parcel, size = parcel.part(0, left), left
+                taken.append(parcel)
+                left -= size
             if self._waiters:
                 self._changed.notify_all()
-            return taken
+        return taken
 
     def fitting(self, most: int, room: int) -> tuple[int, int]:
         """How many of the first `most` results hold at most `room` bytes; and how many those."""
         count = size = 0
         with self._lock:
-            for message in islice(self._ready, most):
-                more = len(message.result or b"")
+            payloads = (payload for parcel in self._parcels for payload in parcel.payloads)
+            for payload in islice(payloads, most):
+                more = len(payload)
                 if size + more > room:
                     break
                 count += 1
                 size += more
         return count, size
 
-    def put_back(self, results: Iterable[Message]) -> None:
+    def put_back(self, results: Iterable[Parcel]) -> None:
         """Return results that were taken and not sent, to the head of the queue."""
         returned = list(results)
+        count = sum(map(len, returned))
         with self._lock:
-            self._ready.extendleft(reversed(returned))
-            self._count += len(returned)
+            self._parcels.extendleft(reversed(returned))
+            self._ready += count
+            self._count += count
 
     def depth(self) -> int:
         with self._lock:

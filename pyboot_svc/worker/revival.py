@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Batch
 from pyboot_svc.worker.store import Store
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Revival:
     """`tick` looks, about once a second, whether the database was changed from outside."""
 
-    def __init__(self, store: Store, file: Path, deliver: Callable[[list[Message]], None]) -> None:
+    def __init__(self, store: Store, file: Path, deliver: Callable[[Batch], None]) -> None:
         self._store = store
         self._file = file
         self._deliver = deliver
@@ -43,10 +43,9 @@ class Revival:
     def close(self) -> None:
         self._reader = None
 
-    def forget(self, messages: list[Message]) -> None:
+    def forget(self, rows: list[int]) -> None:
         """These have reached their end: published, or given up anew."""
-        rows = [(message.row,) for message in messages]
-        self._store.submit(partial(_delete, rows), lambda: None)
+        self._store.submit(partial(_delete, [(row,) for row in rows]), lambda: None)
 
     def _reset(self) -> None:
         self._reader = None
@@ -58,21 +57,14 @@ class Revival:
             return
         self._seen = version
         asked = reader.execute("SELECT id, topic, payload FROM dead WHERE request = 'retry'")
-        messages = [
-            _revived(row, topic, payload)
-            for row, topic, payload in asked.fetchall()
-            if row not in self._taken
-        ]
-        self._taken.update(message.row for message in messages)
-        if messages:
-            self._deliver(messages)
-
-
-def _revived(row: int, topic: str, payload: bytes) -> Message:
-    # At QoS 1, so that no full queue drops it; of no session: no broker waits for it.
-    message = Message(topic, payload, 1, arrived=time.monotonic_ns())
-    message.row = row
-    return message
+        found = [one for one in asked.fetchall() if one[0] not in self._taken]
+        if found:
+            rows, topics, payloads = (list(column) for column in zip(*found, strict=True))
+            self._taken.update(rows)
+            now = time.monotonic_ns()
+            # As of QoS 1, so that no full queue drops them; of no session: no broker waits for it.
+            numbers = [1] * len(rows)
+            self._deliver(Batch(topics, payloads, numbers, [now] * len(rows), rows=rows))
 
 
 def _delete(rows: list[tuple[int]], connection: sqlite3.Connection) -> None:

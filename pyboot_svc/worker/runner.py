@@ -17,7 +17,7 @@ from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.graveyard import Fault
 from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Chunk, Message, digest_all
+from pyboot_svc.worker.message import Chunk, Message
 from pyboot_svc.worker.suspects import MOST_CRASHES, Suspects
 
 _SHOWN_BYTES = 64
@@ -90,18 +90,22 @@ class Runner:
         """Call the model for the rest of the job; False when it was taken away meanwhile."""
         if self._native_id is None:  # asking takes a system call
             self._native_id = threading.get_native_id()
-        rest = job.chunk.messages[len(job.results) :]
-        digests = digest_all(rest)
-        together = self._calling.batches and not job.singly and len(rest) > 1
-        job.chunk.together = together
-        self._calling.ledger.begin(self.number, digests, together=together)
+        chunk = job.chunk
+        first = len(job.results)
+        together = self._calling.batches and not job.singly and len(chunk) - first > 1
+        chunk.together = together
+        if chunk.batch.recurs:  # what doesn't come again can't kill the next process, too
+            digests = chunk.digests[first:] if first else chunk.digests
+            self._calling.ledger.begin(self.number, digests, together=together)
         self._began = time.monotonic()
         # From here on it can be given up, and ledger and chunk can be a successor's.
         self._job = job
         if together:
-            self._work_together(job, rest)
+            self._work_together(job, first)
+        elif self._calling.suspects or self._calling.batches:
+            self._work_carefully(job, first)
         else:
-            self._work_singly(job, rest)
+            self._work_singly(job, first)
         with job.lock:
             if self._given_up:
                 return False
@@ -133,7 +137,7 @@ class Runner:
                 return None
             done, chunk = len(job.results), job.chunk
             # The call that was seen to last, and not the next one, which has just begun.
-            if self._seen != (job, done) or self._job is not job or done >= len(chunk.messages):
+            if self._seen != (job, done) or self._job is not job or done >= len(chunk):
                 return None
             self._given_up = True
             self._calling.ledger.end(self.number)
@@ -144,7 +148,7 @@ class Runner:
         chunk.together = False
         if not together:
             text = f"the call did not end within model_timeout, {self._calling.timeout:.0f} s"
-            self._calling.failures.say(PayloadFault.TIMEOUT, chunk.messages[done], text)
+            self._calling.failures.say(PayloadFault.TIMEOUT, chunk.batch.message(done), text)
             kept.append(None)
             buried[done] = Fault(PayloadFault.TIMEOUT, text)
         # Of a batch nobody knows which one it is: each gets a call of its own.
@@ -159,45 +163,46 @@ class Runner:
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / 100
 
-    def _work_singly(self, job: Job, messages: list[Message]) -> None:
-        calling, context, results = self._calling, self._context, job.results
+    def _work_singly(self, job: Job, first: int) -> None:
+        calling, context, batch = self._calling, self._context, job.chunk.batch
         model, decode, encode = calling.model, calling.codec.decode, calling.codec.encode
         words, cursor = calling.ledger.cursor(self.number)
-        if calling.suspects or calling.batches:
-            self._work_carefully(job, messages)
-            return
-        append = results.append
-        for number, message in enumerate(messages):
+        append = job.results.append
+        topics, payloads = batch.topics, batch.payloads
+        if first:
+            topics, payloads = topics[first:], payloads[first:]
+        for number, payload in enumerate(payloads):
             if self._given_up:
                 return
             words[cursor] = number
-            context.topic = message.topic
+            context.topic = topics[number]
             try:
-                result = model(decode(message.payload), context)
+                result = model(decode(payload), context)
                 append(None if result is None else encode(result))
             except BaseException as error:  # the user's code: whatever it raises, the next comes
-                self._note(job, self._recover(message, error))
+                self._note(job, self._recover(batch.message(first + number), error))
 
-    def _work_carefully(self, job: Job, messages: list[Message]) -> None:
+    def _work_carefully(self, job: Job, first: int) -> None:
         words, cursor = self._calling.ledger.cursor(self.number)
-        for number, message in enumerate(messages):
+        for place in range(first, len(job.chunk)):
             if self._given_up:
                 return
-            words[cursor] = number
-            self._note(job, self._process(message))
+            words[cursor] = place - first
+            self._note(job, self._process(job.chunk.batch.message(place)))
 
-    def _work_together(self, job: Job, messages: list[Message]) -> None:
+    def _work_together(self, job: Job, first: int) -> None:
         """One call for all; when it fails, one for each."""
-        codec = self._calling.codec
+        codec, batch = self._calling.codec, job.chunk.batch
         outcomes: list[Outcome | None] = []
         payloads: list[Any] = []
         topics: list[str] = []
-        for message in messages:
+        for place in range(first, len(batch)):
             try:
-                payloads.append(codec.decode(message.payload))
-                topics.append(message.topic)
+                payloads.append(codec.decode(batch.payloads[place]))
+                topics.append(batch.topics[place])
                 outcomes.append(None)
             except PayloadError as error:
+                message = batch.message(place)
                 outcomes.append((None, self._fail(message, error.fault, str(error), 1)))
         try:
             values = iter(self._call_together(payloads, topics))
@@ -207,16 +212,18 @@ class Runner:
                     return
                 job.chunk.together = False
                 self._began = time.monotonic()
-                self._calling.ledger.begin(self.number, digest_all(messages))
+                if batch.recurs:
+                    self._calling.ledger.begin(self.number, job.chunk.digests[first:])
             self._calling.failures.say_batch(len(payloads), error)
-            self._work_carefully(job, messages)
+            self._work_carefully(job, first)
             return
-        for message, outcome in zip(messages, outcomes, strict=True):
+        for place, outcome in enumerate(outcomes, first):
             if outcome is None:
                 value = next(values)
                 try:
                     outcome = (None if value is None else codec.encode(value), None)
                 except PayloadError as error:
+                    message = batch.message(place)
                     outcome = (None, self._fail(message, error.fault, str(error), 1))
             self._note(job, outcome)
 
