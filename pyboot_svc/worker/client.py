@@ -50,6 +50,8 @@ class ControlClient:
         self._session = session
         self._events = events
         self._up = False
+        # Whether packets of paho's own wait to be written.
+        self.wants_write = False
         self._client = self._make()
 
     @property
@@ -100,10 +102,6 @@ class ControlClient:
 
     def write(self) -> None:
         self._client.loop_write()
-
-    @property
-    def wants_write(self) -> bool:
-        return self._client.want_write()
 
     def keep_alive(self) -> None:
         """To be called about once a second."""
@@ -173,6 +171,12 @@ class ControlClient:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         self._events.on_subscribed(refused[0] if refused else None)
 
+    def _on_queued(self, client: Client, userdata: Any, sock: Any) -> None:
+        self.wants_write = True
+
+    def _on_written(self, client: Client, userdata: Any, sock: Any) -> None:
+        self.wants_write = False
+
     def _on_socket_open(self, client: Client, userdata: Any, sock: Any) -> None:
         # By descriptor: `sock` may be a TLS or WebSocket layer, and the option is TCP's.
         with socket.socket(fileno=socket.dup(sock.fileno())) as tcp:
@@ -209,8 +213,9 @@ class ControlClient:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_socket_open = self._on_socket_open
-        # With this set, paho queues packets, and the loop writes them once a turn.
-        client.on_socket_register_write = lambda *_: None
+        # With these set, paho queues packets, and the loop writes them once a turn.
+        client.on_socket_register_write = self._on_queued
+        client.on_socket_unregister_write = self._on_written
         return client
 
 

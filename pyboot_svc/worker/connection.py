@@ -23,7 +23,7 @@ from pyboot_svc.worker.link import Link, LinkStatus, explain
 from pyboot_svc.worker.message import Parcel
 from pyboot_svc.worker.outgoing import Outgoing, count_of
 from pyboot_svc.worker.pace import Pace
-from pyboot_svc.worker.planes import BulkPlane, DataPlane, PlainPlane
+from pyboot_svc.worker.planes import BulkPlane, DataPlane, NoPlane, PlainPlane
 from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 from pyboot_svc.worker.wakeup import Wakeup
 
@@ -74,7 +74,7 @@ class Connection:
         self._number = 0
         # Files that can't be used are an error right away, and no reason to try again later.
         self._client = ControlClient(role, broker, session, self)
-        self._plane: DataPlane | None = None
+        self._plane: DataPlane = NoPlane()
         self._descriptor = -1
         # Held by whoever uses the plane; the loop lets go of it while it waits.
         self._turning = threading.Lock()
@@ -94,8 +94,7 @@ class Connection:
 
     @property
     def in_flight(self) -> int:
-        plane = self._plane
-        return plane.in_flight if plane is not None else 0
+        return self._plane.in_flight
 
     def start(self, on_crash: Callable[[], None]) -> None:
         self._thread = spawn(self._role, self._run, on_crash)
@@ -106,7 +105,7 @@ class Connection:
 
     def nudge(self) -> None:
         """Send what there is to send, here and now if that is possible; from any thread."""
-        if self._up and self._turning.acquire(blocking=False):
+        if self._up and self._turning.acquire(False):
             try:
                 done = self._send_now()
             finally:
@@ -118,9 +117,9 @@ class Connection:
     def serve(self) -> tuple[int, bool]:
         """Take in what came, and send what can be sent without the disk: for a leader."""
         with self._turning:
-            plane = self._plane
-            if plane is None or not self._up or self._lost is not None:
+            if not self._up or self._lost is not None:
                 return 0, False
+            plane = self._plane
             count = self._read()[0]
             while plane.buffered and self._lost is None:
                 count += self._read()[0]
@@ -150,18 +149,18 @@ class Connection:
         self._client.unsubscribe(topic_filter)
 
     def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
-        self._open_plane.publish_results(topic, qos, parcels)
+        self._plane.publish_results(topic, qos, parcels)
 
     def publish_rows(self, rows: Sequence[Outgoing]) -> None:
-        self._open_plane.publish_rows(rows)
+        self._plane.publish_rows(rows)
 
     def acknowledge(self, session: int, mids: Sequence[int]) -> None:
         """Tell the broker that it can forget these, which came by connection number `session`."""
-        self._open_plane.acknowledge(session, mids)
+        self._plane.acknowledge(session, mids)
 
     def room(self, window: int) -> int:
         """How many more messages may be published now, of `window` in flight."""
-        return self._open_plane.room(window)
+        return self._plane.room(window)
 
     def drop(self, reason: str) -> None:
         """Give this connection up and open another one after a while."""
@@ -221,7 +220,7 @@ class Connection:
         self._close(sock)
 
     def _loop(self, selector: selectors.BaseSelector, sock: Any) -> None:
-        client, plane, leader = self._client, self._open_plane, self._carriage.leader
+        client, plane, leader = self._client, self._plane, self._carriage.leader
         answer_due = time.monotonic() + _ANSWER_SECONDS
         next_misc = 0.0
         watched = 0
@@ -255,7 +254,7 @@ class Connection:
                 self.drop(f"no answer to CONNECT within {_ANSWER_SECONDS:.0f} s: {HINT}")
 
     def _turn(self, ready: set[Any], sock: Any, pace: Pace) -> None:
-        plane = self._open_plane
+        plane = self._plane
         if self._wakeup in ready:
             self._wakeup.answer()
         if sock in ready or plane.buffered:
@@ -266,30 +265,22 @@ class Connection:
 
     def _send_now(self) -> bool:
         """Whether there is nothing left that the loop should do."""
-        plane = self._plane
-        if plane is None or not self._up or self._lost is not None:
+        if not self._up or self._lost is not None:
             return False
         more = self._handler.on_nudge()
         self._write()
-        if self._lost is not None or plane.wants_write:
+        if self._lost is not None or self._plane.wants_write:
             return False
         # What was written may have made room for it.
         return not (more and self._handler.wants_turn())
 
-    def _guarded(self, step: Callable[[], object]) -> None:
-        try:
-            step()
-        except ssl.SSLError as error:
-            self.drop(explain(error, self._broker.host))
-        except OSError:
-            self.drop(loss(self._up))
-        except Exception as error:  # parsers raise whatever they stumbled over
-            self.drop(f"what arrived is not MQTT ({type(error).__name__}): {HINT}")
-
     def _read(self) -> tuple[int, int]:
         """Read and hand on; says how many messages came, and how many are safe now."""
-        plane = self._open_plane
-        self._guarded(plane.read)
+        plane = self._plane
+        try:
+            plane.read()
+        except Exception as error:
+            self._fail(error)
         arrived = plane.arrived()
         if arrived is None:
             return 0, self._report()
@@ -297,26 +288,38 @@ class Connection:
         return len(arrived.mids), self._report()
 
     def _write(self) -> None:
-        plane = self._open_plane
+        plane = self._plane
         if plane.wants_write:
-            self._guarded(plane.write)
-        self._report()
+            try:
+                plane.write()
+            except Exception as error:
+                self._fail(error)
+            self._report()
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, ssl.SSLError):
+            self.drop(explain(error, self._broker.host))
+        elif isinstance(error, OSError):
+            self.drop(loss(self._up))
+        else:  # parsers raise whatever they stumbled over
+            self.drop(f"what arrived is not MQTT ({type(error).__name__}): {HINT}")
 
     def _report(self) -> int:
-        safe, refused = self._open_plane.outcomes()
-        if safe or refused:
-            self._handler.on_published(safe, refused)
+        safe, refused = self._plane.outcomes()
+        if not safe and not refused:
+            return 0
+        self._handler.on_published(safe, refused)
         return sum(map(count_of, safe))
 
     def _say_goodbye(self, sock: Any) -> None:
         if not self._up or self._lost is not None:
             return
         deadline = time.monotonic() + _FAREWELL_SECONDS
-        plane = self._open_plane
+        plane = self._plane
         self._handler.on_turn()
         self._client.disconnect(end_session=self._end_session)
         while self._lost is None and plane.wants_write and time.monotonic() < deadline:
-            self._guarded(plane.write)
+            self._write()
             if plane.wants_write:
                 select.select([], [sock], [], _TRYING_SECONDS)
         self._report()
@@ -327,8 +330,8 @@ class Connection:
         except OSError:
             pass  # it is lost either way
         self._report()
-        unsafe = self._open_plane.unsafe()
-        self._plane = None
+        unsafe = self._plane.unsafe()
+        self._plane = NoPlane()
         if self._up:
             self._up = False
             self._handler.on_lost(unsafe)
@@ -341,11 +344,6 @@ class Connection:
             while not self._stopping and (left := deadline - time.monotonic()) > 0:
                 if selector.select(left):
                     self._wakeup.answer()
-
-    @property
-    def _open_plane(self) -> DataPlane:
-        assert self._plane is not None
-        return self._plane
 
     # What the client tells, from within `read` and `write`:
 

@@ -111,9 +111,9 @@ class Courier:
         self._kick.set()
 
     def ready(self) -> bool:
-        if self._dead_letters.ready or self._spooled.ready:
+        if self._results.ready and self._goes_straight:
             return True
-        return self._results.ready > 0 and self._goes_straight
+        return self._dead_letters.ready or self._spooled.ready
 
     def take_rows(self, room: int) -> list[Outgoing]:
         """What waits on disk: dead letters, and results if they go by the spool."""

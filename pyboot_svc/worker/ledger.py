@@ -38,8 +38,8 @@ class Ledger:
         self._slot_bytes = _HEADER_BYTES + chunk * DIGEST_BYTES
         # The first slot's place is the file's head: what it is, and how long a slot.
         size = _HEADER_BYTES * 2 + threads * self._slot_bytes
+        self._starts = [2 * _HEADER_BYTES + thread * self._slot_bytes for thread in range(threads)]
         self._left: list[str] = []
-        self._threads = threads
         self._closed = False
         self._descriptor: int | None = None
         try:
@@ -80,7 +80,7 @@ class Ledger:
         """The thread takes these in hand: the first, or all `together`."""
         if self._closed:
             return
-        start = self._start(thread)
+        start = self._starts[thread]
         words, word = self._words, start // _WORD
         words[word] = 0
         body = start + _HEADER_BYTES
@@ -91,23 +91,21 @@ class Ledger:
 
     def cursor(self, thread: int) -> tuple[memoryview, int]:
         """Where to note which of its messages the thread computes: `words[at] = number`."""
-        return self._words, self._start(thread) // _WORD + 1
+        return self._words, self._starts[thread] // _WORD + 1
 
     def end(self, thread: int) -> None:
         """The thread has nothing in hand."""
-        self._words[self._start(thread) // _WORD] = 0
+        self._words[self._starts[thread] // _WORD] = 0
 
     def close(self) -> None:
         """The process ends as it should: what is still in hand is no suspect."""
         self._closed = True
-        for thread in range(self._threads):
+        for thread in range(len(self._starts)):
             self.end(thread)
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _start(self, thread: int) -> int:
-        return 2 * _HEADER_BYTES + thread * self._slot_bytes
 
 
 def _claim(descriptor: int) -> None:

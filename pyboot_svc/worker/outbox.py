@@ -54,7 +54,7 @@ class MqttOutbox:
         self._connection = Connection("post", edge.post.broker, session, carriage, self)
         self._limits = BrokerLimits(self._window, MAX_PACKET_BYTES)
         self._log_limit = RateLimit(5, 10.0)
-        self._source: Source | None = None
+        self._source: Source  # from `start` on
 
     @property
     def overdue(self) -> float:
@@ -85,7 +85,7 @@ class MqttOutbox:
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         self._limits = BrokerLimits(min(self._window, limits.in_flight), limits.packet_bytes)
-        self._source_or_fail().connected()
+        self._source.connected()
 
     def on_subscribed(self, refusal: str | None) -> None:
         raise AssertionError("an outbox subscribes to nothing")
@@ -94,18 +94,18 @@ class MqttOutbox:
         log.warning("post broker sent %d messages that nobody asked for", len(batch))
 
     def on_lost(self, in_flight: list[Sendable]) -> None:
-        self._source_or_fail().lost(in_flight)
+        self._source.lost(in_flight)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
         for item, reason in refused:
             self._refuse(item, reason)
         if safe:
-            self._source_or_fail().delivered(safe)
+            self._source.delivered(safe)
 
     def on_turn(self) -> None:
         room = self._room()
         if room > 0:
-            rows = self._source_or_fail().take_rows(room)
+            rows = self._source.take_rows(room)
             if fitting := [row for row in rows if self._row_fits(row)]:
                 self._connection.publish_rows(fitting)
         self.on_nudge()
@@ -114,7 +114,7 @@ class MqttOutbox:
         room = self._room()
         if room <= 0:
             return True
-        results: Sequence[Parcel] = self._source_or_fail().take_results(room)
+        results: Sequence[Parcel] = self._source.take_results(room)
         if not results:
             return False
         full = sum(map(len, results)) == room
@@ -124,7 +124,7 @@ class MqttOutbox:
         return full
 
     def wants_turn(self) -> bool:
-        return self._room() > 0 and self._source_or_fail().ready()
+        return self._source.ready() and self._room() > 0
 
     def _room(self) -> int:
         return self._connection.room(self._limits.in_flight)
@@ -162,8 +162,5 @@ class MqttOutbox:
         if silent is not None:
             topic = item.topic if isinstance(item, Outgoing) else self._endpoint.topic
             log.error("post broker refused a message for %s: %s (+%d)", topic, reason, silent)
-        self._source_or_fail().refused([item], reason)
+        self._source.refused([item], reason)
 
-    def _source_or_fail(self) -> Source:
-        assert self._source is not None
-        return self._source

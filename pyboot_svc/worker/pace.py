@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-# Messages are brisk when they come closer together than this part of the longest wait.
-_BRISK = 0.25
+# Messages this close together are worth the longest wait; others, by the square, less.
+_DENSE_SECONDS = 50e-6
 # Of the longest wait: without a message for so long, the brisk time is over. A read may have
 # brought acknowledgements alone.
 _PATIENCE = 1.5
@@ -22,15 +22,14 @@ _FEWEST = 4
 class Pace:
     """Brokers write packet by packet: a read at once gets one, a read a little later many.
 
-    So a read waits for a moment, but only while messages come closer together than a quarter of
-    `longest_us`; the closer they come, the longer, up to the whole of it. When reads bring the
-    same number again and again, the broker sends no more until it hears from us: then a wait that
-    is too long would cost throughput, and it gets shorter.
+    So a read waits for a moment, but only while more than one message is to be expected in it; the
+    closer they come, the longer, up to `longest_us`. When reads bring the same number again and
+    again, the broker sends no more until it hears from us: then a wait that is too long would cost
+    throughput, and it gets shorter.
     """
 
     def __init__(self, longest_us: int) -> None:
         self._longest = longest_us / 1e6
-        self._brisk = _BRISK * self._longest
         self._last = 0.0
         self._gap = self._longest
         self._fruitful = self._longest
@@ -49,8 +48,9 @@ class Pace:
             # A long one counts as one that is just too long: it is no less brisk after a pause.
             self._gap += _WEIGHT * (min(passed / count, self._longest) - self._gap)
             self._last = now
-            if self._at_its_most(count):
-                self._fruitful = max(self.linger_seconds / 2, _SHORTEST * self._longest)
+            linger = self.linger_seconds
+            if self._at_its_most(count) and linger:
+                self._fruitful = max(linger / 2, _SHORTEST * self._longest)
             else:
                 self._fruitful = min(self._fruitful * _GROWTH, self._longest)
         elif passed > _PATIENCE * self._longest:
@@ -59,9 +59,12 @@ class Pace:
     @property
     def linger_seconds(self) -> float:
         """How long to wait before the next read."""
-        if self._full or self._gap >= self._brisk:
+        gap = self._gap
+        if self._full or gap >= self._longest:
             return 0.0
-        return min(self._brisk * self._brisk / self._gap, self._fruitful)
+        sparse = max(gap / _DENSE_SECONDS, 1.0)
+        linger = min(self._longest / (sparse * sparse), self._fruitful)
+        return linger if linger > gap else 0.0
 
     def _at_its_most(self, count: int) -> bool:
         """Whether reads bring a certain number again and again, and never more."""

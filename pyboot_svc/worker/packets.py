@@ -24,6 +24,8 @@ _USER_PROPERTY = b"\x26"
 _MOST_TOPICS = 20_000
 # Packets of one shape are cut so many at once.
 _RUNS = (128, 16, 4)
+# Of a run that turns out to be none, no more is looked at in vain.
+_MOST_PUBACKS = 256
 ID_PROPERTY = "pyboot-id"
 
 
@@ -81,15 +83,16 @@ class Parser:
         add_topic, add_payload = arrivals.topics.append, arrivals.payloads.append
         add_mid = arrivals.mids.append
         position, end = 0, len(data)
-        lead, size = b"", 0
+        lead, size, runs = b"", 0, True
         self._wanted = 0
         while end - position >= 2:
             # Not of the next packet, but of the one after it: most that differ fail this.
-            if size and data.startswith(lead, position + size):
+            if runs and size and data.startswith(lead, position + size):
                 done = self._cut_run(data, position, lead, size, arrivals)
                 if done > position:
                     position = done
                     continue
+                runs = done == position
             first, length = data[position], data[position + 1]
             body = position + 2
             if length >= _SHORT:
@@ -139,14 +142,19 @@ class Parser:
     def _cut_run(
         self, data: bytes, position: int, lead: bytes, size: int, arrivals: Arrivals
     ) -> int:
-        """Cut packets of one shape, as many as there are; gives where the next one starts."""
+        """Cut packets of one shape, as many as there are; gives where the next one starts.
+
+        -1: what looked like a run was none, so that it had better not be tried again and again.
+        """
         run = self._run
         if run is None or run.lead != lead or run.size != size:
             run = self._run = _Run(lead, size, self._v5)
+        start, failed = position, False
         for count in _RUNS:
             while data.startswith(lead, position + (count - 1) * size):
                 columns = run.cut(data, position, count)
                 if columns is None:
+                    failed = True
                     break
                 names, mids, payloads = columns
                 if names.count(names[0]) == count:
@@ -155,9 +163,8 @@ class Parser:
                     arrivals.topics += map(self._topic, names)
                 arrivals.mids += mids
                 arrivals.payloads += payloads
-                arrivals.recurs |= run.recurs
                 position += count * size
-        return position
+        return -1 if failed and position == start else position
 
     def _topic(self, name: bytes) -> str:
         return self._topics.get(name) or self._learn(name)
@@ -180,7 +187,6 @@ class _Run:
         self.size = size
         self._qos = lead[0] >> 1 & 1
         self._v5 = v5
-        self.recurs = bool(lead[0] & (_QOS_1 | _RETAIN))
         name = lead[-2] << 8 | lead[-1]
         payload = size - len(lead) - name - 2 * self._qos - v5
         self._one = f"{len(lead)}s{name}s{'H' * self._qos}{'B' * v5}{payload}s"
@@ -210,7 +216,7 @@ class _Run:
 
 def _parse_pubacks(data: bytes, position: int, body: int, stop: int, arrivals: Arrivals) -> int:
     """A run of short ones at once, or else this one; gives where the next packet starts."""
-    count = (len(data) - position) // 4 if stop - position == 4 else 0
+    count = min((len(data) - position) // 4, _MOST_PUBACKS) if stop - position == 4 else 0
     run = data[position : position + 4 * count]
     if count > 1 and run[0::4] == b"\x40" * count and run[1::4] == b"\x02" * count:
         arrivals.settled.extend(struct.unpack(f">{2 * count}H", run)[1::2])

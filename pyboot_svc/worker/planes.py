@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,6 +93,31 @@ class _Collected:
         return safe, refused
 
 
+class NoPlane(_Collected):
+    """That of a connection that is not open: there is no room on it, and nothing comes."""
+
+    wants_write = False
+    buffered = False
+    in_flight = 0
+
+    def read(self) -> None: ...
+    def write(self) -> None: ...
+    def arrived(self) -> None: ...
+    def room(self, window: int) -> int:
+        return 0
+
+    def unsafe(self) -> list[Sendable]:
+        return []
+
+    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
+        raise AssertionError("there is no room for results")
+
+    def publish_rows(self, rows: Sequence[Outgoing]) -> None:
+        raise AssertionError("there is no room for rows")
+
+    def acknowledge(self, session: int, mids: Sequence[int]) -> None: ...
+
+
 class PlainPlane(_Collected):
     """paho does it, packet by packet."""
 
@@ -100,6 +125,7 @@ class PlainPlane(_Collected):
         super().__init__()
         self._client = client
         self._sock = sock
+        self._pending = _pending_of(sock)
         self._session = session
         self._arrived = Arrivals()
         self._in_flight: dict[int, Sendable] = {}
@@ -132,7 +158,7 @@ class PlainPlane(_Collected):
 
     @property
     def buffered(self) -> bool:
-        return _pending(self._sock)
+        return self._pending() > 0
 
     @property
     def in_flight(self) -> int:
@@ -146,10 +172,11 @@ class PlainPlane(_Collected):
 
     def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
         for parcel in parcels:
-            ids = [{ID_PROPERTY: digest.hex()} for digest in parcel.digests()]
-            for number, (payload, user) in enumerate(zip(parcel.payloads, ids, strict=True)):
-                mid = self._client.publish(topic, payload, qos, user)
-                self._in_flight[mid] = parcel.part(number, number + 1)
+            named = _has_duplicates(qos, parcel)
+            for number, payload in enumerate(parcel.payloads):
+                one = parcel.part(number, number + 1)
+                user = {ID_PROPERTY: one.digests()[0].hex()} if named else {}
+                self._in_flight[self._client.publish(topic, payload, qos, user)] = one
 
     def publish_rows(self, rows: Sequence[Outgoing]) -> None:
         for row in rows:
@@ -180,10 +207,14 @@ class PlainPlane(_Collected):
 
 @dataclass(slots=True)
 class _Sent:
-    """What was published together at QoS 1, and how many of it are safe: the first ones."""
+    """What was published together at QoS 1, and how many of it are safe: the first ones.
+
+    `before` counts the packet identifiers that the connection had gone through by then.
+    """
 
     mids: Sequence[int]
     item: Sendable
+    before: int
     safe: int = 0
 
     def part(self, start: int, stop: int) -> Sendable:
@@ -200,15 +231,16 @@ class BulkPlane(_Collected):
         super().__init__()
         self._client = client
         self._sock = sock
+        self._pending = _pending_of(sock)
         self._session = session
         self._v5 = client.v5
         self._parser = Parser(self._v5)
         self._arrived: Batch | None = None
         self._encoders: dict[tuple[str, int, bool], PublishEncoder] = {}
-        # In the order of their numbers, which start anew after the last.
         self._in_flight: deque[_Sent] = deque()
         self._in_flight_count = 0
         self._last_mid = 0
+        self._mids_gone = 0
         # Of QoS 0: safe when the socket has taken all bytes up to that count.
         self._unwritten: deque[tuple[int, Sendable]] = deque()
         self._unwritten_count = 0
@@ -263,7 +295,7 @@ class BulkPlane(_Collected):
 
     @property
     def buffered(self) -> bool:
-        return _pending(self._sock)
+        return self._pending() > 0
 
     @property
     def in_flight(self) -> int:
@@ -280,8 +312,7 @@ class BulkPlane(_Collected):
 
     def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
         for parcel in parcels:
-            # What is delivered and sent once has no duplicates, and needs no id.
-            named = self._v5 and (qos > 0 or parcel.recurs)
+            named = self._v5 and _has_duplicates(qos, parcel)
             encoder = self._encoders.get((topic, qos, named))
             if encoder is None:
                 lead = ID_LEAD if named else b"\0" if self._v5 else b""
@@ -316,26 +347,26 @@ class BulkPlane(_Collected):
 
     def _send(self, item: Sendable, count: int) -> Sequence[int]:
         """Numbers for what is of QoS 1, which is in flight from now on."""
+        before = self._mids_gone
         mids = self._next_mids(count)
-        self._in_flight.append(_Sent(mids, item))
+        self._in_flight.append(_Sent(mids, item, before))
         self._in_flight_count += count
         return mids
 
     def _next_mids(self, count: int) -> Sequence[int]:
         first = self._last_mid % _LAST_MID + 1
-        oldest = self._in_flight[0] if self._in_flight else None
-        # There are far more numbers than the window is wide: nearly always the next ones are free.
-        if oldest is None or (oldest.mids[oldest.safe] - first) % _LAST_MID >= count:
-            if first + count - 1 <= _LAST_MID:
-                self._last_mid = first + count - 1
-                return range(first, first + count)
-            taken: set[int] = set()
-        else:
-            taken = {mid for sent in self._in_flight for mid in sent.mids[sent.safe :]}
+        oldest = self._in_flight[0].before if self._in_flight else self._mids_gone
+        # Nearly always all that are in flight are among the latest numbers, and the next are free.
+        if self._mids_gone + count - oldest <= _LAST_MID and first + count - 1 <= _LAST_MID:
+            self._last_mid = first + count - 1
+            self._mids_gone += count
+            return range(first, first + count)
+        taken = {mid for sent in self._in_flight for mid in sent.mids[sent.safe :]}
         found: list[int] = []
         mid = self._last_mid
         while len(found) < count:
             mid = mid % _LAST_MID + 1
+            self._mids_gone += 1
             if mid not in taken:
                 found.append(mid)
         self._last_mid = mid
@@ -375,7 +406,7 @@ class BulkPlane(_Collected):
                 self._in_flight_count -= 1
                 for start, stop in ((at + 1, count), (sent.safe, at)):
                     if start < stop:
-                        rest = _Sent(sent.mids[start:stop], sent.part(start, stop))
+                        rest = _Sent(sent.mids[start:stop], sent.part(start, stop), sent.before)
                         self._in_flight.insert(number, rest)
                 return sent.part(at, at + 1)
         return None
@@ -389,32 +420,34 @@ class _Output:
         self._waiting: list[bytes] = []
         # What the socket was offered last: a layer that encrypts wants the very same again.
         self._offered: deque[bytes | memoryview] = deque()
-        self.queued = 0
         self.sent = 0
+        self.unsent = 0
 
     @property
-    def unsent(self) -> int:
-        return self.queued - self.sent
+    def queued(self) -> int:
+        return self.sent + self.unsent
 
     def append(self, parts: Sequence[bytes]) -> None:
         # Without empty ones: a WebSocket layer can't tell that it has sent nothing.
         self._waiting += filter(None, parts)
-        self.queued += sum(map(len, parts))
+        self.unsent += sum(map(len, parts))
 
     def flush(self) -> None:
-        while self._offered or self._waiting:
-            if not self._offered:
+        offered = self._offered
+        while self.unsent:
+            if not offered:
                 self._offer()
-            data = self._offered[0]
+            data = offered[0]
             try:
                 sent = self._sock.send(data)
             except _WOULD_BLOCK:
                 return
             self.sent += sent
+            self.unsent -= sent
             if sent == len(data):
-                self._offered.popleft()
+                offered.popleft()
             else:
-                self._offered[0] = memoryview(data)[sent:]
+                offered[0] = memoryview(data)[sent:]
 
     def _offer(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -463,6 +496,11 @@ def _batch(arrivals: Arrivals, session: int) -> Batch:
     )
 
 
-def _pending(sock: Any) -> bool:
-    pending = getattr(sock, "pending", None)
-    return pending is not None and pending() > 0
+def _has_duplicates(qos: int, parcel: Parcel) -> bool:
+    """What is delivered once and sent once has none, and needs no id to recognise them by."""
+    return qos > 0 or parcel.recurs
+
+
+def _pending_of(sock: Any) -> Callable[[], int]:
+    """Asks a TLS or WebSocket layer how many bytes it holds; nothing else holds any."""
+    return getattr(sock, "pending", None) or int

@@ -128,8 +128,8 @@ class ModelPool:
             job = None
 
     def _next_job(self, runner: Runner, longest: int) -> Job | None:
-        suspects = self._calling.suspects
-        while suspects.careful and runner.number > 0:
+        suspects = bool(self._calling.suspects)
+        while suspects and runner.number > 0 and self._calling.suspects.careful:
             time.sleep(_CAREFUL_POLL_SECONDS)
         room = self._results.wait_for_room()
         if self._leader is not None:
@@ -155,8 +155,7 @@ class ModelPool:
             job.handed = end
             places = range(first, end)
             # A copy: the thread at work may add another one meanwhile.
-            failed = dict(job.buried)
-            buried = {at: fault for at, fault in failed.items() if first <= at < end}
+            buried = {at: fault for at, fault in dict(job.buried).items() if first <= at < end}
             self._saver.save(job.chunk, places)
             self._settle(job, places, buried, last)
 

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 Outcome = tuple[bytes | None, Fault | None]
 
 
-@dataclass(eq=False)
 class Job:
     """A chunk in work. The results that the chunk has by now are in `results`.
 
@@ -37,15 +36,24 @@ class Job:
     whose outcome was handed on already. `singly`: a model of batches gets one message a call.
     """
 
-    chunk: Chunk
-    results: list[bytes | None] = field(default_factory=list)
-    buried: dict[int, Fault] = field(default_factory=dict)
-    handed: int = 0
-    singly: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    __slots__ = ("buried", "chunk", "handed", "lock", "results", "singly")
 
-    def __post_init__(self) -> None:
-        self.chunk.results = self.results
+    def __init__(
+        self,
+        chunk: Chunk,
+        results: list[bytes | None] | None = None,
+        buried: dict[int, Fault] | None = None,
+        handed: int = 0,
+        *,
+        singly: bool = False,
+    ) -> None:
+        self.chunk = chunk
+        self.results = [] if results is None else results
+        self.buried = {} if buried is None else buried
+        self.handed = handed
+        self.singly = singly
+        self.lock = threading.Lock()
+        chunk.results = self.results
 
 
 @dataclass(frozen=True)

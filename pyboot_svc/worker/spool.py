@@ -81,6 +81,10 @@ class Lane:
     @property
     def busy(self) -> bool:
         """Whether anything is on its way in or out: what is newer has to wait behind it."""
+        # Without the lock, in the order of the way: what moves is counted there before it is not
+        # counted here any more.
+        if not (self._pending or self._rows or self._memory):
+            return False
         with self._lock:
             waiting = self._pending + self._rows + len(self._memory)
             if waiting and self._store.trouble is not None:
@@ -91,6 +95,8 @@ class Lane:
     @property
     def ready(self) -> bool:
         """Whether there are rows to take."""
+        if not (self._rows or self._memory):
+            return False
         with self._lock:
             waiting = self._rows + len(self._memory)
             return waiting > len(self._out) and not self._checking
@@ -131,10 +137,10 @@ class Lane:
 
         def written() -> None:
             with self._lock:
-                self._pending -= len(rows)
-                self._pending_bytes -= size
                 self._rows += len(rows)
                 self._bytes += size
+                self._pending -= len(rows)
+                self._pending_bytes -= size
             done()
 
         def take_back() -> bool:
@@ -142,9 +148,9 @@ class Lane:
                 wake = self._wake
                 if wake is None or not rows:
                     return False
+                self._keep_in_memory(rows, done)
                 self._pending -= len(rows)
                 self._pending_bytes -= size
-                self._keep_in_memory(rows, done)
             wake()
             return True
 

@@ -30,7 +30,7 @@ def bury(state: Path, instance: str, *payloads: bytes, error: str = "line 1\nlin
     with running(folder / DATABASE_NAME) as store:
         lane = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
         graveyard = Graveyard(configured(), store, lane, lambda: None)
-        buried = [(Message("plant/7", data, 1), Fault("model", error, 4)) for data in payloads]
+        buried = [(Message("plant/7", data), Fault("model", error, 4)) for data in payloads]
         graveyard.bury(buried, lambda: None)
         settled(store)
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.columns import batch_of, payloads_of
 from support.poll import until
 from support.store import configured, rows, settled
 
 from pyboot_svc.config import Batch, OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
+from pyboot_svc.worker import message
 from pyboot_svc.worker.graveyard import Graveyard
-from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.pipeline import Safe
 from pyboot_svc.worker.pool import ModelPool
 from pyboot_svc.worker.queues import PostQueue, PreQueue
@@ -35,8 +36,8 @@ class Line:
         self.safe = safe = Safe(configured(batch=batch), folder)
         self.waiting = PreQueue(10_000)
         self.results = PostQueue(10_000, lambda: None)
-        self.acknowledged: list[Message] = []
-        self.settlement = Settlement(self.acknowledged.extend)
+        self.acknowledged: list[bytes] = []
+        self.settlement = Settlement(self._acknowledge)
         self.tally = Tally()
         self.crashed = threading.Event()
         calling = Calling(
@@ -62,23 +63,26 @@ class Line:
             batch,
         )
 
-    def put(self, *payloads: bytes) -> list[Message]:
-        batch = [Message(f"in/{number}", payload, 1) for number, payload in enumerate(payloads)]
-        self.settlement.admit(batch)
-        self.waiting.put(batch)
-        return batch
+    def put(self, *payloads: bytes, session: int = 1) -> None:
+        topics = [f"in/{number}" for number in range(len(payloads))]
+        arrived = batch_of(payloads, topics, session=session)
+        self.settlement.admit(arrived)
+        self.waiting.put(arrived)
+
+    def _acknowledge(self, arrived: message.Batch, start: int, stop: int) -> None:
+        self.acknowledged.extend(arrived.payloads[start:stop])
 
     def start(self) -> None:
         self.safe.store.start(self.crashed.set)
         self.pool.start(1, self.crashed.set)
 
-    def process(self, *payloads: bytes) -> list[bytes | None]:
-        """The results of payloads that are one batch."""
-        self.put(*payloads)
+    def process(self, *payloads: bytes, session: int = 1, count: int = 0) -> list[bytes]:
+        """The results of payloads that are one batch, or of `count` with those put before."""
+        self.put(*payloads, session=session)
         self.start()
-        return self.wait(len(payloads))
+        return self.wait(count or len(payloads))
 
-    def wait(self, count: int) -> list[bytes | None]:
+    def wait(self, count: int) -> list[bytes]:
         def done() -> bool:
             self.pool.expire()
             return self.tally.figures()["counters"]["processed"] == count  # type: ignore[index,no-any-return]
@@ -86,7 +90,7 @@ class Line:
         until(done, f"{count} are processed")
         assert not self.crashed.is_set()
         settled(self.safe.store)
-        return [message.result for message in self.results.take(count)]
+        return payloads_of(self.results.take(count))
 
     @property
     def dead(self) -> list[tuple[Any, ...]]:
@@ -139,7 +143,7 @@ def test_a_list_in_and_a_list_out(make: Callable[..., Line]) -> None:
 def test_none_inside_publishes_nothing(make: Callable[..., Line]) -> None:
     line = make(Doubling())
     assert line.process(b"null", b"2", b"null") == [b"4"]
-    assert [message.payload for message in line.acknowledged] == [b"null"]
+    assert line.acknowledged == [b"null"]
     assert line.tally.figures()["errors"] == {}
 
 
@@ -159,6 +163,24 @@ def test_it_waits_for_a_full_batch(make: Callable[..., Line]) -> None:
         line.put(payload)
     assert line.wait(3) == [b"2", b"4", b"6"]
     assert model.calls == [[1, 2, 3]]
+
+
+def test_what_arrived_in_pieces_is_one_batch(make: Callable[..., Line]) -> None:
+    model = Doubling()
+    line = make(model)
+    line.put(b"1", b"2")
+    line.put(b"3")
+    assert line.process(b"4", b"5", count=5) == [b"2", b"4", b"6", b"8", b"10"]
+    assert model.calls == [[1, 2, 3, 4, 5]]
+
+
+def test_what_came_by_two_connections_is_two_batches(make: Callable[..., Line]) -> None:
+    model = Doubling()
+    line = make(model)
+    line.put(b"1", b"2")
+    line.put(b"null", session=2)
+    assert line.process(b"4", session=2, count=4) == [b"2", b"4", b"8"]
+    assert model.calls == [[1, 2], [None, 4]]
 
 
 def test_the_topics_are_in_the_order_of_the_payloads(make: Callable[..., Line]) -> None:
@@ -203,7 +225,7 @@ def test_one_bad_message_fails_alone(
     assert line.process(b"1", b"0", b"3") == [b"6.0", b"2.0"]
     assert calls == [[1, 0, 3], [1], [0], [3]]
     assert line.dead == [(b"0", "model")]
-    assert [message.payload for message in line.acknowledged] == []
+    assert line.acknowledged == []
     assert "failed on a batch of 3, each gets a call of its own now: ZeroDivisionError" in (
         caplog.text
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.columns import messages_of, parcel_of
 from support.disk import SmallDisk
 from support.poll import until
 from support.store import POST, held_up, rows, running, settled
@@ -16,8 +17,8 @@ from support.store import POST, held_up, rows, running, settled
 from pyboot_svc.config import SpoolLimits
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.courier import Courier
-from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.outgoing import Outgoing, Sendable
+from pyboot_svc.worker.message import Message, Parcel
+from pyboot_svc.worker.outgoing import Outgoing, Sendable, count_of
 from pyboot_svc.worker.queues import PostQueue
 from pyboot_svc.worker.spool import DEAD_LETTERS, RESULTS, Lane
 from pyboot_svc.worker.store import DATABASE_NAME, Store
@@ -51,36 +52,36 @@ class Desk:
             self.nudged.set,
         )
         self.made: list[Message] = []
+        self.parcels: list[Parcel] = []
         self.ends: Counter[int] = Counter()
         self.early: list[int] = []
         self.safe: set[int] = set()
         self.counts: Counter[str] = Counter()
-        self._chunks = 0
         self.courier.start(
             self._settle, self._delivered, self._refused, self._count, self.crashed.set
         )
 
     def make(self, count: int) -> None:
-        chunk = len(self.made)
-        batch = [Message("in", b"%d" % (chunk + index), 1) for index in range(count)]
-        for message in batch:
-            message.result = message.payload
-        self.made += batch
-        self.results.put(self._chunks, batch)
-        self._chunks += 1
+        """A chunk with results for all its messages; with none, its end is all there is to it."""
+        first = len(self.made)
+        results = [b"%d" % number for number in range(first, first + count)]
+        parcel = parcel_of(results, len(self.parcels))
+        self.made += messages_of(parcel.chunk.batch)
+        self.parcels.append(parcel)
+        self.results.put(parcel.chunk.number, parcel if count else None)
 
-    def _settle(self, messages: list[Message]) -> None:
+    def _settle(self, parcels: list[Parcel]) -> None:
         query = f"SELECT payload FROM spool WHERE lane = {RESULTS}"
         there = {int(payload) for (payload,) in rows(self.folder, query)}
-        numbers = [int(message.payload) for message in messages]
+        numbers = inputs(parcels)
         self.early += [n for n in numbers if n not in there and n not in self.safe]
         self.ends.update(numbers)
 
-    def _delivered(self, messages: list[Message]) -> None:
-        self.ends.update(int(message.payload) for message in messages)
+    def _delivered(self, parcels: list[Parcel]) -> None:
+        self.ends.update(inputs(parcels))
 
-    def _refused(self, messages: list[Message], reason: str) -> None:
-        self._delivered(messages)
+    def _refused(self, parcels: list[Parcel], reason: str) -> None:
+        self._delivered(parcels)
 
     def _count(self, name: str, count: int) -> None:
         self.counts[name] += count
@@ -89,6 +90,16 @@ class Desk:
         assert self.early == []
         assert self.ends == Counter(range(len(self.made)))
         assert not self.crashed.is_set()
+
+
+def inputs(parcels: list[Parcel]) -> list[int]:
+    """The messages that these are the results of: each is known by its result."""
+    numbers = []
+    for parcel in parcels:
+        found = [parcel.chunk.batch.payloads[place] for place in parcel.places]
+        assert found == parcel.payloads
+        numbers += [int(payload) for payload in found]
+    return numbers
 
 
 @pytest.fixture
@@ -112,7 +123,44 @@ def desk(desks: Callable[..., Desk]) -> Desk:
 
 
 def payloads(items: list[Sendable]) -> list[int]:
-    return [int(item.payload) for item in items]
+    found: list[int] = []
+    for item in items:
+        found += inputs([item]) if isinstance(item, Parcel) else [int(item.payload)]
+    return found
+
+
+def size_of(items: list[Sendable]) -> int:
+    return sum(map(count_of, items))
+
+
+def cut(items: list[Sendable], count: int) -> tuple[list[Sendable], list[Sendable]]:
+    """The first `count` messages, and the others: of a parcel that the broker has answered in
+    part, the outbox gives parts."""
+    first: list[Sendable] = []
+    for number, item in enumerate(items):
+        size = count_of(item)
+        if size > count:
+            if count:
+                assert isinstance(item, Parcel)
+                first.append(item.part(0, count))
+                item = item.part(count, size)
+            return first, [item, *items[number + 1 :]]
+        first.append(item)
+        count -= size
+    return first, []
+
+
+def one_by_one(items: list[Sendable]) -> list[Sendable]:
+    found: list[Sendable] = []
+    while items:
+        one, items = cut(items, 1)
+        found += one
+    return found
+
+
+def topics(items: list[Sendable]) -> list[str]:
+    assert all(isinstance(item, Outgoing) for item in items)
+    return [item.topic for item in items if isinstance(item, Outgoing)]
 
 
 def take(desk: Desk, room: int) -> list[Sendable]:
@@ -127,8 +175,8 @@ def taken(desk: Desk, count: int) -> list[Sendable]:
     items: list[Sendable] = []
 
     def enough() -> bool:
-        items.extend(take(desk, count - len(items)))
-        return len(items) == count
+        items.extend(take(desk, count - size_of(items)))
+        return size_of(items) == count
 
     until(enough, f"{count} are ready")
     return items
@@ -149,11 +197,12 @@ def test_while_connected_results_go_straight_out(desk: Desk, tmp_path: Path) -> 
     assert desk.courier.ready()
     assert desk.courier.take_rows(10) == []
     items: list[Sendable] = [*desk.courier.take_results(10)]
-    assert items == desk.made
+    assert items == desk.parcels
     assert desk.ends == {}
-    desk.courier.delivered(items[:2])
+    first, rest = cut(items, 2)
+    desk.courier.delivered(first)
     assert desk.ends == {0: 1, 1: 1}
-    desk.courier.delivered(items[2:])
+    desk.courier.delivered(rest)
     desk.check_ends()
     assert not (tmp_path / DATABASE_NAME).exists()
 
@@ -170,7 +219,7 @@ def test_a_spooled_result_is_the_same_as_a_live_one(desk: Desk) -> None:
     live = desk.made[0]
     assert isinstance(item, Outgoing)
     assert (item.topic, item.payload, item.qos, item.properties) == (
-        *("out", live.result, 1),
+        *("out", live.payload, 1),
         {"pyboot-id": live.id},
     )
 
@@ -198,9 +247,9 @@ def test_what_is_newer_waits_behind_what_is_spooled(desk: Desk) -> None:
         desk.courier.delivered(items)
         desk.make(1)
         assert take(desk, 10) == []  # the spool is not empty for sure yet
-    [live] = taken(desk, 1)
-    assert live.payload == b"5"
-    desk.courier.delivered([live])
+    live = taken(desk, 1)
+    assert payloads(live) == [5]
+    desk.courier.delivered(live)
     desk.check_ends()
 
 
@@ -211,20 +260,77 @@ def test_when_the_spool_is_empty_results_go_straight_out_again(desk: Desk) -> No
     until(lambda: not desk.spooled.busy, "the spool is empty")
     desk.make(1)
     [item] = taken(desk, 1)
-    assert item is desk.made[1]
+    assert item is desk.parcels[1]
 
 
 def test_what_is_in_flight_when_the_connection_is_lost_goes_first(desk: Desk) -> None:
     desk.courier.connected()
     desk.make(5)
-    items = take(desk, 4)
-    desk.courier.delivered(items[:1])
-    desk.courier.lost(items[1:])
+    first, rest = cut(take(desk, 4), 1)
+    desk.courier.delivered(first)
+    desk.courier.lost(rest)
     desk.make(1)
     until(lambda: len(desk.ends) == 6, "the rest is spooled")
     desk.check_ends()
     desk.courier.connected()
     assert payloads(taken(desk, 5)) == [1, 2, 3, 4, 5]
+
+
+def test_parcels_that_the_room_has_split_go_back_in_order(desk: Desk) -> None:
+    desk.courier.connected()
+    for _ in range(3):
+        desk.make(4)
+    items = take(desk, 6)
+    assert [payloads([item]) for item in items] == [[0, 1, 2, 3], [4, 5]]
+    items += take(desk, 3)
+    assert [payloads([item]) for item in items[2:]] == [[6, 7], [8]]
+    desk.courier.delivered(cut(items, 1)[0])
+    sent = one_by_one(items)
+    desk.courier.delivered([sent[5], sent[7]])  # not in order, as a broker may answer
+    assert desk.ends == {0: 1, 5: 1, 7: 1}
+    unsafe = [item for item in sent if payloads([item])[0] not in desk.ends]
+    desk.courier.lost(unsafe)
+    desk.make(1)
+    until(lambda: len(desk.ends) == 13, "the rest is spooled")
+    desk.check_ends()
+    desk.courier.connected()
+    assert payloads(taken(desk, 10)) == [1, 2, 3, 4, 6, 8, 9, 10, 11, 12]
+
+
+def test_what_went_back_in_parts_goes_straight_out_when_the_broker_is_back_at_once(
+    desk: Desk,
+) -> None:
+    desk.courier.connected()
+    desk.make(4)
+    desk.make(4)
+    desk.courier.stop()  # as if its thread were not fast enough to spool anything
+    until(lambda: not any(thread.name == "spool" for thread in threading.enumerate()), "it ended")
+    first, rest = cut(take(desk, 6), 1)
+    desk.courier.delivered(first)
+    desk.courier.lost(rest)
+    assert desk.results.depth() == 7
+    desk.courier.connected()
+    again = take(desk, 2)
+    assert payloads(again) == [1, 2]
+    again += take(desk, 10)
+    assert payloads(again) == [1, 2, 3, 4, 5, 6, 7]
+    desk.courier.delivered(again)
+    desk.check_ends()
+    assert not (desk.folder / DATABASE_NAME).exists()
+
+
+def test_of_a_parcel_some_results_can_be_refused(desk: Desk) -> None:
+    desk.courier.connected()
+    desk.make(5)
+    sent = one_by_one(take(desk, 4))
+    desk.courier.refused([sent[1]], "too large")
+    desk.courier.delivered([sent[0], sent[2]])
+    assert desk.ends == {0: 1, 1: 1, 2: 1}
+    desk.courier.lost([sent[3]])
+    until(lambda: len(desk.ends) == 5, "the rest is spooled")
+    desk.check_ends()
+    desk.courier.connected()
+    assert payloads(taken(desk, 2)) == [3, 4]
 
 
 def test_spooled_rows_in_flight_when_the_connection_is_lost_come_again(desk: Desk) -> None:
@@ -257,11 +363,11 @@ def test_dead_letters_wait_for_no_result(desk: Desk) -> None:
     spool(desk, 1)
     desk.courier.connected()
     items = taken(desk, 2)
-    assert [(item.topic, item.payload) for item in items] == [("dead", b"7"), ("out", b"0")]
+    assert (topics(items), payloads(items)) == (["dead", "out"], [7, 0])
     desk.courier.lost(items)
     desk.courier.connected()
     again = taken(desk, 2)
-    assert sorted(item.topic for item in again) == ["dead", "out"]
+    assert sorted(topics(again)) == ["dead", "out"]
     desk.courier.delivered(again)
     until(lambda: not desk.letters.busy and not desk.spooled.busy, "both are removed")
     assert desk.counts["published"] == 1
@@ -395,7 +501,7 @@ class Chance:
             return
         room = self.chance.randint(0, 12)
         items = take(self.desk, room)
-        assert len(items) <= room
+        assert size_of(items) <= room
         for number in payloads(items):
             # In order, and none left out that is not known to be safe.
             assert number > self.last
@@ -405,12 +511,13 @@ class Chance:
         self.in_flight += items
 
     def deliver(self) -> None:
-        """The broker answers some, not always in order."""
+        """The broker answers some, not always in order, and not always whole parcels."""
         if self.chance.random() < 0.2:
+            self.in_flight = one_by_one(self.in_flight)
             self.chance.shuffle(self.in_flight)
-        count = self.chance.randint(0, len(self.in_flight))
-        items, self.in_flight = self.in_flight[:count], self.in_flight[count:]
-        self.in_flight.sort(key=lambda item: int(item.payload))
+        count = self.chance.randint(0, size_of(self.in_flight))
+        items, self.in_flight = cut(self.in_flight, count)
+        self.in_flight.sort(key=lambda item: payloads([item])[0])
         self._answer(items)
 
     def deliver_all(self) -> None:
@@ -535,7 +642,7 @@ def test_while_a_live_one_is_in_flight_no_other_goes_to_the_spool(desk: Desk) ->
     until(lambda: not desk.spooled.busy, "the spool is empty")
     desk.make(1)
     [live] = taken(desk, 1)
-    assert isinstance(live, Message)
+    assert isinstance(live, Parcel)
     with held_up(desk.store):
         desk.spooled.append([("out", b"-1", 1, {})], lambda: None)  # as if it were busy again
         desk.make(1)

@@ -23,7 +23,7 @@ from pyboot_svc.worker.outgoing import Outgoing
 from pyboot_svc.worker.spool import DEAD_LETTERS, Lane
 from pyboot_svc.worker.store import DATABASE_NAME, Store
 
-BAD = Message("plant/7", b"\x00\xff", 1)
+BAD = Message("plant/7", b"\x00\xff")
 FAULT = Fault("model", "the model raised KeyError: 'x'\nTraceback: …", 4)
 
 
@@ -68,7 +68,7 @@ def test_what_is_kept_is_found_to_be_what_was_written(
     store: Store, tmp_path: Path, kind: str
 ) -> None:
     error = "nul \0, half a character \ud800, 温"
-    Yard(store, tmp_path).bury((Message("plant/\0温", b"", 1), Fault(kind, error)))
+    Yard(store, tmp_path).bury((Message("plant/\0温", b""), Fault(kind, error)))
     with closing(open_database(tmp_path / DATABASE_NAME)) as connection:
         check(connection)
     assert len(rows(tmp_path, "SELECT * FROM dead")) == 1
@@ -135,8 +135,8 @@ def test_as_many_as_wanted_are_kept_the_newest(
 ) -> None:
     yard = Yard(store, tmp_path, dead_letter=DeadLetters("dead", keep))
     for number in range(5):
-        yard.bury((Message("in", b"%d" % number, 1), FAULT))
-    yard.bury(*((Message("in", b"%d" % number, 1), FAULT) for number in (5, 6)))
+        yard.bury((Message("in", b"%d" % number), FAULT))
+    yard.bury(*((Message("in", b"%d" % number), FAULT) for number in (5, 6)))
     assert [row[1] for row in yard.kept] == [b"%d" % number for number in range(7 - left, 7)]
     assert yard.lane.depth == 7  # all are published
 

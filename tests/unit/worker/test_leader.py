@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 from support.poll import until
 
 from pyboot_svc.worker.leader import Leader
+from pyboot_svc.worker.pace import Pace
 
 
 class Led:
+    """Each read brings `count` messages; there are more when it is `full`."""
+
     def __init__(self, sock: socket.socket, leader: Leader) -> None:
         self.sock = sock
         self.received: list[bytes] = []
+        self.count = 1
+        self.full = False
         leader.join(sock.fileno(), self)
 
-    def serve(self) -> int:
+    def serve(self) -> tuple[int, bool]:
         self.received.append(self.sock.recv(100))
-        return 1
+        return self.count, self.full
 
 
 @pytest.fixture
@@ -128,3 +134,45 @@ def test_in_a_quiet_time_it_may_be_left_alone_for_longer(
     monkeypatch.setattr("pyboot_svc.worker.leader._TICK_SECONDS", 0.2)
     leader.lead(idle)
     assert leader.look_seconds > under_load
+
+
+def test_it_waits_for_more_but_not_when_there_is_more_already(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    sleep = time.sleep
+
+    def noted(seconds: float) -> None:
+        waits.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr("pyboot_svc.worker.leader.time.sleep", noted)
+    leader = Leader(1000)
+    led = Led(ends[0], leader)
+    for full, waited in ((False, True), (True, False), (False, True)):
+        led.full = full
+        for count in range(100_000, 100_020):
+            led.count = count  # within less than a second: closer together than 10 µs
+            ends[1].send(b"1")
+            leader.lead(idle)
+            if count == 100_009:
+                waits.clear()
+        assert bool(waits) == waited
+        assert all(0 < wait <= 0.001 for wait in waits)
+
+
+def test_of_several_connections_one_that_has_more_is_enough(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[tuple[int, bool]] = []
+    monkeypatch.setattr(Pace, "note", lambda pace, count, full: noted.append((count, full)))
+    leader = Leader(1000)
+    near, far = socket.socketpair()
+    with near, far:
+        first, second = Led(ends[0], leader), Led(near, leader)
+        second.count = 5
+        for first.full, second.full in ((False, False), (True, False), (False, True)):
+            ends[1].send(b"1")
+            far.send(b"1")
+            leader.lead(idle)
+    assert noted == [(6, False), (6, True), (6, True)]

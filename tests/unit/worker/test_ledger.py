@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.columns import chunk_of
 
 from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Message, digest_all
+from pyboot_svc.worker.message import Message
 
 MESSAGES = [
     ("in", b"1"),
@@ -31,10 +32,10 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Message, digest_all
+from pyboot_svc.worker.message import Message
 ledger = Ledger(Path(sys.argv[1]), 3, 4)
 for thread, payload in enumerate([b"zero", b"one", b"two"]):
-    ledger.begin(thread, digest_all([Message("in", payload, 1)]))
+    ledger.begin(thread, [Message("in", payload).digest])
 ledger.end(1)
 print("ready", flush=True)
 sys.stdin.read()
@@ -47,11 +48,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def digest(topic: str, payload: bytes) -> bytes:
-    return digest_all([Message(topic, payload, 1)])[0]
+    """As a chunk has it, whose messages are digested together."""
+    [found] = chunk_of([payload], topics=topic).digests
+    return found
 
 
 def name(topic: str, payload: bytes) -> str:
-    return Message(topic, payload, 1).id
+    return Message(topic, payload).id
 
 
 def left(file: Path, threads: int = 1, chunk: int = CHUNK) -> list[str]:
@@ -88,6 +91,20 @@ def test_any_messages_are_named_the_same(
     ledger = Ledger(file, 8, CHUNK)
     for thread, (topic, payload) in enumerate(messages):
         ledger.begin(thread, [digest(topic, payload)])
+    assert left(file) == [name(topic, payload) for topic, payload in messages]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "a", "b", "温"]), st.binary(max_size=9)), min_size=1)
+)
+def test_in_a_chunk_of_mixed_topics_each_has_the_name_it_has_alone(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[tuple[str, bytes]]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "mixed-in-hand"
+    topics, payloads = zip(*messages, strict=True)
+    chunk = chunk_of(payloads, topics=topics)
+    Ledger(file, 1, len(messages)).begin(0, chunk.digests, together=True)
     assert left(file) == [name(topic, payload) for topic, payload in messages]
 
 

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.columns import chunk_of
 from support.disk import SmallDisk
 from support.poll import until
-from support.store import configured, rows, running, settled
+from support.store import configured, held_up, rows, running, settled
 
 from pyboot_svc.worker.database import check, checksum, open_database
 from pyboot_svc.worker.memory import DurableState, StateSaver
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Batch, Chunk
 from pyboot_svc.worker.pipeline import Safe
 from pyboot_svc.worker.settlement import Settlement
 from pyboot_svc.worker.store import DATABASE_NAME, Store
@@ -190,21 +191,67 @@ class Saving:
     """A model's thread with its state, on a real store; the test processes the messages."""
 
     def __init__(self, store: Store) -> None:
-        self.acknowledged: list[Message] = []
-        self.settlement = Settlement(self.acknowledged.extend)
+        self.acknowledged: list[int] = []
+        self.settlement = Settlement(self.acknowledge)
         self.state = DurableState({})
         self.saver = StateSaver(self.state, store, self.settlement)
+        self.chunks = 0
+
+    def acknowledge(self, batch: Batch, start: int, stop: int) -> None:
+        self.acknowledged += batch.mids[start:stop]
+
+    def admit(self, mids: list[int]) -> Chunk:
+        """The next chunk, of messages with these numbers."""
+        chunk = chunk_of([b""] * len(mids), self.chunks, mids=mids, recurs=any(mids))
+        self.chunks += 1
+        self.settlement.admit(chunk.batch)
+        return chunk
+
+    def finish(self, chunk: Chunk, places: range) -> None:
+        self.saver.save(chunk, places)
+        self.settlement.settle(chunk, places)
 
     def process(self, key: str, qos: int = 1) -> None:
-        message = Message("in", key.encode(), qos)
-        self.settlement.admit([message])
+        chunk = self.admit([1 if qos else 0])
         self.state[key] = 1
-        self.saver.save([message])
-        self.settlement.settle([message])
+        self.finish(chunk, range(1))
 
 
 def stored(folder: Path) -> list[str]:
     return [key for (key,) in rows(folder, "SELECT key FROM state ORDER BY key")]
+
+
+def test_of_a_chunk_only_what_changed_the_state_so_far_waits_for_the_disk(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path / DATABASE_NAME) as store:
+        saving = Saving(store)
+        chunk = saving.admit([1, 2, 3, 4])
+        with held_up(store):
+            saving.finish(chunk, range(1))
+            assert saving.acknowledged == [1]
+            saving.state["a"] = 1
+            saving.finish(chunk, range(1, 3))
+            assert chunk.holds == [0, 1, 1, 1]  # the last one for its result alone
+            saving.finish(chunk, range(3, 4))  # changed nothing: but what it saw may be lost
+            assert (saving.acknowledged, saving.settlement.depth()) == ([1], 3)
+            assert stored(tmp_path) == []
+        settled(store)
+        assert (saving.acknowledged, saving.settlement.depth()) == ([1, 2, 3, 4], 0)
+        assert stored(tmp_path) == ["a"]
+
+
+def test_of_a_mixed_chunk_those_of_qos_0_wait_for_no_disk(tmp_path: Path) -> None:
+    with running(tmp_path / DATABASE_NAME) as store:
+        saving = Saving(store)
+        chunk = saving.admit([0, 7, 0])
+        saving.state["a"] = 1
+        with held_up(store):
+            saving.finish(chunk, range(3))
+            assert chunk.holds == [0, 1, 0]
+            assert saving.acknowledged == [0]
+        settled(store)
+        assert saving.acknowledged == [0, 7, 0]
 
 
 def test_while_the_disk_is_full_state_stays_in_memory_and_nobody_waits(
@@ -268,7 +315,7 @@ def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path
     file = tmp_path / DATABASE_NAME
     write_state(file, a="1", b="2")
     safe = Safe(configured(), tmp_path)
-    saver = StateSaver(safe.state, safe.store, Settlement(lambda messages: None))
+    saver = StateSaver(safe.state, safe.store, Settlement(lambda batch, start, stop: None))
     safe.store.start(lambda: None)
     safe.state["b"] = 3
     with file.open("r+b") as damaged:

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.columns import batch_of
 from support.poll import until
 from support.store import configured, rows
 
-from pyboot_svc.config import OnError, QueueLimits, SpoolLimits
+from pyboot_svc.config import Batch, OnError, QueueLimits, SpoolLimits
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.inbox import Deliver
 from pyboot_svc.worker.link import LinkStatus
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Message, Parcel
 from pyboot_svc.worker.outbox import Source
-from pyboot_svc.worker.outgoing import Outgoing, Sendable
+from pyboot_svc.worker.outgoing import Outgoing, Sendable, count_of
 from pyboot_svc.worker.pipeline import Pipeline, Safe
 from pyboot_svc.worker.store import DATABASE_NAME
 
 AWAY = LinkStatus("10.0.0.1:1883", "unreachable", "connection refused", 0.0)
 CONNECTED = LinkStatus("10.0.0.1:1883", "connected", "", 0.0)
+
+
+# What the broker waits for an acknowledgement of: by which connection it came, and its number.
+Held = tuple[int, int]
 
 
 class MemoryInbox:
@@ -38,7 +45,9 @@ class MemoryInbox:
         self.subscribed = True
         self.quiet_seconds = 0.0
         self.left = False
-        self.acknowledged: list[Message] = []
+        self.acknowledged: list[Held] = []
+        self.session = 1
+        self._last_mid = 0
         self.closed = threading.Event()
         self.stopped = False
         self._deliver: Deliver = lambda batch: None
@@ -50,13 +59,35 @@ class MemoryInbox:
     def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None:
         self._deliver = deliver
 
-    def send(self, *payloads: bytes, qos: int = 0) -> list[Message]:
-        batch = [Message("in", payload, qos) for payload in payloads]
-        self._deliver(batch)
-        return batch
+    def send(self, *payloads: bytes, qos: int = 0, retained: bool = False) -> list[Held]:
+        """Gives what is to be acknowledged."""
+        return self.send_mixed(*((payload, qos) for payload in payloads), retained=retained)
 
-    def acknowledge(self, messages: list[Message]) -> None:
-        self.acknowledged.extend(messages)
+    def send_mixed(self, *messages: tuple[bytes, int], retained: bool = False) -> list[Held]:
+        """Payloads, each with its QoS."""
+        mids = [self._next_mid() if qos else 0 for _, qos in messages]
+        held = [(self.session, mid) for mid in mids if mid]
+        batch = batch_of(
+            [payload for payload, _ in messages],
+            mids=mids,
+            arrived=time.monotonic_ns(),
+            session=self.session,
+            recurs=bool(held) or retained,
+        )
+        self._deliver(batch)
+        return held
+
+    def reconnect(self) -> None:
+        """What comes by the next connection is numbered anew."""
+        self.session += 1
+        self._last_mid = 0
+
+    def acknowledge(self, session: int, mids: Sequence[int]) -> None:
+        self.acknowledged.extend((session, mid) for mid in mids if mid)
+
+    def _next_mid(self) -> int:
+        self._last_mid += 1
+        return self._last_mid
 
     def close_intake(self) -> None:
         self.closed.set()
@@ -75,6 +106,7 @@ class MemoryOutbox:
     def __init__(self) -> None:
         self.away = False
         self.full = False
+        self.room = 100
         self.answers = True
         self.sent: list[Sendable] = []
         self.unanswered: list[Sendable] = []
@@ -98,7 +130,7 @@ class MemoryOutbox:
 
     @property
     def in_flight(self) -> int:
-        return len(self.unanswered)
+        return sum(map(count_of, self.unanswered))
 
     def start(self, source: Source, on_crash: Callable[[], None]) -> None:
         self._source = source
@@ -112,6 +144,21 @@ class MemoryOutbox:
     def answer(self, *, refuse: bool = False) -> None:
         with self._lock:
             self._answer(refuse=refuse)
+
+    def answer_first(self, count: int) -> None:
+        """So many messages, and no more of them."""
+        with self._lock:
+            safe: list[Sendable] = []
+            while count:
+                first = self.unanswered.pop(0)
+                size = count_of(first)
+                if size > count:
+                    assert isinstance(first, Parcel)
+                    self.unanswered.insert(0, first.part(count, size))
+                    first, size = first.part(0, count), count
+                safe.append(first)
+                count -= size
+            self._source.delivered(safe)
 
     def go_away(self) -> None:
         self.away = True
@@ -151,8 +198,10 @@ class MemoryOutbox:
                 self._answer(refuse=False)
 
     def _take(self) -> list[Sendable]:
-        rows = self._source.take_rows(100)
-        return [*rows, *self._source.take_results(100 - len(rows))]
+        rows = self._source.take_rows(self.room)
+        results = self._source.take_results(self.room - len(rows))
+        assert sum(map(len, results)) <= self.room - len(rows)
+        return [*rows, *results]
 
     def _lose(self) -> None:
         if self._up:
@@ -205,11 +254,13 @@ class Line:
     @property
     def results(self) -> list[bytes]:
         """Those that came straight from the model, and those that came by the spool."""
-        return [
-            item.result or b"" if isinstance(item, Message) else item.payload
-            for item in self.outbox.sent
-            if isinstance(item, Message) or item.topic == "out"
-        ]
+        found: list[bytes] = []
+        for item in self.outbox.sent:
+            if isinstance(item, Parcel):
+                found += item.payloads
+            elif item.topic == "out":
+                found.append(item.payload)
+        return found
 
     @property
     def dead_letters(self) -> list[Outgoing]:
@@ -266,7 +317,7 @@ def test_results_and_acknowledgements_in_order_of_arrival(
         return None if payload % 3 == 0 else payload
 
     line = start(model, threads=threads)
-    sent: list[Message] = []
+    sent: list[Held] = []
     for first in range(0, 300, 30):
         sent += line.inbox.send(*numbers(300)[first : first + 30], qos=1)
     until(lambda: len(line.inbox.acknowledged) == 300, "all acknowledged")
@@ -299,6 +350,41 @@ def test_nothing_is_acknowledged_before_its_result_is_safe(start: Callable[..., 
     assert line.inbox.acknowledged == []
     line.outbox.answer()
     assert line.inbox.acknowledged == sent
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_acknowledgements_go_to_the_connection_that_brought_the_messages(
+    start: Callable[..., Line], gate: threading.Event, threads: int
+) -> None:
+    line = start(lambda payload, context: gate.wait(60) and payload, threads=threads)
+    sent = line.inbox.send(*numbers(20), qos=1)
+    line.inbox.reconnect()
+    sent += line.inbox.send(*numbers(20), qos=1)  # the broker sends them again: it has no answer
+    sent += line.inbox.send(*numbers(30)[20:], qos=1)
+    assert line.figures["unacknowledged"] == 50
+    gate.set()
+    until(lambda: len(line.inbox.acknowledged) == 50, "all acknowledged")
+    assert line.inbox.acknowledged == sent
+    assert sent[:20] + sent[20:40] == [(s, mid) for s in (1, 2) for mid in range(1, 21)]
+    assert line.results == numbers(20) + numbers(30)
+    assert line.figures["unacknowledged"] == 0
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_of_mixed_messages_those_of_qos_0_are_not_acknowledged(
+    start: Callable[..., Line], gate: threading.Event, threads: int
+) -> None:
+    line = start(lambda payload, context: gate.wait(60) and payload, threads=threads)
+    sent = line.inbox.send_mixed(*((payload, int(payload) % 3 % 2) for payload in numbers(30)))
+    line.inbox.send(*numbers(35)[30:])
+    line.inbox.send(*numbers(40)[35:], retained=True)
+    sent += line.inbox.send(*numbers(45)[40:], qos=1)
+    assert len(sent) == line.figures["unacknowledged"] == 15
+    gate.set()
+    until(lambda: line.counter("published") == 45, "all is published")
+    until(lambda: line.inbox.acknowledged == sent, "acknowledged")
+    assert line.results == numbers(45)
+    assert line.figures["unacknowledged"] == 0
 
 
 def test_a_refused_result_is_an_error_and_its_input_a_dead_letter(
@@ -490,6 +576,26 @@ def test_what_was_in_flight_when_the_post_broker_went_is_sent_again_in_order(
     assert line.results == numbers(50) + numbers(60)
 
 
+def test_a_parcel_split_by_the_room_and_answered_in_part_is_sent_again_in_order(
+    start: Callable[..., Line],
+) -> None:
+    line = start(echo, batch=Batch(100, 0))  # all are one chunk, as the model gets them
+    line.outbox.answers, line.outbox.room = False, 5
+    sent = line.inbox.send(*numbers(100), qos=1)
+    until(lambda: line.outbox.in_flight == 100, "in flight")
+    assert [count_of(item) for item in line.outbox.sent] == [5] * 20
+    line.outbox.answer_first(7)
+    assert line.inbox.acknowledged == sent[:7]
+    assert line.outbox.in_flight == 93
+    line.outbox.go_away()
+    until(lambda: line.inbox.acknowledged == sent, "the rest is spooled")
+    assert line.counter("spooled") == line.figures["spooled"] == 93
+    line.outbox.answers = True
+    line.outbox.come_back()
+    until(lambda: line.counter("published") == 100, "published")
+    assert line.results == numbers(100) + numbers(100)[7:]
+
+
 def test_a_full_spool_takes_nothing_more_in_until_there_is_room(
     start: Callable[..., Line], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -583,6 +689,30 @@ def test_what_a_drain_leaves_in_hand_is_no_suspect(
     until(lambda: line.figures["pre_queue"] == 0, "in hand")
     assert line.pipeline.drain(1.1) == 1
     assert not Safe(configured(), tmp_path).suspects
+
+
+@pytest.mark.parametrize(("qos", "retained"), [(0, False), (0, True), (1, False)])
+def test_what_is_in_hand_at_a_crash_is_a_suspect_if_it_can_come_again(
+    start: Callable[..., Line],
+    gate: threading.Event,
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    qos: int,
+    retained: bool,
+) -> None:
+    in_hand = threading.Event()
+
+    def model(payload: int, context: Context) -> None:
+        in_hand.set()
+        gate.wait(60)
+
+    start(model).inbox.send(b"1", b"2", qos=qos, retained=retained)
+    assert in_hand.wait(20)
+    left = tmp_path_factory.mktemp("left") / "as-by-a-crash"
+    shutil.copytree(tmp_path, left)
+    suspects = Safe(configured(), left).suspects
+    crashes = [suspects.crashes(Message("in", payload)) for payload in (b"1", b"2")]
+    assert crashes == [qos or retained, 0]
 
 
 def test_drain_waits_for_what_the_post_broker_has_not_answered(start: Callable[..., Line]) -> None:

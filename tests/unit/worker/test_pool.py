@@ -7,11 +7,12 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.columns import batch_of, payloads_of
 from support.poll import until
 from support.store import configured, held_up, rows, settled
 
@@ -19,7 +20,7 @@ from pyboot_svc.config import OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.worker.graveyard import Graveyard
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Batch, Chunk, Parcel
 from pyboot_svc.worker.pipeline import Safe
 from pyboot_svc.worker.pool import ModelPool
 from pyboot_svc.worker.queues import PostQueue, PreQueue
@@ -31,16 +32,21 @@ ONCE = OnError(retries=0)
 
 
 class Settling(Settlement):
-    """Notes what is settled, beside acknowledging it in order."""
+    """Notes the payloads that are settled, beside acknowledging them in order."""
 
     def __init__(self) -> None:
-        self.acknowledged: list[Message] = []
-        super().__init__(self.acknowledged.extend)
-        self.settled: list[Message] = []
+        self.acknowledged: list[bytes] = []
+        super().__init__(self._acknowledge_all)
+        self.settled: list[bytes] = []
+        self.chunks: set[Chunk] = set()
 
-    def settle(self, messages: list[Message]) -> None:
-        self.settled.extend(messages)
-        super().settle(messages)
+    def settle(self, chunk: Chunk, places: Sequence[int]) -> None:
+        self.settled.extend(chunk.batch.payloads[place] for place in places)
+        self.chunks.add(chunk)
+        super().settle(chunk, places)
+
+    def _acknowledge_all(self, batch: Batch, start: int, stop: int) -> None:
+        self.acknowledged.extend(batch.payloads[start:stop])
 
 
 class Pool:
@@ -89,22 +95,34 @@ class Pool:
         self.pool.start(threads, self._note_crash)
 
     @property
-    def settled(self) -> list[Message]:
+    def settled(self) -> list[bytes]:
         """All that were settled, once what is on its way to the disk is there."""
         settled(self.safe.store)
         return self.settlement.settled
 
-    def put(self, *messages: Message) -> None:
-        self.settlement.admit(list(messages))
-        self.waiting.put(list(messages))
+    def put(
+        self,
+        *payloads: bytes,
+        topics: str | Sequence[str] = "in",
+        qos: int = 1,
+        session: int = 1,
+    ) -> None:
+        mids = [number if qos else 0 for number in range(1, len(payloads) + 1)]
+        batch = batch_of(payloads, topics, mids=mids, session=session, recurs=qos > 0)
+        self.settlement.admit(batch)
+        self.waiting.put(batch)
 
     def process(self, *payloads: bytes, topic: str = "in") -> list[Any]:
         """Have the payloads processed; gives all results that came of it."""
         self._sent += len(payloads)
-        self.put(*(Message(topic, payload, qos=1) for payload in payloads))
-        until(lambda: self.crashes or self.counter("processed") == self._sent, "all processed")
+        self.put(*payloads, topics=topic)
+        until(lambda: self.crashes or self.waiting.unfinished() == 0, "all processed")
+        assert self.counter("processed") == self._sent
         assert self.crashes == []
-        return [message.result for message in self.results.take(self._sent)]
+        return self.take(self._sent)
+
+    def take(self, most: int) -> list[bytes]:
+        return payloads_of(self.results.take(most))
 
     def wait_given_up(self, processed: int) -> None:
         """Look after overlong calls until so many are processed in all."""
@@ -158,6 +176,15 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
+def number_of(chunk: Chunk) -> int:
+    return chunk.number
+
+
+def inputs_of(parcels: list[Parcel]) -> list[bytes]:
+    """The payloads of the messages that these results are for."""
+    return [p.chunk.batch.payloads[place] for p in parcels for place in p.places]
+
+
 def echo(payload: Any, context: Context) -> Any:
     return payload
 
@@ -183,10 +210,58 @@ def test_many_quick_messages_stay_in_order(start: Callable[..., Pool], threads: 
     assert start(echo, threads).process(*sent) == sent
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_batches_of_any_size_are_published_and_acknowledged_in_order(
+    start: Callable[..., Pool], threads: int
+) -> None:
+    def model(payload: int, context: Context) -> int | None:
+        return payload if payload % 3 else None
+
+    pool = start(model, threads)
+    chance = random.Random(threads)
+    sent: list[bytes] = []
+    while len(sent) < 3_000:
+        payloads = [
+            b"%d" % number for number in range(len(sent), len(sent) + chance.randint(1, 40))
+        ]
+        pool.put(*payloads, session=1 + len(sent) // 500)
+        sent += payloads
+    until(lambda: pool.waiting.unfinished() == 0, "all processed")
+    parcels = pool.results.take(len(sent))
+    assert payloads_of(parcels) == [payload for payload in sent if int(payload) % 3]
+    assert inputs_of(parcels) == payloads_of(parcels)
+    for parcel in chance.sample(parcels, len(parcels)):
+        pool.settlement.settle(parcel.chunk, parcel.places)
+    assert pool.settlement.acknowledged == sent
+    assert pool.settlement.depth() == 0
+
+
+def test_results_know_their_messages_when_others_have_none(start: Callable[..., Pool]) -> None:
+    kept = {b"a": b"", b"c": b"C", b"e": b""}
+    pool = start(lambda payload, context: kept.get(payload), codec="raw")
+    sent = [b"a", b"b", b"c", b"d", b"e", b"f"] * 50
+    pool.put(*sent)
+    until(lambda: pool.waiting.unfinished() == 0, "all processed")
+    parcels = pool.results.take(len(sent))
+    assert payloads_of(parcels) == [b"", b"C", b""] * 50
+    assert inputs_of(parcels) == [b"a", b"c", b"e"] * 50
+    assert pool.settled == [b"b", b"d", b"f"] * 50
+
+
+def test_of_qos_0_nothing_is_acknowledged(start: Callable[..., Pool]) -> None:
+    pool = start(lambda payload, context: None)
+    pool.put(b"1", b"2", qos=0)
+    until(lambda: pool.waiting.unfinished() == 0, "all processed")
+    assert pool.settled == [b"1", b"2"]
+    assert pool.settlement.acknowledged == []
+    pool.put(b"3")
+    until(lambda: pool.settlement.acknowledged == [b"3"], "acknowledged")
+
+
 def test_none_publishes_nothing_and_is_settled(start: Callable[..., Pool]) -> None:
     pool = start(lambda payload, context: None)
     assert pool.process(b"1", b"null") == []
-    assert [message.payload for message in pool.settled] == [b"1", b"null"]
+    assert pool.settled == [b"1", b"null"]
     assert (pool.counter("nothing_to_publish"), pool.errors) == (2, {})
     assert pool.results.depth() == 0
 
@@ -283,7 +358,7 @@ def test_a_message_that_fails_is_counted_logged_and_settled_and_the_next_one_pro
     assert pool.process(payload, b'"good"', topic="plant/7") == [b'"good"']
     assert pool.errors == {kind: 1}
     assert pool.counter("nothing_to_publish") == 0
-    assert [message.payload for message in pool.settled] == [payload]
+    assert pool.settled == [payload]
     [kept] = rows(pool.folder, "SELECT topic, payload, kind, attempts FROM dead")
     assert kept == ("plant/7", payload, kind, 1)
     [record] = caplog.records
@@ -340,9 +415,9 @@ def test_each_thread_has_a_context_with_its_own_topic(start: Callable[..., Pool]
 
     pool = start(model, threads=4)
     names = ["a", "b", "c", "d"]
-    pool.put(*(Message(name, f'"{name}"'.encode(), qos=0) for name in names))
+    pool.put(*(f'"{name}"'.encode() for name in names), topics=names, qos=0)
     until(lambda: pool.counter("processed") == 4, "all processed")
-    assert [message.result for message in pool.results.take(4)] == [b"true"] * 4
+    assert pool.take(4) == [b"true"] * 4
     assert len({id(context) for context in contexts}) == 4
 
 
@@ -364,7 +439,7 @@ def test_a_failed_message_is_settled_only_when_it_is_durable(start: Callable[...
         pool.process(b"bad")
         assert pool.settlement.settled == []
         assert pool.safe.dead_letters.pending == 1
-    assert [message.payload for message in pool.settled] == [b"bad"]
+    assert pool.settled == [b"bad"]
     assert pool.woken.is_set()
 
 
@@ -383,7 +458,7 @@ def test_state_is_durable_before_what_changed_it_is_acknowledged(
         assert pool.process(b"2", b"4") == []
         assert pool.settlement.acknowledged == []
     assert len(pool.settled) == 4  # each for its result, and for the state
-    assert [message.payload for message in pool.settlement.acknowledged] == [b"2", b"4"]
+    assert pool.settlement.acknowledged == [b"2", b"4"]
     assert rows(pool.folder, "SELECT value FROM state WHERE key = 'last'") == [("4",)]
 
 
@@ -396,7 +471,7 @@ def test_who_changes_nothing_waits_for_no_disk(start: Callable[..., Pool]) -> No
 
 def test_state_changed_by_qos_0_is_durable_after_a_flush(start: Callable[..., Pool]) -> None:
     pool = start(keep)
-    pool.put(Message("in", b"7", 0))
+    pool.put(b"7", qos=0)
     until(lambda: pool.counter("processed") == 1, "processed")
     assert rows(pool.folder, "SELECT key, value FROM state") == []
     pool.pool.flush_state()
@@ -417,9 +492,9 @@ def test_who_finds_its_change_taken_by_another_thread_waits_for_that(
 
     pool = start(model, threads=2)
     with held_up(pool.safe.store):
-        pool.put(Message("in", b'"first"', 1))
+        pool.put(b'"first"')
         assert changed.wait(20)
-        pool.put(Message("in", b'"second"', 1))
+        pool.put(b'"second"')
         until(lambda: pool.counter("processed") == 1, "the second one is processed")
         assert not pool.safe.state.changed  # it took both changes
         gate.set()
@@ -445,18 +520,21 @@ def test_a_call_that_never_ends_loses_its_message_and_its_thread_is_replaced(
     pool = start(
         lambda payload, context: gate.wait(60) if payload == "bad" else payload, timeout=1.5
     )
-    sent = [Message("in", payload, 1) for payload in (b"1", BAD, b"2", BAD, b"3")]
-    pool.put(*sent)
+    pool.put(b"1", BAD, b"2", BAD, b"3")
 
     pool.wait_given_up(5)
-    results = pool.results.take(10)
-    assert [message.result for message in results] == [b"1", b"2", b"3"]
+    parcels = pool.results.take(10)
+    assert payloads_of(parcels) == [b"1", b"2", b"3"]
     assert pool.errors == {"timeout": 2}
-    assert [message.payload for message in pool.settled] == [BAD, BAD]
+    assert pool.settled == [BAD, BAD]
     gate.set()
     model_threads = [t for t in threading.enumerate() if t.name == "model-0"]
     until(lambda: sum(t.is_alive() for t in model_threads) == 1, "the replaced ones end")
-    assert [message.result for message in sent] == [b"1", None, b"2", None, b"3"]
+    chunks = pool.settlement.chunks | {parcel.chunk for parcel in parcels}
+    ended = [result for chunk in sorted(chunks, key=number_of) for result in chunk.results]
+    assert ended == [b"1", None, b"2", None, b"3"]
+    assert inputs_of(parcels) == payloads_of(parcels) == [b"1", b"2", b"3"]
+    assert pool.results.depth() == 0
 
 
 def test_calls_left_behind_that_use_the_processor_are_a_stall(
@@ -467,7 +545,7 @@ def test_calls_left_behind_that_use_the_processor_are_a_stall(
             pass
 
     pool = start(burn, timeout=0.1)
-    pool.put(Message("in", b"1", 1))
+    pool.put(b"1")
     pool.wait_given_up(1)
     assert until(lambda: pool.pool.stalls(0.01), "seen to burn") == [
         "1 call(s) of the model exceed model_timeout and use the processor"
@@ -480,7 +558,7 @@ def test_too_many_calls_left_behind_are_a_stall(
     start: Callable[..., Pool], gate: threading.Event
 ) -> None:
     pool = start(lambda payload, context: gate.wait(60) and None, timeout=0.05, threads=4)
-    pool.put(*(Message("in", b"1", 1) for _ in range(17)))
+    pool.put(*[b"1"] * 17)
     pool.wait_given_up(17)
     assert pool.pool.stalls(1) == ["17 call(s) of the model exceed model_timeout and never end"]
     gate.set()

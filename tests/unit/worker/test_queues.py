@@ -3,24 +3,87 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import takewhile
-from typing import Any
+from itertools import accumulate, cycle, takewhile
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.columns import batch_of, chunk_of, parcel_of, payloads_of
 from support.poll import until
 
-from pyboot_svc.worker.message import Chunk, Message
+from pyboot_svc.worker.message import Batch, Chunk, Parcel
 from pyboot_svc.worker.queues import PostQueue, PreQueue
 
 
-def messages(count: int, qos: int = 0) -> list[Message]:
-    return [Message("in", str(number).encode(), qos) for number in range(count)]
+def numbered(numbers: Iterable[int], qos: int = 0, session: int = 1) -> Batch:
+    """Messages that are known by their numbers."""
+    payloads = [b"%d" % number for number in numbers]
+    mids = [int(payload) + 1 if qos else 0 for payload in payloads]
+    return batch_of(payloads, mids=mids, session=session)
+
+
+def numbers_of(chunk: Chunk | None) -> list[int]:
+    assert chunk is not None
+    return [int(payload) for payload in chunk.batch.payloads]
+
+
+class Entry(NamedTuple):
+    """All that columns say of one message, each differing from that of any other."""
+
+    topic: str
+    payload: bytes
+    mid: int
+    arrived: int
+    session: int
+    row: int | None
+
+
+def entry(number: int, qos: int, session: int) -> Entry:
+    """Those of session 0 are among the dead."""
+    row = None if session else 1000 + number
+    payload = b"%d" % number
+    return Entry(f"in/{number}", payload, number if qos else 0, -number, session, row)
+
+
+def batch_with(entries: list[Entry], *, recurs: bool = True) -> Batch:
+    rows = [one.row for one in entries if one.row is not None]
+    return Batch(
+        [one.topic for one in entries],
+        [one.payload for one in entries],
+        [one.mid for one in entries],
+        [one.arrived for one in entries],
+        entries[0].session,
+        recurs=recurs,
+        rows=rows or None,
+    )
+
+
+def entries_of(batch: Batch) -> list[Entry]:
+    count = len(batch)
+    rows: list[int] | list[None] = batch.rows if batch.rows is not None else [None] * count
+    sessions = [batch.session] * count
+    columns = (batch.topics, batch.payloads, batch.mids, batch.arrived, sessions, rows)
+    return [Entry(*values) for values in zip(*columns, strict=True)]
+
+
+def of_one_connection(entries: list[Entry]) -> list[Entry]:
+    """The first ones, up to those that came by another one."""
+    return list(takewhile(lambda one: one.session == entries[0].session, entries))
+
+
+def behind(parcels: list[Parcel], count: int) -> list[Parcel]:
+    """Without the first `count` results."""
+    found = []
+    for parcel in parcels:
+        if count < len(parcel):
+            found.append(parcel.part(count, len(parcel)))
+        count = max(count - len(parcel), 0)
+    return found
 
 
 def waiting_threads(count: int, wait: Callable[[], Any]) -> tuple[list[Any], Callable[[], None]]:
@@ -50,41 +113,47 @@ class PreQueueMachine(RuleBasedStateMachine):
         self.capacity = capacity
         self.drop_oldest = drop_oldest
         self.queue = PreQueue(capacity, drop_oldest=drop_oldest)
-        self.waiting: list[Message] = []
+        self.waiting: list[Entry] = []
         self.in_hand: list[Chunk] = []
+        self.arrived = 0
         self.taken = 0
 
     def expected_depth(self) -> int:
-        begun = (min(len(c.results) + 1, len(c.messages)) for c in self.in_hand)
+        begun = (min(len(c.results) + 1, len(c)) for c in self.in_hand)
         return len(self.waiting) + self.in_all_hands() - sum(begun)
 
     def in_all_hands(self) -> int:
-        return sum(len(chunk.messages) for chunk in self.in_hand)
+        return sum(len(chunk.batch.payloads) for chunk in self.in_hand)
 
-    @rule(qualities=st.lists(st.integers(0, 2), max_size=20))
-    def put(self, qualities: list[int]) -> None:
-        batch = [Message("in", b"", qos) for qos in qualities]
+    @rule(
+        qualities=st.lists(st.integers(0, 1), min_size=1, max_size=20),
+        session=st.integers(0, 2),
+    )
+    def put(self, qualities: list[int], session: int) -> None:
+        first = self.arrived + 1
+        self.arrived += len(qualities)
+        batch = [entry(number, qos, session) for number, qos in enumerate(qualities, first)]
         excess = max(self.expected_depth() + len(batch) - self.capacity, 0)
-        droppable = [message for message in batch if message.qos == 0]
+        droppable = [one for one in batch if one.mid == 0]
         if self.drop_oldest:
-            # Nothing overtakes a message of QoS 1 or 2 that waits at the head.
-            head = list(takewhile(lambda message: message.qos == 0, self.waiting))
+            # Nothing overtakes a message of QoS 1 that waits at the head.
+            head = list(takewhile(lambda one: one.mid == 0, self.waiting))
             dropped = [*head, *droppable][:excess]
         else:
             dropped = droppable[::-1][:excess]
-        self.waiting = [m for m in [*self.waiting, *batch] if m not in dropped]
-        assert self.queue.put(batch) == len(dropped)
+        self.waiting = [one for one in [*self.waiting, *batch] if one not in dropped]
+        assert self.queue.put(batch_with(batch)) == len(dropped)
 
     @precondition(lambda self: self.waiting)
     @rule(most=st.integers(1, 20), sharers=st.integers(1, 5))
     def take(self, most: int, sharers: int) -> None:
         chunk = self.queue.take(most, sharers)
         assert chunk is not None
-        count = len(chunk.messages)
-        assert 1 <= count <= max(1, min(most, len(self.waiting) // sharers))
-        assert chunk.messages == self.waiting[:count]
+        count = max(1, min(most, len(self.waiting) // sharers))
+        expected = of_one_connection(self.waiting[:count])
+        assert entries_of(chunk.batch) == expected
         assert chunk.number == self.taken
-        del self.waiting[:count]
+        del self.waiting[: len(expected)]
         self.in_hand.append(chunk)
         self.taken += 1
 
@@ -92,7 +161,7 @@ class PreQueueMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def finish_a_call(self, data: st.DataObject) -> None:
         chunk = data.draw(st.sampled_from(self.in_hand))
-        if len(chunk.results) < len(chunk.messages):
+        if len(chunk.results) < len(chunk):
             chunk.results.append(None)
         else:
             self.queue.done(chunk)
@@ -103,6 +172,23 @@ class PreQueueMachine(RuleBasedStateMachine):
         assert self.queue.depth() == self.expected_depth()
         assert self.queue.taken() == self.in_all_hands()
         assert self.queue.unfinished() == len(self.waiting) + self.in_all_hands()
+        assert self.queue.has_some() == bool(self.waiting)
+
+
+class Result(NamedTuple):
+    """One that is to be published, and the message that it is for."""
+
+    number: int
+    place: int
+    payload: bytes
+
+
+def results_of(parcels: list[Parcel]) -> list[Result]:
+    return [
+        Result(parcel.chunk.number, place, payload)
+        for parcel in parcels
+        for place, payload in zip(parcel.places, parcel.payloads, strict=True)
+    ]
 
 
 class PostQueueMachine(RuleBasedStateMachine):
@@ -113,10 +199,11 @@ class PostQueueMachine(RuleBasedStateMachine):
         self.calls = 0
         self.complete: set[int] = set()
         self.queue = PostQueue(5, self.note_ready)
-        self.begun = 0
+        self.chunks: list[Chunk] = []
+        self.places: list[int] = []
         self.unfinished: list[int] = []
-        self.early: dict[int, list[Message]] = {}
-        self.ready: list[Message] = []
+        self.early: dict[int, list[Result]] = {}
+        self.ready: list[Result] = []
         self.next_number = 0
 
     def note_ready(self) -> None:
@@ -124,15 +211,29 @@ class PostQueueMachine(RuleBasedStateMachine):
 
     @rule()
     def begin_chunk(self) -> None:
-        self.unfinished.append(self.begun)
-        self.begun += 1
+        number = len(self.chunks)
+        self.unfinished.append(number)
+        self.chunks.append(chunk_of([b""] * 1000, number))
+        self.places.append(0)
 
     @precondition(lambda self: self.unfinished)
-    @rule(data=st.data(), count=st.integers(0, 4), last=st.booleans())
-    def finish_some_of_a_chunk(self, data: st.DataObject, count: int, last: bool) -> None:
+    @rule(
+        data=st.data(),
+        sizes=st.lists(st.integers(0, 5), max_size=4),
+        silent=st.integers(0, 1),
+        last=st.booleans(),
+    )
+    def finish_some_of_a_chunk(
+        self, data: st.DataObject, sizes: list[int], silent: int, last: bool
+    ) -> None:
         number = data.draw(st.sampled_from(self.unfinished))
-        results = messages(count)
-        self.early.setdefault(number, []).extend(results)
+        first = self.places[number]
+        step = 1 + silent  # with one between that has nothing to publish
+        places = range(first, first + step * len(sizes), step)
+        self.places[number] = places.stop
+        payloads = [b"x" * size for size in sizes]
+        parcel = Parcel(self.chunks[number], list(places) if silent else places, payloads)
+        self.early.setdefault(number, []).extend(results_of([parcel]))
         if last:
             self.unfinished.remove(number)
             self.complete.add(number)
@@ -141,16 +242,23 @@ class PostQueueMachine(RuleBasedStateMachine):
         while self.next_number in self.complete:
             self.next_number += 1
             self.ready += self.early.pop(self.next_number, [])
-        self.queue.put(number, results, last=last)
+        self.queue.put(number, parcel if payloads else None, last=last)
         assert self.calls - calls == (len(self.ready) > before)
 
     @rule(most=st.integers(0, 10), sent=st.integers(0, 10))
     def take_and_give_back_what_was_not_sent(self, most: int, sent: int) -> None:
         taken = self.queue.take(most)
-        assert taken == self.ready[:most]
-        assert self.queue.ready == len(self.ready) - len(taken)
-        self.queue.put_back(taken[sent:])
-        del self.ready[: min(sent, len(taken))]
+        assert results_of(taken) == self.ready[:most]
+        count = sum(map(len, taken))
+        assert self.queue.ready == len(self.ready) - count
+        self.queue.put_back(behind(taken, sent))
+        del self.ready[: min(sent, count)]
+
+    @rule(most=st.integers(0, 10), room=st.integers(0, 20))
+    def see_how_many_fit(self, most: int, room: int) -> None:
+        sizes = accumulate(len(result.payload) for result in self.ready[:most])
+        fitting = list(takewhile(lambda size: size <= room, sizes))
+        assert self.queue.fitting(most, room) == (len(fitting), fitting[-1] if fitting else 0)
 
     @invariant()
     def counts_are_exact(self) -> None:
@@ -168,57 +276,168 @@ TestPostQueueAgainstLists.settings = _machines
 
 def test_a_burst_is_shared_among_the_threads() -> None:
     queue = PreQueue(100)
-    queue.put(messages(40))
+    queue.put(numbered(range(40)))
     chunks = [queue.take(256, sharers=4) for _ in range(4)]
-    assert [len(chunk.messages) for chunk in chunks if chunk] == [10, 7, 5, 4]
+    assert [len(chunk) for chunk in chunks if chunk] == [10, 7, 5, 4]
+
+
+def test_part_of_a_batch_is_taken_and_the_rest_waits() -> None:
+    queue = PreQueue(100)
+    queue.put(numbered(range(5), qos=1))
+    first, second = queue.take(2, sharers=1), queue.take(1, sharers=1)
+    assert (numbers_of(first), numbers_of(second)) == ([0, 1], [2])
+    assert (queue.depth(), queue.taken(), queue.unfinished()) == (3, 3, 5)
+    third = queue.take(10, sharers=1)
+    assert numbers_of(third) == [3, 4]
+    assert third is not None
+    assert (third.number, third.batch.mids, third.batch.session) == (2, [4, 5], 1)
+    assert not queue.has_some()
+
+
+def test_small_batches_are_taken_as_one() -> None:
+    queue = PreQueue(100)
+    for number in range(5):
+        queue.put(numbered([2 * number, 2 * number + 1]))
+    assert numbers_of(queue.take(7, sharers=1)) == list(range(7))
+    assert numbers_of(queue.take(7, sharers=1)) == [7, 8, 9]
+
+
+def test_messages_of_two_connections_are_never_taken_as_one() -> None:
+    queue = PreQueue(100)
+    queue.put(numbered(range(3), qos=1, session=1))
+    queue.put(numbered(range(3, 5), qos=1, session=2))
+    queue.put(numbered(range(5, 6), qos=1, session=1))
+    chunks = [queue.take(10, sharers=1) for _ in range(3)]
+    assert [numbers_of(chunk) for chunk in chunks] == [[0, 1, 2], [3, 4], [5]]
+    assert [chunk.batch.session for chunk in chunks if chunk] == [1, 2, 1]
+
+
+def test_what_is_tried_again_keeps_its_rows() -> None:
+    queue = PreQueue(100)
+    queue.put(batch_of([b"0", b"1", b"2"], rows=[10, 11, 12]))
+    queue.put(batch_of([b"3"], rows=[13]))
+    queue.put(numbered([4], qos=1))
+    chunks = [queue.take(2, sharers=1) for _ in range(3)]
+    assert [numbers_of(chunk) for chunk in chunks] == [[0, 1], [2, 3], [4]]
+    assert [chunk.batch.rows for chunk in chunks if chunk] == [[10, 11], [12, 13], None]
+
+
+def test_the_oldest_part_of_a_batch_is_dropped_also_when_some_of_it_is_taken() -> None:
+    queue = PreQueue(4)
+    queue.put(numbered(range(4)))
+    chunk = queue.take(1, sharers=1)
+    assert numbers_of(chunk) == [0]
+    assert chunk is not None
+    chunk.results.append(None)
+    queue.done(chunk)
+    assert queue.put(numbered([4, 5, 6])) == 2
+    assert (queue.depth(), queue.unfinished()) == (4, 4)
+    assert numbers_of(queue.take(10, sharers=1)) == [3, 4, 5, 6]
+
+
+def test_more_than_one_batch_is_dropped_for_one_that_arrives() -> None:
+    queue = PreQueue(5)
+    queue.put(numbered([0, 1]))
+    queue.put(numbered([2, 3]))
+    queue.put(numbered([4]))
+    assert queue.put(numbered([5, 6, 7])) == 3
+    assert numbers_of(queue.take(10, sharers=1)) == [3, 4, 5, 6, 7]
+
+
+def test_of_a_batch_that_arrives_only_qos_0_is_dropped() -> None:
+    payloads, mids = [b"%d" % number for number in range(6)], [0, 1, 0, 2, 0, 3]
+    oldest, newest = PreQueue(5), PreQueue(5, drop_oldest=False)
+    for queue in (oldest, newest):
+        assert queue.put(batch_of(payloads, mids=mids, rows=list(range(6)))) == 1
+    first, second = oldest.take(10, sharers=1), newest.take(10, sharers=1)
+    assert (numbers_of(first), numbers_of(second)) == ([1, 2, 3, 4, 5], [0, 1, 2, 3, 5])
+    assert first is not None
+    assert second is not None
+    assert (first.batch.mids, first.batch.rows) == ([1, 0, 2, 0, 3], [1, 2, 3, 4, 5])
+    assert (second.batch.mids, second.batch.rows) == ([0, 1, 0, 2, 3], [0, 1, 2, 3, 5])
+
+
+def test_a_batch_that_is_dropped_whole_leaves_nothing() -> None:
+    queue = PreQueue(2, drop_oldest=False)
+    queue.put(numbered(range(2)))
+    assert queue.put(numbered(range(2, 5))) == 3
+    assert queue.unfinished() == 2
+    assert numbers_of(queue.take(10, sharers=1)) == [0, 1]
+    assert not queue.has_some()
+
+
+@given(
+    arriving=st.lists(
+        st.tuples(st.integers(1, 9), st.integers(0, 2), st.booleans()), min_size=1, max_size=12
+    ),
+    wanted=st.lists(st.integers(1, 12), min_size=1, max_size=12),
+)
+def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
+    arriving: list[tuple[int, int, bool]], wanted: list[int]
+) -> None:
+    queue = PreQueue(1000)
+    sent: list[Entry] = []
+    recurring: list[bool] = []
+    for size, session, recurs in arriving:
+        batch = [entry(len(sent) + number, 1, session) for number in range(1, size + 1)]
+        sent += batch
+        recurring += [recurs] * size
+        assert queue.put(batch_with(batch, recurs=recurs)) == 0
+    came: list[Entry] = []
+    for most in cycle(wanted):
+        if not queue.has_some():
+            break
+        chunk = queue.take(most, sharers=1)
+        assert chunk is not None
+        rest = sent[len(came) :]
+        expected = of_one_connection(rest[:most])
+        assert entries_of(chunk.batch) == expected
+        assert chunk.batch.recurs == any(recurring[len(came) :][: len(expected)])
+        assert (queue.depth(), queue.unfinished()) == (len(rest) - 1, len(rest))
+        came += expected
+        queue.done(chunk)
+    assert came == sent
 
 
 @pytest.mark.parametrize("drop_oldest", [True, False])
 def test_a_full_pre_queue_drops_qos_0_and_never_the_others(drop_oldest: bool) -> None:
     queue = PreQueue(3, drop_oldest=drop_oldest)
-    assert queue.put(messages(3)) == 0
-    assert queue.put(messages(2)) == 2
+    assert queue.put(numbered(range(3))) == 0
+    assert queue.put(numbered(range(2))) == 2
     assert queue.depth() == 3
-    assert queue.put(messages(50, qos=1)) == (3 if drop_oldest else 0)
-    assert queue.put(messages(50, qos=2)) == 0
-    assert queue.put(messages(1)) == 1
+    assert queue.put(numbered(range(50), qos=1)) == (3 if drop_oldest else 0)
+    assert queue.put(numbered(range(50), qos=1)) == 0
+    assert queue.put(numbered(range(1))) == 1
     assert queue.depth() == (100 if drop_oldest else 103)
 
 
 @pytest.mark.parametrize(("drop_oldest", "kept"), [(True, range(4, 7)), (False, range(3))])
 def test_what_a_full_pre_queue_drops(drop_oldest: bool, kept: range) -> None:
     queue = PreQueue(3, drop_oldest=drop_oldest)
-    arrived = messages(7)
-    assert queue.put(arrived[:2]) + queue.put(arrived[2:]) == 4
-    chunk = queue.take(10, sharers=1)
-    assert chunk is not None
-    assert chunk.messages == [arrived[number] for number in kept]
+    assert queue.put(numbered(range(2))) + queue.put(numbered(range(2, 7))) == 4
+    assert numbers_of(queue.take(10, sharers=1)) == list(kept)
 
 
 def test_the_oldest_are_dropped_up_to_the_first_that_must_not_be() -> None:
     queue = PreQueue(3)
-    old, owed, newer = messages(1), messages(1, qos=1), messages(1)
-    queue.put([*old, *owed, *newer])
-    late = messages(2)
-    assert queue.put(late) == 2
-    chunk = queue.take(10, sharers=1)
-    assert chunk is not None
-    assert chunk.messages == [*owed, *newer, late[1]]
+    queue.put(batch_of([b"0", b"1", b"2"], mids=[0, 1, 0], session=1))
+    assert queue.put(numbered([3, 4])) == 2
+    assert numbers_of(queue.take(10, sharers=1)) == [1, 2, 4]
 
 
 def test_what_the_model_was_called_for_makes_room() -> None:
     queue = PreQueue(2)
-    queue.put(messages(3, qos=1))
+    queue.put(numbered(range(3), qos=1))
     chunk = queue.take(3, sharers=1)
     assert chunk is not None
-    assert queue.put(messages(1)) == 1  # one is in its call, two wait for theirs
+    assert queue.put(numbered(range(1))) == 1  # one is in its call, two wait for theirs
     chunk.results.append(None)
-    assert queue.put(messages(1)) == 0
+    assert queue.put(numbered(range(1))) == 0
 
 
 def test_what_a_batch_was_called_for_waits_no_longer() -> None:
     queue = PreQueue(3)
-    queue.put(messages(3))
+    queue.put(numbered(range(3)))
     chunk = queue.take(3, sharers=1)
     assert chunk is not None
     assert queue.depth() == 2
@@ -231,22 +450,22 @@ def test_a_patient_taker_waits_for_as_many_as_it_wants() -> None:
     returned, join = waiting_threads(1, lambda: queue.take(5, 1, patience=60))
     for _ in range(5):
         assert returned == []
-        queue.put(messages(1))
+        queue.put(numbered(range(1)))
     join()
-    assert [len(chunk.messages) for chunk in returned] == [5]
+    assert [len(chunk) for chunk in returned] == [5]
 
 
 def test_a_patient_taker_is_content_with_less_in_the_end() -> None:
     queue = PreQueue(100)
-    queue.put(messages(3))
+    queue.put(numbered(range(3)))
     chunk = queue.take(5, 1, patience=0.01)
     assert chunk is not None
-    assert len(chunk.messages) == 3
+    assert len(chunk) == 3
 
 
 def test_close_lets_a_patient_taker_go() -> None:
     queue = PreQueue(100)
-    queue.put(messages(1))
+    queue.put(numbered(range(1)))
     returned, join = waiting_threads(1, lambda: queue.take(5, 1, patience=60))
     queue.close()
     join()
@@ -256,7 +475,7 @@ def test_close_lets_a_patient_taker_go() -> None:
 def test_put_wakes_as_many_takers_as_there_are_messages() -> None:
     queue = PreQueue(100)
     returned, join = waiting_threads(4, lambda: queue.take(256, sharers=4))
-    queue.put(messages(4))
+    queue.put(numbered(range(4)))
     join()
     assert sorted(chunk.number for chunk in returned) == [0, 1, 2, 3]
 
@@ -271,7 +490,7 @@ def test_close_lets_every_taker_go() -> None:
 
 def test_after_close_nothing_is_taken_and_what_waits_is_still_counted() -> None:
     queue = PreQueue(100)
-    queue.put(messages(3))
+    queue.put(numbered(range(3)))
     queue.close()
     assert queue.take(1, sharers=1) is None
     assert (queue.depth(), queue.unfinished()) == (3, 3)
@@ -284,72 +503,80 @@ def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
 
     def work() -> None:
         while chunk := queue.take(7, sharers=4):
-            for _ in chunk.messages:
+            for _ in chunk.batch.payloads:
                 chunk.results.append(None)
             chunks.append(chunk)
             queue.done(chunk)
 
-    sent = messages(total, qos=1)
     with ThreadPoolExecutor(4) as pool, closing(queue):
         workers = [pool.submit(work) for _ in range(4)]
         for start in range(0, total, 10):
-            assert queue.put(sent[start : start + 10]) == 0
+            assert queue.put(numbered(range(start, start + 10), qos=1)) == 0
             assert 0 <= queue.depth() <= start + 10
         until(lambda: queue.unfinished() == 0, "all were taken")
     assert [worker.result() for worker in workers] == [None] * 4
     chunks.sort(key=lambda chunk: chunk.number)
     assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
-    assert [message for chunk in chunks for message in chunk.messages] == sent
+    assert [number for chunk in chunks for number in numbers_of(chunk)] == list(range(total))
     assert queue.depth() == 0
+
+
+def parcels(*counts: int) -> list[Parcel]:
+    """Of consecutive chunks, with so many results each; no two are the same."""
+    return [
+        parcel_of([b"%d/%d" % (number, place) for place in range(count)], number)
+        for number, count in enumerate(counts)
+    ]
 
 
 def test_results_come_out_in_order_whatever_the_order_of_completion() -> None:
     queue = PostQueue(100, lambda: None)
-    first, second, third = messages(2), messages(3), messages(1)
+    first, second, third = parcels(2, 3, 1)
     queue.put(2, third)
     queue.put(1, second)
     assert (queue.take(10), queue.ready, queue.depth()) == ([], 0, 4)
     queue.put(0, first)
-    assert queue.take(10) == first + second + third
+    assert queue.take(10) == [first, second, third]
 
 
 def test_results_of_a_chunk_that_is_not_complete() -> None:
     queue = PostQueue(100, lambda: None)
-    first, second, third = messages(2), messages(3), messages(1)
+    whole, third = parcels(5, 1)
+    first, second = whole.part(0, 2), whole.part(2, 5)
     queue.put(1, third)
     queue.put(0, first, last=False)
-    assert queue.take(10) == first
+    assert queue.take(10) == [first]
     queue.put(0, second, last=False)
-    assert queue.take(10) == second
-    queue.put(0, [])
-    assert queue.take(10) == third
+    assert queue.take(10) == [second]
+    queue.put(0, None)
+    assert queue.take(10) == [third]
 
 
 def test_a_chunk_without_results_does_not_hold_up_the_next() -> None:
     queue = PostQueue(100, lambda: None)
-    result = messages(1)
+    _, result = parcels(1, 1)
     queue.put(1, result)
-    queue.put(0, [])
-    assert queue.take(10) == result
+    queue.put(0, None)
+    assert queue.take(10) == [result]
 
 
 def test_put_never_blocks_even_far_above_the_capacity() -> None:
     queue = PostQueue(2, lambda: None)
-    for number in reversed(range(50)):
-        queue.put(number, messages(2))
+    for number, parcel in reversed(list(enumerate(parcels(*[2] * 50)))):
+        queue.put(number, parcel)
     assert queue.depth() == 100
 
 
 def test_the_room_that_is_left_is_told() -> None:
     queue = PostQueue(5, lambda: None)
     assert queue.wait_for_room() == 5
-    queue.put(1, messages(3))  # early ones count, too
+    queue.put(1, parcels(1, 3)[1])  # early ones count, too
     assert queue.wait_for_room() == 2
 
 
 def test_take_wakes_everybody_who_waits_for_room() -> None:
     queue = PostQueue(2, lambda: None)
-    queue.put(0, messages(3))
+    queue.put(0, *parcels(3))
     returned, join = waiting_threads(4, queue.wait_for_room)
     queue.take(2)
     join()
@@ -358,37 +585,50 @@ def test_take_wakes_everybody_who_waits_for_room() -> None:
 
 def test_close_lets_everybody_go_who_waits_for_room() -> None:
     queue = PostQueue(1, lambda: None)
-    queue.put(0, messages(1))
+    queue.put(0, *parcels(1))
     returned, join = waiting_threads(4, queue.wait_for_room)
     queue.close()
     join()
     assert len(returned) == 4
 
 
+def test_a_parcel_is_cut_where_no_more_is_wanted() -> None:
+    queue = PostQueue(10, lambda: None)
+    queue.put(0, *parcels(3))
+    queue.put(1, parcels(3, 4)[1])
+    taken = queue.take(5)
+    assert [list(parcel.places) for parcel in taken] == [[0, 1, 2], [0, 1]]
+    assert payloads_of(taken) == [b"0/0", b"0/1", b"0/2", b"1/0", b"1/1"]
+    assert (queue.ready, queue.depth()) == (2, 2)
+    [rest] = queue.take(10)
+    assert (list(rest.places), rest.payloads) == ([2, 3], [b"1/2", b"1/3"])
+    assert rest.chunk is taken[1].chunk
+
+
 def test_what_was_not_sent_goes_back_to_the_head_in_its_order() -> None:
     queue = PostQueue(10, lambda: None)
-    results = messages(5)
+    [results] = parcels(5)
     queue.put(0, results)
     taken = queue.take(3)
-    queue.put_back(taken[1:])
+    queue.put_back(behind(taken, 1))
     assert queue.depth() == 4
-    assert queue.take(10) == results[1:]
+    assert payloads_of(queue.take(10)) == results.payloads[1:]
 
 
 @pytest.mark.usefixtures("busy_switching")
 def test_results_of_many_threads_come_out_in_order() -> None:
     waiting, queue = PreQueue(10_000), PostQueue(10_000, lambda: None)
-    sent = messages(2_000)
-    waiting.put(sent)
+    sent = numbered(range(2_000)).payloads
+    waiting.put(numbered(range(2_000)))
 
     def work() -> None:
         while chunk := waiting.take(3, sharers=8):
-            queue.put(chunk.number, chunk.messages)
+            queue.put(chunk.number, Parcel(chunk, range(len(chunk)), chunk.batch.payloads))
 
-    received: list[Message] = []
+    received: list[bytes] = []
 
     def all_came() -> bool:
-        received.extend(queue.take(500))
+        received.extend(payloads_of(queue.take(500)))
         return len(received) == len(sent)
 
     with ThreadPoolExecutor(8) as pool, closing(waiting):

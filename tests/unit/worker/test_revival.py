@@ -9,12 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.columns import messages_of
 from support.poll import until
 from support.store import configured, rows, running, settled
 
 from pyboot_svc.worker.database import check
 from pyboot_svc.worker.graveyard import Fault, Graveyard
-from pyboot_svc.worker.message import Message
+from pyboot_svc.worker.message import Batch, Message
 from pyboot_svc.worker.revival import Revival
 from pyboot_svc.worker.spool import DEAD_LETTERS, Lane
 from pyboot_svc.worker.store import DATABASE_NAME, Store
@@ -27,19 +28,19 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def delivered() -> list[Message]:
+def delivered() -> list[Batch]:
     return []
 
 
 @pytest.fixture
-def revival(store: Store, tmp_path: Path, delivered: list[Message]) -> Revival:
-    return Revival(store, tmp_path / DATABASE_NAME, delivered.extend)
+def revival(store: Store, tmp_path: Path, delivered: list[Batch]) -> Revival:
+    return Revival(store, tmp_path / DATABASE_NAME, delivered.append)
 
 
 def bury(store: Store, folder: Path, *payloads: bytes) -> None:
     lane = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
     graveyard = Graveyard(configured(), store, lane, lambda: None)
-    buried = [(Message("a/b", payload, 1), Fault("model", "why")) for payload in payloads]
+    buried = [(Message("a/b", payload), Fault("model", "why")) for payload in payloads]
     graveyard.bury(buried, lambda: None)
     settled(store)
 
@@ -51,7 +52,7 @@ def ask(folder: Path, *numbers: int) -> None:
 
 
 def test_without_a_file_nothing_happens(
-    revival: Revival, tmp_path: Path, delivered: list[Message]
+    revival: Revival, tmp_path: Path, delivered: list[Batch]
 ) -> None:
     revival.tick()
     assert delivered == []
@@ -59,7 +60,7 @@ def test_without_a_file_nothing_happens(
 
 
 def test_what_was_asked_for_comes_in_once(
-    store: Store, tmp_path: Path, revival: Revival, delivered: list[Message]
+    store: Store, tmp_path: Path, revival: Revival, delivered: list[Batch]
 ) -> None:
     bury(store, tmp_path, b"1", b"\xff", b"3")
     revival.tick()
@@ -67,48 +68,72 @@ def test_what_was_asked_for_comes_in_once(
     ask(tmp_path, 2, 3)
     revival.tick()
     revival.tick()
-    [second, third] = delivered
-    assert (second.topic, second.payload, second.qos, second.row) == ("a/b", b"\xff", 1, 2)
-    assert (third.payload, third.row) == (b"3", 3)
-    assert second.arrived > 0
+    [batch] = delivered
+    assert messages_of(batch) == [("a/b", b"\xff"), ("a/b", b"3")]
+    assert batch.rows == [2, 3]
+    assert len(batch.mids) == 2
+    assert all(batch.mids), "as of QoS 1: no full queue drops them"
+    assert len(batch.arrived) == 2
+    assert min(batch.arrived) > 0
+    assert batch.recurs, "they come again if the process dies"
     ask(tmp_path, 1, 2)
     revival.tick()
-    assert [message.row for message in delivered] == [2, 3, 1]
+    assert [again.rows for again in delivered] == [[2, 3], [1]]
 
 
 def test_what_was_asked_for_before_the_start(
-    store: Store, tmp_path: Path, delivered: list[Message]
+    store: Store, tmp_path: Path, delivered: list[Batch]
 ) -> None:
     bury(store, tmp_path, b"1")
     ask(tmp_path, 1)
-    Revival(store, tmp_path / DATABASE_NAME, delivered.extend).tick()
-    assert [message.payload for message in delivered] == [b"1"]
+    Revival(store, tmp_path / DATABASE_NAME, delivered.append).tick()
+    [batch] = delivered
+    assert batch.payloads == [b"1"]
 
 
 def test_what_has_ended_is_forgotten(
-    store: Store, tmp_path: Path, revival: Revival, delivered: list[Message]
+    store: Store, tmp_path: Path, revival: Revival, delivered: list[Batch]
 ) -> None:
     bury(store, tmp_path, b"1", b"2", b"3")
     ask(tmp_path, 1, 3)
     revival.tick()
-    revival.forget(delivered)
+    [batch] = delivered
+    assert batch.rows is not None
+    revival.forget(batch.rows)
     settled(store)
     assert rows(tmp_path, "SELECT payload FROM dead") == [(b"2",)]
     revival.tick()
-    assert len(delivered) == 2
+    assert delivered == [batch]
 
 
-def test_a_file_that_is_no_database_can_wait(tmp_path: Path, delivered: list[Message]) -> None:
+def test_of_a_batch_some_can_have_ended_before_the_others(
+    store: Store, tmp_path: Path, revival: Revival, delivered: list[Batch]
+) -> None:
+    bury(store, tmp_path, b"1", b"2", b"3")
+    ask(tmp_path, 1, 2, 3)
+    revival.tick()
+    [batch] = delivered
+    assert batch.rows is not None
+    revival.forget(batch.rows[:2])
+    settled(store)
+    assert rows(tmp_path, "SELECT payload FROM dead") == [(b"3",)]
+    revival.forget(batch.rows[2:])
+    settled(store)
+    assert rows(tmp_path, "SELECT payload FROM dead") == []
+
+
+def test_a_file_that_is_no_database_can_wait(tmp_path: Path, delivered: list[Batch]) -> None:
     file = tmp_path / DATABASE_NAME
     file.write_bytes(b"x" * 8192)
     with running(file) as store:
-        revival = Revival(store, file, delivered.extend)
+        revival = Revival(store, file, delivered.append)
         revival.tick()
         assert delivered == []
         bury(store, tmp_path, b"1")  # which puts the damaged one aside
         ask(tmp_path, 1)
         revival.tick()
-        assert [message.payload for message in delivered] == [b"1"]
+        [batch] = delivered
+        assert batch.payloads == [b"1"]
 
 
 def bloat(connection: sqlite3.Connection) -> None:
@@ -118,7 +143,7 @@ def bloat(connection: sqlite3.Connection) -> None:
 
 
 def test_after_a_damage_it_looks_into_the_new_file(
-    store: Store, tmp_path: Path, revival: Revival, delivered: list[Message]
+    store: Store, tmp_path: Path, revival: Revival, delivered: list[Batch]
 ) -> None:
     file = tmp_path / DATABASE_NAME
     bury(store, tmp_path, b"1")
@@ -138,7 +163,8 @@ def test_after_a_damage_it_looks_into_the_new_file(
     settled(store)
     ask(tmp_path, 1)
     revival.tick()
-    assert [message.payload for message in delivered] == [b"1"]
+    [batch] = delivered
+    assert batch.payloads == [b"1"]
 
 
 @pytest.mark.usefixtures("busy_switching")

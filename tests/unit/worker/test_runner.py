@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.columns import chunk_of
 from support.poll import until
 
 from pyboot_svc.config import OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Chunk, Message, digest_all
+from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
 from pyboot_svc.worker.store import DATABASE_NAME, Store
 from pyboot_svc.worker.suspects import MOST_CRASHES, Suspects
@@ -45,9 +46,15 @@ class Workshop:
         self.runner = Runner(0, calling, context)
 
     def work(self, *payloads: bytes) -> Job:
-        job = Job(Chunk(0, [Message("in", payload, 1) for payload in payloads]))
+        job = Job(chunk_of(payloads))
         assert self.runner.work(job)
         return job
+
+    def left_in_hand(self) -> list[str]:
+        """What the next process would find, if this one died now."""
+        copy = self.ledger_file.with_name("copy")
+        copy.write_bytes(self.ledger_file.read_bytes())
+        return Ledger(copy, 1, CHUNK).left_in_hand
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def gate() -> Iterator[threading.Event]:
 
 def faults(job: Job) -> list[tuple[bytes, str, int]]:
     return [
-        (job.chunk.messages[place].payload, fault.kind, fault.attempts)
+        (job.chunk.batch.payloads[place], fault.kind, fault.attempts)
         for place, fault in job.buried.items()
     ]
 
@@ -126,6 +133,38 @@ def test_after_the_last_repetition_it_is_given_up(
     assert len(caplog.records) == 1
 
 
+def test_the_topic_is_that_of_the_message_also_after_a_part_is_done(
+    shop: Callable[..., Workshop],
+) -> None:
+    topics: list[tuple[int, str]] = []
+
+    def model(payload: int, context: Context) -> int:
+        topics.append((payload, context.topic))
+        return payload
+
+    runner = shop(model).runner
+    job = Job(chunk_of([b"1", b"2", b"3", b"4"], topics=["a", "b", "c", "d"]), [b"1", b"2"])
+    assert runner.work(job)
+    assert topics == [(3, "c"), (4, "d")]
+    assert results(job) == [b"1", b"2", b"3", b"4"]
+
+
+def test_after_a_part_is_done_the_message_that_failed_is_the_one_repeated(
+    shop: Callable[..., Workshop],
+) -> None:
+    job = Job(chunk_of([b"1", b"2", b"3", b"4"]), [b"1", b"2"])
+    assert shop(Failing(1), OnError(retries=1, backoff=0)).runner.work(job)
+    assert (results(job), faults(job)) == ([b"1", b"2", b"3", b"4"], [])
+
+
+def test_a_failure_after_a_part_is_done_has_its_place(shop: Callable[..., Workshop]) -> None:
+    job = Job(chunk_of([b"1", b"2", b"{", b"4"]), [b"1", b"2"])
+    assert shop(lambda payload, context: payload).runner.work(job)
+    assert results(job) == [b"1", b"2", None, b"4"]
+    assert faults(job) == [(b"{", "not_json", 1)]
+    assert list(job.buried) == [2]
+
+
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long it would have waited, each time."""
@@ -172,23 +211,66 @@ def test_what_can_not_be_decoded_or_encoded_is_not_repeated(
     assert faults(job) == [(b"{", "not_json", 1), (b"1", "not_encodable", 1), (b"", "empty", 1)]
 
 
-def test_what_is_in_hand_is_in_the_ledger_only_meanwhile(
-    shop: Callable[..., Workshop], tmp_path: Path
+def test_what_is_in_hand_is_in_the_ledger_only_meanwhile(shop: Callable[..., Workshop]) -> None:
+    seen: list[list[str]] = []
+
+    def model(payload: Any, context: Context) -> Any:
+        seen.append(workshop.left_in_hand())
+        return payload
+
+    workshop = shop(model)
+    workshop.work(b"1", b"2")
+    assert seen == [[Message("in", b"1").id], [Message("in", b"2").id]]
+    assert workshop.left_in_hand() == []
+
+
+def test_after_a_part_is_done_the_rest_is_in_the_ledger(shop: Callable[..., Workshop]) -> None:
+    seen: list[list[str]] = []
+
+    def model(payload: Any, context: Context) -> Any:
+        seen.append(workshop.left_in_hand())
+        return payload
+
+    workshop = shop(model)
+    assert workshop.runner.work(Job(chunk_of([b"1", b"2", b"3"]), [b"1"]))
+    assert seen == [[Message("in", b"2").id], [Message("in", b"3").id]]
+
+
+def test_what_is_not_delivered_again_is_not_in_the_ledger(shop: Callable[..., Workshop]) -> None:
+    seen: list[list[str]] = []
+
+    def model(payload: Any, context: Context) -> Any:
+        seen.append(workshop.left_in_hand())
+        return payload
+
+    workshop = shop(model)
+    workshop.work(b"0", b"0")  # so that the slot has held something
+    job = Job(chunk_of([b"1", b"2"], mids=[0, 0], recurs=False))
+    assert workshop.runner.work(job)
+    assert results(job) == [b"1", b"2"]
+    assert seen[2:] == [[], []]
+
+
+@pytest.mark.parametrize("recurs", [True, False])
+def test_a_batch_is_in_the_ledger_together_and_then_one_by_one(
+    shop: Callable[..., Workshop], recurs: bool
 ) -> None:
     seen: list[list[str]] = []
 
-    def left() -> list[str]:
-        copy = tmp_path / "copy"
-        copy.write_bytes((tmp_path / "in-hand").read_bytes())
-        return Ledger(copy, 1, CHUNK).left_in_hand
+    def model(payloads: list[Any], context: Context) -> list[Any]:
+        seen.append(workshop.left_in_hand())
+        if len(payloads) > 1:
+            raise RuntimeError
+        return payloads
 
-    def model(payload: Any, context: Context) -> Any:
-        seen.append(left())
-        return payload
-
-    shop(model).work(b"1", b"2")
-    assert seen == [[Message("in", b"1", 1).id], [Message("in", b"2", 1).id]]
-    assert left() == []
+    workshop = shop(model)
+    calling = replace(workshop.runner._calling, batches=True)
+    job = Job(chunk_of([b"1", b"2"], recurs=recurs))
+    assert Runner(0, calling, workshop.runner._context).work(job)
+    assert results(job) == [b"1", b"2"]
+    first, second = Message("in", b"1").id, Message("in", b"2").id
+    assert seen == ([[first, second], [first], [second]] if recurs else [[], [], []])
+    assert workshop.left_in_hand() == []
 
 
 def test_a_call_that_lasts_too_long_is_given_up_and_its_late_result_discarded(
@@ -200,7 +282,7 @@ def test_a_call_that_lasts_too_long_is_given_up_and_its_late_result_discarded(
         return payload
 
     workshop = shop(model, timeout=0.1)
-    job = Job(Chunk(0, [Message("in", b"%d" % number, 1) for number in range(1, 5)]))
+    job = Job(chunk_of([b"1", b"2", b"3", b"4"]))
     ended: list[bool] = []
     thread = threading.Thread(target=lambda: ended.append(workshop.runner.work(job)))
     thread.start()
@@ -235,7 +317,7 @@ def test_who_was_given_up_changes_nothing_that_its_successor_holds(
         return payload
 
     workshop = shop(model, timeout=0.05)
-    job = Job(Chunk(0, [Message("in", b"%d" % number, 1) for number in range(1, 4)]))
+    job = Job(chunk_of([b"1", b"2", b"3"]))
     first = threading.Thread(target=lambda: workshop.runner.work(job))
     first.start()
     taken = until(lambda: given_up(workshop.runner), "given up")
@@ -330,8 +412,8 @@ def test_a_failure_that_is_just_being_noted_is_its_successors_to_find(
     calling = replace(workshop.runner._calling, batches=True)
     runner = Runner(0, calling, workshop.runner._context)
     held = HeldUp(gate)
-    messages = [Message("in", payload, 1) for payload in (b"{", b"2")]
-    thread = threading.Thread(target=lambda: runner.work(Job(Chunk(0, messages), held)))
+    job = Job(chunk_of([b"{", b"2"]), held)
+    thread = threading.Thread(target=lambda: runner.work(job))
     thread.start()
     assert held.reached.wait(60)
     taken = until(lambda: given_up(runner), "given up")
@@ -364,7 +446,7 @@ def test_the_calls_after_a_batch_that_failed_late_have_their_own_time(
     workshop = shop(model, timeout=2)
     calling = replace(workshop.runner._calling, batches=True, failures=Looking())
     runner = Runner(0, calling, workshop.runner._context)
-    job = Job(Chunk(0, [Message("in", payload, 1) for payload in (b"1", b"2")]))
+    job = Job(chunk_of([b"1", b"2"]))
     assert runner.work(job)
     assert looks == [None]
     assert results(job) == [b"1", b"2"]
@@ -397,7 +479,7 @@ def test_poison_is_given_up_without_being_tried(tmp_path: Path) -> None:
 
     for _ in range(MOST_CRASHES):
         workshop = Workshop(tmp_path, model, OnError(), 60)
-        workshop.ledger.begin(0, digest_all([Message("in", b'"poison"', 1)]))
+        workshop.ledger.begin(0, [Message("in", b'"poison"').digest])
     workshop = Workshop(tmp_path, model, OnError(), 60)
     job = workshop.work(b"1", b'"poison"', b"2")
     assert calls == [1, 2]
@@ -411,7 +493,7 @@ def test_a_suspect_that_is_processed_is_cleared(tmp_path: Path) -> None:
     def model(payload: Any, context: Context) -> Any:
         return payload
 
-    Workshop(tmp_path, model, OnError(), 60).ledger.begin(0, digest_all([Message("in", b"1", 1)]))
+    Workshop(tmp_path, model, OnError(), 60).ledger.begin(0, [Message("in", b"1").digest])
     workshop = Workshop(tmp_path, model, OnError(), 60)
     assert workshop.suspects
     assert results(workshop.work(b"2", b"1")) == [b"2", b"1"]

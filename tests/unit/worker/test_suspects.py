@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.store import rows, settled
 
 from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Message, digest_all
+from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.store import DATABASE_NAME, Store
 from pyboot_svc.worker.suspects import MOST_CRASHES, Suspects
 
-POISON, INNOCENT = Message("in", b"poison", 1), Message("in", b"innocent", 1)
+POISON, INNOCENT = Message("in", b"poison"), Message("in", b"innocent")
+
+# A model thread that dies of the second of three messages, which are of QoS 0.
+CRASHING = """
+import logging, os, signal, sys
+from pathlib import Path
+from pyboot_svc.config import OnError
+from pyboot_svc.model.codec import codec_named
+from pyboot_svc.model.context import Context
+from pyboot_svc.worker.ledger import Ledger
+from pyboot_svc.worker.message import Batch, Chunk
+from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
+from pyboot_svc.worker.store import Store
+from pyboot_svc.worker.suspects import Suspects
+
+def model(payload, context):
+    if b"poison" in payload:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+folder, recurs, batches = Path(sys.argv[1]), sys.argv[2] == "True", sys.argv[3] == "True"
+ledger, suspects = Ledger(folder / "in-hand", 1, 3), Suspects(Store(folder / "unused"))
+codec = codec_named("raw")
+calling = Calling(model, codec, OnError(), 60, ledger, suspects, FailureLog(), batches=batches)
+runner = Runner(0, calling, Context("test-1", folder, logging.getLogger("model")))
+payloads = [b"innocent", b"poison", b"next"]
+runner.work(Job(Chunk(0, Batch(["in"] * 3, payloads, [0] * 3, [0] * 3, recurs=recurs))))
+"""
 
 
 class Process:
@@ -27,7 +56,7 @@ class Process:
 
     def crash_with(self, *messages: Message) -> None:
         for thread, message in enumerate(messages):
-            self.ledger.begin(thread, digest_all([message]))
+            self.ledger.begin(thread, [message.digest])
 
 
 def test_nothing_in_hand_makes_no_suspect_and_no_file(tmp_path: Path) -> None:
@@ -60,6 +89,20 @@ def test_all_that_were_in_hand_are_suspects(tmp_path: Path) -> None:
     Process(tmp_path).crash_with(POISON, INNOCENT)
     suspects = Process(tmp_path).suspects
     assert (suspects.crashes(POISON), suspects.crashes(INNOCENT)) == (1, 1)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("recurs", [True, False])
+def test_of_qos_0_what_can_come_again_is_a_suspect_and_nothing_else(
+    tmp_path: Path, recurs: bool, batches: bool
+) -> None:
+    """A retained message is sent again with every subscription."""
+    command = [sys.executable, "-c", CRASHING, str(tmp_path), str(recurs), str(batches)]
+    assert subprocess.run(command, timeout=20, check=False).returncode == -signal.SIGKILL
+    suspects = Process(tmp_path).suspects
+    assert suspects.crashes(POISON) == recurs
+    assert suspects.crashes(INNOCENT) == (recurs and batches), "it was done, unless all were one"
+    assert suspects.careful == recurs
 
 
 def test_the_same_content_in_two_hands_is_one_crash(tmp_path: Path) -> None:

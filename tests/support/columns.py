@@ -1,0 +1,50 @@
+"""Messages in columns, made of what a test is about, and taken apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pyboot_svc.worker.message import Batch, Chunk, Message, Parcel
+
+
+def batch_of(
+    payloads: Sequence[bytes],
+    topics: str | Sequence[str] = "in",
+    *,
+    mids: Sequence[int] | None = None,
+    arrived: int = 0,
+    session: int = 0,
+    recurs: bool = True,
+    rows: list[int] | None = None,
+) -> Batch:
+    """One topic is that of all; `mids` count from 1 if none are given, as of QoS 1."""
+    count = len(payloads)
+    return Batch(
+        [topics] * count if isinstance(topics, str) else list(topics),
+        list(payloads),
+        list(mids) if mids is not None else list(range(1, count + 1)),
+        [arrived] * count,
+        session,
+        recurs=recurs,
+        rows=rows,
+    )
+
+
+def chunk_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> Chunk:
+    """A chunk of such a batch."""
+    return Chunk(number, batch_of(payloads, **about))
+
+
+def parcel_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> Parcel:
+    """A result for each message of a chunk: its own payload."""
+    chunk = chunk_of(payloads, number, **about)
+    return Parcel(chunk, range(len(chunk)), list(payloads))
+
+
+def messages_of(batch: Batch) -> list[Message]:
+    return [batch.message(place) for place in range(len(batch))]
+
+
+def payloads_of(parcels: Iterable[Parcel]) -> list[bytes]:
+    return [payload for parcel in parcels for payload in parcel.payloads]

@@ -1,0 +1,188 @@
+"""Messages in columns: parts, merges, digests, and what is counted."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.columns import batch_of, chunk_of, messages_of, parcel_of
+
+from pyboot_svc.worker.message import DIGEST_BYTES, Batch, Chunk, Message, Parcel, pick
+
+TOPICS = st.sampled_from(["a", "b", "plant/7", "温"])
+
+
+def columns(batch: Batch) -> tuple[list[str], list[bytes], list[int], list[int], list[int] | None]:
+    return batch.topics, batch.payloads, batch.mids, batch.arrived, batch.rows
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Five messages of which every column differs."""
+    return Batch(
+        ["a", "b", "c", "d", "e"],
+        [b"0", b"1", b"2", b"3", b"4"],
+        [7, 0, 8, 0, 9],
+        [100, 101, 102, 103, 104],
+        3,
+        recurs=False,
+        rows=[10, 11, 12, 13, 14],
+    )
+
+
+def test_a_part_has_all_columns_of_the_same_messages(batch: Batch) -> None:
+    part = batch.part(1, 4)
+    assert columns(part) == (
+        ["b", "c", "d"],
+        [b"1", b"2", b"3"],
+        [0, 8, 0],
+        [101, 102, 103],
+        [11, 12, 13],
+    )
+    assert (part.session, part.recurs, len(part), part.held) == (3, False, 3, 1)
+
+
+def test_a_part_is_not_changed_with_the_whole(batch: Batch) -> None:
+    part, rest = batch.part(0, 2), batch.part(2, 5)
+    part.extend(rest)
+    assert columns(part) == columns(batch)
+    assert (len(batch), len(rest)) == (5, 3)
+
+
+def test_without_rows_a_part_has_none() -> None:
+    assert batch_of([b"1", b"2"]).part(0, 1).rows is None
+
+
+@given(count=st.integers(2, 10), data=st.data())
+def test_parts_put_together_are_the_whole(count: int, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.sets(st.integers(1, count - 1))))
+    payloads = [b"%d" % number for number in range(count)]
+    topics = [f"in/{number}" for number in range(count)]
+    whole = batch_of(payloads, topics, session=4, rows=list(range(count)))
+    first, *others = (
+        whole.part(start, stop) for start, stop in zip([0, *cuts], [*cuts, count], strict=True)
+    )
+    for part in others:
+        first.extend(part)
+    assert columns(first) == columns(whole)
+    assert first.session == 4
+
+
+@pytest.mark.parametrize("one", [True, False])
+@pytest.mark.parametrize("other", [True, False])
+def test_of_what_recurs_with_others_all_recur(one: bool, other: bool) -> None:
+    batch = batch_of([b"1"], recurs=one)
+    batch.extend(batch_of([b"2"], recurs=other))
+    assert batch.recurs == (one or other)
+
+
+def test_what_waits_to_be_acknowledged_is_counted(batch: Batch) -> None:
+    assert batch.held == 3
+    assert batch_of([b"1", b"2"], mids=[0, 0]).held == 0
+
+
+def test_a_single_message_of_a_batch(batch: Batch) -> None:
+    assert batch.message(3) == Message("d", b"3")
+    assert [message.topic for message in messages_of(batch)] == batch.topics
+
+
+def test_an_id_names_topic_and_payload() -> None:
+    ids = {Message(topic, payload).id for topic in ("a", "ab") for payload in (b"", b"b", b"bb")}
+    assert len(ids) == 6
+    message = Message("plant/温", b"\x00\xff")
+    expected = hashlib.blake2b(
+        "plant/温".encode() + b"\0" + b"\x00\xff", digest_size=DIGEST_BYTES
+    ).digest()
+    assert (message.digest, message.id) == (expected, expected.hex())
+
+
+@given(st.lists(st.tuples(TOPICS, st.binary(max_size=8)), min_size=1, max_size=20))
+def test_digests_are_those_of_single_messages_whatever_the_runs_of_topics(
+    arrived: list[tuple[str, bytes]],
+) -> None:
+    topics, payloads = [topic for topic, _ in arrived], [payload for _, payload in arrived]
+    chunk = chunk_of(payloads, topics=topics)
+    expected = [message.digest for message in messages_of(chunk.batch)]
+    assert chunk.digests == expected
+    # Equal topics that are not the same object.
+    copies = ["".join(list(topic)) for topic in topics]
+    assert chunk_of(payloads, topics=copies).digests == expected
+
+
+def test_digests_are_made_once() -> None:
+    chunk = chunk_of([b"1", b"2"])
+    assert chunk.digests is chunk.digests
+
+
+def test_what_the_model_was_not_called_for_yet() -> None:
+    chunk = chunk_of([b"1", b"2", b"3"])
+    waiting = [chunk.waiting]
+    for _ in range(3):
+        chunk.results.append(None)
+        waiting.append(chunk.waiting)
+    assert waiting == [2, 1, 0, 0]
+    other = chunk_of([b"1", b"2", b"3"])
+    other.together = True
+    assert other.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        (range(4), ["a", "b", "c", "d"]),
+        (range(1, 3), ["b", "c"]),
+        (range(2, 2), []),
+        (range(3, 4), ["d"]),
+        ([0, 3], ["a", "d"]),
+        ([2], ["c"]),
+        ([], []),
+        ([0, 1, 2, 3], ["a", "b", "c", "d"]),
+    ],
+)
+def test_items_are_picked_by_their_places(places: range | list[int], expected: list[str]) -> None:
+    assert pick(["a", "b", "c", "d"], places) == expected
+
+
+def parcel_with_gaps() -> Parcel:
+    """Of five messages, of which the second and the fourth have nothing to publish."""
+    chunk = Chunk(0, Batch(["in"] * 5, [b"0", b"1", b"2", b"3", b"4"], [1] * 5, [*range(5)]))
+    return Parcel(chunk, [0, 2, 4], [b"r0", b"r2", b"r4"])
+
+
+def test_a_parcel_knows_which_messages_its_results_are_for() -> None:
+    parcel = parcel_with_gaps()
+    assert len(parcel) == 3
+    assert parcel.arrivals() == [0, 2, 4]
+    assert parcel.digests() == [Message("in", payload).digest for payload in (b"0", b"2", b"4")]
+
+
+@pytest.mark.parametrize("places", [range(1, 4), [1, 2, 3]])
+def test_a_parcel_of_part_of_a_chunk(places: range | list[int]) -> None:
+    chunk = parcel_with_gaps().chunk
+    parcel = Parcel(chunk, places, [b"x", b"y", b"z"])
+    assert parcel.arrivals() == [1, 2, 3]
+    part = parcel.part(1, 3)
+    assert (list(part.places), part.payloads) == ([2, 3], [b"y", b"z"])
+    assert part.arrivals() == [2, 3]
+    assert part.digests() == chunk.digests[2:4]
+    assert part.part(1, 2).arrivals() == [3]
+
+
+def test_part_of_a_parcel_with_gaps() -> None:
+    part = parcel_with_gaps().part(1, 2)
+    assert (part.places, part.payloads, part.arrivals()) == ([2], [b"r2"], [2])
+
+
+def test_all_of_a_parcel_is_itself() -> None:
+    parcel = parcel_of([b"1", b"2", b"3"])
+    assert parcel.part(0, 3) is parcel
+    assert parcel.part(0, 10) is parcel
+    assert parcel.part(0, 2) is not parcel
+
+
+@pytest.mark.parametrize("recurs", [True, False])
+def test_a_parcel_recurs_as_its_messages_do(recurs: bool) -> None:
+    parcel = parcel_of([b"1", b"2"], recurs=recurs)
+    assert parcel.recurs == parcel.part(1, 2).recurs == recurs
