@@ -34,6 +34,8 @@ _FIRST_RETRY, _LAST_RETRY = 0.5, 30.0
 _STABLE_SECONDS = 60.0
 _MOST_SHORT_LIVES = 3
 _TICK_SECONDS = 1.0
+# How soon an owner that was full is asked again.
+_FULL_SECONDS = 0.02
 _FAREWELL_SECONDS = 1.0
 _TRYING_SECONDS = 0.1
 _TAKEN_OVER_SECONDS = 60.0
@@ -222,12 +224,16 @@ class Connection:
     def _loop(self, selector: selectors.BaseSelector, sock: Any) -> None:
         client, plane, leader = self._client, self._plane, self._carriage.leader
         answer_due = time.monotonic() + _ANSWER_SECONDS
-        next_misc = 0.0
+        next_misc = next_ping = 0.0
+        # What the broker answers is not at hand while much that it sent before waits to be read.
+        behind = False
         watched = 0
         pace = Pace(self._carriage.max_linger_us)
         while self._lost is None and not self._stopping:
             led = leader if self._up and leader is not None and leader.gets_on else None
-            wanted = 0 if led else selectors.EVENT_READ
+            full = self._up and self._handler.full
+            behind = full or (behind and plane.full)
+            wanted = 0 if led or full else selectors.EVENT_READ
             if plane.wants_write:
                 wanted |= selectors.EVENT_WRITE
             _watch(selector, sock, watched, wanted)
@@ -235,7 +241,7 @@ class Connection:
             self._heartbeat.beat(TURN_SECONDS)
             at_once = plane.buffered or (self._up and self._handler.wants_turn())
             linger = 0.0 if at_once or led else pace.linger_seconds
-            longest = led.look_seconds if led else _TICK_SECONDS
+            longest = led.look_seconds if led else _FULL_SECONDS if full else _TICK_SECONDS
             self._turning.release()
             try:
                 if linger:
@@ -247,7 +253,10 @@ class Connection:
                 return  # the leader found it so
             self._turn({key.fileobj for key, _ in ready}, sock, pace)
             now = time.monotonic()
-            if self._up and now >= next_misc:
+            if self._up and behind and now >= next_ping:
+                plane.ping()
+                next_ping = now + self._broker.keepalive / 2
+            elif self._up and not behind and now >= next_misc:
                 client.keep_alive()
                 next_misc = now + _TICK_SECONDS
             if not self._up and now > answer_due:

@@ -34,6 +34,10 @@ class Handler(Protocol):
 
     def on_messages(self, batch: Batch) -> None: ...
 
+    @property
+    def full(self) -> bool:
+        """Whether it had better be sent nothing more for now."""
+
     def on_subscribed(self, refusal: str | None) -> None: ...
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:

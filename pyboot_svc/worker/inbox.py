@@ -43,9 +43,11 @@ class MqttInbox:
             window=min(edge.queue.pre, 65_535),
         )
         carriage = Carriage(edge.data_plane == "bulk", edge.max_linger_us, leader)
+        self._window = session.window
         self._connection = Connection("pre", edge.pre.broker, session, carriage, self)
         self._acknowledged: deque[tuple[int, Sequence[int]]] = deque()
         self._deliver: Deliver = lambda batch: None
+        self._unacknowledged: Callable[[], int] = int
         self._subscribed = False
         self._open = True
         self._leaving = False
@@ -63,8 +65,12 @@ class MqttInbox:
     def subscribed(self) -> bool:
         return self._subscribed
 
-    def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None:
+    def start(
+        self, deliver: Deliver, unacknowledged: Callable[[], int], on_crash: Callable[[], None]
+    ) -> None:
+        """`unacknowledged` says how many of QoS 1 were delivered, and not acknowledged yet."""
         self._deliver = deliver
+        self._unacknowledged = unacknowledged
         self._connection.start(on_crash)
 
     def acknowledge(self, session: int, mids: Sequence[int]) -> None:
@@ -89,6 +95,11 @@ class MqttInbox:
 
     def stop(self, timeout: float) -> None:
         self._connection.stop(timeout, end_session=self._leaving)
+
+    @property
+    def full(self) -> bool:
+        """Whether the broker has sent more than it was told to: not every one keeps to it."""
+        return self._persistent and self._unacknowledged() > self._window
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         if self._persistent:

@@ -83,6 +83,10 @@ class MqttOutbox:
     def stop(self, timeout: float) -> None:
         self._connection.stop(timeout)
 
+    @property
+    def full(self) -> bool:
+        return False
+
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         self._limits = BrokerLimits(min(self._window, limits.in_flight), limits.packet_bytes)
         self._source.connected()

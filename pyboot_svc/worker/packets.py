@@ -26,6 +26,7 @@ _MOST_TOPICS = 20_000
 _RUNS = (128, 16, 4)
 # Of a run that turns out to be none, no more is looked at in vain.
 _MOST_PUBACKS = 256
+PING = b"\xc0\0"
 ID_PROPERTY = "pyboot-id"
 
 

@@ -63,7 +63,9 @@ class Inbox(Protocol):
     def overdue(self) -> float: ...
     @property
     def subscribed(self) -> bool: ...
-    def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None: ...
+    def start(
+        self, deliver: Deliver, unacknowledged: Callable[[], int], on_crash: Callable[[], None]
+    ) -> None: ...
     def acknowledge(self, session: int, mids: Sequence[int]) -> None: ...
     def leave(self) -> None: ...
     @property
@@ -195,7 +197,7 @@ class Pipeline:
             self._spooled, self._published, self._refused, self._tally.add, on_crash
         )
         self._outbox.start(self._courier, on_crash)
-        self._inbox.start(self._deliver, on_crash)
+        self._inbox.start(self._deliver, self._settlement.depth, on_crash)
 
     def leave(self, timeout: float) -> None:
         """Before the last drain: take in what the broker holds for this instance, and no more."""

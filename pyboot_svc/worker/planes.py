@@ -19,6 +19,7 @@ from pyboot_svc.worker.outgoing import Outgoing, Sendable, count_of
 from pyboot_svc.worker.packets import (
     ID_LEAD,
     ID_PROPERTY,
+    PING,
     Arrivals,
     Parser,
     PublishEncoder,
@@ -55,6 +56,9 @@ class DataPlane(Protocol):
     @property
     def full(self) -> bool:
         """Whether the last read took as much as a read can: there is more to read at once."""
+
+    def ping(self) -> None:
+        """Tell the broker that the connection lives; its answer may be long in coming."""
 
     @property
     def in_flight(self) -> int: ...
@@ -102,6 +106,7 @@ class NoPlane(_Collected):
 
     def read(self) -> None: ...
     def write(self) -> None: ...
+    def ping(self) -> None: ...
     def arrived(self) -> None: ...
     def room(self, window: int) -> int:
         return 0
@@ -151,6 +156,9 @@ class PlainPlane(_Collected):
     def write(self) -> None:
         if self._client.wants_write:
             self._client.write()
+
+    def ping(self) -> None:
+        self._client.keep_alive()  # it is patient for twice as long as between its own pings
 
     @property
     def wants_write(self) -> bool:
@@ -288,6 +296,9 @@ class BulkPlane(_Collected):
             item = unwritten.popleft()[1]
             self._unwritten_count -= count_of(item)
             self._safe.append(item)
+
+    def ping(self) -> None:
+        self._output.append([PING])
 
     @property
     def wants_write(self) -> bool:

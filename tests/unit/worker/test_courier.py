@@ -129,6 +129,13 @@ def payloads(items: list[Sendable]) -> list[int]:
     return found
 
 
+def check_ids(items: list[Sendable]) -> None:
+    """What goes out by the spool is named as what goes straight out would be."""
+    for item in items:
+        if isinstance(item, Outgoing):
+            assert item.properties == {"pyboot-id": Message("in", item.payload).id}
+
+
 def size_of(items: list[Sendable]) -> int:
     return sum(map(count_of, items))
 
@@ -294,7 +301,9 @@ def test_parcels_that_the_room_has_split_go_back_in_order(desk: Desk) -> None:
     until(lambda: len(desk.ends) == 13, "the rest is spooled")
     desk.check_ends()
     desk.courier.connected()
-    assert payloads(taken(desk, 10)) == [1, 2, 3, 4, 6, 8, 9, 10, 11, 12]
+    again = taken(desk, 10)
+    assert payloads(again) == [1, 2, 3, 4, 6, 8, 9, 10, 11, 12]
+    check_ids(again)
 
 
 def test_what_went_back_in_parts_goes_straight_out_when_the_broker_is_back_at_once(
@@ -502,6 +511,7 @@ class Chance:
         room = self.chance.randint(0, 12)
         items = take(self.desk, room)
         assert size_of(items) <= room
+        check_ids(items)
         for number in payloads(items):
             # In order, and none left out that is not known to be safe.
             assert number > self.last
@@ -648,6 +658,23 @@ def test_while_a_live_one_is_in_flight_no_other_goes_to_the_spool(desk: Desk) ->
         desk.make(1)
         assert payloads(taken(desk, 1)) == [3]
         assert desk.courier.writing == 1
+
+
+def test_of_a_parcel_each_result_counts_as_in_flight(desk: Desk) -> None:
+    desk.courier.connected()
+    desk.make(3)
+    first, rest = cut(taken(desk, 3), 1)
+    with held_up(desk.store):
+        desk.spooled.append([("out", b"-1", 1, {})], lambda: None)  # the spool is busy
+        desk.courier.delivered(first)
+        desk.make(1)
+        rest += take(desk, 10)
+        assert payloads(rest) == [1, 2, 3]  # two more of the parcel are in flight
+        desk.courier.delivered(rest)
+        desk.make(1)
+        assert desk.courier.take_results(10) == []
+        until(lambda: desk.courier.writing == 2, "now that none is, it goes to the spool")
+        assert desk.ends == Counter(range(4))
 
 
 def test_the_next_process_goes_on_where_this_one_ended(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class Pool:
         """Have the payloads processed; gives all results that came of it."""
         self._sent += len(payloads)
         self.put(*payloads, topics=topic)
-        until(lambda: self.crashes or self.waiting.unfinished() == 0, "all processed")
+        until(lambda: self.crashes or self.idle, "all processed")
         assert self.counter("processed") == self._sent
         assert self.crashes == []
         return self.take(self._sent)
@@ -129,9 +129,15 @@ class Pool:
 
         def expired() -> bool:
             self.pool.expire()
-            return self.counter("processed") == processed
+            return self.idle
 
         until(expired, f"{processed} processed")
+        assert self.counter("processed") == processed
+
+    @property
+    def idle(self) -> bool:
+        """Whether all is processed, and what came of it handed on."""
+        return self.waiting.unfinished() == 0
 
     def counter(self, name: str) -> int:
         return self.figures["counters"][name]  # type: ignore[no-any-return]
@@ -226,7 +232,7 @@ def test_batches_of_any_size_are_published_and_acknowledged_in_order(
         ]
         pool.put(*payloads, session=1 + len(sent) // 500)
         sent += payloads
-    until(lambda: pool.waiting.unfinished() == 0, "all processed")
+    until(lambda: pool.idle, "all processed")
     parcels = pool.results.take(len(sent))
     assert payloads_of(parcels) == [payload for payload in sent if int(payload) % 3]
     assert inputs_of(parcels) == payloads_of(parcels)
@@ -241,7 +247,7 @@ def test_results_know_their_messages_when_others_have_none(start: Callable[..., 
     pool = start(lambda payload, context: kept.get(payload), codec="raw")
     sent = [b"a", b"b", b"c", b"d", b"e", b"f"] * 50
     pool.put(*sent)
-    until(lambda: pool.waiting.unfinished() == 0, "all processed")
+    until(lambda: pool.idle, "all processed")
     parcels = pool.results.take(len(sent))
     assert payloads_of(parcels) == [b"", b"C", b""] * 50
     assert inputs_of(parcels) == [b"a", b"c", b"e"] * 50
@@ -251,7 +257,7 @@ def test_results_know_their_messages_when_others_have_none(start: Callable[..., 
 def test_of_qos_0_nothing_is_acknowledged(start: Callable[..., Pool]) -> None:
     pool = start(lambda payload, context: None)
     pool.put(b"1", b"2", qos=0)
-    until(lambda: pool.waiting.unfinished() == 0, "all processed")
+    until(lambda: pool.idle, "all processed")
     assert pool.settled == [b"1", b"2"]
     assert pool.settlement.acknowledged == []
     pool.put(b"3")
@@ -416,7 +422,7 @@ def test_each_thread_has_a_context_with_its_own_topic(start: Callable[..., Pool]
     pool = start(model, threads=4)
     names = ["a", "b", "c", "d"]
     pool.put(*(f'"{name}"'.encode() for name in names), topics=names, qos=0)
-    until(lambda: pool.counter("processed") == 4, "all processed")
+    until(lambda: pool.idle, "all processed")
     assert pool.take(4) == [b"true"] * 4
     assert len({id(context) for context in contexts}) == 4
 
@@ -498,7 +504,8 @@ def test_who_finds_its_change_taken_by_another_thread_waits_for_that(
         until(lambda: pool.counter("processed") == 1, "the second one is processed")
         assert not pool.safe.state.changed  # it took both changes
         gate.set()
-        until(lambda: pool.counter("processed") == 2, "the first one is processed")
+        until(lambda: pool.idle, "the first one is processed")
+        assert pool.counter("processed") == 2
         assert pool.settlement.acknowledged == []
     settled(pool.safe.store)
     assert len(pool.settlement.acknowledged) == 2
