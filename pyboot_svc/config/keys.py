@@ -176,8 +176,8 @@ EDGE = Section(
         ),
         "max_linger_us": Key(
             Integer(0, 100_000),
-            "microseconds that a read waits for more while messages come that fast; 0: never",
-            500,
+            "microseconds that a read waits for more at most, while they come fast; 0: never",
+            2000,
         ),
         "queue": Key(QUEUE, "bounds of the queues, in messages", None),
         "spool": Key(SPOOL, "results on disk while the post broker is away", None),

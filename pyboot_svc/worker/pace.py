@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 
 # Messages this close together are worth the longest wait; others, by the square, less.
-_DENSE_SECONDS = 50e-6
+_DENSE_SECONDS = 70e-6
+# Of the longest wait: reads are so far from each other while messages come more often than that.
+# Else a worker that reads them one by one may keep the broker, on the same cores, from sending more.
+_SPACING = 1 / 6
 # Of the longest wait: without a message for so long, the brisk time is over. A read may have
 # brought acknowledgements alone.
 _PATIENCE = 1.5
@@ -30,7 +33,9 @@ class Pace:
 
     def __init__(self, longest_us: int) -> None:
         self._longest = longest_us / 1e6
+        self._spacing = _SPACING * self._longest
         self._last = 0.0
+        self._read = 0.0
         self._gap = self._longest
         self._fruitful = self._longest
         self._most = 0
@@ -41,15 +46,14 @@ class Pace:
         """A read has brought so many messages; `full` says that it could not take all there was."""
         if not self._longest:
             return
-        now = time.monotonic()
+        self._read = now = time.monotonic()
         passed = now - self._last
         self._full = full
         if count:
             # A long one counts as one that is just too long: it is no less brisk after a pause.
             self._gap += _WEIGHT * (min(passed / count, self._longest) - self._gap)
             self._last = now
-            linger = self.linger_seconds
-            if self._at_its_most(count) and linger:
+            if self._at_its_most(count) and (linger := self.linger_seconds):
                 self._fruitful = max(linger / 2, _SHORTEST * self._longest)
             else:
                 self._fruitful = min(self._fruitful * _GROWTH, self._longest)
@@ -63,8 +67,10 @@ class Pace:
         if self._full or gap >= self._longest:
             return 0.0
         sparse = max(gap / _DENSE_SECONDS, 1.0)
-        linger = min(self._longest / (sparse * sparse), self._fruitful)
-        return linger if linger > gap else 0.0
+        linger = self._longest / (sparse * sparse)
+        if gap < self._spacing:
+            linger = max(linger, self._read + self._spacing - time.monotonic())
+        return min(linger, self._fruitful) if linger > gap else 0.0
 
     def _at_its_most(self, count: int) -> bool:
         """Whether reads bring a certain number again and again, and never more."""

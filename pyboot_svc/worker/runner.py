@@ -118,7 +118,8 @@ class Runner:
             if self._given_up:
                 return False
             self._job = None
-            self._calling.ledger.end(self.number)
+            if chunk.batch.recurs:
+                self._calling.ledger.end(self.number)
         return True
 
     def stuck_job(self) -> Job | None:
@@ -175,6 +176,7 @@ class Runner:
         calling, context, batch = self._calling, self._context, job.chunk.batch
         model, decode, encode = calling.model, calling.codec.decode, calling.codec.encode
         words, cursor = calling.ledger.cursor(self.number)
+        noted = batch.recurs
         append = job.results.append
         topics, payloads = batch.topics, batch.payloads
         if first:
@@ -182,7 +184,8 @@ class Runner:
         for number, payload in enumerate(payloads):
             if self._given_up:
                 return
-            words[cursor] = number
+            if noted:
+                words[cursor] = number
             context.topic = topics[number]
             try:
                 result = model(decode(payload), context)
