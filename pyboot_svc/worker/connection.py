@@ -27,6 +27,7 @@ from pyboot_svc.worker.planes import BulkPlane, DataPlane, NoPlane, PlainPlane
 from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 from pyboot_svc.worker.wakeup import Wakeup
 
+_READ = selectors.EVENT_READ
 _ANSWER_SECONDS = 10.0
 _FIRST_RETRY, _LAST_RETRY = 0.5, 30.0
 # A connection that was up for so long starts the backoff anew. Two clients of one id throw each
@@ -212,7 +213,7 @@ class Connection:
     def _serve(self, sock: Any) -> None:
         """Turn the loop until the connection is lost or to be stopped."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._wakeup, selectors.EVENT_READ)
+            selector.register(self._wakeup, _READ)
             self._descriptor = sock.fileno()
             self._loop(selector, sock)
             if self._carriage.leader is not None:
@@ -233,13 +234,14 @@ class Connection:
             led = leader if self._up and leader is not None and leader.gets_on else None
             full = self._up and self._handler.full
             behind = full or (behind and plane.full)
-            wanted = 0 if led or full else selectors.EVENT_READ
+            wanted = 0 if led or full else _READ
             if plane.wants_write:
                 wanted |= selectors.EVENT_WRITE
             _watch(selector, sock, watched, wanted)
             watched = wanted
             self._heartbeat.beat(TURN_SECONDS)
-            at_once = plane.buffered or (self._up and self._handler.wants_turn())
+            buffered = plane.buffered and not full
+            at_once = buffered or (self._up and self._handler.wants_turn())
             linger = 0.0 if at_once or led else pace.linger_seconds
             longest = led.look_seconds if led else _FULL_SECONDS if full else _TICK_SECONDS
             self._turning.release()
@@ -251,7 +253,10 @@ class Connection:
                 self._turning.acquire()
             if self._lost is not None:
                 return  # the leader found it so
-            self._turn({key.fileobj for key, _ in ready}, sock, pace)
+            readable = {key.fileobj for key, events in ready if events & _READ}
+            if self._wakeup in readable:
+                self._wakeup.answer()
+            self._turn(pace, read=sock in readable or buffered)
             now = time.monotonic()
             if self._up and behind and now >= next_ping:
                 plane.ping()
@@ -262,12 +267,9 @@ class Connection:
             if not self._up and now > answer_due:
                 self.drop(f"no answer to CONNECT within {_ANSWER_SECONDS:.0f} s: {HINT}")
 
-    def _turn(self, ready: set[Any], sock: Any, pace: Pace) -> None:
-        plane = self._plane
-        if self._wakeup in ready:
-            self._wakeup.answer()
-        if sock in ready or plane.buffered:
-            pace.note(sum(self._read()), plane.full)
+    def _turn(self, pace: Pace, *, read: bool) -> None:
+        if read:
+            pace.note(sum(self._read()), self._plane.full)
         if self._up and self._lost is None:
             self._handler.on_turn()
         self._write()
@@ -349,7 +351,7 @@ class Connection:
         self._heartbeat.beat(seconds + TURN_SECONDS)
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
-            selector.register(self._wakeup, selectors.EVENT_READ)
+            selector.register(self._wakeup, _READ)
             while not self._stopping and (left := deadline - time.monotonic()) > 0:
                 if selector.select(left):
                     self._wakeup.answer()

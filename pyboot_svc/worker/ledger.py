@@ -107,7 +107,6 @@ class Ledger:
             self._descriptor = None
 
 
-
 def _claim(descriptor: int) -> None:
     """For this process, until it ends: to cut a file that another one has mapped would kill it."""
     try:

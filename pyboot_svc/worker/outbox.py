@@ -167,4 +167,3 @@ class MqttOutbox:
             topic = item.topic if isinstance(item, Outgoing) else self._endpoint.topic
             log.error("post broker refused a message for %s: %s (+%d)", topic, reason, silent)
         self._source.refused([item], reason)
-

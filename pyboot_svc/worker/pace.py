@@ -7,7 +7,7 @@ import time
 # Messages this close together are worth the longest wait; others, by the square, less.
 _DENSE_SECONDS = 70e-6
 # Of the longest wait: reads are so far from each other while messages come more often than that.
-# Else a worker that reads them one by one may keep the broker, on the same cores, from sending more.
+# A worker that reads them one by one could keep a broker on the same cores from sending more.
 _SPACING = 1 / 6
 # Of the longest wait: without a message for so long, the brisk time is over. A read may have
 # brought acknowledgements alone.

@@ -56,7 +56,9 @@ class MemoryInbox:
         self.left = True
         self.quiet_seconds = 60.0
 
-    def start(self, deliver: Deliver, on_crash: Callable[[], None]) -> None:
+    def start(
+        self, deliver: Deliver, unacknowledged: Callable[[], int], on_crash: Callable[[], None]
+    ) -> None:
         self._deliver = deliver
 
     def send(self, *payloads: bytes, qos: int = 0, retained: bool = False) -> list[Held]:
