@@ -177,7 +177,7 @@ EDGE = Section(
         "max_linger_us": Key(
             Integer(0, 100_000),
             "microseconds that a read waits for more at most, while they come fast; 0: never",
-            2000,
+            3000,
         ),
         "queue": Key(QUEUE, "bounds of the queues, in messages", None),
         "spool": Key(SPOOL, "results on disk while the post broker is away", None),

@@ -155,7 +155,7 @@ class Edge:
     codec: str = "json"
     model_timeout: int = 60
     data_plane: str = "bulk"
-    max_linger_us: int = 2000
+    max_linger_us: int = 3000
     batch: Batch | None = None
     queue: QueueLimits = QueueLimits()
     spool: SpoolLimits = SpoolLimits()

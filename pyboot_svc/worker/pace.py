@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 # Messages this close together are worth the longest wait; others, by the square, less.
-_DENSE_SECONDS = 70e-6
+_DENSE_SECONDS = 60e-6
 # Of the longest wait: reads are so far from each other while messages come more often than that.
 # A worker that reads them one by one could keep a broker on the same cores from sending more.
-_SPACING = 1 / 6
+_SPACING = 1 / 9
 # Of the longest wait: without a message for so long, the brisk time is over. A read may have
 # brought acknowledgements alone.
 _PATIENCE = 1.5

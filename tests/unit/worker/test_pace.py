@@ -58,8 +58,10 @@ def test_it_waits_while_messages_come_fast(clock: Clock) -> None:
 def test_a_pause_ends_it_and_it_begins_anew(clock: Clock) -> None:
     pace = Pace(LONGEST_US)
     assert lingers(pace, clock, *steady(5))[-1] == LONGEST_US
-    assert lingers(pace, clock, (10_000, 1)) == [0]
-    assert lingers(pace, clock, *[(10_000, 1)] * 3, *steady(5))[-1] == LONGEST_US
+    found = lingers(pace, clock, *[(10_000, 1)] * 3)
+    assert found[0] < LONGEST_US / 2
+    assert found[1:] == [0, 0]
+    assert lingers(pace, clock, *steady(5))[-1] == LONGEST_US
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
@@ -123,6 +125,18 @@ def test_it_waits_longer_again_when_reads_bring_different_numbers(clock: Clock) 
     assert found[:10] == sorted(set(found[:10]))
     assert all(after <= before * 1.1 + 1 for before, after in pairwise(found))
     assert found[-1] == LONGEST_US
+
+
+def test_reads_keep_a_distance_while_messages_come_often(clock: Clock) -> None:
+    """A ninth of the longest wait; what has passed of it since the last read counts."""
+    pace = Pace(9000)
+    # By the square of the gap alone it would be a ninth at 180 µs, and less beyond.
+    assert lingers(pace, clock, *[(500, 1)] * 100)[-1] == 1000
+    clock.now += 300e-6
+    assert pace.linger_seconds == pytest.approx(700e-6)
+    clock.now += 600e-6
+    assert pace.linger_seconds == 0
+    assert lingers(Pace(9000), clock, *[(1100, 1)] * 100)[-1] == 0
 
 
 def test_a_few_messages_a_read_are_no_window(clock: Clock) -> None:
