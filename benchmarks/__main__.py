@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import growth
+from benchmarks.breakdown import breakdown_page, breakdowns
 from benchmarks.contest import PAYLOAD_BYTES, Invalid, Trial
 from benchmarks.contestants import EVERYBODY
 from benchmarks.fleet import fleet
@@ -116,6 +117,7 @@ def _missing(tools: Toolbox) -> dict[str, str]:
 
 def _growth(plan: Plan, tools: Toolbox) -> tuple[list[growth.Row], list[Goal]]:
     measures: dict[str, Callable[[], tuple[list[growth.Row], list[Goal]]]] = {
+        "compute alone": growth.compute_alone,
         "what watches the worker": lambda: overhead(tools, plan.turns, 3.0),
         "instances and threads": lambda: growth.scaling(tools, plan.turns, plan.seconds),
         "many instances": lambda: growth.instances(tools, plan.instances, 2 * plan.seconds),
@@ -177,6 +179,7 @@ def _write(
         "stub_window0": str(_STUB_WINDOW[0]),
         "stub_window1": str(_STUB_WINDOW[1]),
         "growth": table(["what", "measured"], [[row.what, row.figure] for row in rows]),
+        "breakdown": breakdown_page(breakdowns(tools)),
         "goals": goal_table(goals),
         "settings": table(
             ["", "version", "settings"],

@@ -27,9 +27,12 @@ from benchmarks.growth import worker_ready
 from benchmarks.page import number, table
 from benchmarks.toolbox import Toolbox, compile_programs
 
-TRIALS = {f"identity, QoS {qos}": Trial("identity", qos, seconds=1.0) for qos in (0, 1)}
+TRIALS = {
+    **{f"identity, QoS {qos}": Trial("identity", qos, seconds=3.0) for qos in (0, 1)},
+    "500 messages a second": Trial("identity", 0, seconds=3.0, rate=500),
+}
 _MOST_CALLS, _MOST_FUNCTIONS = 8, 12
-_SAMPLES_A_SECOND = 250
+_SAMPLES_A_SECOND = 500
 _ATTACH_SECONDS = 20
 
 

@@ -30,6 +30,7 @@ from benchmarks.contest import (
 )
 from benchmarks.contestants import BULK, Launch, Pyboot
 from benchmarks.goals import Goal, at_least, at_most
+from benchmarks.peers.work import compute
 from benchmarks.rounds import in_turns, ratio
 from benchmarks.toolbox import Toolbox, pyboot
 from benchmarks.window import example_payload, message_bytes
@@ -155,6 +156,19 @@ def devices(tools: Toolbox, rounds: int, seconds: float) -> tuple[list[Row], lis
     return rows, goals
 
 
+def compute_alone() -> tuple[list[Row], list[Goal]]:
+    """What `compute` takes without any messaging: decoding, the model, encoding, in µs."""
+    payload, count = example_payload(), 20_000
+    each = []
+    for _ in range(_REPEATS):
+        started = time.process_time()
+        for _ in range(count):
+            compute(payload)
+        each.append((time.process_time() - started) / count * 1e6)
+    what = "compute, its JSON (orjson) and its model alone, without any messaging"
+    return [Row(what, f"{statistics.median(each):.1f} µs")], []
+
+
 def topic_costs(topics: int) -> tuple[float, float]:
     """What depends on the topic, in µs of CPU a message: parsing, and digests.
 
@@ -189,8 +203,9 @@ def backlog(tools: Toolbox, count: int) -> tuple[list[Row], list[Goal]]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name, broker(Path(name)) as where:
         folder, port = Path(name), where[0]
         command = BULK.command(Launch(port, 1, "compute"), folder, tools)
-        with worker_ready(command, folder / "first.log") as worker:
-            idle = rss_mb(worker.pid)  # and now the broker knows its session
+        with worker_ready(command, folder / "first.log") as worker:  # now its session is known
+            load(tools, port, Trial("compute", 1, seconds=1, rate=1000).options(), [], 60)
+            usual = rss_mb(worker.pid)
         options = ["--port", str(port), "--qos", "1", "--work", "compute", "--count", str(count)]
         subprocess.run([tools.load, "publish", *options], check=True, stdout=subprocess.DEVNULL)
         with (
@@ -216,12 +231,12 @@ def backlog(tools: Toolbox, count: int) -> tuple[list[Row], list[Goal]]:
     window = QueueLimits().pre
     each = message_bytes(example_payload())
     wanted = window * each / 1e6
-    rise = max(samples) - idle
+    rise = max(samples) - usual
     return [
         Row(
             f"RSS of the worker, {count:,} messages wait in the broker",
-            f"{idle:.1f} MB before the first message, at most {max(samples):.1f} MB, "
-            f"{samples[-1]:.1f} MB at the end; {rate:.0f}/s",
+            f"{usual:.1f} MB at 1,000/s without a backlog, at most {max(samples):.1f} MB with it, "
+            f"{samples[-1]:.1f} MB at the end; {rate:,.0f}/s",
         ),
         Row(
             "the in-flight window",

@@ -7,8 +7,8 @@ single message, which is rare, is cut out of them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 DIGEST_BYTES = 16
 
@@ -175,13 +175,20 @@ def pick(column: list[T], places: Sequence[int]) -> list[T]:
 def _digests(topics: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
     found = []
     last: str | None = None
-    begin = hashlib.blake2b().copy
+    begin: Callable[[], Any] | None = None
     for topic, payload in zip(topics, payloads, strict=True):
         if topic is not last:
+            last, begin = topic, None
+            digest = hashlib.blake2b(_lead(topic) + payload, digest_size=DIGEST_BYTES)
+        else:
             # Topics mostly come in runs: what they have in common is digested once.
-            last = topic
-            begin = hashlib.blake2b(topic.encode() + b"\0", digest_size=DIGEST_BYTES).copy
-        digest = begin()
-        digest.update(payload)
+            if begin is None:
+                begin = hashlib.blake2b(_lead(topic), digest_size=DIGEST_BYTES).copy
+            digest = begin()
+            digest.update(payload)
         found.append(digest.digest())
     return found
+
+
+def _lead(topic: str) -> bytes:
+    return topic.encode() + b"\0"
