@@ -36,7 +36,8 @@ from benchmarks.toolbox import Toolbox, pyboot
 from benchmarks.window import example_payload, message_bytes
 from pyboot_svc.config.schema import QueueLimits
 from pyboot_svc.worker.message import Batch, Chunk
-from pyboot_svc.worker.packets import Parser, PublishEncoder
+from pyboot_svc.worker.packets import PublishEncoder
+from pyboot_svc.worker.parser import Parser
 
 _READY_SECONDS = 120
 _SAMPLE_SECONDS = 0.2

@@ -15,13 +15,8 @@ from pyboot_svc.bench.subject import Subject
 from pyboot_svc.errors import ModelError
 from pyboot_svc.model.codec import PayloadError, codec_named
 from pyboot_svc.worker.message import Batch, Chunk
-from pyboot_svc.worker.packets import (
-    ID_LEAD,
-    Parser,
-    PublishEncoder,
-    encode_ids,
-    encode_pubacks,
-)
+from pyboot_svc.worker.packets import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
+from pyboot_svc.worker.parser import Parser
 from pyboot_svc.worker.runner import one_each
 
 # A value, and which message's it is.

@@ -16,6 +16,7 @@ from pyboot_svc.backoff import Backoff
 from pyboot_svc.config import Broker
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.bulk import BulkPlane
 from pyboot_svc.worker.client import HINT, ControlClient, loss
 from pyboot_svc.worker.handler import BrokerLimits, Handler, Session
 from pyboot_svc.worker.leader import Leader
@@ -23,7 +24,7 @@ from pyboot_svc.worker.link import Link, LinkStatus, explain
 from pyboot_svc.worker.message import Parcel
 from pyboot_svc.worker.outgoing import Outgoing, count_of
 from pyboot_svc.worker.pace import Pace
-from pyboot_svc.worker.planes import BulkPlane, DataPlane, NoPlane, PlainPlane
+from pyboot_svc.worker.planes import DataPlane, NoPlane, PlainPlane
 from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 from pyboot_svc.worker.wakeup import Wakeup
 

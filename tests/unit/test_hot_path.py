@@ -20,13 +20,8 @@ from pyboot_svc.model import Context
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.worker.ledger import Ledger
 from pyboot_svc.worker.message import Batch, Chunk
-from pyboot_svc.worker.packets import (
-    ID_LEAD,
-    Parser,
-    PublishEncoder,
-    encode_ids,
-    encode_pubacks,
-)
+from pyboot_svc.worker.packets import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
+from pyboot_svc.worker.parser import Parser
 from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
 from pyboot_svc.worker.store import Store
 from pyboot_svc.worker.suspects import Suspects

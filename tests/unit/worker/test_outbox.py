@@ -17,7 +17,8 @@ from pyboot_svc.worker import connection
 from pyboot_svc.worker.message import Parcel
 from pyboot_svc.worker.outbox import MqttOutbox
 from pyboot_svc.worker.outgoing import Outgoing, Sendable
-from pyboot_svc.worker.packets import Arrivals, Parser, encode_pubacks
+from pyboot_svc.worker.packets import encode_pubacks
+from pyboot_svc.worker.parser import Arrivals, Parser
 
 CONNACK = b"\x20\x02\x00\x00"
 # The largest packet that the broker takes is one of MOST_BYTES, says its answer of MQTT 5.

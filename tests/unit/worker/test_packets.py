@@ -18,18 +18,15 @@ from paho.mqtt.properties import Properties
 
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.packets import (
-    _MOST_TOPICS,
     ID_LEAD,
     ID_PROPERTY,
-    Arrivals,
-    Malformed,
-    Parser,
     PublishEncoder,
     encode_ids,
     encode_length,
     encode_pubacks,
     encode_user_properties,
 )
+from pyboot_svc.worker.parser import _MOST_TOPICS, Arrivals, Malformed, Parser
 
 TOPICS = st.sampled_from(["in", "i", "in/1", "plant/温度", "t" * 127, "t" * 300])
 PAYLOADS = st.binary(max_size=300) | st.integers(0, 20_000).map(lambda size: b"x" * size)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from support.columns import messages_of, parcel_of
 
 from pyboot_svc.config import Broker
+from pyboot_svc.worker.bulk import BulkPlane
 from pyboot_svc.worker.client import ControlClient
 from pyboot_svc.worker.handler import BrokerLimits, Session
 from pyboot_svc.worker.message import Parcel
 from pyboot_svc.worker.outgoing import Outgoing, Sendable
-from pyboot_svc.worker.packets import ID_PROPERTY, Parser, PublishEncoder, encode_pubacks
-from pyboot_svc.worker.planes import BulkPlane
+from pyboot_svc.worker.packets import ID_PROPERTY, PublishEncoder, encode_pubacks
+from pyboot_svc.worker.parser import Parser
 
 SESSION = 7
 LAST_MID = 65_535
@@ -405,7 +406,7 @@ class Account:
         self.open: dict[int, Sent] = {}
         self.ended: list[int] = []
         self._count = 0
-        ends.plane._last_mid = last_mid
+        ends.plane._in_flight._last_mid = last_mid
 
     def publish(self, sizes: list[int], row: bool) -> None:
         """Parcels of so many results, and perhaps a row behind."""

@@ -1,0 +1,243 @@
+"""Cuts what arrives into packets: PUBLISH of QoS 0 and 1, and PUBACK, many at a time.
+
+Layouts are those of MQTT 3.1.1 and 5, sections 2.1, 3.3 and 3.4.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+_PUBLISH, _PUBACK = 0x30, 0x40
+_QOS_1 = 0x02
+_RETAIN = 0x01
+# Of a PUBLISH packet's first byte: the packet's type, and the higher bit of QoS.
+_KIND, _QOS_2 = 0xF0, 0x04
+_SHORT = 0x80
+_LENGTH_BYTES = 4
+_FAILURE = 0x80
+# Topics that are kept as they stand in packets, so that each is decoded once.
+_MOST_TOPICS = 20_000
+# Packets of one shape are cut so many at once.
+_RUNS = (128, 16, 4)
+# Of a run that turns out to be none, no more is looked at in vain.
+_MOST_PUBACKS = 256
+
+
+class Malformed(Exception):
+    """What arrived is not MQTT."""
+
+
+class Arrivals:
+    """What one read brought: messages in columns as in `Batch`, the numbers of messages that the
+    broker has, those that it refused, with the reason, and other packets, whole and unparsed."""
+
+    __slots__ = ("mids", "others", "payloads", "recurs", "refused", "settled", "topics")
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+        self.payloads: list[bytes] = []
+        self.mids: list[int] = []
+        self.recurs = False
+        self.settled: list[int] = []
+        self.refused: list[tuple[int, int]] = []
+        self.others: list[bytes] = []
+
+
+class Parser:
+    """Cuts a connection's bytes into packets; `v5` tells the version."""
+
+    def __init__(self, v5: bool) -> None:
+        self._v5 = v5
+        self._topics: dict[bytes, str] = {}
+        self._run: _Run | None = None
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._wanted = 0
+
+    def feed(self, data: bytes) -> Arrivals:
+        """All packets that are whole by now; the rest is kept.
+
+        Raises Malformed, or IndexError for a packet shorter than what it says it holds.
+        """
+        arrivals = Arrivals()
+        if self._parts:
+            self._parts.append(data)
+            self._held += len(data)
+            if self._held < self._wanted:
+                return arrivals  # of a large packet: nothing is copied until it is whole
+            data = b"".join(self._parts)
+        done = self._parse(data, arrivals)
+        self._parts = [data[done:]] if done < len(data) else []
+        self._held = len(data) - done
+        return arrivals
+
+    def _parse(self, data: bytes, arrivals: Arrivals) -> int:
+        """Parse from the start; gives how many bytes were whole packets."""
+        v5, known = self._v5, self._topics
+        add_topic, add_payload = arrivals.topics.append, arrivals.payloads.append
+        add_mid = arrivals.mids.append
+        position, end = 0, len(data)
+        lead, size, runs = b"", 0, True
+        self._wanted = 0
+        while end - position >= 2:
+            # Not of the next packet, but of the one after it: most that differ fail this.
+            if runs and size and data.startswith(lead, position + size):
+                done = self._cut_run(data, position, lead, size, arrivals)
+                if done > position:
+                    position = done
+                    continue
+                runs = done == position
+            first, length = data[position], data[position + 1]
+            body = position + 2
+            if length >= _SHORT:
+                length, body = _long_length(data, position + 1)
+                if body == 0:
+                    break
+            stop = body + length
+            if stop > end:
+                self._wanted = stop - position
+                break
+            if first & _KIND != _PUBLISH or first & _QOS_2:
+                if first == _PUBACK:
+                    position = _parse_pubacks(data, position, body, stop, arrivals)
+                else:
+                    arrivals.others.append(data[position:stop])
+                    position = stop
+                continue
+            at = body + 2 + (data[body] << 8 | data[body + 1])
+            if at > stop:
+                raise Malformed("a PUBLISH packet is shorter than its topic")
+            name = data[body + 2 : at]
+            topic = known.get(name)
+            if topic is None:
+                topic = self._learn(name)
+            mid = 0
+            if first & _QOS_1:
+                mid = data[at] << 8 | data[at + 1]
+                at += 2
+            if v5:
+                about = data[at]
+                at += 1
+                if about:
+                    if about >= _SHORT:
+                        about, at = _long_length(data, at - 1)
+                    at += about
+            if at > stop:
+                raise Malformed("a PUBLISH packet is shorter than its properties")
+            add_topic(topic)
+            add_payload(data[at:stop])
+            add_mid(mid)
+            if first & (_QOS_1 | _RETAIN):
+                arrivals.recurs = True
+            lead, size = data[position : body + 2], stop - position
+            position = stop
+        return position
+
+    def _cut_run(
+        self, data: bytes, position: int, lead: bytes, size: int, arrivals: Arrivals
+    ) -> int:
+        """Cut packets of one shape, as many as there are; gives where the next one starts.
+
+        -1: what looked like a run was none, so that it had better not be tried again and again.
+        """
+        run = self._run
+        if run is None or run.lead != lead or run.size != size:
+            run = self._run = _Run(lead, size, self._v5)
+        start, failed = position, False
+        for count in _RUNS:
+            while data.startswith(lead, position + (count - 1) * size):
+                columns = run.cut(data, position, count)
+                if columns is None:
+                    failed = True
+                    break
+                names, mids, payloads = columns
+                if names.count(names[0]) == count:
+                    arrivals.topics += [self._topic(names[0])] * count
+                else:
+                    arrivals.topics += map(self._topic, names)
+                arrivals.mids += mids
+                arrivals.payloads += payloads
+                position += count * size
+        return -1 if failed and position == start else position
+
+    def _topic(self, name: bytes) -> str:
+        return self._topics.get(name) or self._learn(name)
+
+    def _learn(self, name: bytes) -> str:
+        if len(self._topics) >= _MOST_TOPICS:
+            self._topics.clear()
+        topic = self._topics[name] = name.decode()
+        return topic
+
+
+class _Run:
+    """Cuts PUBLISH packets of one shape by one call: as long as each other, their topics too.
+
+    `lead` is how they all begin: the fixed header and the topic's length.
+    """
+
+    def __init__(self, lead: bytes, size: int, v5: bool) -> None:
+        self.lead = lead
+        self.size = size
+        self._qos = lead[0] >> 1 & 1
+        self._v5 = v5
+        name = lead[-2] << 8 | lead[-1]
+        payload = size - len(lead) - name - 2 * self._qos - v5
+        self._one = f"{len(lead)}s{name}s{'H' * self._qos}{'B' * v5}{payload}s"
+        self._width = 3 + self._qos + v5
+        self._structs: dict[int, struct.Struct] = {}
+        self._possible = payload >= 0
+
+    def cut(
+        self, data: bytes, at: int, count: int
+    ) -> tuple[Sequence[bytes], Sequence[int], Sequence[bytes]] | None:
+        """Topics, packet identifiers, payloads; None when one of so many is different."""
+        if not self._possible or at + count * self.size > len(data):
+            return None
+        found = self._structs.get(count)
+        if found is None:
+            found = self._structs[count] = struct.Struct(">" + self._one * count)
+        values, width = found.unpack_from(data, at), self._width
+        # Different are also those with properties: this takes the byte 0 that says there are none.
+        if values[::width].count(self.lead) < count:
+            return None
+        if self._v5 and values[width - 2 :: width].count(0) < count:
+            self._possible = False
+            return None
+        mids: Sequence[int] = values[2::width] if self._qos else (0,) * count
+        return values[1::width], mids, values[width - 1 :: width]
+
+
+def _parse_pubacks(data: bytes, position: int, body: int, stop: int, arrivals: Arrivals) -> int:
+    """A run of short ones at once, or else this one; gives where the next packet starts."""
+    count = min((len(data) - position) // 4, _MOST_PUBACKS) if stop - position == 4 else 0
+    run = data[position : position + 4 * count]
+    if count > 1 and run[0::4] == b"\x40" * count and run[1::4] == b"\x02" * count:
+        arrivals.settled.extend(struct.unpack(f">{2 * count}H", run)[1::2])
+        return position + len(run)
+    if stop - body < 2:
+        raise Malformed("a PUBACK packet without a packet identifier")
+    mid = data[body] << 8 | data[body + 1]
+    reason = data[body + 2] if stop - body > 2 else 0
+    if reason < _FAILURE:
+        arrivals.settled.append(mid)
+    else:
+        arrivals.refused.append((mid, reason))
+    return stop
+
+
+def _long_length(data: bytes, at: int) -> tuple[int, int]:
+    """A variable byte integer, and where it ends: 0 when its end is not there yet."""
+    if at + 1 < len(data) and data[at + 1] < _SHORT:  # by far the most frequent
+        return data[at] & 0x7F | data[at + 1] << 7, at + 2
+    value = shift = 0
+    for position in range(at, min(at + _LENGTH_BYTES, len(data))):
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        if byte < _SHORT:
+            return value, position + 1
+        shift += 7
+    if len(data) - at >= _LENGTH_BYTES:
+        raise Malformed("a packet's length has more than four bytes")
+    return 0, 0
