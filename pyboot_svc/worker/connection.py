@@ -19,6 +19,7 @@ from pyboot_svc.threads import spawn
 from pyboot_svc.worker.bulk import BulkPlane
 from pyboot_svc.worker.client import HINT, ControlClient, loss
 from pyboot_svc.worker.handler import BrokerLimits, Handler, Session
+from pyboot_svc.worker.keepalive import KeepAlive
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import Link, LinkStatus, explain
 from pyboot_svc.worker.message import Parcel
@@ -224,17 +225,14 @@ class Connection:
         self._close(sock)
 
     def _loop(self, selector: selectors.BaseSelector, sock: Any) -> None:
-        client, plane, leader = self._client, self._plane, self._carriage.leader
+        plane, leader = self._plane, self._carriage.leader
         answer_due = time.monotonic() + _ANSWER_SECONDS
-        next_misc = next_ping = 0.0
-        # What the broker answers is not at hand while much that it sent before waits to be read.
-        behind = False
+        keep_alive = KeepAlive(self._client, plane, self._broker.keepalive)
         watched = 0
         pace = Pace(self._carriage.max_linger_us)
         while self._lost is None and not self._stopping:
             led = leader if self._up and leader is not None and leader.gets_on else None
             full = self._up and self._handler.full
-            behind = full or (behind and plane.full)
             wanted = 0 if led or full else _READ
             if plane.wants_write:
                 wanted |= selectors.EVENT_WRITE
@@ -258,14 +256,9 @@ class Connection:
             if self._wakeup in readable:
                 self._wakeup.answer()
             self._turn(pace, read=sock in readable or buffered)
-            now = time.monotonic()
-            if self._up and behind and now >= next_ping:
-                plane.ping()
-                next_ping = now + self._broker.keepalive / 2
-            elif self._up and not behind and now >= next_misc:
-                client.keep_alive()
-                next_misc = now + _TICK_SECONDS
-            if not self._up and now > answer_due:
+            if self._up:
+                keep_alive.tick(full=full)
+            elif time.monotonic() > answer_due:
                 self.drop(f"no answer to CONNECT within {_ANSWER_SECONDS:.0f} s: {HINT}")
 
     def _turn(self, pace: Pace, *, read: bool) -> None:
