@@ -149,8 +149,8 @@ $(VENV)/.test: $(VENV)/.run
 deb:
 	@packaging/need.sh dh debhelper
 	@packaging/need.sh dh_python3 dh-python
-	@packaging/need.sh pybuild pybuild-plugin-pyproject
-	@packaging/need.sh py3versions python3-all
+	@packaging/need.sh - pybuild-plugin-pyproject
+	@packaging/need.sh - python3-all
 	@packaging/build-deb.sh dist
 
 # A .rpm and its .src.rpm in dist/. Built on a Debian it is laid out for a Debian; for Fedora and its

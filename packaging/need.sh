@@ -1,5 +1,6 @@
 #!/bin/sh
 # need.sh PROGRAM PACKAGE: see that PROGRAM is there, and install Debian's PACKAGE if it is not.
+# PROGRAM is - for a package that brings no program of its own.
 set -eu
 program=$1
 package=$2
@@ -7,9 +8,12 @@ PATH=$PATH:/usr/sbin:/sbin
 
 if [ "$program" = python3-venv ]; then
     ${PYTHON:-python3} -c 'import ensurepip, venv' 2>/dev/null && exit 0
+elif [ "$program" = - ]; then
+    dpkg -s "$package" 2>/dev/null | grep -q '^Status: install ok installed' && exit 0
 elif command -v "$program" >/dev/null; then
     exit 0
 fi
+[ "$program" != - ] || program=$package
 
 as_root=
 if [ "$(id -u)" != 0 ]; then
