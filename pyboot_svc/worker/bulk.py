@@ -60,7 +60,8 @@ class BulkPlane(Collected):
         self.full = len(data) == _READ_BYTES
         if not data:
             raise ConnectionError
-        arrivals = self._parser.feed(data)
+        # paho 2.1's WebSocket layer gives a bytearray.
+        arrivals = self._parser.feed(bytes(data))
         if arrivals.mids:
             batch = batch_of(arrivals, self._session)
             if self._arrived is None:

@@ -348,6 +348,23 @@ def test_nothing_empty_is_offered_to_the_socket(
     assert min(offered) > 0
 
 
+def test_a_layer_may_give_a_bytearray(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the WebSocket layer of paho 2.1 does."""
+    receive: Callable[[int], bytes] = ends.here.recv
+
+    class Layer:
+        def recv(self, size: int) -> bytearray:
+            return bytearray(receive(size))
+
+    monkeypatch.setattr(ends.plane, "_sock", Layer())
+    lead = b"\0" if ends.client.v5 else b""
+    ends.read_all(b"".join(PublishEncoder("in", 0, lead).encode([b"one", b"three"])))
+    batch = ends.plane.arrived()
+    assert batch is not None
+    assert (batch.topics, batch.payloads) == (["in"] * 2, [b"one", b"three"])
+    assert {type(payload) for payload in batch.payloads} == {bytes}
+
+
 @pytest.mark.parametrize("recurs", [True, False], ids=["comes again", "comes once"])
 @pytest.mark.parametrize("qos", [0, 1])
 def test_an_id_only_where_something_can_come_twice(ends: Ends, qos: int, recurs: bool) -> None:
