@@ -17,7 +17,8 @@ class Context:
     of a batch, in its order (with `batch:`), `options` the
     edge's `options:`, `state` a durable mapping that the model may keep things in: it is shared by
     the instance's model threads, and what is assigned is committed with the message at hand. Keep
-    in it what JSON can say, and assign after a change: `context.state[key] = value`.
+    in it what JSON can say, and assign after a change: `context.state[key] = value`. With several
+    threads, guard what reads and then assigns, as a counter does.
     """
 
     instance: str

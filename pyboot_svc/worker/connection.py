@@ -335,11 +335,11 @@ class Connection:
         except OSError:
             pass  # it is lost either way
         self._report()
-        unsafe = self._plane.unsafe()
-        self._plane = NoPlane()
         if self._up:
             self._up = False
-            self._handler.on_lost(unsafe)
+            # While the plane is there: what is in flight is counted there, until it is elsewhere.
+            self._handler.on_lost(self._plane.unsafe())
+        self._plane = NoPlane()
 
     def _pause(self, seconds: float) -> None:
         self._heartbeat.beat(seconds + TURN_SECONDS)

@@ -90,6 +90,12 @@ class Courier:
             self._kick.set()
 
     @property
+    def live(self) -> int:
+        """Results that have left the post_queue for the broker, and are not safe there."""
+        with self._lock:
+            return self._live
+
+    @property
     def backlog(self) -> int:
         return self._spooled.depth
 

@@ -37,10 +37,7 @@ class DurableState(MutableMapping[str, Any]):
         return json.loads(self._stored[key])
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if not isinstance(key, str):
-            raise TypeError(f"a key of context.state must be text, not {key!r}")
-        key.encode()  # half a character can't be stored: better an error here
-        text = json.dumps(value, allow_nan=False)
+        text = _text(key, value)
         with self._lock:
             self._stored[key] = text
             self._changes[key] = text
@@ -49,6 +46,38 @@ class DurableState(MutableMapping[str, Any]):
         with self._lock:
             del self._stored[key]
             self._changes[key] = None
+
+    # What a mapping does in two steps is one here: another thread may be between them.
+
+    def pop(self, key: str, *default: Any) -> Any:
+        with self._lock:
+            text = self._stored.pop(key, None)
+            if text is not None:
+                self._changes[key] = None
+        if text is not None:
+            return json.loads(text)
+        if not default:
+            raise KeyError(key)
+        return default[0]
+
+    def popitem(self) -> tuple[str, Any]:
+        with self._lock:
+            key, text = self._stored.popitem()
+            self._changes[key] = None
+        return key, json.loads(text)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        text = _text(key, default)
+        with self._lock:
+            if key not in self._stored:
+                self._stored[key] = self._changes[key] = text
+            text = self._stored[key]
+        return json.loads(text)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._changes.update(dict.fromkeys(self._stored))
+            self._stored.clear()
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._stored))
@@ -85,6 +114,13 @@ class DurableState(MutableMapping[str, Any]):
             for key, text in self._stored.items():
                 if stored.get(key) != text:
                     self._changes.setdefault(key, text)
+
+
+def _text(key: object, value: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"a key of context.state must be text, not {key!r}")
+    key.encode()  # half a character can't be stored: better an error here
+    return json.dumps(value, allow_nan=False)
 
 
 class StateSaver:

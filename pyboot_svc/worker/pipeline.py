@@ -301,7 +301,9 @@ class Pipeline:
 
     def _leaving(self) -> int:
         """Results on their way to the broker or to the disk."""
-        return self._post_queue.depth() + self._outbox.in_flight + self._courier.writing
+        waiting = self._post_queue.depth()  # first: what leaves it is counted where it goes
+        sent = max(self._outbox.in_flight, self._courier.live)
+        return waiting + sent + self._courier.writing
 
     def _deliver(self, batch: Batch) -> None:
         self._tally.add("received", len(batch))

@@ -99,7 +99,7 @@ class ModelPool:
                 burnt += cpu - before
         self._left_behind = still
         found = []
-        if burnt > _BURNING_SHARE * elapsed:  # together: they share one interpreter
+        if burnt > _BURNING_SHARE * elapsed:  # together: they take it from the same others
             found.append(
                 f"{len(still)} call(s) of the model exceed model_timeout and use the processor"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,8 @@ class Revival:
         self._deliver = deliver
         self._reader: sqlite3.Connection | None = None
         self._seen = 0
+        # Held while the file is looked at: it is let go of from the store's thread.
+        self._looking = threading.Lock()
         self._taken: set[int] = set()
         store.watch(lambda connection: self._reset(), self._reset)
 
@@ -33,23 +36,25 @@ class Revival:
         from pyboot_svc.worker.database import connect, troubles
 
         try:
-            with troubles(self._file):
-                # The store's thread may let go of it meanwhile.
+            with self._looking, troubles(self._file):
                 self._reader = reader = self._reader or connect(self._file)
                 self._look(reader)
         except OSError:
             self._reset()
 
     def close(self) -> None:
-        self._reader = None
+        self._reset()
 
     def forget(self, rows: list[int]) -> None:
         """These have reached their end: published, or given up anew."""
         self._store.submit(partial(_delete, [(row,) for row in rows]), lambda: None)
 
     def _reset(self) -> None:
-        self._reader = None
-        self._seen = 0
+        with self._looking:
+            reader, self._reader = self._reader, None
+            self._seen = 0
+            if reader is not None:
+                reader.close()
 
     def _look(self, reader: sqlite3.Connection) -> None:
         (version,) = reader.execute("PRAGMA data_version").fetchone()

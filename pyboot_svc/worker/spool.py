@@ -69,9 +69,9 @@ class Lane:
             "SELECT count(*), coalesce(sum(length(payload)), 0) FROM spool WHERE lane = ?",
             (self.number,),
         ).fetchone()
+        self._release()  # it may have the file open that was put aside
         with self._lock:
             self._rows, self._bytes = count, size
-            self._reader = None  # it may have the file open that was put aside
             self._cursor = 0
             self._out = set(self._removing) | {number for number in self._out if number < 0}
             wake = self._wake
@@ -260,7 +260,7 @@ class Lane:
                 rows = reader.execute(query, (self.number, *values)).fetchall()
                 if self._store.trouble is not None:
                     # On a disk that was read-only, one that stays open keeps all others so.
-                    self._reader = None
+                    self._let_go()
                 return [self._outgoing(row) for row in rows]
         except OSError:
             self._have_checked()
@@ -316,15 +316,21 @@ class Lane:
         self._release()
 
     def _release(self) -> None:
-        with self._lock:
-            self._reader = None
+        with self._reading:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Within `_reading`. Dropped alone it would stay open for a while: it is part of a cycle."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
 
     def _have_checked(self) -> None:
         """The store looks the file over, and puts it aside if it is damaged."""
         from pyboot_svc.worker.database import check
 
+        self._release()
         with self._lock:
-            self._reader = None
             self._checking = True
 
         def checked() -> None:

@@ -22,7 +22,10 @@ def test_full_queue_drops_and_counts(
         queue={"pre": 100, "overflow": overflow},
     )
     rig.start(feed_qos=1)
-    rig.feed.send(1000)
+    rig.feed.send(1)
+    rig.until_figure("counters", lambda counters: counters["received"] == 1)
+    rig.until_figure("pre_queue", 0)  # the model has it in its hands
+    rig.feed.send(999)
     rig.until_figure("counters", lambda counters: counters["received"] == 1000)
     gate.touch()
     row = rig.until_figure("counters", lambda counters: counters["published"] >= 100)

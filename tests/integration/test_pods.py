@@ -16,6 +16,8 @@ from support.client import Plant
 from support.poll import until
 from unit.kubernetes.rendered import expand, find, pod_of
 
+from pyboot_svc.bench.threads import gil_enabled
+
 MODELS = """
 import re
 import time
@@ -196,6 +198,7 @@ def test_probes_tell_loading_waiting_and_stalled_apart(
     assert pod.running.log.count("Thread 0x") >= 3
 
 
+@pytest.mark.skipif(not gil_enabled(), reason="there is no GIL to hold")
 def test_a_held_gil_is_silence_and_leaves_every_stack(
     cluster: Cluster, plant: Plant, topic: str
 ) -> None:

@@ -59,6 +59,20 @@ class StateMachine(RuleBasedStateMachine):
     def pop(self, key: str) -> None:
         assert self.state.pop(key, "absent") == self.model.pop(key, "absent")
 
+    @rule(key=KEYS, value=VALUES)
+    def set_default(self, key: str, value: Any) -> None:
+        assert self.state.setdefault(key, value) == self.model.setdefault(key, value)
+
+    @rule()
+    def pop_item(self) -> None:
+        if self.model:
+            assert self.state.popitem() == self.model.popitem()
+
+    @rule()
+    def clear(self) -> None:
+        self.state.clear()
+        self.model.clear()
+
     @rule()
     def commit(self) -> None:
         for key, text in self.state.take_changes().items():
@@ -155,6 +169,36 @@ def test_no_change_of_many_threads_is_taken_twice_or_never() -> None:
     taken.append(state.take_changes())
     keys = [key for changes in taken for key in changes]
     assert sorted(keys) == sorted(f"{t}/{n}" for t in range(4) for n in range(500))
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_to_pop_with_a_default_never_fails_whatever_other_threads_do() -> None:
+    state = DurableState({})
+    failed: list[BaseException] = []
+
+    def play() -> None:
+        try:
+            for _ in range(5000):
+                state["key"] = 1
+                state.pop("key", None)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=play) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+
+
+def test_to_pop_what_is_not_there_is_an_error() -> None:
+    state = DurableState({})
+    with pytest.raises(KeyError):
+        state.pop("key")
+    with pytest.raises(KeyError):
+        state.popitem()
+    assert not state.changed
 
 
 def test_what_could_not_be_committed_is_taken_again_as_it_is_by_then() -> None:

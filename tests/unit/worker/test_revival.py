@@ -186,3 +186,17 @@ def test_the_file_is_let_go_of_at_any_moment(
     finally:
         stop.set()
         other.join(20)
+
+
+def test_it_lets_go_of_the_file_when_closed(tmp_path: Path, delivered: list[Batch]) -> None:
+    """The last connection that closes takes the log into the database."""
+    file = tmp_path / DATABASE_NAME
+    with running(file) as store:
+        revival = Revival(store, file, delivered.append)
+        bury(store, tmp_path, b"one")
+        ask(tmp_path, 1)
+        revival.tick()
+        assert [len(batch) for batch in delivered] == [1]
+        revival.close()
+    assert file.exists()
+    assert not file.with_name(f"{DATABASE_NAME}-wal").exists()

@@ -451,3 +451,15 @@ class LaneMachine(RuleBasedStateMachine):
 
 TestLaneAgainstAList = LaneMachine.TestCase
 TestLaneAgainstAList.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+def test_who_has_read_lets_go_of_the_file_when_closed(tmp_path: Path) -> None:
+    """The last connection that closes takes the log into the database; none may be left behind."""
+    file = tmp_path / DATABASE_NAME
+    with running(file) as store:
+        lane = make_lane(store, tmp_path)
+        fill(store, lane, 0, 3)
+        assert payloads(lane.take(10)) == [0, 1, 2]
+        lane.close()
+    assert file.exists()
+    assert not file.with_name(f"{DATABASE_NAME}-wal").exists()
