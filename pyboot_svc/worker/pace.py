@@ -6,6 +6,8 @@ import time
 
 # Messages this close together are worth the longest wait; others, by the square, less.
 _DENSE_SECONDS = 60e-6
+# What a turn costs beside its messages is next to nothing when so many share it.
+_MANY = 128
 # Of the longest wait: reads are so far from each other while messages come more often than that.
 # A worker that reads them one by one could keep a broker on the same cores from sending more.
 _SPACING = 1 / 9
@@ -70,7 +72,7 @@ class Pace:
         linger = self._longest / (sparse * sparse)
         if gap < self._spacing:
             linger = max(linger, self._read + self._spacing - time.monotonic())
-        return min(linger, self._fruitful) if linger > gap else 0.0
+        return min(linger, self._fruitful, _MANY * gap) if linger > gap else 0.0
 
     def _at_its_most(self, count: int) -> bool:
         """Whether reads bring a certain number again and again, and never more."""

@@ -320,7 +320,7 @@ class Lane:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Within `_reading`. Dropped alone it would stay open for a while: it is part of a cycle."""
+        """Within `_reading`. One that is only dropped stays open for a while, in a cycle."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()

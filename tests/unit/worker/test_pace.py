@@ -86,6 +86,11 @@ def test_the_closer_messages_come_the_longer_it_waits(clock: Clock) -> None:
     assert waits[-3:] == [0, 0, 0]
 
 
+def test_it_waits_for_no_more_than_is_worth_it(clock: Clock) -> None:
+    """At 1 µs, 128 of them are enough for a read."""
+    assert lingers(Pace(LONGEST_US), clock, *steady(1))[-1] == pytest.approx(128, abs=1)
+
+
 def test_reads_that_bring_none_end_it_after_a_while(clock: Clock) -> None:
     """They may have brought acknowledgements alone."""
     pace = Pace(LONGEST_US)
@@ -108,7 +113,7 @@ def test_it_waits_shorter_when_reads_bring_the_same_number_again_and_again(clock
     """The broker's window is full: it sends no more until it hears from us."""
     pace = Pace(LONGEST_US)
     lingers(pace, clock, *steady(5))
-    found = lingers(pace, clock, (100, 100), *[(100, 100)] * 30)
+    found = lingers(pace, clock, (500, 100), *[(500, 100)] * 30)
     assert found[:3] == [400, 400, 200]
     assert sorted(set(found), reverse=True)[-1] == min(found)
     assert found[-1] <= LONGEST_US // 16 * 1.1**2
@@ -118,9 +123,9 @@ def test_it_waits_shorter_when_reads_bring_the_same_number_again_and_again(clock
 
 def test_it_waits_longer_again_when_reads_bring_different_numbers(clock: Clock) -> None:
     pace = Pace(LONGEST_US)
-    lingers(pace, clock, *steady(5), *[(100, 100)] * 30)
+    lingers(pace, clock, *steady(5), *[(500, 100)] * 30)
     shortest = round(pace.linger_seconds * 1e6)
-    found = lingers(pace, clock, *[(100, 99 - number) for number in range(40)])
+    found = lingers(pace, clock, *[(500, 99 - number) for number in range(40)])
     assert shortest < found[0]
     assert found[:10] == sorted(set(found[:10]))
     assert all(after <= before * 1.1 + 1 for before, after in pairwise(found))
