@@ -56,11 +56,13 @@ scaling: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python benchmarks/scaling.py
 
-# Faults on purpose, every message counted: a part of them in 5 minutes, or all. Needs root.
+# Faults on purpose, every message counted: a part of them in 5 minutes for each of the two data
+# planes, or all. Needs root.
 # `make chaos CHAOS_SEED=N` repeats a run.
 chaos-quick: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=ci
+	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=ci
 
 chaos: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
