@@ -38,8 +38,8 @@ integration: $(VENV)/.test
 	@packaging/need.sh openssl openssl
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
-	$(BIN)/pytest tests/integration
-	PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/integration tests/field
+	PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/integration tests/field
 
 # After a meant change of what `pyboot render kubernetes` prints: what its tests compare with.
 golden: $(VENV)/.test

@@ -19,7 +19,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 # Each part imports from its own tier (in no circle) or from those before it.
 TIERS = (
-    {"", "errors", "identity", "backoff", "logs", "notify", "threads"},
+    {"", "errors", "identity", "backoff", "logs", "notify", "text", "threads"},
     {"config"},
     {"model", "models", "metrics", "services", "worker", "kubernetes"},
     {"web", "starter", "bench"},

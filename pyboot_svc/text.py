@@ -1,0 +1,43 @@
+"""Text that comes from elsewhere (topics, models' errors, brokers' reasons), made fit for people.
+
+A publisher or a model decides what stands in it: line breaks would forge log lines, and control
+characters steer the terminal that shows them.
+"""
+
+from __future__ import annotations
+
+from unicodedata import category
+
+# Control and format characters (also those that turn the direction of text), surrogates, what
+# Unicode hasn't assigned, and its own separators of lines and paragraphs.
+_HARMFUL = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"))
+_ELLIPSIS = "…"
+
+
+def printable(text: str, most: int = 200, *, lines: bool = False) -> str:
+    """`text` with what is harmful escaped, as in `\\x1b`, at most `most` characters long.
+
+    With `lines` its line breaks stay: for a traceback, which is shown as a block of its own.
+    """
+    cut = text if len(text) <= most else text[: most - 1] + _ELLIPSIS
+    if cut.isascii() and cut.isprintable():
+        return cut
+    kept = "".join(
+        c if category(c) not in _HARMFUL or (lines and c in "\n\t") else _escape(c) for c in cut
+    )
+    return kept if len(kept) <= most else kept[: most - 1] + _ELLIPSIS
+
+
+def clip_utf8(text: str, most: int) -> str:
+    """As much of the beginning of `text` as fits into `most` bytes of UTF-8, by whole characters.
+
+    Surrogates, which UTF-8 can't encode, are escaped first.
+    """
+    encoded = text.encode(errors="backslashreplace")
+    if len(encoded) <= most:
+        return encoded.decode()
+    return encoded[:most].decode(errors="ignore")
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

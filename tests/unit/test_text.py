@@ -1,0 +1,50 @@
+"""Text from elsewhere: nothing in it forges a line or steers a terminal, and it is bounded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyboot_svc.text import clip_utf8, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plant/temperature", "plant/temperature"),
+        ("größe/温度", "größe/温度"),
+        ("a\n2026-01-01T00:00:00 CRITICAL x", "a\\n2026-01-01T00:00:00 CRITICAL x"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\u2028b", "a\\u2028b"),
+        ("\ud800", "\\ud800"),
+        ("\U000e0001", "\\U000e0001"),
+        ("", ""),
+    ],
+)
+def test_what_is_harmful_is_escaped_and_the_rest_stays(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_a_block_keeps_its_lines_and_nothing_else() -> None:
+    assert printable("a\n\tb\x1b\r", lines=True) == "a\n\tb\\x1b\\r"
+
+
+@given(st.text(), st.integers(1, 50))
+def test_no_text_is_longer_than_allowed_or_harmful(text: str, most: int) -> None:
+    shown = printable(text, most)
+    assert len(shown) <= most
+    assert len(shown.splitlines()) <= 1
+    assert shown.encode().decode() == shown
+
+
+@given(st.text(st.characters()), st.integers(0, 50))
+def test_clipped_text_fits_and_is_the_beginning(text: str, most: int) -> None:
+    clipped = clip_utf8(text, most)
+    encoded = clipped.encode()
+    assert len(encoded) <= most
+    whole = text.encode(errors="backslashreplace")
+    assert whole.startswith(encoded)
+    # Not more than one character less than there would be room for.
+    assert len(encoded) >= min(most - 3, len(whole))
