@@ -65,6 +65,24 @@ def test_the_target_stops_and_starts_all_instances(machine: Machine) -> None:
     wait_active(machine, *INSTANCES)
 
 
+def test_nothing_waits_for_an_uplink_that_does_not_come(machine: Machine) -> None:
+    """Its broker is on this very host."""
+    machine.write(
+        "/run/systemd/system/uplink.service",
+        "[Unit]\nBefore=network-online.target\n"
+        "[Service]\nType=oneshot\nExecStart=/bin/sleep infinity\n",
+    )
+    machine.sh("systemctl daemon-reload; systemctl start --no-block uplink network-online.target")
+    try:
+        assert machine.show("network-online.target", "Job") not in ("", "0")
+        machine.run("systemctl", "restart", "--no-block", "pyboot", *map(unit, INSTANCES))
+        wait_active(machine, *INSTANCES)
+        assert machine.ask("pair/in", "pair/out", "[1]") == "[1]"
+        assert not machine.is_active("network-online.target")
+    finally:
+        machine.sh("systemctl stop uplink network-online.target; rm /run/systemd/system/uplink.*")
+
+
 def test_a_restart_of_the_master_leaves_the_workers_alone(machine: Machine) -> None:
     workers, master = pids(machine, *INSTANCES), machine.main_pid("pyboot")
     machine.run("systemctl", "restart", "pyboot")

@@ -121,6 +121,20 @@ def test_every_directive_is_known_in_its_section(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
+def test_nothing_waits_for_the_uplink(unit: str) -> None:
+    ordered = " ".join(values(unit, "Wants") + values(unit, "Requires") + values(unit, "After"))
+    assert {"network-online.target", "mosquitto.service"} & set(ordered.split()) == set()
+
+
+@pytest.mark.parametrize("script", ["edge-model", "pyboot"])
+def test_nothing_waits_for_the_uplink_under_openrc(script: str) -> None:
+    lines = (FOLDER.parent / "etc" / "init.d" / script).read_text(encoding="utf-8").splitlines()
+    depends = [line.split() for line in lines if line.startswith(("\tneed ", "\tuse ", "\tafter "))]
+    assert depends
+    assert [words for words in depends if {"net", "mosquitto"} & set(words)] == []
+
+
+@pytest.mark.parametrize("unit", UNITS)
 def test_what_systemd_would_misread_is_not_there(unit: str) -> None:
     for line in (FOLDER / unit).read_text(encoding="utf-8").splitlines():
         assert not line.endswith((" ", "\\"))
