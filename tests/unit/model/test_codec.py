@@ -87,7 +87,14 @@ class Hostile(dict[str, Any]):
         ('{"a": 1}'.encode("utf-16"), PayloadFault.NOT_UTF8),
         ('{"a": 1}'.encode("utf-16-le"), PayloadFault.NOT_JSON),  # UTF-8 as such, with zero bytes
         ('{"a": 1}'.encode("utf-32-be"), PayloadFault.NOT_JSON),
-        ('{"a": 1}'.encode("utf-8-sig"), PayloadFault.NOT_JSON),
+        (b"\xef\xbb\xbf\xef\xbb\xbf1", PayloadFault.NOT_JSON),  # one byte order mark, not two
+        (b"\xfe\xff1", PayloadFault.NOT_UTF8),
+        (b"\xef\xbb\xbf", PayloadFault.EMPTY),
+        (b"\0\0", PayloadFault.EMPTY),
+        (b"\x001", PayloadFault.NOT_JSON),
+        (b"1\x002", PayloadFault.NOT_JSON),
+        (b'"a\0"', PayloadFault.NOT_JSON),
+        (b"1\0 ", PayloadFault.NOT_JSON),
         (b" ", PayloadFault.NOT_JSON),
         (b"23.5 C", PayloadFault.NOT_JSON),
         (b"{", PayloadFault.NOT_JSON),
@@ -118,6 +125,11 @@ def test_what_is_no_payload(codec: Codec, payload: bytes, fault: PayloadFault) -
         (b"0", 0),
         (b"-23.5e1", -235.0),
         (b' {"a": [true, false]} \r\n', {"a": [True, False]}),
+        # As firmware sends it: with a string's end, a buffer's rest, or a byte order mark.
+        (b'{"t":21.5}\0', {"t": 21.5}),
+        (b'{"t":21.5}\r\n\0\0\0', {"t": 21.5}),
+        (b'\xef\xbb\xbf{"t":21.5}', {"t": 21.5}),
+        (b"\xef\xbb\xbf1234567890123456789012\0", 1234567890123456789012),
         ('"温度 🌡"'.encode(), "温度 🌡"),
         (rb'"\u6e29\ud83c\udf21"', "温🌡"),
     ],
@@ -205,7 +217,8 @@ def test_every_json_value_survives(value: Any) -> None:
 def test_arbitrary_bytes_give_a_value_or_a_payload_error(payload: bytes) -> None:
     fault: PayloadFault | None = None
     try:
-        assert JSON.decode(payload) == json.loads(payload)
+        decoded = JSON.decode(payload)
+        assert decoded == json.loads(payload.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0"))
     except PayloadError as error:
         fault = error.fault
     assert fault in {None, PayloadFault.EMPTY, PayloadFault.NOT_UTF8, PayloadFault.NOT_JSON}
@@ -289,6 +302,20 @@ def test_orjson_encodes_whatever_comes_as_the_standard_library(result: Any) -> N
 def test_orjson_decodes_whatever_comes_as_the_standard_library(text: str) -> None:
     assert FAST is not None
     assert verdict(FAST.decode, text.encode()) == verdict(JSON.decode, text.encode())
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from([b"", b"\xef\xbb\xbf", b"\xef\xbb", b"\xff\xfe", b"\0"]),
+    st.sampled_from([b"", b"1", b'{"t":21.5}', b" [] ", b'"\\u0000"', b"9" * 25, b"NaN", b"{"]),
+    st.text("\0 \n", max_size=4).map(str.encode),
+)
+def test_orjson_takes_off_what_the_standard_library_takes_off(
+    before: bytes, payload: bytes, after: bytes
+) -> None:
+    assert FAST is not None
+    payload = before + payload + after
+    assert verdict(FAST.decode, payload) == verdict(JSON.decode, payload)
 
 
 def test_without_orjson_the_standard_library_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
