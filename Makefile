@@ -26,7 +26,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy pyboot_svc tests benchmarks docs/reference.py docs/demo/run.py docs/demo/plant.py
 	$(BIN)/python docs/reference.py --check || \
-		{ echo "the README's reference is out of date: $(BIN)/python docs/reference.py" >&2; exit 1; }
+		{ echo "what docs/reference.py writes is out of date: $(BIN)/python docs/reference.py" >&2; exit 1; }
 
 unit: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto

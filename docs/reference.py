@@ -1,4 +1,6 @@
-"""Writes the configuration's reference, in the README and pyboot.yaml(5), from the loader's tables.
+"""Writes what the code's own tables say into the documentation.
+
+The configuration's reference, in the README and pyboot.yaml(5), and the figures in docs/metrics.md.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -26,7 +28,10 @@ from pyboot_svc.config.keys import (
     WEB,
 )
 from pyboot_svc.config.kinds import Key, Section
+from pyboot_svc.metrics import figures
+from pyboot_svc.metrics.figures import Figure
 
+METRICS = Path(__file__).parent / "metrics.md"
 README = Path(__file__).parent.parent / "README.md"
 MAN_PAGE = Path(__file__).parent / "man" / "pyboot.yaml.5"
 _BEGIN = "<!-- reference: written by docs/reference.py -->\n"
@@ -89,9 +94,36 @@ def render_reference() -> str:
 
 
 def readme_with_reference(text: str) -> str:
+    return _with_generated(text, render_reference())
+
+
+def metrics_with_figures(text: str) -> str:
+    return _with_generated(text, "\n".join(_figures()))
+
+
+def _with_generated(text: str, generated: str) -> str:
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}{render_reference()}{_END}{after}"
+    return f"{before}{_BEGIN}{generated}{_END}{after}"
+
+
+def _figures() -> Iterator[str]:
+    yield "| `/api/instances` | `/metrics` | kind | unit | meaning |\n|---|---|---|---|---|"
+    for figure in (*figures.GAUGES, figures.CPU, *figures.COUNTERS, figures.ERRORS):
+        label = f"{{{figure.label}}}" if figure.label else ""
+        yield _figure_row(figure, f"`{figure.prometheus}{label}`")
+    for figure in (figures.RATE_IN, figures.RATE_OUT):
+        yield _figure_row(figure, "take `rate()`")
+    for figure in figures.LATENCIES.values():
+        yield _figure_row(figure, f"`{figure.prometheus}`, in seconds")
+    yield _figure_row(figures.UP, f"`{figures.UP.prometheus}`", "`error` is null")
+    yield _figure_row(figures.READY, f"`{figures.READY.prometheus}`", "`state` is `ready`")
+    yield ""
+
+
+def _figure_row(figure: Figure, prometheus: str, key: str = "") -> str:
+    shown = key or f"`{'.'.join(figure.path)}`"
+    return f"| {shown} | {prometheus} | {figure.kind} | {figure.unit} | {figure.meaning} |"
 
 
 def man_page() -> str:
@@ -146,7 +178,8 @@ def _default(key: Key) -> str:
 
 def main() -> int:
     readme = readme_with_reference(README.read_text(encoding="utf-8"))
-    wanted = {README: readme, MAN_PAGE: man_page()}
+    metrics = metrics_with_figures(METRICS.read_text(encoding="utf-8"))
+    wanted = {README: readme, MAN_PAGE: man_page(), METRICS: metrics}
     stale = [file for file, text in wanted.items() if _text_of(file) != text]
     if "--check" in sys.argv[1:]:
         return int(bool(stale))

@@ -13,11 +13,10 @@ from typing import Any
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
+from pyboot_svc.metrics.figures import COLUMNS
 
 _TIMEOUT_SECONDS = 5.0
-_HEADER = (
-    "INSTANCE", "STATE", "IN/S", "OUT/S", "PRE", "POST", "P50 MS", "P99 MS", "ERRORS", "DROPPED",
-)  # fmt: skip
+_HEADER = ("INSTANCE", "STATE", *(figure.title.upper() for figure in COLUMNS))
 _CLEAR = "\x1b[H\x1b[J"
 
 
@@ -73,18 +72,7 @@ def table_lines(instances: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _row(instance: dict[str, Any]) -> tuple[str, ...]:
-    rates = instance.get("rates", {})
-    latency = instance.get("latency_ms", {})
-    figures = (
-        rates.get("in"),
-        rates.get("out"),
-        instance["pre_queue"],
-        instance["post_queue"],
-        latency.get("p50"),
-        latency.get("p99"),
-        sum(instance.get("errors", {}).values()),
-        instance.get("counters", {}).get("dropped"),
-    )
+    figures = (figure.whole(instance) for figure in COLUMNS)
     shown = ("-" if figure is None else str(figure) for figure in figures)
     return (instance["instance"], instance["state"], *shown)
 

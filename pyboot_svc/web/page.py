@@ -5,9 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-_COLUMNS = (
-    "instance", "state", "in/s", "out/s", "pre_queue", "post_queue", "p50 ms", "p99 ms", "errors",
-)  # fmt: skip
+from pyboot_svc.metrics.figures import COLUMNS
+
 _LINKS = ("/queue_size_metrics", "/metrics", "/api/instances", "/readyz", "/healthz")
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
@@ -20,7 +19,9 @@ _STYLE = (
 def render_page(document: dict[str, Any]) -> str:
     """`document` is what /api/instances gives."""
     title = escape(document["app_name"])
-    head = "".join(f"<th>{column}</th>" for column in _COLUMNS)
+    head = "<th>instance</th><th>state</th>" + "".join(
+        f'<th title="{escape(figure.meaning)}">{figure.title}</th>' for figure in COLUMNS
+    )
     rows = "".join(_row(instance) for instance in document["instances"])
     links = " · ".join(f'<a href="{link}">{link}</a>' for link in _LINKS)
     return (
@@ -32,18 +33,10 @@ def render_page(document: dict[str, Any]) -> str:
 
 
 def _row(instance: dict[str, Any]) -> str:
-    rates = instance.get("rates", {})
-    latency = instance.get("latency_ms", {})
     values = (
         instance["instance"],
         instance["error"] or instance["state"],
-        rates.get("in"),
-        rates.get("out"),
-        instance["pre_queue"],
-        instance["post_queue"],
-        latency.get("p50"),
-        latency.get("p99"),
-        sum(instance.get("errors", {}).values()),
+        *(figure.whole(instance) for figure in COLUMNS),
     )
     cells = ("–" if value is None else escape(str(value)) for value in values)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

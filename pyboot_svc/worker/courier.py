@@ -36,7 +36,8 @@ class Courier:
     """Between the post_queue, the spool and the outbox.
 
     `settle` is told of messages whose results are safe: durable in the spool, or with the broker.
-    `count` is told of what ends otherwise than as a message: `published` or `dropped` rows.
+    `count` is told of what ends otherwise than as a message: rows that are `published`, `refused`,
+    or dropped from the spool.
     `wake` has the outbox look again, `nudge` has it send results here and now.
     """
 
@@ -162,7 +163,7 @@ class Courier:
         if live:
             self._refused(live, reason)
             self._land(live)
-        self._remove(items, "dropped")
+        self._remove(items, "refused")
 
     def _land(self, live: list[Parcel]) -> None:
         with self._lock:
@@ -237,7 +238,8 @@ class Courier:
             _, size = self._results.fitting(_MOST_ROWS, most_bytes)
             excess = spooled.size + size - most_bytes
             if excess > 0:
-                self._drop(_first_bytes(spooled.oldest(_MOST_ROWS), excess), "the spool is full")
+                oldest = _first_bytes(spooled.oldest(_MOST_ROWS), excess)
+                self._drop(oldest, "spool_overflowed", "the spool is full")
         fitting, _ = self._results.fitting(_MOST_ROWS, most_bytes - spooled.size)
         if fitting == 0 and spooled.size == 0:
             return 1  # larger than the spool may be: it would wait for ever
@@ -253,12 +255,12 @@ class Courier:
         if self._limits.max_age is not None and self._spooled.busy:
             due = time.time() - self._limits.max_age
             while old := self._spooled.oldest(_MOST_ROWS, due):
-                self._drop(old, f"older than {self._limits.max_age:.0f} s")
+                self._drop(old, "spool_expired", f"older than {self._limits.max_age:.0f} s")
 
-    def _drop(self, rows: list[Outgoing], why: str) -> None:
+    def _drop(self, rows: list[Outgoing], counter: str, why: str) -> None:
         if not rows:
             return
-        self._count("dropped", len(rows))
+        self._count(counter, len(rows))
         if self._limit.admit("drop") is not None:
             log.error("dropped %d results from the spool: %s", len(rows), why)
         self._spooled.remove(rows, self.kick)

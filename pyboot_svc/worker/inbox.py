@@ -128,10 +128,8 @@ class MqttInbox:
         self._subscribed = False
 
     def on_messages(self, batch: Batch) -> None:
-        # Not acknowledged, so the broker keeps them, for the next start or another instance.
         self._last_arrival = time.monotonic()
-        if self._open:
-            self._deliver(batch)
+        self._deliver(batch)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
         raise AssertionError("an inbox publishes nothing")

@@ -152,6 +152,7 @@ class Pipeline:
         self._drop_log = RateLimit(1, 10.0)
         self._ticked = time.monotonic()
         self._stalls: list[str] = []
+        self._open = True
         self._pre_queue = PreQueue(edge.queue.pre, drop_oldest=edge.queue.overflow == "drop_oldest")
         self._post_queue = PostQueue(edge.queue.post, lambda: self._courier.kick())
         self._settlement = Settlement(self._acknowledge)
@@ -193,9 +194,7 @@ class Pipeline:
     def start(self, on_crash: Callable[[], None]) -> None:
         self._safe.store.start(on_crash)
         self._pool.start(self._threads, on_crash)
-        self._courier.start(
-            self._spooled, self._published, self._refused, self._tally.add, on_crash
-        )
+        self._courier.start(self._spooled, self._published, self._refused, self._count, on_crash)
         self._outbox.start(self._courier, on_crash)
         self._inbox.start(self._deliver, self._settlement.depth, on_crash)
 
@@ -212,6 +211,7 @@ class Pipeline:
         """
         deadline = time.monotonic() + timeout
         farewell = min(_FAREWELL_SECONDS, max(timeout / 4, _SHORTEST_FAREWELL_SECONDS))
+        self._open = False
         self._inbox.close_intake()
         last_call = deadline - 2 * farewell
         self._wait(lambda: self._in_hand() == 0, last_call)
@@ -222,6 +222,7 @@ class Pipeline:
         # What the model has not begun stays with the broker: nobody waits for that.
         self._wait(lambda: self._pre_queue.taken() + self._leaving() == 0, deadline - farewell)
         left = self._in_hand()
+        self._tally.add("dropped_at_stop", self._pre_queue.unprocessed())
         self._post_queue.close()
         self._courier.stop()
         self._pool.flush_state()
@@ -232,6 +233,9 @@ class Pipeline:
         self._safe.store.stop(max(deadline - time.monotonic(), _FAREWELL_SECONDS))
         self._inbox.stop(max(deadline - time.monotonic(), _FAREWELL_SECONDS))
         self._safe.ledger.close()
+        dropped = self._tally.count("dropped_at_stop")
+        if dropped:
+            log.warning("dropped %d messages of QoS 0 that the stop left unprocessed", dropped)
         return left
 
     def tick(self) -> None:
@@ -306,6 +310,13 @@ class Pipeline:
         return waiting + sent + self._courier.writing
 
     def _deliver(self, batch: Batch) -> None:
+        if not self._open and batch.rows is None:
+            # Not acknowledged, so the broker keeps those of QoS 1, for the next start or another
+            # instance.
+            lost = batch.mids.count(0)
+            self._tally.add("received", lost)
+            self._tally.add("dropped_at_stop", lost)
+            return
         self._tally.add("received", len(batch))
         self._settlement.admit(batch)
         dropped = self._pre_queue.put(batch)
@@ -339,6 +350,12 @@ class Pipeline:
         for parcel in parcels:
             self._tally.add("spooled", len(parcel))
             self._settlement.settle(parcel.chunk, parcel.places)
+
+    def _count(self, name: str, count: int) -> None:
+        if name == "refused":
+            self._tally.add_errors([name] * count)
+        else:
+            self._tally.add(name, count)
 
     def _refused(self, parcels: list[Parcel], reason: str) -> None:
         fault = Fault("refused", f"the post broker: {reason}")

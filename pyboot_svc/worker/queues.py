@@ -85,6 +85,15 @@ class PreQueue:
         with self._lock:
             return self._count + self._in_hand
 
+    def unprocessed(self) -> int:
+        """How many inputs of QoS 0, which nobody sends again, have no result yet."""
+        with self._lock:
+            waiting = [(batch, 0) for batch in self._batches]
+            if waiting:
+                waiting[0] = (waiting[0][0], self._gone)
+            waiting += [(chunk.batch, len(chunk.results)) for chunk in self._taken]
+            return sum(b.mids[start:].count(0) for b, start in waiting if b.rows is None)
+
     def taken(self) -> int:
         """How many messages are in the hands of a model thread."""
         with self._lock:

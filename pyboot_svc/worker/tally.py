@@ -7,15 +7,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
+from pyboot_svc.metrics.figures import COUNTERS
+
 _WINDOW_SECONDS = 10
-_COUNTERS = (
-    "received",
-    "processed",
-    "published",
-    "nothing_to_publish",
-    "spooled",
-    "dropped",
-)
 
 
 class Tally:
@@ -36,6 +30,10 @@ class Tally:
     def add(self, name: str, count: int) -> None:
         with self._lock:
             self._counts[name] += count
+
+    def count(self, name: str) -> int:
+        with self._lock:
+            return self._counts[name]
 
     def add_errors(self, kinds: Iterable[str]) -> None:
         with self._lock:
@@ -65,7 +63,7 @@ class Tally:
             since, received, published = self._history[0]
             elapsed = max(time.monotonic() - since, 1e-3)
             return {
-                "counters": {name: self._counts[name] for name in _COUNTERS},
+                "counters": {figure.key: self._counts[figure.key] for figure in COUNTERS},
                 "errors": dict(self._errors),
                 "rates": {
                     "in": round((self._counts["received"] - received) / elapsed, 1),

@@ -226,7 +226,7 @@ def test_full_spool_blocks_and_the_broker_keeps_the_rest(make_rig: Callable[...,
     rig.post.start()
     found = rig.collect()
     found.expect_all(in_order=True)
-    assert rig.figures()["counters"]["dropped"] == 0
+    assert rig.figures()["counters"]["spool_overflowed"] == 0
 
 
 def test_full_spool_drops_the_oldest_and_counts_them(
@@ -240,7 +240,7 @@ def test_full_spool_drops_the_oldest_and_counts_them(
     row = rig.until_figure("counters", lambda counters: counters["received"] == 3000)
     rig.post.start()
     rig.until_figure("spooled", 0)
-    dropped = rig.figures()["counters"]["dropped"]
+    dropped = rig.figures()["counters"]["spool_overflowed"]
     rig.wait_distinct(3000 - dropped)
     kept = [arrival.number for arrival in rig.results]
     note(f"3000 in, {dropped} dropped, {len(set(kept))} out, spooled {row['spooled']}")
@@ -262,7 +262,7 @@ def test_results_too_old_are_dropped_and_counted(make_rig: Callable[..., Rig]) -
     rig.start()
     rig.post.stop()
     rig.feed.send(2000)
-    rig.until_figure("counters", lambda counters: counters["dropped"] == 2000)
+    rig.until_figure("counters", lambda counters: counters["spool_expired"] == 2000)
     rig.until_figure("spooled", 0)
     assert "older than 1 s" in rig.worker.log
     rig.post.start()

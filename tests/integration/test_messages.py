@@ -12,6 +12,8 @@ from support.app import Up
 from support.client import Plant
 from support.poll import until
 
+from pyboot_svc.metrics.figures import COUNTERS
+
 MODELS = '''
 import sys
 
@@ -106,7 +108,9 @@ def wait_errors(master: Up, expected: dict[str, int]) -> None:
 
 
 def wait_counters(master: Up, **expected: int) -> None:
-    expected = {"spooled": 0, "dropped": 0, **expected}
+    named = ("received", "processed", "published", "nothing_to_publish")
+    others = {figure.key: 0 for figure in COUNTERS if figure.key not in named}
+    expected = {**others, **expected}
     until(lambda: master.instance("edge-1")["counters"] == expected, f"counters are {expected}")
 
 

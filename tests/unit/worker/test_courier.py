@@ -194,7 +194,7 @@ def spool(desk: Desk, count: int) -> None:
     before = desk.courier.backlog
     desk.make(count)
     until(lambda: desk.ends.total() == len(desk.made), "spooled")
-    assert desk.courier.backlog >= before or desk.counts["dropped"]
+    assert desk.courier.backlog >= before or desk.counts["spool_overflowed"]
 
 
 def test_while_connected_results_go_straight_out(desk: Desk, tmp_path: Path) -> None:
@@ -357,14 +357,14 @@ def test_spooled_rows_in_flight_when_the_connection_is_lost_come_again(desk: Des
     desk.check_ends()
 
 
-def test_a_refused_row_is_removed_and_counted_as_dropped(desk: Desk) -> None:
+def test_a_refused_row_is_removed_and_counted_as_refused(desk: Desk) -> None:
     spool(desk, 2)
     desk.courier.connected()
     items = taken(desk, 2)
     desk.courier.refused(items[:1], "too large")
     desk.courier.delivered(items[1:])
     until(lambda: not desk.spooled.busy, "removed")
-    assert desk.counts == {"dropped": 1, "published": 1}
+    assert desk.counts == {"refused": 1, "published": 1}
 
 
 def test_dead_letters_wait_for_no_result(desk: Desk) -> None:
@@ -439,7 +439,7 @@ def test_a_batch_drops_as_much_as_it_holds(desks: Callable[..., Desk]) -> None:
     settled(desk.store)
     until(lambda: desk.results.depth() == 0, "all are spooled")
     settled(desk.store)
-    assert (desk.spooled.size, desk.counts["dropped"]) == (5, 2)
+    assert (desk.spooled.size, desk.counts["spool_overflowed"]) == (5, 2)
     assert payloads(taken(desk, 5)) == [2, 3, 4, 5, 6]
 
 
@@ -450,7 +450,7 @@ def test_a_full_spool_that_drops_the_oldest_drops_no_more_than_it_must(
     for _ in range(9):
         spool(desk, 1)
     settled(desk.store)
-    assert desk.counts["dropped"] == 4
+    assert desk.counts["spool_overflowed"] == 4
     assert desk.spooled.depth == 5
     assert "dropped 1 results from the spool: the spool is full" in caplog.text
     assert payloads(taken(desk, 5)) == [4, 5, 6, 7, 8]
@@ -463,7 +463,7 @@ def test_what_is_too_old_is_dropped(
     desk = desks(max_age=-1)  # everything is
     spool(desk, 1_100)
     until(lambda: not desk.spooled.busy, "dropped")
-    assert desk.counts == {"dropped": 1_100}
+    assert desk.counts == {"spool_expired": 1_100}
     assert (desk.spooled.depth, desk.spooled.size) == (0, 0)
     assert "older than -1 s" in caplog.text
 
@@ -555,7 +555,7 @@ def test_any_order_of_events(desk: Desk, seed: int) -> None:
     until(lambda: len(desk.ends) == len(desk.made), "all are settled")
     desk.check_ends()
     until(lambda: not desk.spooled.busy, "the spool is empty")
-    assert desk.counts["dropped"] == 0
+    assert desk.counts["spool_overflowed"] == 0
 
 
 @pytest.mark.usefixtures("busy_switching")

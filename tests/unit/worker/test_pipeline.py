@@ -18,6 +18,7 @@ from support.poll import until
 from support.store import configured, rows
 
 from pyboot_svc.config import Batch, OnError, QueueLimits, SpoolLimits
+from pyboot_svc.metrics.figures import COUNTERS
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.inbox import Deliver
@@ -332,12 +333,11 @@ def test_results_and_acknowledgements_in_order_of_arrival(
     assert {item.payload for item in line.dead_letters} == {b"%d" % number for number in failed}
     assert line.figures["errors"] == {"model": len(failed)}
     assert line.figures["counters"] == {
+        **dict.fromkeys((figure.key for figure in COUNTERS), 0),
         "received": 300,
         "processed": 300,
         "published": len(published),
         "nothing_to_publish": len(silent),
-        "spooled": 0,
-        "dropped": 0,
     }
     assert line.figures["unacknowledged"] == 0
 
@@ -622,7 +622,10 @@ def test_a_spool_that_drops_the_oldest_counts_them(
     for number in range(50):
         [sent] = line.inbox.send(b"%d" % number, qos=1)
         until(lambda sent=sent: sent in line.inbox.acknowledged, "acknowledged")  # type: ignore[misc]
-    until(lambda: line.figures["spooled"] + line.counter("dropped") == 50, "dropped for good")
+    until(
+        lambda: line.figures["spooled"] + line.counter("spool_overflowed") == 50, "dropped for good"
+    )
+    assert line.counter("dropped") == 0
     kept = line.figures["spooled"]
     assert 9 <= kept <= 10
     assert "dropped 1 results from the spool: the spool is full" in caplog.text
@@ -730,6 +733,28 @@ def test_drain_waits_for_what_the_post_broker_has_not_answered(start: Callable[.
     line.outbox.answer()
     drain.join(20)
     assert left == [0]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_input_of_qos_0_that_a_drain_leaves_is_counted(
+    start: Callable[..., Line],
+    gate: threading.Event,
+    threads: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What waits, what a call has in hand, and what arrives after the intake was closed."""
+    line = start(lambda payload, context: gate.wait(60) and payload, threads=threads)
+    line.inbox.send_mixed(*((payload, int(payload) % 2) for payload in numbers(20)))
+    until(lambda: line.figures["pre_queue"] <= 20 - threads, "all threads are busy")
+    drain = threading.Thread(target=lambda: line.pipeline.drain(3))
+    drain.start()
+    assert line.inbox.closed.wait(20)
+    line.inbox.send_mixed((b"20", 0), (b"21", 1), (b"22", 0))
+    drain.join(20)
+    assert line.counter("received") == 22  # not that of QoS 1, which comes again
+    assert line.counter("dropped_at_stop") == 12
+    assert line.counter("dropped") == 0
+    assert "dropped 12 messages of QoS 0 that the stop left unprocessed" in caplog.text
 
 
 def test_figures_have_both_brokers(start: Callable[..., Line]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyboot_svc.metrics.figures import COUNTERS
 from pyboot_svc.worker.tally import LatencyHistogram, Tally
 
 SECOND = 1_000_000_000
@@ -71,8 +72,7 @@ def test_latency_counts_from_the_arrival() -> None:
 
 def test_counters_and_errors_by_kind() -> None:
     tally = Tally()
-    names = ["received", "processed", "published", "nothing_to_publish", "spooled", "dropped"]
-    zero = dict.fromkeys(names, 0)
+    zero = dict.fromkeys((figure.key for figure in COUNTERS), 0)
     assert (figures(tally)["counters"], figures(tally)["errors"]) == (zero, {})
     tally.add("received", 3)
     tally.add("received", 4)
