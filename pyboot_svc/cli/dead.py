@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.cli.state import known_instances
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.worker.database import ERRORS, DatabaseTrouble, connect, transaction
@@ -20,25 +23,37 @@ _HEADER = ("ID", "TIME", "KIND", "TRIED", "BYTES", "TOPIC", "ERROR")
 
 
 def list_dead(options: argparse.Namespace) -> ExitCode:
-    """Without an instance: those of all instances."""
-    documents = [
-        {"instance": str(identity), **letter}
-        for identity in _instances(options)
-        for letter in _letters(options, identity)
-    ]
+    """Without an instance: those of all instances; one that can't be read hides no other's."""
+    documents = []
+    unreadable = []
+    for identity in _instances(options):
+        try:
+            letters = _letters(options, identity)
+        except UnavailableError as error:
+            unreadable.append(f"{identity}: {error}")
+        else:
+            documents += [{"instance": str(identity), **letter} for letter in letters]
+    _print_list(options, documents)
+    if unreadable:
+        # Behind what can be read, also where both go to the same place.
+        sys.stdout.flush()
+        raise UnavailableError("\n".join(unreadable))
+    return ExitCode.OK
+
+
+def _print_list(options: argparse.Namespace, documents: list[dict[str, Any]]) -> None:
     if options.json:
         print(json.dumps(documents, indent=1))
-        return ExitCode.OK
+        return
     rows = [("INSTANCE", *_HEADER), *(_row(letter) for letter in documents)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
         print("  ".join([*cells, row[-1]]))
-    return ExitCode.OK
 
 
 def show(options: argparse.Namespace) -> ExitCode:
-    identity = InstanceId.parse(options.instance)
+    identity = _named(options)
     for letter in _chosen(options, identity):
         if options.json:
             print(json.dumps({"instance": str(identity), **letter}, indent=1))
@@ -61,7 +76,7 @@ def drop(options: argparse.Namespace) -> ExitCode:
 
 
 def _change(options: argparse.Namespace, statement: str, text: str) -> ExitCode:
-    identity = InstanceId.parse(options.instance)
+    identity = _named(options)
     numbers = [letter["id"] for letter in _chosen(options, identity)]
     file = _file(options, identity)
     if not numbers:
@@ -93,15 +108,17 @@ def _chosen(options: argparse.Namespace, identity: InstanceId) -> list[dict[str,
 
 
 def _instances(options: argparse.Namespace) -> Sequence[InstanceId]:
-    if options.instance:
-        return [InstanceId.parse(options.instance)]
-    found = []
-    for file in sorted(options.state_dir.glob(f"*/{DATABASE_NAME}")):
-        try:
-            found.append(InstanceId.parse(file.parent.name))
-        except UsageError:
-            continue  # not one of ours
-    return found
+    return [_named(options)] if options.instance else known_instances(options.state_dir)
+
+
+def _named(options: argparse.Namespace) -> InstanceId:
+    """The instance that the command line names; raises UsageError unless it has kept state."""
+    identity = InstanceId.parse(options.instance)
+    known = known_instances(options.state_dir)
+    if identity not in known:
+        there = f"there are {', '.join(map(str, known))}" if known else "there is none"
+        raise UsageError(f"no instance {identity} has kept state in {options.state_dir}: {there}")
+    return identity
 
 
 def _file(options: argparse.Namespace, identity: InstanceId) -> Path:
@@ -112,12 +129,15 @@ def _file(options: argparse.Namespace, identity: InstanceId) -> Path:
 def _letters(options: argparse.Namespace, identity: InstanceId) -> list[dict[str, Any]]:
     file = _file(options, identity)
     try:
-        if not file.exists():
-            return []
+        os.stat(file)
         with closing(connect(file)) as connection:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM dead ORDER BY id").fetchall()
+    except FileNotFoundError:
+        return []
     except (*ERRORS, OSError) as error:
-        raise UnavailableError(f"{file} can't be read: {error}; root can") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        advice = "; root can (sudo)" if os.geteuid() != 0 else ""
+        raise UnavailableError(f"{file} can't be read: {why}{advice}") from error
     return [_document(row) for row in rows]
 
 

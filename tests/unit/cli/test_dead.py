@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +89,75 @@ def test_list_of_one_instance_as_json(state: Path, capsys: pytest.CaptureFixture
 def test_nothing_is_kept(
     state: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
+    (state / "a-1").mkdir(parents=True)
     assert dead(state, *arguments) == 0
     output = capsys.readouterr().out.strip()
     assert output == "[]" if "--json" in arguments else len(output.splitlines()) == 1
+    assert list((state / "a-1").iterdir()) == []
+
+
+def test_before_any_instance_has_run_there_is_nothing(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dead(state, "list", "--json") == 0
+    assert capsys.readouterr().out == "[]\n"
     assert not state.exists()
+
+
+@pytest.mark.parametrize("action", ["list", "show", "retry", "drop"])
+@pytest.mark.parametrize("others", ["", "a-2, b-1"])
+def test_an_instance_that_does_not_exist_is_an_error(
+    state: Path, capsys: pytest.CaptureFixture[str], action: str, others: str
+) -> None:
+    for name in others.split(", ") if others else ():
+        (state / name).mkdir(parents=True)
+    chosen = [] if action == "list" else ["--all"]
+    assert dead(state, action, "a-1", *chosen) == 64
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"no instance a-1 has kept state in {state}" in printed.err
+    assert printed.err.endswith(f"there are {others}\n" if others else "there is none\n")
+
+
+def test_one_that_can_not_be_read_is_named_and_hides_no_other(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bury(state, "a-1", b"1")
+    bury(state, "c-1", b"3")
+    (state / "b-1").mkdir()
+    (state / "b-1" / DATABASE_NAME).write_bytes(b"x" * 5000)
+    assert dead(state, "list") == 69
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["INSTANCE", "a-1", "c-1"]
+    assert printed.err.startswith("pyboot: b-1: ")
+    assert "file is not a database" in printed.err
+    assert dead(state, "list", "--json") == 69
+    assert [letter["instance"] for letter in json.loads(capsys.readouterr().out)] == ["a-1", "c-1"]
+
+
+def test_who_may_not_read_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """As /var/lib/edge-model is: its folders are seen by all, and read by none."""
+    with tempfile.TemporaryDirectory() as folder, as_nobody_else(Path(folder)) as state:
+        assert dead(state, "list") == 69
+        assert dead(state, "list", "a-1") == 69
+    assert capsys.readouterr().err.count("can't be read: Permission denied; root can (sudo)") == 2
+
+
+@contextmanager
+def as_nobody_else(state: Path) -> Iterator[Path]:
+    """A state directory with an instance that this process, not root meanwhile, can't read."""
+    bury(state, "a-1", b"1")
+    state.chmod(0o755)
+    (state / "a-1").chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65_534)
+    try:
+        yield state
+    finally:
+        if root:
+            os.seteuid(0)
+        (state / "a-1").chmod(0o700)
 
 
 def test_show(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,15 +202,15 @@ def test_drop_forgets(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("action", ["retry", "drop"])
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("file", [True, False])
 def test_all_of_nothing(
-    state: Path, capsys: pytest.CaptureFixture[str], action: str, there: bool
+    state: Path, capsys: pytest.CaptureFixture[str], action: str, file: bool
 ) -> None:
-    if there:
+    if file:
         bury(state, "a-1")
+    (state / "a-1").mkdir(parents=True, exist_ok=True)
     assert dead(state, action, "a-1", "--all") == 0
     assert capsys.readouterr().out == "a-1: nothing is kept\n"
-    assert state.exists() == there
 
 
 @pytest.mark.parametrize("action", ["show", "retry", "drop"])
