@@ -24,7 +24,7 @@ _LONGEST_REQUEST = 8 * 1024
 
 
 class ProbeServer:
-    """Answers GET with 200 when the sign is there, else 503; the body is all that `judge` gives."""
+    """Answers 200 when the sign is there, else 503; the body is all that `judge` gives."""
 
     def __init__(self, address: Address, judge: Callable[[], Mapping[str, Any]]) -> None:
         """Listens from now on; raises UnavailableError when that can't be done."""
@@ -33,13 +33,15 @@ class ProbeServer:
         spawn("probes", partial(answer_each, listener, self._serve))
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.sendall(self._answer(_read_request(connection)))
+        request = _read_request(connection)
+        head, body = self._answer(request)
+        connection.sendall(head if request.startswith(b"HEAD ") else head + body)
 
-    def _answer(self, request: bytes) -> bytes:
+    def _answer(self, request: bytes) -> tuple[bytes, bytes]:
         method, _, rest = request.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
-        if method != b"GET":
-            return _response("405 Method Not Allowed", {"error": "GET alone"})
+        if method not in (b"GET", b"HEAD"):
+            return _response("405 Method Not Allowed", {"error": "only GET and HEAD"})
         if path not in SIGNS:
             return _response("404 Not Found", {"error": f"there are {', '.join(SIGNS)}"})
         health = self._judge()
@@ -60,7 +62,8 @@ def _read_request(connection: socket.socket) -> bytes:
     return head
 
 
-def _response(status: str, document: Mapping[str, Any]) -> bytes:
+def _response(status: str, document: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Head and body."""
     body = encode_line(document)
     head = (
         f"HTTP/1.1 {status}",
@@ -69,4 +72,4 @@ def _response(status: str, document: Mapping[str, Any]) -> bytes:
         "Cache-Control: no-store",
         "Connection: close",
     )
-    return "\r\n".join([*head, "", ""]).encode() + body
+    return "\r\n".join([*head, "", ""]).encode(), body

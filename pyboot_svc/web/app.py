@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import cherrypy
@@ -10,6 +11,8 @@ import cherrypy
 from pyboot_svc.web.page import render_page
 from pyboot_svc.web.prometheus import CONTENT_TYPE, render_metrics
 from pyboot_svc.web.view import View
+
+WsgiApp = Callable[[dict[str, Any], Any], Any]
 
 
 class Root:
@@ -56,7 +59,7 @@ class Api:
         return _json(self._view.instances())
 
 
-def make_app(view: View) -> Any:
+def make_app(view: View) -> WsgiApp:
     """The WSGI application."""
     settings = {
         "tools.allow.on": True,
@@ -75,7 +78,19 @@ def make_app(view: View) -> Any:
     cherrypy.config.update({"environment": "production", "log.screen": False})
     app = cherrypy.Application(Root(view), "", {"/": settings})
     app.log.access_log.propagate = False
-    return app
+    return _without_query(app)
+
+
+def _without_query(app: WsgiApp) -> WsgiApp:
+    """No URL here takes parameters, and CherryPy gives 404 where some are.
+
+    Those who ask add them all the same, as in /healthz?ts=1 against caches.
+    """
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        return app({**environ, "QUERY_STRING": ""}, start_response)
+
+    return answer
 
 
 def _json(document: Any) -> bytes:

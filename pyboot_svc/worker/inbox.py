@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -159,7 +160,7 @@ class MqttInbox:
     def _note(self, filters: list[str]) -> None:
         text = "".join(f"{topic}\n" for topic in filters)
         try:
-            self._subscriptions.write_text(text, encoding="utf-8")
+            _replace(self._subscriptions, text)
         except OSError as error:
             log.warning(
                 "%s can't be written: %s; when pre_topic is changed, the broker will go on sending "
@@ -167,3 +168,13 @@ class MqttInbox:
                 self._subscriptions,
                 error.strerror,
             )
+
+
+def _replace(file: Path, text: str) -> None:
+    """Whenever the process or the host dies, the file is the old one or the new one."""
+    partial = file.with_name(f".{file.name}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)

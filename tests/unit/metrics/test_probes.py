@@ -57,6 +57,12 @@ def test_there_is_nothing_else(serve: Callable[[dict[str, Any]], Address]) -> No
     assert get(address, "/healthz", "POST")[0] == 405
 
 
+def test_head_gives_the_status_alone(serve: Callable[[dict[str, Any]], Address]) -> None:
+    address = serve(HEALTH)
+    assert get(address, "/healthz", "HEAD") == (503, {})
+    assert get(address, "/nowhere", "HEAD") == (404, {})
+
+
 @pytest.mark.parametrize("data", [b"", b"GET ", b"\xff" * 9000, b"GET /healthz HTTP/1.1\r\n", b"x"])
 def test_who_never_ends_a_request_keeps_nobody_waiting_for_long(
     serve: Callable[[dict[str, Any]], Address], data: bytes
