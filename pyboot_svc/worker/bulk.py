@@ -15,8 +15,10 @@ from pyboot_svc.worker.packets import (
     ID_LEAD,
     PING,
     PublishEncoder,
+    encode_acknowledgements,
     encode_ids,
     encode_pubacks,
+    encode_pubcomps,
     encode_user_properties,
 )
 from pyboot_svc.worker.parser import Parser
@@ -30,7 +32,8 @@ _MOST_UNWRITTEN_BYTES = 1024 * 1024
 class BulkPlane(Collected):
     """Reads and writes the socket itself, and hands paho what is not for the data plane.
 
-    QoS 0 and 1 only: of QoS 2 paho keeps the account.
+    It publishes at QoS 0 and 1 only: of QoS 2 paho keeps the account. What comes at QoS 2 gets its
+    PUBREC, by which it becomes ours, when it is acknowledged: processed, not only received.
     """
 
     def __init__(self, client: ControlClient, sock: Any, session: int) -> None:
@@ -42,6 +45,8 @@ class BulkPlane(Collected):
         self._v5 = client.v5
         self._parser = Parser(self._v5)
         self._arrived: Batch | None = None
+        # What came at QoS 2, and is not acknowledged.
+        self._exact: set[int] = set()
         self._encoders: dict[tuple[str, int, bool], PublishEncoder] = {}
         self._in_flight = InFlight()
         # Of QoS 0: safe when the socket has taken all bytes up to that count.
@@ -74,6 +79,10 @@ class BulkPlane(Collected):
                 self._refused.append((item, refusal(reason)))
         if arrivals.settled:
             self._safe += self._in_flight.settle(arrivals.settled)
+        if arrivals.exact:
+            self._exact.update(arrivals.exact)
+        if arrivals.released:
+            self._output.append([encode_pubcomps(arrivals.released)])
         if arrivals.others:
             self._control.received(arrivals.others)
             for _ in arrivals.others:
@@ -145,7 +154,13 @@ class BulkPlane(Collected):
 
     def acknowledge(self, session: int, mids: Sequence[int]) -> None:
         if session == self._session:
-            self._output.append([encode_pubacks(mids if all(mids) else list(filter(None, mids)))])
+            if not all(mids):
+                mids = list(filter(None, mids))
+            if self._exact:
+                self._output.append([encode_acknowledgements(mids, self._exact)])
+                self._exact.difference_update(mids)
+            else:
+                self._output.append([encode_pubacks(mids)])
 
     def _await_writing(self, item: Sendable, count: int) -> None:
         """What is of QoS 0 is in flight until the socket has taken it."""

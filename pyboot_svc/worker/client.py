@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -38,6 +38,30 @@ class Events(Protocol):
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
     def on_subscribed(self, refusal: str | None) -> None: ...
     def on_ended(self, reason: str, *, taken_over: bool = False) -> None: ...
+
+
+class PatientClient(Client):
+    """paho, but what comes at QoS 2 is told at once, and gets its PUBREC when it is processed.
+
+    paho answers at once and tells it afterwards: a crash would lose what the broker has forgotten.
+    """
+
+    def take_over(self, mid: int) -> None:
+        super()._send_pubrec(mid)
+
+    def _send_pubrec(self, mid: int) -> MQTTErrorCode:
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        result = super()._handle_publish()
+        while self._in_messages:
+            self._handle_on_message(self._in_messages.popitem(last=False)[1])
+        return result
+
+    def _handle_pubrel(self) -> MQTTErrorCode:
+        mid = int.from_bytes(self._in_packet["packet"][:2])
+        super()._handle_pubrel()
+        return self._send_pubcomp(mid)  # also for one that another process took over
 
 
 class ControlClient:
@@ -121,8 +145,12 @@ class ControlClient:
             properties.UserProperty = list(user.items())
         return self._client.publish(topic, payload, qos, properties=properties).mid
 
-    def acknowledge(self, mid: int, qos: int) -> None:
-        self._client.ack(mid, qos)
+    def acknowledge(self, mid: int, *, exact: bool) -> None:
+        """By PUBACK, or PUBREC for what came at QoS 2."""
+        if exact:
+            self._client.take_over(mid)
+        else:
+            self._client.ack(mid, 1)
 
     def disconnect(self, *, end_session: bool) -> None:
         """Queue DISCONNECT; with `end_session` the broker forgets the session (MQTT 5)."""
@@ -184,9 +212,9 @@ class ControlClient:
         if self._broker.transport == "websockets":
             sock.send = _whole_frames(sock.send)
 
-    def _make(self) -> Client:
+    def _make(self) -> PatientClient:
         broker, session = self._broker, self._session
-        client = Client(
+        client = PatientClient(
             CallbackAPIVersion.VERSION2,
             client_id=session.client_id,
             clean_session=None if self.v5 else not session.persistent,

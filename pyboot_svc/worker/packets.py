@@ -6,7 +6,7 @@ Layouts are those of MQTT 3.1.1 and 5, sections 2.1, 3.3 and 3.4. What arrives i
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from pyboot_svc.worker.message import DIGEST_BYTES
 
@@ -14,6 +14,8 @@ _PUBLISH = 0x30
 _QOS_1 = 0x02
 _SHORT = 0x80
 _PUBACK_LENGTH_2 = 0x40020000
+_PUBREC_LENGTH_2 = 0x50020000
+_PUBCOMP_LENGTH_2 = 0x70020000
 _USER_PROPERTY = b"\x26"
 PING = b"\xc0\0"
 ID_PROPERTY = "pyboot-id"
@@ -101,6 +103,17 @@ def _mid_bytes(mids: Sequence[int]) -> list[bytes]:
 def encode_pubacks(mids: Sequence[int]) -> bytes:
     """PUBACK packets of success, of both versions."""
     return struct.pack(f">{len(mids)}I", *[_PUBACK_LENGTH_2 | mid for mid in mids])
+
+
+def encode_acknowledgements(mids: Sequence[int], exact: Container[int]) -> bytes:
+    """PUBACK packets of success, and PUBREC for those among `exact`, which came at QoS 2."""
+    packets = [mid | (_PUBREC_LENGTH_2 if mid in exact else _PUBACK_LENGTH_2) for mid in mids]
+    return struct.pack(f">{len(mids)}I", *packets)
+
+
+def encode_pubcomps(mids: Sequence[int]) -> bytes:
+    """PUBCOMP packets of success, of both versions."""
+    return struct.pack(f">{len(mids)}I", *[_PUBCOMP_LENGTH_2 | mid for mid in mids])
 
 
 def encode_user_properties(properties: Mapping[str, str]) -> bytes:

@@ -1,4 +1,4 @@
-"""Cuts what arrives into packets: PUBLISH of QoS 0 and 1, and PUBACK, many at a time.
+"""Cuts what arrives into packets: PUBLISH and PUBACK, many at a time.
 
 Layouts are those of MQTT 3.1.1 and 5, sections 2.1, 3.3 and 3.4.
 """
@@ -9,6 +9,8 @@ import struct
 from collections.abc import Sequence
 
 _PUBLISH, _PUBACK = 0x30, 0x40
+# With the bits that are fixed: what the sender of a message of QoS 2 says once it has a PUBREC.
+_PUBREL = 0x62
 _QOS_1 = 0x02
 _RETAIN = 0x01
 # Of a PUBLISH packet's first byte: the packet's type, and the higher bit of QoS.
@@ -30,9 +32,14 @@ class Malformed(Exception):
 
 class Arrivals:
     """What one read brought: messages in columns as in `Batch`, the numbers of messages that the
-    broker has, those that it refused, with the reason, and other packets, whole and unparsed."""
+    broker has, those that it refused, with the reason, and other packets, whole and unparsed.
 
-    __slots__ = ("mids", "others", "payloads", "recurs", "refused", "settled", "topics")
+    `exact` are the numbers of messages that came at QoS 2, and `released` those that it lets go."""
+
+    __slots__ = (
+        *("exact", "mids", "others", "payloads", "recurs", "refused", "released", "settled"),
+        "topics",
+    )
 
     def __init__(self) -> None:
         self.topics: list[str] = []
@@ -42,6 +49,8 @@ class Arrivals:
         self.settled: list[int] = []
         self.refused: list[tuple[int, int]] = []
         self.others: list[bytes] = []
+        self.exact: list[int] = []
+        self.released: list[int] = []
 
 
 class Parser:
@@ -102,7 +111,7 @@ class Parser:
                 if first == _PUBACK:
                     position = _parse_pubacks(data, position, body, stop, arrivals)
                 else:
-                    arrivals.others.append(data[position:stop])
+                    self._take_unusual(data[position:stop], body - position, arrivals)
                     position = stop
                 continue
             at = body + 2 + (data[body] << 8 | data[body + 1])
@@ -133,6 +142,20 @@ class Parser:
             lead, size = data[position : body + 2], stop - position
             position = stop
         return position
+
+    def _take_unusual(self, packet: bytes, body: int, arrivals: Arrivals) -> None:
+        """QoS 2 comes only of a session that was subscribed so before; the rest is not ours."""
+        first = packet[0]
+        if first & _KIND == _PUBLISH and not first & _QOS_1:
+            # But for how it is acknowledged, it is like one of QoS 1.
+            known = len(arrivals.mids)
+            like = bytes((first ^ _QOS_2 ^ _QOS_1,)) + packet[1:]
+            self._parse(like, arrivals)
+            arrivals.exact += arrivals.mids[known:]
+        elif first == _PUBREL and len(packet) - body >= 2:
+            arrivals.released.append(packet[body] << 8 | packet[body + 1])
+        else:
+            arrivals.others.append(packet)
 
     def _cut_run(
         self, data: bytes, position: int, lead: bytes, size: int, arrivals: Arrivals

@@ -114,6 +114,8 @@ class PlainPlane(Collected):
         self._pending = pending_of(sock)
         self._session = session
         self._arrived = Arrivals()
+        # What came at QoS 2, and is not acknowledged.
+        self._exact: set[int] = set()
         self._in_flight: dict[int, Sendable] = {}
         client.listen(self._on_message, self._on_published)
 
@@ -175,7 +177,8 @@ class PlainPlane(Collected):
     def acknowledge(self, session: int, mids: Sequence[int]) -> None:
         if session == self._session:
             for mid in filter(None, mids):
-                self._client.acknowledge(mid, 1)
+                self._client.acknowledge(mid, exact=mid in self._exact)
+                self._exact.discard(mid)
 
     def _on_message(self, topic: str, payload: bytes, qos: int, mid: int, retain: bool) -> None:
         arrived = self._arrived
@@ -183,6 +186,8 @@ class PlainPlane(Collected):
         arrived.payloads.append(payload)
         arrived.mids.append(mid if qos else 0)
         arrived.recurs |= qos > 0 or retain
+        if qos > 1:
+            self._exact.add(mid)
 
     def _on_published(self, mid: int, reason: str | None) -> None:
         item = self._in_flight.pop(mid, None)

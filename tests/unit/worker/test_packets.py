@@ -92,6 +92,8 @@ def fed(parser: Parser, data: bytes, cuts: list[int]) -> Arrivals:
         total.settled += found.settled
         total.refused += found.refused
         total.others += found.others
+        total.exact += found.exact
+        total.released += found.released
     return total
 
 
@@ -106,13 +108,14 @@ PUBLISHES = st.tuples(
     st.dictionaries(st.text(max_size=30), st.text(max_size=100), max_size=3),
 )
 PUBACKS = st.tuples(st.just("puback"), st.integers(1, 65_535), st.sampled_from([None, 0, 16, 151]))
+PUBRELS = st.tuples(st.just("pubrel"), st.integers(1, 65_535))
 OTHERS = st.tuples(st.just("other"), st.sampled_from([b"\xd0\x00", b"\x90\x03\x00\x01\x01"]))
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     st.booleans(),
-    st.lists(PUBLISHES | PUBACKS | OTHERS, max_size=30),
+    st.lists(PUBLISHES | PUBACKS | PUBRELS | OTHERS, max_size=30),
     st.lists(st.integers(0, 10_000)),
 )
 def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int]) -> None:
@@ -123,11 +126,14 @@ def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int])
         if kind == "publish":
             topic, payload, qos, mid, dup, retain, user = about
             packet = paho.publish(topic, payload, qos, mid, user, dup and qos > 0, retain)
+            published.append((topic, payload, mid if qos else 0))
+            expected.recurs |= qos > 0 or retain
             if qos == 2:
-                expected.others.append(packet)
-            else:
-                published.append((topic, payload, mid if qos else 0))
-                expected.recurs |= qos > 0 or retain
+                expected.exact.append(mid)
+        elif kind == "pubrel":
+            [mid] = about
+            packet = b"\x62\x02" + mid.to_bytes(2)
+            expected.released.append(mid)
         elif kind == "puback":
             mid, reason = about
             more = b"" if reason is None else bytes((reason,))
@@ -146,6 +152,7 @@ def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int])
     assert found.settled == expected.settled
     assert found.refused == expected.refused
     assert found.others == expected.others
+    assert (found.exact, found.released) == (expected.exact, expected.released)
 
 
 def test_a_byte_at_a_time() -> None:
@@ -284,7 +291,10 @@ def test_runs_of_any_shapes_give_what_was_put_in(
             recurs |= shapes[number].first & 0x03 > 0
             continue
         parts.append(segment)
-        if segment[0] != 0x40:
+        if segment[0] == 0x34:
+            expected.append(("in", b"x" if v5 else b"\0x", 5))
+            recurs = True
+        elif segment[0] != 0x40:
             others.append(segment)
         elif segment[1] == 3:
             refused.append((8, 0x97))
