@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, MQTTMessage, WebsocketConnectionError, _WebsocketWrapper
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -21,8 +21,8 @@ from pyboot_svc.config.schema import credential_name
 from pyboot_svc.worker.credentials import delivered, delivered_tls, read_password, tls_context
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.link import explain_alert
+from pyboot_svc.worker.opening import Deadline, PunctualSocket, Resolver, dial, secure
 
-_CONNECT_SECONDS = 5.0
 _SESSION_SECONDS = 7 * 24 * 3600
 # MQTT 5, section 3.14.2.1.
 _TAKEN_OVER = 0x8E
@@ -44,7 +44,14 @@ class PatientClient(Client):
     """paho, but what comes at QoS 2 is told at once, and gets its PUBREC when it is processed.
 
     paho answers at once and tells it afterwards: a crash would lose what the broker has forgotten.
+    And its socket is opened by `open_socket`: paho's timeouts differ from version to version, and
+    begin anew with each byte.
     """
+
+    open_socket: Callable[[], Any]
+
+    def _create_socket(self) -> Any:
+        return self.open_socket()
 
     def take_over(self, mid: int) -> None:
         super()._send_pubrec(mid)
@@ -74,6 +81,9 @@ class ControlClient:
         self._session = session
         self._events = events
         self._up = False
+        self._tls = None
+        if broker.tls is not None:
+            self._tls = tls_context(delivered_tls(broker.tls, role))
         # Whether packets of paho's own wait to be written.
         self.wants_write = False
         self._client = self._make()
@@ -82,9 +92,10 @@ class ControlClient:
     def v5(self) -> bool:
         return self._broker.protocol == "5"
 
-    def connect(self) -> Any:
+    def connect(self, deadline: Deadline, resolver: Resolver) -> Any:
         """Open the connection and queue CONNECT; gives the socket, or a layer that is like one."""
         broker, session = self._broker, self._session
+        self._client.open_socket = lambda: self._open(deadline, resolver)
         if not self.v5:
             self._client.connect(broker.host, broker.port, broker.keepalive)
             return self._client.socket()
@@ -100,6 +111,31 @@ class ControlClient:
             properties=properties,
         )
         return self._client.socket()
+
+    def _open(self, deadline: Deadline, resolver: Resolver) -> Any:
+        broker = self._broker
+        sock = dial(resolver.resolve(broker.host, broker.port, deadline), deadline)
+        if self._tls is not None:
+            sock = secure(sock, self._tls, broker.host, deadline)
+        if broker.transport != "websockets":
+            return sock
+        punctual = PunctualSocket(sock, deadline)
+        try:
+            layer = _WebsocketWrapper(
+                socket=cast(Any, punctual),
+                host=broker.host,
+                port=broker.port,
+                is_ssl=self._tls is not None,
+                path=broker.path,
+                extra_headers=None,
+            )
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, IndexError | ValueError):  # it stumbles over what isn't HTTP
+                raise WebsocketConnectionError("WebSocket handshake error") from error
+            raise
+        punctual.settle()
+        return layer
 
     def use_socket(self, stand_in: Any) -> None:
         """Let paho read and write by `stand_in` from here on: all that touches its insides."""
@@ -225,8 +261,8 @@ class ControlClient:
         )
         if broker.transport == "websockets":
             client.ws_set_options(path=broker.path)
-        if broker.tls is not None:
-            client.tls_set_context(tls_context(delivered_tls(broker.tls, self._role)))
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
         if broker.username is not None:
             # Read anew for each connection: the password may have been changed meanwhile.
             password = None
@@ -234,7 +270,6 @@ class ControlClient:
                 name = credential_name(self._role, "password")
                 password = read_password(delivered(broker.password_file, name))
             client.username_pw_set(broker.username, password)
-        client.connect_timeout = _CONNECT_SECONDS
         client.max_inflight_messages_set(session.window)
         client.on_log = self._on_log
         client.on_connect = self._on_connect

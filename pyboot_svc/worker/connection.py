@@ -23,6 +23,7 @@ from pyboot_svc.worker.keepalive import KeepAlive
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import Link, LinkStatus, explain
 from pyboot_svc.worker.message import Parcel
+from pyboot_svc.worker.opening import Deadline, Resolver
 from pyboot_svc.worker.outgoing import Outgoing, count_of
 from pyboot_svc.worker.pace import Pace
 from pyboot_svc.worker.planes import DataPlane, NoPlane, PlainPlane
@@ -30,7 +31,6 @@ from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 from pyboot_svc.worker.wakeup import Wakeup
 
 _READ = selectors.EVENT_READ
-_ANSWER_SECONDS = 10.0
 _FIRST_RETRY, _LAST_RETRY = 0.5, 30.0
 # A connection that was up for so long starts the backoff anew. Two clients of one id throw each
 # other out, and most brokers don't tell them: they must not do it ever faster.
@@ -77,6 +77,7 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._heartbeat = Heartbeat()
         self._number = 0
+        self._resolver = Resolver()
         # Files that can't be used are an error right away, and no reason to try again later.
         self._client = ControlClient(role, broker, session, self)
         self._plane: DataPlane = NoPlane()
@@ -198,10 +199,11 @@ class Connection:
         self._rest = 0.0
         self._number += 1
         self._link.attempt()
+        deadline = Deadline()
         try:
             # A new one each time: what was in flight is ours to send again, not paho's.
             self._client = ControlClient(self._role, self._broker, self._session, self)
-            sock = self._client.connect()
+            sock = self._client.connect(deadline, self._resolver)
         except ConfigError as error:
             return error.problems[0].message
         except Exception as error:  # TCP, TLS and WebSocket fail in many ways
@@ -209,24 +211,23 @@ class Connection:
         with self._turning:
             plane = BulkPlane if self._carriage.bulk else PlainPlane
             self._plane = plane(self._client, sock, self._number)
-            self._serve(sock)
+            self._serve(sock, deadline)
         return self._lost or "connection lost"
 
-    def _serve(self, sock: Any) -> None:
+    def _serve(self, sock: Any, deadline: Deadline) -> None:
         """Turn the loop until the connection is lost or to be stopped."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._wakeup, _READ)
             self._descriptor = sock.fileno()
-            self._loop(selector, sock)
+            self._loop(selector, sock, deadline)
             if self._carriage.leader is not None:
                 self._carriage.leader.leave(self._descriptor)
             if self._stopping:
                 self._say_goodbye(sock)
         self._close(sock)
 
-    def _loop(self, selector: selectors.BaseSelector, sock: Any) -> None:
+    def _loop(self, selector: selectors.BaseSelector, sock: Any, deadline: Deadline) -> None:
         plane, leader = self._plane, self._carriage.leader
-        answer_due = time.monotonic() + _ANSWER_SECONDS
         keep_alive = KeepAlive(self._client, plane, self._broker.keepalive)
         watched = 0
         pace = Pace(self._carriage.max_linger_us)
@@ -243,6 +244,8 @@ class Connection:
             at_once = buffered or (self._up and self._handler.wants_turn())
             linger = 0.0 if at_once or led else pace.linger_seconds
             longest = led.look_seconds if led else _FULL_SECONDS if full else _TICK_SECONDS
+            if not self._up:
+                longest = min(longest, deadline.left)
             self._turning.release()
             try:
                 if linger:
@@ -258,8 +261,8 @@ class Connection:
             self._turn(pace, read=sock in readable or buffered)
             if self._up:
                 keep_alive.tick(full=full)
-            elif time.monotonic() > answer_due:
-                self.drop(f"no answer to CONNECT within {_ANSWER_SECONDS:.0f} s: {HINT}")
+            elif not deadline.left:
+                self.drop(str(deadline.no_answer("CONNECT", HINT)))
 
     def _turn(self, pace: Pace, *, read: bool) -> None:
         if read:

@@ -10,6 +10,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pyboot_svc.worker.opening import NoAnswer
+
 log = logging.getLogger(__name__)
 
 
@@ -54,17 +56,19 @@ class Link:
         self.status = replace(self.status, reason=reason)
         if reason not in self._said:
             self._said.add(reason)
-            log.warning("%s: %s; trying again until it works", self._name, reason)
+            log.warning("%s: %s; retrying", self._name, reason)
 
 
 def explain(error: Exception, host: str) -> str:
     """Why a connection could not be opened, in a user's words."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused: does a broker listen there?"
+        return "connection refused (is a broker listening there?)"
     if isinstance(error, socket.gaierror):
-        return f"unknown host {host}"
+        return _explain_lookup(error, host)
+    if isinstance(error, UnicodeError):
+        return f"unknown host {host}"  # it can't be a name
     if isinstance(error, TimeoutError):
-        return "no answer"
+        return str(error) if isinstance(error, NoAnswer) else "no answer"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ConnectionResetError | ssl.SSLEOFError):
@@ -72,6 +76,14 @@ def explain(error: Exception, host: str) -> str:
     if isinstance(error, ssl.SSLError):
         return explain_alert(str(error)) or f"TLS failed: {error}"
     return str(error) or type(error).__name__
+
+
+def _explain_lookup(error: socket.gaierror, host: str) -> str:
+    if error.errno == socket.EAI_AGAIN:
+        return f"the name server did not answer (looking up {host})"
+    if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)):
+        return f"unknown host {host}"
+    return f"the look-up of {host} failed: {error.strerror}"
 
 
 def explain_alert(text: str) -> str | None:

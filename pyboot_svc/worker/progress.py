@@ -6,7 +6,7 @@ import time
 
 # A turn of a connection's loop waits a second at most, and never for a model.
 TURN_SECONDS = 15.0
-# Name look-up, TCP, TLS and WebSocket all have their turns before the loop starts.
+# Far more than `opening.ATTEMPT_SECONDS`, which an attempt keeps to: files are read before.
 OPEN_SECONDS = 60.0
 # The main thread ticks about once a second; writing to a slow disk may keep it for a while.
 TICK_SECONDS = 30.0

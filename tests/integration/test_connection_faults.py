@@ -6,6 +6,7 @@ import itertools
 import random
 import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -39,10 +40,21 @@ def _noise() -> Callable[[], bytes]:
     return lambda: source.randbytes(source.randrange(1, 400))
 
 
+def _unresolved(host: str) -> str:
+    """What is said of a name that doesn't exist: on a machine without a name server, something
+    else than where one says so."""
+    try:
+        socket.getaddrinfo(host, 1883)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            return f"the name server did not answer (looking up {host})"
+    return f"unknown host {host}"
+
+
 # Who listens at the address where a broker should be, and what a user reads of it.
 PLACES = {
-    "refused": "connection refused: does a broker listen there?",
-    "unknown": "unknown host no-such-host.invalid",
+    "refused": "connection refused (is a broker listening there?)",
+    "unknown": "",  # as the machine's own name server has it
     "old": "the broker refused: Unsupported protocol version; set `protocol: 3.1.1`",
     "http": f"closed before it answered CONNECT: {NO_BROKER}",
     "ssh": f"no answer to CONNECT within 10 s: {NO_BROKER}",
@@ -135,21 +147,22 @@ def warnings(master: Up, instance: str) -> list[str]:
 @pytest.mark.parametrize("place", PLACES)
 def test_a_wrong_address_is_told_once_and_tried_again(place: str, bad_places: BadPlaces) -> None:
     master = bad_places.master
-    retries = 1 if "no answer" in PLACES[place] else 3
+    reason = PLACES[place] or _unresolved("no-such-host.invalid")
+    retries = 1 if "answer" in reason else 3
 
     def tried() -> bool:
         found = link(master, f"{place}-1", "pre")
-        return found.get("reason") == PLACES[place] and found["attempts"] >= retries
+        return found.get("reason") == reason and found["attempts"] >= retries
 
     until(tried, f"the reason is known, and {retries} more attempts were made", 60)
     (line,) = warnings(master, f"{place}-1")
     assert line.startswith("pre broker ")
-    assert PLACES[place] in line
+    assert reason in line
     status, document = master.get("/readyz")
     assert status == 503
     assert any(
-        reason.startswith(f"{place}-1: pre broker ") and reason.endswith(PLACES[place])
-        for reason in document["reasons"]
+        line.startswith(f"{place}-1: pre broker ") and line.endswith(reason)
+        for line in document["reasons"]
     )
     assert master.instance(f"{place}-1")["service"]["restarts"] == 0
 
@@ -422,7 +435,7 @@ def test_sigterm_ends_a_worker_whose_broker_is_unreachable(
         if "silent" in keys:
             assert reached.wait(20)
         else:
-            process.wait_log("trying again until it works")
+            process.wait_log("retrying")
         # Far less than the 20 s that it has to finish what is in hand: there is nothing.
         assert process.stop(signal.SIGTERM, timeout=10) == 0
         assert "stopped" in process.log

@@ -120,7 +120,7 @@ def test_one_without_its_broker_is_alive_and_says_why_it_is_not_ready(
     code, answer = health("--ready")
     assert code == 1
     assert answer["reasons"] == [
-        "post broker 127.0.0.1:9: connection refused: does a broker listen there?"
+        "post broker 127.0.0.1:9: connection refused (is a broker listening there?)"
     ]
 
 

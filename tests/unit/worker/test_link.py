@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pyboot_svc.worker.link import Link, explain
+from pyboot_svc.worker.opening import NoAnswer
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_from_the_first_attempt_to_a_connection_lost(said: pytest.LogCaptureFixt
     assert before <= link.status.since <= time.time()
     assert [record.getMessage() for record in said.records] == [
         "pre broker 10.0.0.1:1883: connected",
-        "pre broker 10.0.0.1:1883: connection lost; trying again until it works",
+        "pre broker 10.0.0.1:1883: connection lost; retrying",
     ]
 
 
@@ -97,9 +98,16 @@ def untrusted() -> Exception:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (real_refusal(), "connection refused: does a broker listen there?"),
+        (real_refusal(), "connection refused (is a broker listening there?)"),
         (socket.gaierror(-2, "Name or service not known"), "unknown host plant"),
+        (
+            socket.gaierror(socket.EAI_AGAIN, "x"),
+            "the name server did not answer (looking up plant)",
+        ),
+        (socket.gaierror(socket.EAI_FAIL, "broken"), "the look-up of plant failed: broken"),
+        (UnicodeError("label too long"), "unknown host plant"),
         (TimeoutError("timed out"), "no answer"),
+        (NoAnswer("no answer to CONNECT"), "no answer to CONNECT"),
         (untrusted(), "its certificate is not trusted: self-signed certificate"),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] x"), "TLS failed: wrong version number"),
         (ssl.SSLError(1, "something else"), "something else"),
