@@ -26,7 +26,8 @@ class Node:
     """A value and where it stands; `line` and `column` count from 1.
 
     `value` is a scalar, a list of nodes, or a dict of `Entry` by key; `text` is a scalar as it was
-    written. A `broken` node could not be read, and that has been reported: its value means nothing.
+    written, `plain` if it stands without quotes. A `broken` node could not be read, and that has
+    been reported: its value means nothing.
     """
 
     value: Any
@@ -34,6 +35,7 @@ class Node:
     column: int
     broken: bool = False
     text: str = ""
+    plain: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +173,7 @@ class _Converter:
             str(value)  # a number of thousands of digits is made, but never shown
         except Exception:  # each tag's constructor has its own ways to fail on odd text
             return self._wrong(raw, path, f"can't be read as {raw.tag.rpartition(':')[2]}")
-        return replace(_at(raw), value=value, text=raw.value)
+        return replace(_at(raw), value=value, text=raw.value, plain=not raw.style)
 
     def _mapping(self, raw: Any, path: str) -> dict[str, Entry]:
         own: dict[str, Entry] = {}

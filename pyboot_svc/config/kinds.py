@@ -7,12 +7,15 @@ import ipaddress
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from operator import setitem
 from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Entry, Node, Problems, has_control
+from pyboot_svc.config.traps import free_trap, free_value, trap
 
 _TOPIC_MAX_BYTES = 65_000
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
@@ -37,6 +40,28 @@ class Kind(ABC):
 
     @abstractmethod
     def read(self, node: Node, path: str, problems: Problems) -> Any: ...
+
+    def read_into(
+        self, into: Callable[[Any], object], node: Node, path: str, problems: Problems
+    ) -> None:
+        """Give `into` the value, or add to `problems` what is wrong with it."""
+        if node.broken:
+            return
+        try:
+            value = self.read(node, path, problems)
+            _refuse_trap(node, self)
+            into(value)
+        except Invalid as error:
+            problems.add(node, path, error.message, error.hint)
+
+
+def _refuse_trap(node: Node, kind: Kind) -> None:
+    """Raises Invalid where YAML made something of a scalar that nobody else reads in it."""
+    if isinstance(kind, Boolean):
+        return  # `share: yes` says what it means
+    found = trap(node.text, node.value) if node.plain else None
+    if found is not None:
+        raise Invalid(*found)
 
 
 def shown(value: Any) -> str:
@@ -189,16 +214,7 @@ class OneOrMany(Kind):
     def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, ...]:
         if not isinstance(node.value, list):
             return (self._kind.read(node, path, problems),)
-        values = []
-        for index, item in enumerate(node.value):
-            if item.broken:
-                continue
-            inner = f"{path}[{index}]"
-            try:
-                values.append(self._kind.read(item, inner, problems))
-            except Invalid as error:
-                problems.add(item, inner, error.message, error.hint)
-        return tuple(values)
+        return _items(self._kind, node.value, path, problems)
 
 
 class ListOf(Kind):
@@ -210,7 +226,14 @@ class ListOf(Kind):
     def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, ...]:
         if not isinstance(node.value, list):
             raise Invalid(f"must be a list, not {shown(node.value)}", "write it as [a, b]")
-        return tuple(self._kind.read(item, path, problems) for item in node.value)
+        return _items(self._kind, node.value, path, problems)
+
+
+def _items(kind: Kind, nodes: list[Node], path: str, problems: Problems) -> tuple[Any, ...]:
+    values: list[Any] = []
+    for index, item in enumerate(nodes):
+        kind.read_into(values.append, item, f"{path}[{index}]", problems)
+    return tuple(values)
 
 
 class Plain(Kind):
@@ -244,6 +267,14 @@ class _PlainValues:
             }
         if isinstance(value, list):
             return [self.read(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        if node.broken:
+            return None
+        if node.plain:
+            found = free_trap(node.text, value)
+            if found is not None:
+                self._problems.add(node, path, *found)
+                return None
+            value = free_value(value)
         finite = not isinstance(value, float) or math.isfinite(value)
         if not (value is None or isinstance(value, str | int | float)) or not finite:
             self._problems.add(node, path, f"{shown(value)} can't be said in JSON")
@@ -294,12 +325,7 @@ class Section(Kind):
                 hint = "a space follows the colon" if colon else suggestion(name, self.keys)
                 problems.add(entry.key, inner, f"unknown key `{word}`", hint)
                 continue
-            if entry.node.broken:
-                continue
-            try:
-                values[name] = key.kind.read(entry.node, inner, problems)
-            except Invalid as error:
-                problems.add(entry.node, inner, error.message, error.hint)
+            key.kind.read_into(partial(setitem, values, name), entry.node, inner, problems)
         return values
 
 
