@@ -24,6 +24,9 @@ class PayloadFault(StrEnum):
     MODEL = "model"
     TIMEOUT = "timeout"
     POISON = "poison"
+    BAD_TOPIC = "bad_topic"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
 
 
 class PayloadError(Exception):

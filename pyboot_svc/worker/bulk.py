@@ -43,7 +43,7 @@ class BulkPlane(Collected):
         self._pending = pending_of(sock)
         self._session = session
         self._v5 = client.v5
-        self._parser = Parser(self._v5)
+        self._parser = Parser(self._v5, client.max_message)
         self._arrived: Batch | None = None
         # What came at QoS 2, and is not acknowledged.
         self._exact: set[int] = set()
@@ -87,6 +87,8 @@ class BulkPlane(Collected):
             self._control.received(arrivals.others)
             for _ in arrivals.others:
                 self._client.read()
+        if arrivals.broken is not None:
+            raise arrivals.broken
 
     def arrived(self) -> Batch | None:
         arrived, self._arrived = self._arrived, None

@@ -21,6 +21,7 @@ from pyboot_svc.config.schema import credential_name
 from pyboot_svc.worker.credentials import delivered, delivered_tls, read_password, tls_context
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.link import explain_alert
+from pyboot_svc.worker.misfits import HEADROOM_BYTES
 from pyboot_svc.worker.opening import Deadline, PunctualSocket, Resolver, dial, secure
 
 _SESSION_SECONDS = 7 * 24 * 3600
@@ -28,7 +29,7 @@ _SESSION_SECONDS = 7 * 24 * 3600
 _TAKEN_OVER = 0x8E
 HINT = "is it an MQTT broker, and of this protocol version?"
 
-OnMessage = Callable[[str, bytes, int, int, bool], None]
+OnMessage = Callable[[bytes, bytes, int, int, bool], None]
 OnPublished = Callable[[int, str | None], None]
 
 
@@ -92,6 +93,10 @@ class ControlClient:
     def v5(self) -> bool:
         return self._broker.protocol == "5"
 
+    @property
+    def max_message(self) -> int:
+        return self._session.max_message
+
     def connect(self, deadline: Deadline, resolver: Resolver) -> Any:
         """Open the connection and queue CONNECT; gives the socket, or a layer that is like one."""
         broker, session = self._broker, self._session
@@ -101,6 +106,7 @@ class ControlClient:
             return self._client.socket()
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = session.window
+        properties.MaximumPacketSize = session.max_message + HEADROOM_BYTES
         if session.persistent:
             properties.SessionExpiryInterval = _SESSION_SECONDS
         self._client.connect(
@@ -146,7 +152,11 @@ class ControlClient:
 
         def told_message(client: Client, userdata: Any, message: MQTTMessage) -> None:
             payload = bytes(message.payload)
-            on_message(message.topic, payload, message.qos, message.mid, message.retain)
+            try:
+                topic = message.topic.encode()
+            except UnicodeDecodeError as error:  # paho decodes it when it is asked for
+                topic = error.object
+            on_message(topic, payload, message.qos, message.mid, message.retain)
 
         def told_published(
             client: Client, userdata: Any, mid: int, reason: Any, properties: Any

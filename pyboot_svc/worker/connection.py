@@ -26,6 +26,7 @@ from pyboot_svc.worker.message import Parcel
 from pyboot_svc.worker.opening import Deadline, Resolver
 from pyboot_svc.worker.outgoing import Outgoing, count_of
 from pyboot_svc.worker.pace import Pace
+from pyboot_svc.worker.parser import Malformed
 from pyboot_svc.worker.planes import DataPlane, NoPlane, PlainPlane
 from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 from pyboot_svc.worker.wakeup import Wakeup
@@ -309,6 +310,8 @@ class Connection:
             self.drop(explain(error, self._broker.host))
         elif isinstance(error, OSError):
             self.drop(loss(self._up))
+        elif isinstance(error, Malformed):
+            self.drop(f"what arrived is not MQTT: {error}")
         else:  # parsers raise whatever they stumbled over
             self.drop(f"what arrived is not MQTT ({type(error).__name__}): {HINT}")
 

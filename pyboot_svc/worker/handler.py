@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pyboot_svc.worker.message import Batch
+from pyboot_svc.worker.misfits import DEFAULT_MAX_MESSAGE
 from pyboot_svc.worker.outgoing import Sendable
 
 # What the format of MQTT's length field allows.
@@ -56,8 +57,10 @@ class Handler(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """How a client presents itself. `window` bounds its unacknowledged messages, either way."""
+    """How a client presents itself. `window` bounds its unacknowledged messages, either way, and
+    `max_message` the bytes of a message's payload that it takes."""
 
     client_id: str
     persistent: bool
     window: int
+    max_message: int = DEFAULT_MAX_MESSAGE

@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from pyboot_svc.worker.misfits import Misfit
+
 DIGEST_BYTES = 16
 
 T = TypeVar("T")
@@ -37,9 +39,10 @@ class Batch:
     `mids` are packet identifiers, 0 for QoS 0; they are good for the connection that `session`
     numbers. `arrived` is the monotonic clock in ns. `recurs` says that one of them may be delivered
     again after a crash. Of messages that are tried again, `rows` are those among the dead.
+    `misfits` are those that no model gets, by their places.
     """
 
-    __slots__ = ("arrived", "mids", "payloads", "recurs", "rows", "session", "topics")
+    __slots__ = ("arrived", "mids", "misfits", "payloads", "recurs", "rows", "session", "topics")
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Batch:
         *,
         recurs: bool = True,
         rows: list[int] | None = None,
+        misfits: dict[int, Misfit] | None = None,
     ) -> None:
         self.topics = topics
         self.payloads = payloads
@@ -59,6 +63,7 @@ class Batch:
         self.session = session
         self.recurs = recurs
         self.rows = rows
+        self.misfits = misfits
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -75,10 +80,27 @@ class Batch:
             self.session,
             recurs=self.recurs,
             rows=self.rows[start:stop] if self.rows is not None else None,
+            misfits=self._misfits_of(range(start, stop)),
+        )
+
+    def only(self, places: Sequence[int]) -> Batch:
+        """Those at these places."""
+        return Batch(
+            pick(self.topics, places),
+            pick(self.payloads, places),
+            pick(self.mids, places),
+            pick(self.arrived, places),
+            self.session,
+            recurs=self.recurs,
+            rows=pick(self.rows, places) if self.rows is not None else None,
+            misfits=self._misfits_of(places),
         )
 
     def extend(self, other: Batch) -> None:
         """Put one of the same session behind."""
+        if other.misfits:
+            moved = {len(self) + place: misfit for place, misfit in other.misfits.items()}
+            self.misfits = {**(self.misfits or {}), **moved}
         self.topics += other.topics
         self.payloads += other.payloads
         self.mids += other.mids
@@ -91,6 +113,12 @@ class Batch:
     def held(self) -> int:
         """How many somebody waits to have acknowledged."""
         return len(self.mids) - self.mids.count(0)
+
+    def _misfits_of(self, places: Sequence[int]) -> dict[int, Misfit] | None:
+        if not self.misfits:
+            return None
+        found = ((at, self.misfits.get(place)) for at, place in enumerate(places))
+        return {at: misfit for at, misfit in found if misfit is not None}
 
 
 class Chunk:

@@ -7,6 +7,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from sys import getsizeof
+
+from pyboot_svc.worker.misfits import (
+    DEFAULT_MAX_MESSAGE,
+    HEADROOM_BYTES,
+    Given,
+    Misfit,
+    Oversize,
+    examine,
+    topic_trouble,
+)
 
 _PUBLISH, _PUBACK = 0x30, 0x40
 # With the bits that are fixed: what the sender of a message of QoS 2 says once it has a PUBREC.
@@ -15,11 +26,12 @@ _QOS_1 = 0x02
 _RETAIN = 0x01
 # Of a PUBLISH packet's first byte: the packet's type, and the higher bit of QoS.
 _KIND, _QOS_2 = 0xF0, 0x04
+_QOS_3 = 0x06
 _SHORT = 0x80
 _LENGTH_BYTES = 4
 _FAILURE = 0x80
-# Topics that are kept as they stand in packets, so that each is decoded once.
-_MOST_TOPICS = 20_000
+# Topics are kept as they stand in packets, so that each is decoded once; so many bytes of them.
+_MOST_TOPIC_BYTES = 4 * 1024**2
 # Packets of one shape are cut so many at once.
 _RUNS = (128, 16, 4)
 # Of a run that turns out to be none, no more is looked at in vain.
@@ -27,18 +39,20 @@ _MOST_PUBACKS = 256
 
 
 class Malformed(Exception):
-    """What arrived is not MQTT."""
+    """What arrived is not MQTT: nobody knows where the next packet begins."""
 
 
 class Arrivals:
     """What one read brought: messages in columns as in `Batch`, the numbers of messages that the
     broker has, those that it refused, with the reason, and other packets, whole and unparsed.
 
-    `exact` are the numbers of messages that came at QoS 2, and `released` those that it lets go."""
+    `exact` are the numbers of messages that came at QoS 2, and `released` those that it lets go.
+    `broken` says what ended it: nothing more can be read.
+    """
 
     __slots__ = (
-        *("exact", "mids", "others", "payloads", "recurs", "refused", "released", "settled"),
-        "topics",
+        *("broken", "exact", "mids", "misfits", "others", "payloads", "recurs", "refused"),
+        *("released", "settled", "topics"),
     )
 
     def __init__(self) -> None:
@@ -51,39 +65,59 @@ class Arrivals:
         self.others: list[bytes] = []
         self.exact: list[int] = []
         self.released: list[int] = []
+        self.misfits: dict[int, Misfit] | None = None
+        self.broken: Malformed | None = None
+
+    def add_misfit(self, given: Given, recurs: bool) -> None:
+        """A message that is to be given up when its turn comes."""
+        if self.misfits is None:
+            self.misfits = {}
+        self.misfits[len(self.mids)] = given.misfit
+        self.topics.append(given.topic)
+        self.payloads.append(given.payload)
+        self.mids.append(given.mid)
+        self.recurs |= recurs
 
 
 class Parser:
-    """Cuts a connection's bytes into packets; `v5` tells the version."""
+    """Cuts a connection's bytes into packets; `v5` tells the version.
 
-    def __init__(self, v5: bool) -> None:
+    Of a message whose payload is larger than `max_message` bytes, only the beginning is kept.
+    """
+
+    def __init__(self, v5: bool, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
         self._v5 = v5
+        self._most = max_message
+        self._oversize: Oversize | None = None
         self._topics: dict[bytes, str] = {}
+        self._topic_bytes = 0
         self._run: _Run | None = None
         self._parts: list[bytes] = []
         self._held = 0
         self._wanted = 0
 
     def feed(self, data: bytes) -> Arrivals:
-        """All packets that are whole by now; the rest is kept.
-
-        Raises Malformed, or IndexError for a packet shorter than what it says it holds.
-        """
+        """All packets that are whole by now; the rest is kept."""
         arrivals = Arrivals()
-        if self._parts:
-            self._parts.append(data)
-            self._held += len(data)
-            if self._held < self._wanted:
-                return arrivals  # of a large packet: nothing is copied until it is whole
-            data = b"".join(self._parts)
-        done = self._parse(data, arrivals)
-        self._parts = [data[done:]] if done < len(data) else []
-        self._held = len(data) - done
+        try:
+            if self._oversize is not None:
+                data = self._pass_over(self._oversize, data, arrivals)
+            if self._parts:
+                self._parts.append(data)
+                self._held += len(data)
+                if self._held < self._wanted:
+                    return arrivals  # of a large packet: nothing is copied until it is whole
+                data = b"".join(self._parts)
+            done = self._parse(data, arrivals)
+            self._parts = [data[done:]] if done < len(data) else []
+            self._held = len(data) - done
+        except Malformed as error:
+            arrivals.broken = error  # what came before is good
         return arrivals
 
     def _parse(self, data: bytes, arrivals: Arrivals) -> int:
         """Parse from the start; gives how many bytes were whole packets."""
-        v5, known = self._v5, self._topics
+        v5, known, most = self._v5, self._topics, self._most
         add_topic, add_payload = arrivals.topics.append, arrivals.payloads.append
         add_mid = arrivals.mids.append
         position, end = 0, len(data)
@@ -106,34 +140,47 @@ class Parser:
             stop = body + length
             if stop > end:
                 self._wanted = stop - position
+                if length > most + HEADROOM_BYTES:
+                    self._oversize = _oversize(first, length, data[body:])
+                    return end
                 break
             if first & _KIND != _PUBLISH or first & _QOS_2:
+                if first & _KIND == _PUBLISH and first & _QOS_3 == _QOS_3:
+                    raise Malformed("a PUBLISH packet of QoS 3")
                 if first == _PUBACK:
                     position = _parse_pubacks(data, position, body, stop, arrivals)
                 else:
                     self._take_unusual(data[position:stop], body - position, arrivals)
                     position = stop
                 continue
-            at = body + 2 + (data[body] << 8 | data[body + 1])
-            if at > stop:
-                raise Malformed("a PUBLISH packet is shorter than its topic")
-            name = data[body + 2 : at]
-            topic = known.get(name)
+            try:
+                at = body + 2 + (data[body] << 8 | data[body + 1])
+                name = data[body + 2 : at]
+                topic = known.get(name)
+                mid = 0
+                if first & _QOS_1:
+                    mid = data[at] << 8 | data[at + 1]
+                    at += 2
+                if v5:
+                    about = data[at]
+                    at += 1
+                    if about:
+                        if about >= _SHORT:
+                            about, at = _length_within(data, at - 1, stop)
+                        at += about
+            except IndexError:  # at the buffer's end
+                at = stop + 1
+            # All of it has to be within the packet: what stands behind is another one's.
+            if at > stop or stop - at > most or (first & _QOS_1 and not mid):
+                self._take_misfit(first, data[body:stop], length, arrivals)
+                position = stop
+                continue
             if topic is None:
                 topic = self._learn(name)
-            mid = 0
-            if first & _QOS_1:
-                mid = data[at] << 8 | data[at + 1]
-                at += 2
-            if v5:
-                about = data[at]
-                at += 1
-                if about:
-                    if about >= _SHORT:
-                        about, at = _long_length(data, at - 1)
-                    at += about
-            if at > stop:
-                raise Malformed("a PUBLISH packet is shorter than its properties")
+                if topic is None:
+                    self._take_misfit(first, data[body:stop], length, arrivals)
+                    position = stop
+                    continue
             add_topic(topic)
             add_payload(data[at:stop])
             add_mid(mid)
@@ -166,7 +213,7 @@ class Parser:
         """
         run = self._run
         if run is None or run.lead != lead or run.size != size:
-            run = self._run = _Run(lead, size, self._v5)
+            run = self._run = _Run(lead, size, self._v5, self._most)
         start, failed = position, False
         for count in _RUNS:
             while data.startswith(lead, position + (count - 1) * size):
@@ -176,22 +223,49 @@ class Parser:
                     break
                 names, mids, payloads = columns
                 if names.count(names[0]) == count:
-                    arrivals.topics += [self._topic(names[0])] * count
+                    topics = [self._topic(names[0])] * count
                 else:
-                    arrivals.topics += map(self._topic, names)
+                    topics = list(map(self._topic, names))
+                if None in topics:
+                    failed = True
+                    break
+                arrivals.topics += topics  # type: ignore[arg-type]
                 arrivals.mids += mids
                 arrivals.payloads += payloads
                 position += count * size
         return -1 if failed and position == start else position
 
-    def _topic(self, name: bytes) -> str:
+    def _topic(self, name: bytes) -> str | None:
         return self._topics.get(name) or self._learn(name)
 
-    def _learn(self, name: bytes) -> str:
-        if len(self._topics) >= _MOST_TOPICS:
+    def _learn(self, name: bytes) -> str | None:
+        """None when it is no topic."""
+        if topic_trouble(name) is not None:
+            return None
+        topic = name.decode()
+        self._topic_bytes += getsizeof(name) + getsizeof(topic)
+        if self._topic_bytes > _MOST_TOPIC_BYTES:
             self._topics.clear()
-        topic = self._topics[name] = name.decode()
+            self._topic_bytes = getsizeof(name) + getsizeof(topic)
+        self._topics[name] = topic
         return topic
+
+    def _pass_over(self, oversize: Oversize, data: bytes, arrivals: Arrivals) -> bytes:
+        """What comes behind it, once it has gone by."""
+        rest = oversize.skip(data)
+        if not oversize.left:
+            self._oversize = None
+            exact = oversize.first & _QOS_2
+            first = oversize.first | _QOS_1 if exact else oversize.first
+            self._take_misfit(first, oversize.head, oversize.length, arrivals)
+            if exact:
+                arrivals.exact.append(arrivals.mids[-1])
+        return rest
+
+    def _take_misfit(self, first: int, head: bytes, length: int, arrivals: Arrivals) -> None:
+        """Of a PUBLISH packet, what stands behind its length, or the beginning of it."""
+        given = _read_misfit(first, head, length, self._v5, self._most)
+        arrivals.add_misfit(given, first & (_QOS_1 | _RETAIN) > 0)
 
 
 class _Run:
@@ -200,7 +274,7 @@ class _Run:
     `lead` is how they all begin: the fixed header and the topic's length.
     """
 
-    def __init__(self, lead: bytes, size: int, v5: bool) -> None:
+    def __init__(self, lead: bytes, size: int, v5: bool, max_message: int) -> None:
         self.lead = lead
         self.size = size
         self._qos = lead[0] >> 1 & 1
@@ -210,7 +284,7 @@ class _Run:
         self._one = f"{len(lead)}s{name}s{'H' * self._qos}{'B' * v5}{payload}s"
         self._width = 3 + self._qos + v5
         self._structs: dict[int, struct.Struct] = {}
-        self._possible = payload >= 0
+        self._possible = 0 <= payload <= max_message
 
     def cut(
         self, data: bytes, at: int, count: int
@@ -228,8 +302,10 @@ class _Run:
         if self._v5 and values[width - 2 :: width].count(0) < count:
             self._possible = False
             return None
-        mids: Sequence[int] = values[2::width] if self._qos else (0,) * count
-        return values[1::width], mids, values[width - 1 :: width]
+        if not self._qos:
+            return values[1::width], (0,) * count, values[width - 1 :: width]
+        mids = values[2::width]
+        return None if 0 in mids else (values[1::width], mids, values[width - 1 :: width])
 
 
 def _parse_pubacks(data: bytes, position: int, body: int, stop: int, arrivals: Arrivals) -> int:
@@ -248,6 +324,43 @@ def _parse_pubacks(data: bytes, position: int, body: int, stop: int, arrivals: A
     else:
         arrivals.refused.append((mid, reason))
     return stop
+
+
+def _read_misfit(first: int, head: bytes, length: int, v5: bool, most: int) -> Given:
+    at = 2 + int.from_bytes(head[:2])
+    name, mid = head[2:at], -1
+    if first & _QOS_1:
+        mid = int.from_bytes(head[at : at + 2])
+        at += 2
+    if at > length:
+        # Of two lengths that disagree either may be wrong, and it could not be acknowledged.
+        raise Malformed("a PUBLISH packet is shorter than its topic")
+    trouble, begin = "", at
+    if v5:
+        about, at = _length_within(head, at, length)
+        if at + about > length:
+            trouble, at = "its properties are longer than its packet", begin
+        else:
+            at += about
+    return examine(name, head[at:], length - at, mid, most, trouble=trouble)
+
+
+def _oversize(first: int, length: int, data: bytes) -> Oversize:
+    if first & _KIND != _PUBLISH or first & _QOS_3 == _QOS_3:
+        raise Malformed(f"a packet of {length} bytes that is no message")
+    return Oversize(first, length, data)
+
+
+def _length_within(data: bytes, at: int, stop: int) -> tuple[int, int]:
+    """A variable byte integer that ends before `stop`, and where; behind `stop` if it doesn't."""
+    value = shift = 0
+    for position in range(at, min(at + _LENGTH_BYTES, stop, len(data))):
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        if byte < _SHORT:
+            return value, position + 1
+        shift += 7
+    return 0, stop + 1
 
 
 def _long_length(data: bytes, at: int) -> tuple[int, int]:

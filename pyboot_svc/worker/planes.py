@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 from pyboot_svc.worker.client import ControlClient
 from pyboot_svc.worker.message import Batch, Parcel
+from pyboot_svc.worker.misfits import examine, topic_trouble
 from pyboot_svc.worker.outgoing import Outgoing, Sendable
 from pyboot_svc.worker.packets import ID_PROPERTY
 from pyboot_svc.worker.parser import Arrivals
 
 _MOST_PACKETS_A_READ = 256
+_MOST_BYTES_A_READ = 1024 * 1024
 
 
 class DataPlane(Protocol):
@@ -116,13 +118,18 @@ class PlainPlane(Collected):
         self._arrived = Arrivals()
         # What came at QoS 2, and is not acknowledged.
         self._exact: set[int] = set()
+        self._read_bytes = 0
         self._in_flight: dict[int, Sendable] = {}
+        self._most = client.max_message
         client.listen(self._on_message, self._on_published)
 
     def read(self) -> None:
         # paho reads one packet a call; until the socket has no whole one left.
         self.full = True
+        self._read_bytes = 0
         for _ in range(_MOST_PACKETS_A_READ):
+            if self._read_bytes > _MOST_BYTES_A_READ:
+                return  # what they are of has to be counted before there are more
             before = len(self._arrived.mids) + len(self._safe) + len(self._refused)
             self._client.read()
             if len(self._arrived.mids) + len(self._safe) + len(self._refused) == before:
@@ -180,14 +187,20 @@ class PlainPlane(Collected):
                 self._client.acknowledge(mid, exact=mid in self._exact)
                 self._exact.discard(mid)
 
-    def _on_message(self, topic: str, payload: bytes, qos: int, mid: int, retain: bool) -> None:
+    def _on_message(self, topic: bytes, payload: bytes, qos: int, mid: int, retain: bool) -> None:
         arrived = self._arrived
-        arrived.topics.append(topic)
+        self._read_bytes += len(topic) + len(payload)
+        if qos > 1:
+            self._exact.add(mid)
+        if topic_trouble(topic) or len(payload) > self._most or (qos and not mid):
+            number = mid if qos else -1
+            given = examine(topic, payload, len(payload), number, self._most)
+            arrived.add_misfit(given, recurs=qos > 0 or retain)
+            return
+        arrived.topics.append(topic.decode())
         arrived.payloads.append(payload)
         arrived.mids.append(mid if qos else 0)
         arrived.recurs |= qos > 0 or retain
-        if qos > 1:
-            self._exact.add(mid)
 
     def _on_published(self, mid: int, reason: str | None) -> None:
         item = self._in_flight.pop(mid, None)
@@ -209,6 +222,7 @@ def batch_of(arrivals: Arrivals, session: int) -> Batch:
         times,
         session,
         recurs=arrivals.recurs,
+        misfits=arrivals.misfits,
     )
 
 

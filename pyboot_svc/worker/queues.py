@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from pyboot_svc.worker.message import Batch, Chunk, Parcel, pick
+from pyboot_svc.worker.message import Batch, Chunk, Parcel
 
 
 class PreQueue:
@@ -175,15 +175,7 @@ def _without(batch: Batch, excess: int, *, oldest: bool) -> Batch | None:
     kept = [place for place in range(len(batch)) if place not in dropped]
     if not kept:
         return None
-    return Batch(
-        pick(batch.topics, kept),
-        pick(batch.payloads, kept),
-        pick(batch.mids, kept),
-        pick(batch.arrived, kept),
-        batch.session,
-        recurs=batch.recurs,
-        rows=pick(batch.rows, kept) if batch.rows is not None else None,
-    )
+    return batch.only(kept)
 
 
 class PostQueue:

@@ -110,7 +110,7 @@ class Runner:
         self._job = job
         if together:
             self._work_together(job, first)
-        elif self._calling.suspects or self._calling.batches:
+        elif self._calling.suspects or self._calling.batches or chunk.batch.misfits:
             self._work_carefully(job, first)
         else:
             self._work_singly(job, first)
@@ -195,11 +195,17 @@ class Runner:
 
     def _work_carefully(self, job: Job, first: int) -> None:
         words, cursor = self._calling.ledger.cursor(self.number)
-        for place in range(first, len(job.chunk)):
+        batch = job.chunk.batch
+        misfits = batch.misfits or {}
+        for place in range(first, len(batch)):
             if self._given_up:
                 return
             words[cursor] = place - first
-            self._note(job, self._process(job.chunk.batch.message(place)))
+            message, misfit = batch.message(place), misfits.get(place)
+            if misfit is not None:
+                self._note(job, (None, self._fail(message, misfit.fault, misfit.text, 1)))
+            else:
+                self._note(job, self._process(message))
 
     def _work_together(self, job: Job, first: int) -> None:
         """One call for all; when it fails, one for each."""
@@ -208,6 +214,10 @@ class Runner:
         payloads: list[Any] = []
         topics: list[str] = []
         for place in range(first, len(batch)):
+            if batch.misfits and (misfit := batch.misfits.get(place)) is not None:
+                fault = self._fail(batch.message(place), misfit.fault, misfit.text, 1)
+                outcomes.append((None, fault))
+                continue
             try:
                 payloads.append(codec.decode(batch.payloads[place]))
                 topics.append(batch.topics[place])

@@ -84,7 +84,7 @@ class Line:
         assert self.broker.recv(1024).startswith(b"\x10"), "CONNECT"
         self.broker.sendall(CONNACK_5 if protocol == "5" else CONNACK)
         assert self.results.online.wait(20)
-        self._parser = Parser(protocol == "5")
+        self._parser = Parser(protocol == "5", 16 * 1024**2)
 
     def receive(self, count: int) -> Arrivals:
         found = Arrivals()

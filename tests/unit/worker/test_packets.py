@@ -26,9 +26,10 @@ from pyboot_svc.worker.packets import (
     encode_pubacks,
     encode_user_properties,
 )
-from pyboot_svc.worker.parser import _MOST_TOPICS, Arrivals, Malformed, Parser
+from pyboot_svc.worker.parser import Arrivals, Parser
 
 TOPICS = st.sampled_from(["in", "i", "in/1", "plant/温度", "t" * 127, "t" * 300])
+LARGE = 16 * 1024**2
 PAYLOADS = st.binary(max_size=300) | st.integers(0, 20_000).map(lambda size: b"x" * size)
 
 
@@ -170,13 +171,13 @@ def test_every_length_of_the_length(size: int, v5: bool) -> None:
     payload = b"x" * size
     packet = PahoWriter(v5).publish("in", payload, 1, 9)
     for cuts in ([], [1], [2], [3], [4], [5], [len(packet) - 1]):
-        found = fed(Parser(v5), packet * 2, cuts)
+        found = fed(Parser(v5, LARGE), packet * 2, cuts)
         assert shown(found) == [("in", payload, 9)] * 2
 
 
 def test_a_huge_packet_in_pieces_is_put_together_once(monkeypatch: pytest.MonkeyPatch) -> None:
     packet = PahoWriter(False).publish("in", b"x" * 10_000_000, 1, 9)
-    parser = Parser(False)
+    parser = Parser(False, LARGE)
     parses: list[int] = []
     parse = parser._parse
 
@@ -242,7 +243,7 @@ class Shape:
 SHAPES = st.builds(
     Shape,
     topics=st.sampled_from(
-        [["in"], ["in", "on", "é"], ["i"], ["inn"], [""], ["plant/温度"], ["t" * 127, "u" * 127]]
+        [["in"], ["in", "on", "é"], ["i"], ["inn"], ["plant/温度"], ["t" * 127, "u" * 127]]
     ),
     size=st.sampled_from([0, 1, 2, 8, 9, 10, 11, 117, 118, 119, 120, 121, 122, 123, 300]),
     first=st.sampled_from([0x30, 0x31, 0x32, 0x33, 0x3A, 0x3B]),
@@ -363,74 +364,6 @@ def test_what_can_be_delivered_again_recurs(first: int, recurs: bool, count: int
     assert parser.feed(again * count).recurs == recurs
     assert parser.feed(once * 20 + again * count + once * 20).recurs == recurs
     assert not parser.feed(once * 20).recurs
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        pytest.param(publish(b"in", b"\xc8\x01", b"x" * 9, 0x32, 1), id="its properties"),
-        pytest.param(publish(b"in", b"\x0c", b"x" * 10, 0x32, 1), id="its properties by one"),
-        pytest.param(publish(b"\xff\xfe", b"\0", b"x" * 10, 0x32, 1), id="its topic"),
-    ],
-)
-@pytest.mark.parametrize("place", [1, 4, 20])
-def test_what_is_not_mqtt_within_a_run(bad: bytes, place: int) -> None:
-    good = publish(b"in", b"\0", b"x" * 10, 0x32, 1)
-    assert len(bad) == len(good)
-    with pytest.raises((Malformed, IndexError, UnicodeDecodeError)):
-        Parser(True).feed(good * place + bad + good * 200)
-
-
-def test_topics_are_forgotten_when_there_are_many() -> None:
-    names = [b"%05d" % (number % (2 * _MOST_TOPICS)) for number in range(5 * _MOST_TOPICS)]
-    parser = Parser(False)
-    data = b"".join(publish(name, b"", b"", 0x30, 0) for name in names)
-    found: list[str] = []
-    for start in range(0, len(data), 65_536):
-        found += parser.feed(data[start : start + 65_536]).topics
-        assert len(parser._topics) <= _MOST_TOPICS
-    assert found == [name.decode() for name in names]
-
-
-@pytest.mark.parametrize("v5", [True, False], ids=["5", "3.1.1"])
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x30\xff\xff\xff\xff\x01",
-        b"\xd0\x80\x80\x80\x80\x80",
-        b"\x30\x02\x00\x05",
-        b"\x30\x03\xff\xffx",
-        b"\x30\x00",
-        b"\x30\x01\x00",
-        b"\x32\x04\x00\x02in",
-        b"\x32\x05\x00\x02in\x00",
-        b"\x30\x04\x00\x02\xff\xfe",
-        b"\x40\x00",
-        b"\x40\x01\x00",
-    ],
-    ids=lambda data: data.hex() if isinstance(data, bytes) else str(data),
-)
-def test_what_is_not_mqtt(data: bytes, v5: bool) -> None:
-    with pytest.raises((Malformed, IndexError, UnicodeDecodeError)):
-        Parser(v5).feed(data)
-    # Nor is it read as a part of what follows.
-    follows = PahoWriter(v5).publish("in", b"", 0) * 3
-    with pytest.raises((Malformed, IndexError, UnicodeDecodeError)):
-        Parser(v5).feed(data + follows)
-
-
-def test_properties_that_are_longer_than_their_packet() -> None:
-    with pytest.raises((Malformed, IndexError)):
-        Parser(True).feed(b"\x30\x06\x00\x02in\x09\x00" + b"\x00" * 20)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.booleans(), st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(v5: bool, data: bytes) -> None:
-    try:
-        Parser(v5).feed(data)
-    except (Malformed, IndexError, UnicodeDecodeError):
-        pass
 
 
 @settings(max_examples=100, deadline=None)

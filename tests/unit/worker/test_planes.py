@@ -72,7 +72,7 @@ class Ends:
             "post", Broker("localhost", protocol=protocol), Session("me", False, 100), self.events
         )
         self.plane = BulkPlane(self.client, here, SESSION)
-        self.parser = Parser(protocol == "5")
+        self.parser = Parser(protocol == "5", 16 * 1024**2)
 
     def receive(self) -> list[Got]:
         """What the broker has got, once all is written."""
