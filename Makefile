@@ -13,7 +13,7 @@ RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint bench breakdown deb rpm images clean
+.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench breakdown deb rpm images clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
@@ -77,6 +77,11 @@ soak: $(VENV)/.test
 footprint: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python benchmarks/footprint.py
+
+# How fast results that waited on disk go out: the figures of docs/performance.md.
+spool: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.spool
 
 # Side by side with what users would pick instead; writes docs/benchmarks.md. Some 30 minutes, or a
 # few with BENCH=quick. What can't be installed is named on the page.

@@ -14,13 +14,15 @@ from collections.abc import Callable
 from pyboot_svc.config import Endpoint, SpoolLimits
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.message import Parcel
+from pyboot_svc.worker.message import DIGEST_BYTES, Parcel
 from pyboot_svc.worker.outgoing import Outgoing, Sendable
 from pyboot_svc.worker.packets import ID_PROPERTY
 from pyboot_svc.worker.queues import PostQueue
-from pyboot_svc.worker.spool import Lane
+from pyboot_svc.worker.spool import Lane, row_size
 
 _MOST_ROWS = 500
+# Behind so few, newer results wait in the post_queue.
+_FEW_ROWS = 1000
 # More results would only wait in memory for a disk that doesn't keep up.
 _MOST_PENDING = 4 * _MOST_ROWS
 _HOUSEKEEPING_SECONDS = 5.0
@@ -58,6 +60,8 @@ class Courier:
         self._dead_letters = dead_letters
         self._wake = wake
         self._nudge = nudge
+        named = {ID_PROPERTY: bytes(DIGEST_BYTES).hex()}
+        self._beside_payload = row_size(endpoint.topic, b"", named)
         self._settle: Settle = lambda parcels: None
         self._delivered: Settle = lambda parcels: None
         self._refused: Refuse = lambda parcels, reason: None
@@ -120,15 +124,18 @@ class Courier:
     def ready(self) -> bool:
         if self._results.ready and self._goes_straight:
             return True
+        return self.rows_ready()
+
+    def rows_ready(self) -> bool:
         return self._dead_letters.ready or self._spooled.ready
 
-    def take_rows(self, room: int) -> list[Outgoing]:
+    def take_rows(self, room: int, *, from_disk: bool = True) -> list[Outgoing]:
         """What waits on disk: dead letters, and results if they go by the spool."""
-        letters = self._dead_letters.take(room)
+        letters = self._dead_letters.take(room, from_disk=from_disk)
         with self._lock:
             if self._goes_straight:
                 return letters
-            return letters + self._spooled.take(room - len(letters))
+            return letters + self._spooled.take(room - len(letters), from_disk=from_disk)
 
     def take_results(self, room: int) -> list[Parcel]:
         """What goes out without the spool."""
@@ -143,10 +150,16 @@ class Courier:
     def _goes_straight(self) -> bool:
         """Whether results go to the broker without the spool.
 
-        While one that did is in flight, no other goes to the spool: if the connection is lost, it
-        has to go there first. Then what is in the spool is delivered, and only not deleted yet.
+        They do as soon as all that was spooled is on its way before them: to wait until it is
+        deleted, too, would never end beside a steady input. While one that went straight is in
+        flight, no other goes to the spool: if the connection is lost, it has to go there first.
         """
-        return self._live > 0 or not self._spooled.busy
+        return self._live > 0 or not self._spooled.waiting
+
+    @property
+    def _nearly_through(self) -> bool:
+        """Whether it is quicker to wait for the last of the spool than to go through it."""
+        return self._spooled.waiting <= _FEW_ROWS
 
     def delivered(self, items: list[Sendable]) -> None:
         """These are safe with the broker."""
@@ -169,7 +182,7 @@ class Courier:
         with self._lock:
             self._live -= sum(map(len, live))
             last = self._live == 0
-        if last and self._spooled.busy:
+        if last and self._spooled.waiting:
             self._kick.set()  # what is in the post_queue has to go by the spool now
 
     def _remove(self, items: list[Sendable], end: str) -> None:
@@ -215,8 +228,8 @@ class Courier:
                 # The spool has just become empty: from here on results go straight out.
                 self._wake()
                 return False
-            if self._online and self._spooled.in_memory:
-                return False  # the disk can't be written, but they will soon be out of the way
+            if self._online and (self._spooled.in_memory or self._nearly_through):
+                return False  # what is before them will soon be out of the way
             batch = self._results.take(self._fitting())
             if not batch:
                 return False
@@ -235,12 +248,12 @@ class Courier:
         if spooled.pending >= _MOST_PENDING or not self._results.ready:
             return 0
         if self._limits.on_full == "drop_oldest":
-            _, size = self._results.fitting(_MOST_ROWS, most_bytes)
+            _, size = self._fit(most_bytes)
             excess = spooled.size + size - most_bytes
             if excess > 0:
                 oldest = _first_bytes(spooled.oldest(_MOST_ROWS), excess)
                 self._drop(oldest, "spool_overflowed", "the spool is full")
-        fitting, _ = self._results.fitting(_MOST_ROWS, most_bytes - spooled.size)
+        fitting, _ = self._fit(most_bytes - spooled.size)
         if fitting == 0 and spooled.size == 0:
             return 1  # larger than the spool may be: it would wait for ever
         if fitting == 0 and self._limit.admit("full") is not None:
@@ -250,6 +263,9 @@ class Courier:
                 most_bytes,
             )
         return fitting
+
+    def _fit(self, room: int) -> tuple[int, int]:
+        return self._results.fitting(_MOST_ROWS, room, self._beside_payload)
 
     def _drop_old(self) -> None:
         if self._limits.max_age is not None and self._spooled.busy:
@@ -276,7 +292,7 @@ class Courier:
 def _first_bytes(items: list[Outgoing], size: int) -> list[Outgoing]:
     """As many of the first as hold `size` bytes together; all if they don't."""
     for count, item in enumerate(items, 1):
-        size -= len(item.payload)
+        size -= item.size
         if size <= 0:
             return items[:count]
     return items

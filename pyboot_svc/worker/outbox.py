@@ -27,14 +27,15 @@ log = logging.getLogger(__name__)
 class Source(Protocol):
     """Where the outbox gets its messages, one call at a time.
 
-    `take_rows` reads the disk, and is called from the outbox's thread only; the results go to
-    the endpoint's topic.
+    `take_rows` reads the disk unless it is told not to, and then it gives what was read ahead: only
+    the outbox's thread has the time. The results go to the endpoint's topic.
     """
 
     def connected(self) -> None: ...
     def lost(self, in_flight: list[Sendable]) -> None: ...
     def ready(self) -> bool: ...
-    def take_rows(self, room: int) -> list[Outgoing]: ...
+    def rows_ready(self) -> bool: ...
+    def take_rows(self, room: int, *, from_disk: bool = True) -> list[Outgoing]: ...
     def take_results(self, room: int) -> list[Parcel]: ...
     def delivered(self, items: list[Sendable]) -> None: ...
     def refused(self, items: list[Sendable], reason: str) -> None: ...
@@ -107,14 +108,25 @@ class MqttOutbox:
             self._source.delivered(safe)
 
     def on_turn(self) -> None:
-        room = self._room()
-        if room > 0:
-            rows = self._source.take_rows(room)
-            if fitting := [row for row in rows if self._row_fits(row)]:
-                self._connection.publish_rows(fitting)
-        self.on_nudge()
+        self._send_rows(from_disk=True)
+        self._send_results()
 
     def on_nudge(self) -> bool:
+        rows = self._source.rows_ready()
+        if rows:
+            self._send_rows(from_disk=False)
+        more = self._send_results()
+        return more or (rows and self._source.rows_ready())
+
+    def _send_rows(self, *, from_disk: bool) -> None:
+        room = self._room()
+        if room > 0:
+            rows = self._source.take_rows(room, from_disk=from_disk)
+            if fitting := [row for row in rows if self._row_fits(row)]:
+                self._connection.publish_rows(fitting)
+
+    def _send_results(self) -> bool:
+        """Whether there may be more, for which there was no room."""
         room = self._room()
         if room <= 0:
             return True

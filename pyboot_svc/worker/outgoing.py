@@ -10,7 +10,10 @@ from pyboot_svc.worker.message import Parcel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outgoing:
-    """The row `row` of the lane `lane`; `properties` are user properties."""
+    """The row `row` of the lane `lane`; `properties` are user properties.
+
+    `size` is what the row takes of the disk, in bytes, as it is estimated.
+    """
 
     topic: str
     payload: bytes
@@ -18,6 +21,7 @@ class Outgoing:
     properties: Mapping[str, str]
     lane: int = 0
     row: int = 0
+    size: int = 0
 
 
 # What can be on its way to the broker: results that come straight from the model, or a row.

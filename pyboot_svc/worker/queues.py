@@ -276,13 +276,16 @@ class PostQueue:
                 self._changed.notify_all()
         return taken
 
-    def fitting(self, most: int, room: int) -> tuple[int, int]:
-        """How many of the first `most` results hold at most `room` bytes; and how many those."""
+    def fitting(self, most: int, room: int, beside: int = 0) -> tuple[int, int]:
+        """How many of the first `most` results take at most `room` bytes; and how many those.
+
+        Each takes so many bytes `beside` its payload.
+        """
         count = size = 0
         with self._lock:
             payloads = (payload for parcel in self._parcels for payload in parcel.payloads)
             for payload in islice(payloads, most):
-                more = len(payload)
+                more = len(payload) + beside
                 if size + more > room:
                     break
                 count += 1

@@ -11,12 +11,14 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyboot_svc.worker.outgoing import Outgoing
 from pyboot_svc.worker.store import Store
@@ -25,6 +27,18 @@ if TYPE_CHECKING:
     import sqlite3
 
 RESULTS, DEAD_LETTERS = 0, 1
+
+# One read of the disk takes so many rows, or so many bytes of them: they wait in memory then.
+_READ_ROWS = 1000
+_READ_BYTES = 1024**2
+# So much of it may be on its way to the broker: then no more is handed out.
+_MOST_OUT_BYTES = 8 * 1024**2
+# Of a row beside topic, payload and properties: numbers, lengths, its place in the page.
+_ROW_BYTES = 64
+_SIZE = (
+    "length(CAST(topic AS BLOB)) + length(payload) + length(CAST(properties AS BLOB)) + "
+    f"{_ROW_BYTES}"
+)
 
 Row = tuple[str, bytes, int, Mapping[str, str]]
 
@@ -49,9 +63,15 @@ class Lane:
         self._pending_bytes = 0
         self._rows = 0
         self._bytes = 0
+        # Rows up to the cursor were read, and those that were not handed out yet are `_ahead`.
         self._cursor = 0
-        # Rows that are not to be taken: handed out, or about to be deleted.
-        self._out: set[int] = set()
+        self._ahead: deque[Outgoing] = deque()
+        # Counts how often all is read from the start again: a read that goes on meanwhile is void.
+        self._reads = 0
+        self._removed_meanwhile: set[int] = set()
+        # Rows that are not to be taken: handed out (with their size), or about to be deleted.
+        self._out: dict[int, int] = {}
+        self._out_bytes = 0
         self._removing: dict[int, int] = {}
         self._checking = False
         self._reader: sqlite3.Connection | None = None
@@ -66,14 +86,13 @@ class Lane:
     def load(self, connection: sqlite3.Connection) -> None:
         """Count what the database holds: an earlier process left it, or it was put aside."""
         count, size = connection.execute(
-            "SELECT count(*), coalesce(sum(length(payload)), 0) FROM spool WHERE lane = ?",
+            f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM spool WHERE lane = ?",
             (self.number,),
         ).fetchone()
         self._release()  # it may have the file open that was put aside
         with self._lock:
             self._rows, self._bytes = count, size
-            self._cursor = 0
-            self._out = set(self._removing) | {number for number in self._out if number < 0}
+            self._start_over(kept={row: size for row, size in self._out.items() if row < 0})
             wake = self._wake
         if wake is not None and count:
             wake()
@@ -93,13 +112,21 @@ class Lane:
             return waiting > 0
 
     @property
+    def waiting(self) -> int:
+        """How many have still to be handed out: what is newer has to go behind them."""
+        if not (self._pending or self._rows or self._memory):
+            return 0
+        with self._lock:
+            return self._pending + self._rows + len(self._memory) - len(self._out)
+
+    @property
     def ready(self) -> bool:
         """Whether there are rows to take."""
         if not (self._rows or self._memory):
             return False
         with self._lock:
             waiting = self._rows + len(self._memory)
-            return waiting > len(self._out) and not self._checking
+            return waiting > len(self._out) and self._may_hand_out
 
     @property
     def pending(self) -> int:
@@ -119,14 +146,14 @@ class Lane:
 
     @property
     def size(self) -> int:
-        """Bytes of payload, without what is about to be deleted."""
+        """Bytes of its rows, without what is about to be deleted."""
         with self._lock:
             return self._pending_bytes + self._bytes - sum(self._removing.values())
 
     def append(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
         """Write these; `done` is called when they are durable."""
         records = self._records(rows)
-        size = sum(len(row[1]) for row in rows)
+        size = sum(_size(topic, payload, text) for _, topic, payload, _, text, *_ in records)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(
@@ -172,30 +199,22 @@ class Lane:
         """The broker is there, until `reset`; `wake` has it look for rows again."""
         self._wake = wake
 
-    def take(self, most: int) -> list[Outgoing]:
-        """Up to `most` rows, oldest first, each handed out once until `reset`."""
+    def take(self, most: int, *, from_disk: bool = True) -> list[Outgoing]:
+        """Up to `most` rows, oldest first, each handed out once until `reset`.
+
+        Not `from_disk`, only what was read ahead is given. To be called by one thread at a time.
+        """
         if most <= 0 or not self.ready:
             return []
-        found: list[Outgoing] = []
-        with self._lock:
-            out = set(self._out)  # what is removed from here on may be read all the same
-        if self._durable_waiting():
-            found = self._read("id > ? ORDER BY id LIMIT ?", self._cursor, most)
-        with self._lock:
-            if found:
-                self._cursor = found[-1].row
-            elif not self._checking:
-                found = self._from_memory(most)
-            out |= self._out
-            taken = [item for item in found if item.row not in out]
-            self._out.update(item.row for item in taken)
+        taken = self._hand_out(most)
+        while from_disk and len(taken) < most and self._read_ahead(most):
+            taken += self._hand_out(most - len(taken))
         return taken
 
     def reset(self) -> None:
         """The connection was lost: what was handed out and not removed is to be taken again."""
         with self._lock:
-            self._cursor = 0
-            self._out = set(self._removing)
+            self._start_over(kept={})
             self._wake = None
             kept, self._memory = self._memory, {}
         # The disk may be well again by now; if not, they come back with the connection.
@@ -208,27 +227,22 @@ class Lane:
         items = list(items)
         self._forget([item.row for item in items if item.row < 0], done)
         with self._lock:
-            sizes = {
-                i.row: len(i.payload) for i in items if i.row > 0 and i.row not in self._removing
-            }
+            sizes = {i.row: i.size for i in items if i.row > 0 and i.row not in self._removing}
             if not sizes:
                 return
-            self._removing.update(sizes)
-            self._out.update(sizes)
+            self._keep_from_out(sizes)
         deleted: list[int] = []
 
         def write(connection: sqlite3.Connection) -> None:
             deleted.clear()  # it may be tried again
-            for row in sizes:
-                # One that was given up while it was in flight is gone already.
-                if connection.execute("DELETE FROM spool WHERE id = ?", (row,)).rowcount:
-                    deleted.append(row)
+            for first, last in _runs(sizes):
+                deleted.extend(_delete(connection, first, last))
 
         def removed() -> None:
             with self._lock:
                 for row in sizes:
                     del self._removing[row]
-                self._out.difference_update(sizes)
+                    self._out.pop(row, None)
                 self._rows -= len(deleted)
                 self._bytes -= sum(sizes[row] for row in deleted)
             done()
@@ -244,33 +258,105 @@ class Lane:
             if self._rows <= len(self._out) or self._checking:
                 return []
             out = set(self._out)
-        found = self._read("created < ? ORDER BY id LIMIT ?", before, most + len(out))
-        return [item for item in found if item.row not in out][:most]
+        return self._read(0, most, out, before)
 
-    def _read(self, where: str, *values: float) -> list[Outgoing]:
-        """Rows of the lane; none when the database can't be read, and it is checked then."""
+    @property
+    def _may_hand_out(self) -> bool:
+        return self._out_bytes < _MOST_OUT_BYTES and not self._checking
+
+    def _start_over(self, kept: dict[int, int]) -> None:
+        """Within the lock: all that is not about to be deleted is read again, except `kept`."""
+        self._reads += 1
+        self._cursor = 0
+        self._ahead.clear()
+        self._out = {**dict.fromkeys(self._removing, 0), **kept}
+        self._out_bytes = sum(kept.values())
+
+    def _hand_out(self, most: int) -> list[Outgoing]:
+        """Up to `most` of what is in memory."""
+        taken: list[Outgoing] = []
+        with self._lock:
+            source = iter(self._ahead) if self._ahead else self._from_memory()
+            for item in islice(source, most):
+                if not self._may_hand_out:
+                    break
+                taken.append(item)
+                self._out_bytes += item.size
+                self._out[item.row] = item.size
+            if self._ahead:
+                for _ in taken:
+                    self._ahead.popleft()
+        return taken
+
+    def _read_ahead(self, most: int) -> bool:
+        """Read the rows that come next; whether there are any to hand out now."""
+        with self._lock:
+            if not self._may_hand_out:
+                return False
+            if not self._durable_waiting():
+                return False
+            reads, cursor = self._reads, self._cursor
+            out = set(self._out)  # what is removed from here on may be read all the same
+            self._removed_meanwhile.clear()
+        found = self._read(cursor, max(most, _READ_ROWS), out)
+        with self._lock:
+            if reads != self._reads or not found:
+                return False
+            self._cursor = found[-1].row
+            gone = self._removed_meanwhile
+            self._ahead.extend(item for item in found if item.row not in gone)
+            return True
+
+    def _keep_from_out(self, sizes: Mapping[int, int]) -> None:
+        """Within the lock: these are about to be deleted."""
+        for row in sizes:
+            self._out_bytes -= self._out.get(row, 0)
+            self._out[row] = 0
+        self._removing.update(sizes)
+        self._removed_meanwhile.update(sizes)
+        if self._ahead and max(sizes) >= self._ahead[0].row:
+            self._ahead = deque(item for item in self._ahead if item.row not in sizes)
+
+    def _read(
+        self, after: int, most: int, without: set[int], before: float = math.inf
+    ) -> list[Outgoing]:
+        """Rows of the lane, as many as a read takes; none when the database can't be read, and it
+        is checked then."""
         from pyboot_svc.worker.database import connect, troubles
 
-        query = f"SELECT id, topic, payload, qos, properties FROM spool WHERE lane = ? AND {where}"
         try:
             with self._reading, troubles(self._file):
                 reader = self._reader
                 if reader is None:
                     reader = self._reader = connect(self._file)
-                rows = reader.execute(query, (self.number, *values)).fetchall()
+                with closing(reader.execute(_SELECT, (self.number, after))) as rows:
+                    found = list(islice(self._some(rows, without, before), most))
                 if self._store.trouble is not None:
                     # On a disk that was read-only, one that stays open keeps all others so.
                     self._let_go()
-                return [self._outgoing(row) for row in rows]
+                return found
         except OSError:
             self._have_checked()
             return []
 
-    def _records(self, rows: Sequence[Row]) -> list[Sequence[object]]:
+    def _some(
+        self, rows: Iterable[tuple[Any, ...]], without: set[int], before: float
+    ) -> Iterator[Outgoing]:
+        """Up to the bytes that a read takes, but at least one; none made later than `before`."""
+        size = 0
+        for number, topic, payload, qos, properties, created in rows:
+            if size >= _READ_BYTES or created >= before:
+                return
+            if number not in without:
+                item = self._outgoing(number, topic, payload, qos, properties)
+                size += item.size
+                yield item
+
+    def _records(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         from pyboot_svc.worker.database import checksum
 
         now = time.time()
-        records: list[Sequence[object]] = []
+        records = []
         for topic, payload, qos, properties in rows:
             values = (self.number, topic, payload, qos, json.dumps(dict(properties)), now)
             records.append((*values, checksum(*values)))
@@ -280,17 +366,20 @@ class Lane:
         batch = _Unwritten(len(rows), done)
         for topic, payload, qos, properties in rows:
             self._last_in_memory -= 1
-            number = self._last_in_memory
-            item = Outgoing(topic, payload, qos, properties, lane=self.number, row=number)
-            self._memory[number] = item, batch
+            row = self._last_in_memory
+            size = len(payload) + _ROW_BYTES
+            item = Outgoing(topic, payload, qos, properties, self.number, row, size)
+            self._memory[row] = item, batch
 
     def _durable_waiting(self) -> bool:
-        with self._lock:
-            return self._rows > sum(1 for number in self._out if number > 0)
+        """Within the lock."""
+        return self._rows > sum(1 for number in self._out if number > 0)
 
-    def _from_memory(self, most: int) -> list[Outgoing]:
-        free = (item for item, _ in self._memory.values() if item.row not in self._out)
-        return list(islice(free, most))
+    def _from_memory(self) -> Iterator[Outgoing]:
+        """What is in memory alone: not before all that is on disk has been handed out."""
+        if not self._memory or self._durable_waiting():
+            return iter(())
+        return (item for item, _ in self._memory.values() if item.row not in self._out)
 
     def _forget(self, numbers: list[int], done: Callable[[], None]) -> None:
         """These were delivered from memory."""
@@ -298,7 +387,8 @@ class Lane:
             return
         with self._lock:
             kept = [self._memory.pop(number, None) for number in numbers]
-            self._out.difference_update(numbers)
+            for number in numbers:
+                self._out_bytes -= self._out.pop(number, 0)
         for entry in kept:
             if entry is not None:
                 self._one_less(entry[1])
@@ -339,9 +429,47 @@ class Lane:
 
         self._store.submit(check, checked)
 
-    def _outgoing(self, row: tuple[int, str, bytes, int, str]) -> Outgoing:
-        number, topic, payload, qos, properties = row
-        return Outgoing(topic, payload, qos, _properties(properties), lane=self.number, row=number)
+    def _outgoing(
+        self, number: int, topic: str, payload: bytes, qos: int, properties: str
+    ) -> Outgoing:
+        size = _size(topic, payload, properties)
+        return Outgoing(topic, payload, qos, _properties(properties), self.number, number, size)
+
+
+_SELECT = (
+    "SELECT id, topic, payload, qos, properties, created FROM spool "
+    "WHERE lane = ? AND id > ? ORDER BY id"
+)
+
+
+def row_size(topic: str, payload: bytes, properties: Mapping[str, str]) -> int:
+    """What it takes of the disk, about."""
+    return _size(topic, payload, json.dumps(dict(properties)))
+
+
+def _size(topic: str, payload: bytes, properties: str) -> int:
+    return len(topic.encode()) + len(payload) + len(properties.encode()) + _ROW_BYTES
+
+
+def _runs(rows: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First and last of what follows one another without a gap."""
+    first = last = -1
+    for row in sorted(rows):
+        if row != last + 1:
+            if first >= 0:
+                yield first, last
+            first = row
+        last = row
+    yield first, last
+
+
+def _delete(connection: sqlite3.Connection, first: int, last: int) -> list[int]:
+    """Delete these by one statement; says which were there."""
+    # One that was given up while it was in flight is gone already.
+    there = connection.execute("SELECT id FROM spool WHERE id BETWEEN ? AND ?", (first, last))
+    found = [number for (number,) in there]
+    connection.execute("DELETE FROM spool WHERE id BETWEEN ? AND ?", (first, last))
+    return found
 
 
 def _properties(text: str) -> dict[str, str]:

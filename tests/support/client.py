@@ -55,6 +55,11 @@ class Plant:
         for info in infos:
             info.wait_for_publish(60)
 
+    def publish_soon(self, topic: str, payloads: list[Any], qos: int = 0) -> None:
+        """Publish many, and don't wait until they have been sent."""
+        for item in payloads:
+            self._client.publish(topic, _encoded(item), qos)
+
     def payloads(self, topic: str | None = None) -> list[Any]:
         """What arrived (on `topic`), decoded."""
         return [json.loads(data) for name, data in list(self.received) if topic in (None, name)]

@@ -46,7 +46,10 @@ class Results:
     def ready(self) -> bool:
         return bool(self.waiting)
 
-    def take_rows(self, room: int) -> list[Outgoing]:
+    def rows_ready(self) -> bool:
+        return False
+
+    def take_rows(self, room: int, *, from_disk: bool = True) -> list[Outgoing]:
         return []
 
     def take_results(self, room: int) -> list[Parcel]:

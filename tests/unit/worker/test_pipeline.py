@@ -27,6 +27,7 @@ from pyboot_svc.worker.message import Message, Parcel
 from pyboot_svc.worker.outbox import Source
 from pyboot_svc.worker.outgoing import Outgoing, Sendable, count_of
 from pyboot_svc.worker.pipeline import Pipeline, Safe
+from pyboot_svc.worker.spool import row_size
 from pyboot_svc.worker.store import DATABASE_NAME
 
 AWAY = LinkStatus("10.0.0.1:1883", "unreachable", "connection refused", 0.0)
@@ -617,7 +618,8 @@ def test_a_full_spool_takes_nothing_more_in_until_there_is_room(
 def test_a_spool_that_drops_the_oldest_counts_them(
     start: Callable[..., Line], caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = SpoolLimits(max_bytes=1_000, on_full="drop_oldest")
+    row = row_size("out", b"x" * 102, {"pyboot-id": "0" * 32})
+    limits = SpoolLimits(max_bytes=10 * row, on_full="drop_oldest")
     line = start(lambda payload, context: f"{payload:100}", spool=limits, away=True)
     for number in range(50):
         [sent] = line.inbox.send(b"%d" % number, qos=1)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,7 +19,7 @@ from support.poll import until
 from support.store import held_up, rows, running, settled
 
 from pyboot_svc.worker.outgoing import Outgoing
-from pyboot_svc.worker.spool import DEAD_LETTERS, RESULTS, Lane, Row
+from pyboot_svc.worker.spool import DEAD_LETTERS, RESULTS, Lane, Row, row_size
 from pyboot_svc.worker.store import DATABASE_NAME, Store
 
 
@@ -39,6 +40,11 @@ def lane(store: Store, tmp_path: Path) -> Lane:
 
 def numbered(first: int, last: int) -> list[Row]:
     return [("out", b"%d" % number, 1, {"n": str(number)}) for number in range(first, last)]
+
+
+def sizes(*numbers: int) -> int:
+    """What the rows of these take."""
+    return sum(row_size("out", b"%d" % n, {"n": str(n)}) for n in numbers)
 
 
 def fill(store: Store, lane: Lane, first: int, last: int) -> None:
@@ -71,12 +77,15 @@ def test_nothing_is_taken_before_it_is_durable(store: Store, lane: Lane) -> None
             False,
             3,
             3,
-            3,
+            sizes(0, 1, 2),
         )
         assert lane.take(10) == []
         assert not told.is_set()
     assert told.wait(20)
-    assert (lane.busy, lane.ready, lane.pending, lane.depth, lane.size) == (True, True, 0, 3, 3)
+    assert (lane.busy, lane.ready, lane.pending, lane.depth, lane.size) == (
+        *(True, True, 0, 3),
+        sizes(0, 1, 2),
+    )
     assert payloads(lane.take(10)) == [0, 1, 2]
 
 
@@ -139,7 +148,7 @@ def test_a_connection_lost_while_a_removal_waits(store: Store, lane: Lane) -> No
         lane.remove(taken[:2])
         lane.reset()
         assert payloads(lane.take(10)) == [2, 3]
-        assert (lane.ready, lane.depth, lane.size) == (False, 4, 2)
+        assert (lane.ready, lane.depth, lane.size) == (False, 4, sizes(2, 3))
     settled(store)
     assert (lane.ready, lane.depth) == (False, 2)
     lane.reset()
@@ -166,7 +175,7 @@ def test_removing_twice_counts_once(store: Store, lane: Lane) -> None:
     settled(store)
     lane.remove(taken[:2])
     settled(store)
-    assert (lane.depth, lane.size, lane.busy, lane.ready) == (1, 1, True, False)
+    assert (lane.depth, lane.size, lane.busy, lane.ready) == (1, sizes(2), True, False)
 
 
 def test_the_oldest_are_not_offered_twice(store: Store, lane: Lane) -> None:
@@ -184,6 +193,102 @@ def test_the_oldest_of_a_lane_without_a_file(lane: Lane, store: Store) -> None:
     with held_up(store):
         lane.append(numbered(0, 1), lambda: None)
         assert lane.oldest(10) == []
+
+
+def reads(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each read of the disk brings from here on."""
+    found: list[int] = []
+    read = lane._read
+
+    def counted(*arguments: Any) -> list[Outgoing]:
+        rows = read(*arguments)
+        found.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(lane, "_read", counted)
+    return found
+
+
+def test_one_read_of_the_disk_serves_many_calls(
+    store: Store, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, lane, 0, 200)
+    found = reads(lane, monkeypatch)
+    assert lane.take(20, from_disk=False) == []
+    assert lane.ready, "somebody who may read has to"
+    assert payloads(lane.take(20)) == list(range(20))
+    for first in range(20, 200, 20):
+        assert payloads(lane.take(20, from_disk=False)) == list(range(first, first + 20))
+    assert found == [200]
+    assert not lane.ready
+
+
+def test_a_read_takes_no_more_bytes_than_it_may(
+    store: Store, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long: list[Row] = [("out", b"%d" % number * 400_000, 1, {}) for number in range(8)]
+    lane.append([*long, ("out", b"9" * 3_000_000, 1, {})], lambda: None)
+    settled(store)
+    found = reads(lane, monkeypatch)
+    taken = lane.take(2000)
+    while lane.ready:
+        taken += lane.take(2000)
+    assert [item.payload[:1] for item in taken] == [b"%d" % n for n in (0, 1, 2, 3, 4, 5, 6, 7, 9)]
+    assert max(found) == 3
+    assert len(lane.oldest(500)) == 0
+
+
+def test_no_more_bytes_are_on_their_way_than_may_be(store: Store, lane: Lane) -> None:
+    lane.append([("out", b"%02d" % n + b"x" * 500_000, 1, {}) for n in range(40)], lambda: None)
+    settled(store)
+    taken = lane.take(2000)
+    while lane.ready:
+        taken += lane.take(2000)
+    assert len(taken) == 17, "8 MiB, and the one that goes beyond"
+    assert (lane.take(2000), lane.busy, lane.waiting) == ([], True, 23)
+    lane.remove(taken[:5])
+    assert lane.ready, "as soon as they are delivered"
+    again = lane.take(2000)
+    assert [int(item.payload[:2]) for item in again] == list(range(17, 22))
+    lane.reset()
+    assert [int(item.payload[:2]) for item in lane.take(3)] == [5, 6, 7]
+
+
+def test_what_was_read_ahead_and_dropped_is_not_handed_out(store: Store, lane: Lane) -> None:
+    fill(store, lane, 0, 6)
+    assert payloads(lane.take(1)) == [0]
+    lane.remove(lane.oldest(2))
+    settled(store)
+    assert payloads(lane.take(9, from_disk=False)) == [3, 4, 5]
+
+
+def test_what_is_dropped_while_rows_are_read_ahead_is_not_handed_out(
+    store: Store, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, lane, 0, 6)
+    old = lane.oldest(2)
+    read = lane._read
+
+    def read_before_they_are_dropped(*arguments: Any) -> list[Outgoing]:
+        found = read(*arguments)
+        lane.remove(old)
+        settled(store)
+        return found
+
+    monkeypatch.setattr(lane, "_read", read_before_they_are_dropped)
+    assert payloads(lane.take(9)) == [2, 3, 4, 5]
+
+
+def test_rows_that_are_no_neighbours_are_deleted_too(
+    store: Store, lane: Lane, tmp_path: Path
+) -> None:
+    fill(store, lane, 0, 9)
+    taken = lane.take(9)
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as other, other:
+        other.execute("DELETE FROM spool WHERE id = 3")  # as if it were lost by a damage
+    lane.remove([taken[n] for n in (0, 1, 2, 4, 7, 8)])
+    settled(store)
+    assert rows(tmp_path, "SELECT payload FROM spool") == [(b"3",), (b"5",), (b"6",)]
 
 
 def test_lanes_are_apart(store: Store, tmp_path: Path) -> None:
@@ -210,7 +315,7 @@ def test_an_earlier_process_left_rows(tmp_path: Path) -> None:
         connection = store.open_if_there()
         assert connection is not None
         lane.load(connection)
-        assert (lane.depth, lane.size, lane.busy, lane.ready) == (3, 5, True, True)
+        assert (lane.depth, lane.size, lane.busy, lane.ready) == (3, sizes(9, 10, 11), True, True)
         lane.append(numbered(12, 14), lambda: None)
         settled(store)
         assert payloads(lane.take(10)) == [9, 10, 11, 12, 13]
@@ -378,7 +483,14 @@ class LaneMachine(RuleBasedStateMachine):
 
     @rule(most=st.integers(0, 5))
     def take(self, most: int) -> None:
-        taken = self.lane.take(most)
+        self.check_taken(self.lane.take(most), most)
+
+    @rule(most=st.integers(0, 5))
+    def take_what_was_read_ahead(self, most: int) -> None:
+        taken = self.lane.take(most, from_disk=False)
+        self.check_taken(taken, min(most, len(taken)))
+
+    def check_taken(self, taken: list[Outgoing], most: int) -> None:
         free = [n for n in self.durable if n not in self.out_numbers | self.removing]
         found = payloads(taken)
         assert found == free[: len(found)]
@@ -437,8 +549,10 @@ class LaneMachine(RuleBasedStateMachine):
         assert self.lane.depth == len(self.pending) + len(self.durable)
         assert self.lane.busy == bool(self.pending or self.durable)
         left = [n for n in self.pending + self.durable if n not in self.removing]
-        assert self.lane.size == sum(len(str(number)) for number in left)
-        assert self.lane.ready == bool(set(self.durable) - self.out_numbers - self.removing)
+        assert self.lane.size == sizes(*left)
+        waiting = set(self.durable) - self.out_numbers - self.removing
+        assert self.lane.ready == bool(waiting)
+        assert self.lane.waiting == len(waiting) + len(self.pending)
 
     def teardown(self) -> None:
         if not hasattr(self, "stack"):
