@@ -55,8 +55,9 @@ def compiled_names(run_dir: Path) -> set[InstanceId]:
 def render_compiled(instance: InstanceConfig) -> str:
     # With the version, an upgrade is a change, and rolls like any other.
     document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}
-    # Nothing for the worker: it makes no difference to what runs already.
+    # Nothing for the worker: they make no difference to what runs already.
     del document["edge"]["kubernetes"]
+    del document["edge"]["loop"]
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 

@@ -164,6 +164,9 @@ EDGE = Section(
         "post_port": Key(PORT, "its port; without it the named broker's, or 1883", None),
         "post_topic": Key(Topic(), "topic to publish to"),
         "post_qos": Key(Integer(0, 2), "quality of service of the results", 0),
+        "loop": Key(
+            Boolean(), "results or dead letters that come in again as input are meant", False
+        ),
         "share": Key(Boolean(), "instances share the input; `false` gives each all of it", True),
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process", 1),
         "codec": Key(Choice("json", "raw"), "what the model gets: decoded JSON, or bytes", "json"),

@@ -10,6 +10,7 @@ from pyboot_svc.config.document import Node, Problems, parse_document
 from pyboot_svc.config.host_kinds import size_in_bytes
 from pyboot_svc.config.keys import EDGE, FILE
 from pyboot_svc.config.kinds import Invalid, is_address, overlay, suggestion
+from pyboot_svc.config.loops import Placed, refuse_loops
 from pyboot_svc.config.schema import (
     DEFAULT_MODEL_PATH,
     Batch,
@@ -39,6 +40,7 @@ _PLAIN_KEYS = (
     "model_timeout",
     "data_plane",
     "max_linger_us",
+    "loop",
 )
 
 
@@ -96,9 +98,15 @@ class _Edges:
 
     def read_all(self, nodes: Sequence[Node]) -> tuple[Edge, ...]:
         merged = [overlay(self._defaults, node) if self._defaults else node for node in nodes]
-        edges = [self._read(node, f"edge[{index}]") for index, node in enumerate(merged)]
+        read = [
+            Placed(edge, node, path)
+            for index, node in enumerate(merged)
+            for path in [f"edge[{index}]"]
+            if (edge := self._read(node, path)) is not None
+        ]
         self._check_names(merged)
-        return tuple(edge for edge in edges if edge is not None)
+        refuse_loops(read, self._problems)
+        return tuple(placed.edge for placed in read)
 
     def _read(self, node: Node, path: str) -> Edge | None:
         if node.broken:

@@ -156,6 +156,7 @@ class Edge:
     model_timeout: int = 60
     data_plane: str = "bulk"
     max_linger_us: int = 3000
+    loop: bool = False
     batch: Batch | None = None
     queue: QueueLimits = QueueLimits()
     spool: SpoolLimits = SpoolLimits()
