@@ -24,6 +24,8 @@ from pyboot_svc.worker.link import explain_alert
 from pyboot_svc.worker.misfits import HEADROOM_BYTES
 from pyboot_svc.worker.opening import Deadline, PunctualSocket, Resolver, dial, secure
 
+# How often `keep_alive` is called.
+_TICK_SECONDS = 1.0
 _SESSION_SECONDS = 7 * 24 * 3600
 # MQTT 5, section 3.14.2.1.
 _TAKEN_OVER = 0x8E
@@ -82,6 +84,8 @@ class ControlClient:
         self._session = session
         self._events = events
         self._up = False
+        # How many seconds without a sign of life the broker allows.
+        self.keepalive: float = broker.keepalive
         self._tls = None
         if broker.tls is not None:
             self._tls = tls_context(delivered_tls(broker.tls, role))
@@ -177,6 +181,20 @@ class ControlClient:
         """To be called about once a second."""
         self._client.loop_misc()
 
+    def ping(self) -> None:
+        """Queue PINGREQ, and don't insist on an answer before `keep_alive` is called again."""
+        self._client._send_pingreq()
+
+    def _obey(self, server_keepalive: int) -> None:
+        """The broker allows no more than that many seconds; 0 would be any number."""
+        # paho 2.1 doesn't heed it; 2.2 does, and would never ping at 0.
+        heeded: float = self._broker.keepalive
+        if 0 < server_keepalive < heeded:
+            self.keepalive = server_keepalive
+            # Less what paho may be late by, which counts where seconds are few.
+            heeded = server_keepalive - min(_TICK_SECONDS, server_keepalive / 2)
+        self._client._keepalive = heeded  # type: ignore[assignment]
+
     def subscribe(self, topic_filter: str, qos: int) -> None:
         self._client.subscribe(topic_filter, qos)
 
@@ -214,6 +232,7 @@ class ControlClient:
             self._events.on_ended(f"the broker refused: {reason}{hint}")
             return
         self._up = True
+        self._obey(getattr(properties, "ServerKeepAlive", 0))
         client.on_log = None  # from here on it would cost something for each packet
         limits = BrokerLimits(
             in_flight=getattr(properties, "ReceiveMaximum", 65_535),

@@ -229,7 +229,7 @@ class Connection:
 
     def _loop(self, selector: selectors.BaseSelector, sock: Any, deadline: Deadline) -> None:
         plane, leader = self._plane, self._carriage.leader
-        keep_alive = KeepAlive(self._client, plane, self._broker.keepalive)
+        keep_alive = KeepAlive(self._client, plane)
         watched = 0
         pace = Pace(self._carriage.max_linger_us)
         while self._lost is None and not self._stopping:

@@ -11,15 +11,14 @@ _TICK_SECONDS = 1.0
 
 
 class KeepAlive:
-    """paho sees to it, and ends a connection whose broker doesn't answer within `seconds`.
+    """paho sees to it, and ends a connection whose broker doesn't answer in time.
 
     While its owner is full, nothing is read, no answer either: then only the signs of life go out.
     """
 
-    def __init__(self, client: ControlClient, plane: DataPlane, seconds: float) -> None:
+    def __init__(self, client: ControlClient, plane: DataPlane) -> None:
         self._client = client
         self._plane = plane
-        self._seconds = seconds
         self._behind = False
         self._next_tick = self._next_ping = 0.0
 
@@ -30,7 +29,7 @@ class KeepAlive:
         self._behind = full or (self._behind and self._plane.full)
         if self._behind and now >= self._next_ping:
             self._plane.ping()
-            self._next_ping = now + self._seconds / 2
+            self._next_ping = now + self._client.keepalive / 2
         elif not self._behind and now >= self._next_tick:
             self._client.keep_alive()
             self._next_tick = now + _TICK_SECONDS

@@ -148,7 +148,7 @@ class PlainPlane(Collected):
             self._client.write()
 
     def ping(self) -> None:
-        self._client.keep_alive()  # it is patient for twice as long as between its own pings
+        self._client.ping()
 
     @property
     def wants_write(self) -> bool:

@@ -26,6 +26,7 @@ class Told(NoPlane):
         super().__init__()
         self.said: list[tuple[float, str]] = []
         self._clock = clock
+        self.keepalive = 60.0
 
     def ping(self) -> None:
         self.said.append((self._clock.now - 1000, "ping"))
@@ -43,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_paho_is_asked_about_once_a_second(clock: Clock) -> None:
     told = Told(clock)
-    alive = KeepAlive(cast(ControlClient, told), told, 60)
+    alive = KeepAlive(cast(ControlClient, told), told)
     for _ in range(30):
         alive.tick(full=False)
         clock.now += 0.1
@@ -52,7 +53,7 @@ def test_paho_is_asked_about_once_a_second(clock: Clock) -> None:
 
 def test_while_full_a_ping_goes_out_twice_in_the_time_that_the_broker_waits(clock: Clock) -> None:
     told = Told(clock)
-    alive = KeepAlive(cast(ControlClient, told), told, 60)
+    alive = KeepAlive(cast(ControlClient, told), told)
     for _ in range(121):
         alive.tick(full=True)
         clock.now += 1
@@ -61,7 +62,7 @@ def test_while_full_a_ping_goes_out_twice_in_the_time_that_the_broker_waits(cloc
 
 def test_paho_is_asked_again_when_all_is_read_that_waited(clock: Clock) -> None:
     told = Told(clock)
-    alive = KeepAlive(cast(ControlClient, told), told, 60)
+    alive = KeepAlive(cast(ControlClient, told), told)
     alive.tick(full=True)
     told.full = True  # reads bring as much as they can: its answer is further behind
     clock.now += 10
@@ -75,3 +76,13 @@ def test_paho_is_asked_again_when_all_is_read_that_waited(clock: Clock) -> None:
     clock.now += 1
     alive.tick(full=False)
     assert told.said[2:] == [(12, "paho")]
+
+
+def test_a_broker_that_waits_for_less_is_told_more_often(clock: Clock) -> None:
+    told = Told(clock)
+    alive = KeepAlive(cast(ControlClient, told), told)
+    told.keepalive = 4.0  # as CONNACK said it, after this was made
+    for _ in range(7):
+        alive.tick(full=True)
+        clock.now += 1
+    assert told.said == [(0, "ping"), (2, "ping"), (4, "ping"), (6, "ping")]
