@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import HostManager, UnitState
-from pyboot_svc.services.plan import RESTART, START, STOP, Plan, Wanted
+from pyboot_svc.services.plan import RESTART, START, STOP, UNCHANGED, Plan, Wanted
 
 _POLL_SECONDS = 0.2
 
@@ -43,6 +43,9 @@ def apply_plan(
         manager.retire(gone)
         manager.stop(gone)
     manager.write_units(wanted, gone)
+    for identity in plan.of(UNCHANGED):
+        # What makes no difference to what runs, as the number of instances, counts at its next start.
+        manager.write_compiled(by_identity[identity])
     _begin(manager.start, plan.of(START), by_identity, manager, say, "starting")
     _restart(plan.of(RESTART), by_identity, manager, wait_seconds, say)
     if wait_for_new:

@@ -10,6 +10,8 @@ from typing import Any
 from pyboot_svc.identity import InstanceId
 
 START, RESTART, STOP, UNCHANGED = "start", "restart", "stop", "unchanged"
+# How many instances a model has.
+_COUNT = "instance"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,19 @@ def _step(wanted: Wanted, applied: Applied | None) -> Step:
         # The unit alone differs after an upgrade, or when somebody edited what is ours.
         return Step(wanted.identity, UNCHANGED, unit_changed=unit_changed)
     keys = changed_keys(applied.compiled, wanted.compiled)
+    if keys == (_COUNT,) and not _shares_anew(applied.compiled):
+        return Step(wanted.identity, UNCHANGED, unit_changed=unit_changed)
     return Step(wanted.identity, RESTART, keys, unit_changed)
+
+
+def _shares_anew(before: str) -> bool:
+    """Whether an instance of more or fewer than before has to subscribe in another way.
+
+    One that has been alone would get every message besides its share. One that shared and is alone
+    now shares with nobody, and gets every message, until its next start.
+    """
+    edge = json.loads(before)["edge"]
+    return bool(edge["share"]) and edge[_COUNT] == 1
 
 
 def changed_keys(before: str, after: str) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def test_the_plan_names_each_step_and_the_keys_that_caused_it(machine: Machine) 
         "stop       pair-2",
         "start      new-1",
         "restart    alone-1  (options.scale, pre.qos)",
-        "restart    pair-1  (instance)",
+        "unchanged  pair-1",
     ]
     assert plan(machine) == (2, expected)
     assert plan(machine) == (2, expected)
@@ -240,6 +240,25 @@ def test_a_removed_edge_finishes_what_it_has_and_leaves_nothing(machine: Machine
         assert "Deactivated successfully" in journal
     names = [row["instance"] for row in machine.get("/api/instances")["instances"]]
     assert names == list(INSTANCES)
+
+
+def test_one_instance_less_restarts_none_of_those_that_stay(machine: Machine) -> None:
+    set_up(machine, config(edge("trio", instance=3)))
+    machine.reload()
+    before = pids(machine, "trio-1")
+    for count in (2, 1):
+        set_up(machine, config(edge("trio", instance=count)))
+        assert f"stop       trio-{count + 1}" in plan(machine)[1]
+        machine.reload()
+    assert plan(machine) == (0, ["unchanged  trio-1"])
+    assert pids(machine, "trio-1") == before
+    results = Results(machine, "trio/out")
+    for number in range(10):
+        machine.publish("trio/in", str(number), qos=1)
+    assert results.take(10) == list(map(str, range(10)))
+    machine.control("restart", "trio-1")
+    wait_active(machine, "trio-1")
+    assert machine.ask("trio/in", "trio/out", "[1]") == "[1]"
 
 
 def test_a_renamed_edge_is_another_one(machine: Machine) -> None:

@@ -128,6 +128,41 @@ def test_a_compiled_file_that_is_broken_differs(before: str) -> None:
     assert changed_keys(before, "{}") == ("(unreadable)",)
 
 
+def compiled(count: int, share: bool = True, more: str = "") -> dict[InstanceId, str]:
+    text = f"""
+edge:
+  - {{name: pump, instance: {count}, share: {str(share).lower()}, pre_broker: localhost, pre_topic: in,
+     edge_mode: a.b, post_broker: localhost, post_topic: out{more}}}
+"""
+    instances = parse_config(text.encode(), "file").instances()
+    return {instance.identity: render_compiled(instance) for instance in instances}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "share", "more", "expected"),
+    [
+        (3, 1, True, "", UNCHANGED),  # a group of one
+        (3, 2, True, "", UNCHANGED),
+        (2, 3, True, "", UNCHANGED),
+        (1, 3, True, "", RESTART),  # or it would get every message besides its share
+        (1, 3, False, "", UNCHANGED),
+        (3, 1, False, "", UNCHANGED),
+        (3, 1, True, ", threads: 2", RESTART),
+    ],
+)
+def test_an_instance_of_more_or_fewer_restarts_only_to_share_anew(
+    before: int, after: int, share: bool, more: str, expected: str
+) -> None:
+    old, new = compiled(before, share), compiled(after, share, more)
+    there = {identity: Applied(identity, text, "unit") for identity, text in old.items()}
+    plan = make_plan([wanted(identity, text) for identity, text in new.items()], there)
+    assert PUMP in plan.of(expected)
+    stay = old.keys() & new.keys()
+    assert stay <= set(plan.of(expected))
+    assert set(plan.of(STOP)) == old.keys() - stay
+    assert set(plan.of(START)) == new.keys() - stay
+
+
 names = st.text("abc", min_size=1, max_size=2)
 trees = st.recursive(
     st.none() | st.booleans() | st.integers(0, 1) | st.sampled_from([0.0, 1.0, "", "1"]),
