@@ -70,9 +70,11 @@ def test_lintian_finds_neither_errors_nor_warnings(package: Path) -> None:
 
 def test_reinstalling_the_same_version_touches_no_worker(machine: Machine, package: Path) -> None:
     before = pids(machine, *PAIR)
+    machine.control("stop", "pair-2")
     apt_get(machine, "install", "--reinstall", f"/var/tmp/{package.name}")
     machine.wait_active("pyboot.service")
-    assert pids(machine, *PAIR) == before
+    assert pids(machine, *PAIR) == {**before, "pair-2": 0}
+    machine.control("start", "pair-2")
     assert machine.read("/etc/pyboot/config.yaml") == EDITED
 
 
@@ -90,6 +92,20 @@ def test_an_upgrade_rolls_the_workers_keeps_the_configuration_and_loses_nothing(
     assert all(pid != before[name] for name, pid in pids(machine, *PAIR).items())
     assert machine.read("/etc/pyboot/config.yaml") == EDITED
     assert machine.run("pyboot", "plan").returncode == 0
+
+
+def test_an_upgrade_starts_nothing_that_somebody_stopped(
+    machine: Machine, newer_package: Path
+) -> None:
+    machine.control("stop", "pair-2")
+    machine.install(newer_package)
+    until(lambda: versions(machine).get("pair-1") == NEWER, "the other one has the new version")
+    machine.wait_active("pyboot.service", unit("pair-1"))
+    assert machine.state("pair-2") == "inactive"
+    assert machine.run("pyboot", "plan").returncode == 0
+    machine.control("start", "pair-2")
+    wait_active(machine, "pair-2")
+    until(lambda: versions(machine) == dict.fromkeys(PAIR, NEWER), "both have the new version")
 
 
 def test_removal_stops_everything_and_keeps_the_configuration(

@@ -58,9 +58,9 @@ def machine(image: Path, rpm: Path) -> Iterator[Machine]:
         yield booted
 
 
-def run_rpm(machine: Machine, action: str, package: Path) -> None:
+def run_rpm(machine: Machine, action: str, package: Path, *options: str) -> None:
     machine.push(package, f"/var/tmp/{package.name}")
-    done = machine.run("rpm", action, "--nodeps", f"/var/tmp/{package.name}")
+    done = machine.run("rpm", action, "--nodeps", *options, f"/var/tmp/{package.name}")
     assert not re.search("error|warning|fail", done.stdout + done.stderr, re.IGNORECASE)
 
 
@@ -133,6 +133,15 @@ def test_an_upgrade_rolls_the_workers_keeps_the_configuration_and_loses_nothing(
 def _versions(machine: Machine) -> dict[str, str]:
     rows = (machine.get("/api/instances") or {"instances": []})["instances"]
     return {row["instance"]: row.get("version", "") for row in rows}
+
+
+def test_what_somebody_stopped_stays_so(machine: Machine, rpm: Path) -> None:
+    """Over an upgrade, or a downgrade."""
+    machine.control("stop", "pair-2")
+    run_rpm(machine, "--upgrade", rpm, "--oldpackage")
+    until(lambda: _versions(machine).get("pair-1") not in (NEWER, None, ""), "the other one rolled")
+    machine.wait_active(*UNITS, unit("pair-1"))
+    assert machine.state("pair-2") == "inactive"
 
 
 def test_erasure_stops_everything_and_keeps_what_is_the_users(machine: Machine) -> None:
