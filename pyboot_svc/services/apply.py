@@ -44,7 +44,7 @@ def apply_plan(
         manager.stop(gone)
     manager.write_units(wanted, gone)
     for identity in plan.of(UNCHANGED):
-        # What makes no difference to what runs, as the number of instances, counts at its next start.
+        # What makes no difference to what runs, as `instance`, counts at its next start.
         manager.write_compiled(by_identity[identity])
     _begin(manager.start, plan.of(START), by_identity, manager, say, "starting")
     _restart(plan.of(RESTART), by_identity, manager, wait_seconds, say)

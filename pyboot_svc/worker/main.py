@@ -30,6 +30,7 @@ from pyboot_svc.metrics.tcp import Address
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.claim import claim_state
 from pyboot_svc.worker.inbox import MqttInbox
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.outbox import MqttOutbox
@@ -91,6 +92,8 @@ class Worker:
         self._show_title(0, 0)
         if self._settings.stop_at_eof:
             spawn("parent", self._watch_parent)
+        # Before anybody is told of this one: there may be another.
+        self._claimed = self._claim()
         reporter = Reporter(self._settings.master, str(self._config.identity), self._snapshot)
         reporter.start()
         self._heartbeat.beat(LONGEST_LOAD_SECONDS)
@@ -105,7 +108,6 @@ class Worker:
                 health.close()
 
     def _run(self) -> ExitCode:
-        self._make_state_dir()
         loading = StartExtension(self._notifier)
         try:
             self._pipeline = pipeline = self._build()
@@ -124,6 +126,13 @@ class Worker:
         self._notifier.stopping()
         self._drain(pipeline)
         return ExitCode.INTERNAL if reason == "crash" else ExitCode.OK
+
+    def _claim(self) -> int | None:
+        try:
+            return claim_state(self._settings.state_dir, self._config.identity)
+        except PybootError as error:
+            self._notifier.status(str(error))
+            raise
 
     def _open_health(self) -> HealthServer | None:
         if watchdog_seconds() is not None:
@@ -159,17 +168,6 @@ class Worker:
             options=self._config.edge.options,
             state=state,
         )
-
-    def _make_state_dir(self) -> None:
-        try:
-            self._settings.state_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            log.warning(
-                "state directory %s can't be made: %s; the model can keep no files; "
-                "name another with --state-dir",
-                self._settings.state_dir,
-                error.strerror,
-            )
 
     def _wait(self, pipeline: Pipeline, supervision: Supervision) -> str:
         """Tick until something ends the worker; says what."""

@@ -149,7 +149,9 @@ def test_a_master_does_not_start_with_a_broken_configuration(machine: Machine) -
     assert pids(machine, *PAIR) == before
 
 
-def test_reinstalling_the_same_version_touches_no_worker_and_starts_none(machine: Machine, package: Path) -> None:
+def test_reinstalling_the_same_version_touches_no_worker_and_starts_none(
+    machine: Machine, package: Path
+) -> None:
     before = pids(machine, *PAIR)
     machine.control("stop", "pair-2")
     machine.sh(f"apt-get install --reinstall -y /var/tmp/{package.name} 2>&1")

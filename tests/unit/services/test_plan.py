@@ -131,8 +131,8 @@ def test_a_compiled_file_that_is_broken_differs(before: str) -> None:
 def compiled(count: int, share: bool = True, more: str = "") -> dict[InstanceId, str]:
     text = f"""
 edge:
-  - {{name: pump, instance: {count}, share: {str(share).lower()}, pre_broker: localhost, pre_topic: in,
-     edge_mode: a.b, post_broker: localhost, post_topic: out{more}}}
+  - {{name: pump, instance: {count}, share: {str(share).lower()}, pre_broker: localhost,
+     pre_topic: in, edge_mode: a.b, post_broker: localhost, post_topic: out{more}}}
 """
     instances = parse_config(text.encode(), "file").instances()
     return {instance.identity: render_compiled(instance) for instance in instances}

@@ -1,0 +1,71 @@
+"""An instance is one process at a time: its state directory is claimed by who runs it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from pyboot_svc.errors import UnavailableError
+from pyboot_svc.identity import InstanceId
+
+_LOCK_NAME = "lock"
+
+log = logging.getLogger(__name__)
+
+
+def claim_state(folder: Path, identity: InstanceId) -> int | None:
+    """Make the state directory and hold it until this process ends, however that is.
+
+    Gives the descriptor that holds it, None where nothing can be kept: then the worker goes on
+    without. Raises UnavailableError when another process has it: the two would take over each
+    other's session at the broker, again and again.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _refuse_a_stranger(folder, identity)
+        log.warning(
+            "state directory %s can't be made: %s; the model can keep no files; "
+            "name another with --state-dir",
+            folder,
+            error.strerror,
+        )
+        return None
+    try:
+        lock = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        _refuse_a_stranger(folder, identity)
+        return None  # a disk that can't be written is said by all who need it
+    try:
+        # Not inherited by what a model forks, which may outlive this process.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+    except BlockingIOError:
+        holder = os.read(lock, 20).decode("ascii", "replace")
+        os.close(lock)
+        raise UnavailableError(
+            f"{identity} runs already, as process {holder or 'of another host'}, which holds "
+            f"{folder}; {_advice(identity)}"
+        ) from None
+    except OSError:
+        pass  # a file system without locks, or without room for a number
+    return lock
+
+
+def _refuse_a_stranger(folder: Path, identity: InstanceId) -> None:
+    """A directory that is there and closed is that of the service, which may be running."""
+    if os.path.lexists(folder) and not os.access(folder, os.X_OK, effective_ids=True):
+        raise UnavailableError(
+            f"{identity} belongs to another user, who may be running it: {folder} can't be "
+            f"entered; {_advice(identity)}, or name another folder with --state-dir"
+        )
+
+
+def _advice(identity: InstanceId) -> str:
+    return (
+        f"stop that one first: `systemctl stop edge-model@{identity}`, or "
+        f"`rc-service edge-model.{identity} stop`"
+    )
