@@ -72,10 +72,11 @@ def test_nothing_waits_for_an_uplink_that_does_not_come(machine: Machine) -> Non
         "[Unit]\nBefore=network-online.target\n"
         "[Service]\nType=oneshot\nExecStart=/bin/sleep infinity\n",
     )
+    machine.run("systemctl", "stop", "network-online.target", "pyboot", *map(unit, INSTANCES))
     machine.sh("systemctl daemon-reload; systemctl start --no-block uplink network-online.target")
     try:
         assert machine.show("network-online.target", "Job") not in ("", "0")
-        machine.run("systemctl", "restart", "--no-block", "pyboot", *map(unit, INSTANCES))
+        machine.run("systemctl", "start", "--no-block", "pyboot", *map(unit, INSTANCES))
         wait_active(machine, *INSTANCES)
         assert machine.ask("pair/in", "pair/out", "[1]") == "[1]"
         assert not machine.is_active("network-online.target")
