@@ -83,7 +83,7 @@ def install(switch: Switch) -> None:
     from pyboot_svc.worker.tally import Tally
 
     counters = ("add", "add_errors", "published")
-    switch.put(Tally, dict.fromkeys(counters, _nothing), {"figures", "tick"})
+    switch.put(Tally, dict.fromkeys(counters, _nothing), {"count", "figures", "tick"})
     switch.put(Heartbeat, {"beat": _nothing, "rest": _nothing}, {"overdue"})
     # What is left of noting the message at hand is to note it in a list.
     notes: dict[str, Callable[..., Any]] = {

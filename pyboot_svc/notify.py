@@ -16,7 +16,8 @@ class Notifier:
     """Ready, status, signs of life."""
 
     def __init__(self) -> None:
-        self._notifier = SystemdNotifier()
+        # Without an address it would open a socket for nobody.
+        self._notifier = SystemdNotifier() if self.heard else None
         self._status = ""
 
     @property
@@ -25,28 +26,39 @@ class Notifier:
         return "NOTIFY_SOCKET" in os.environ
 
     def ready(self) -> None:
-        self._notifier.notify("READY=1")
+        self._notify("READY=1")
 
     def stopping(self) -> None:
-        self._notifier.notify("STOPPING=1")
+        self._notify("STOPPING=1")
 
     def status(self, text: str) -> None:
         """Shown by `systemctl status`; sent when it changed."""
         if text != self._status:
             self._status = text
             # A second line would be a message of its own.
-            self._notifier.notify(f"STATUS={' '.join(text.splitlines())}")
+            self._notify(f"STATUS={' '.join(text.splitlines())}")
 
     def extend_start(self, seconds: float) -> None:
         """The start goes on: wait for so long from now."""
-        self._notifier.notify(f"EXTEND_TIMEOUT_USEC={int(seconds * _MICROS)}")
+        self._notify(f"EXTEND_TIMEOUT_USEC={int(seconds * _MICROS)}")
 
     def alive(self) -> None:
-        self._notifier.notify("WATCHDOG=1")
+        self._notify("WATCHDOG=1")
 
     def stalled(self) -> None:
         """Have the watchdog strike at once."""
-        self._notifier.notify("WATCHDOG=trigger")
+        self._notify("WATCHDOG=trigger")
+
+    def close(self) -> None:
+        """Nothing more will be told."""
+        notifier, self._notifier = self._notifier, None
+        if notifier is not None and notifier.socket is not None:
+            notifier.socket.close()
+
+    def _notify(self, message: str) -> None:
+        notifier = self._notifier
+        if notifier is not None:
+            notifier.notify(message)
 
 
 def watchdog_seconds() -> float | None:

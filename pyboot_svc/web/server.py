@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Callable
 
@@ -19,12 +20,25 @@ _SHUTDOWN_SECONDS = 1
 _PROBE_SECONDS = 5
 
 
+class _Server(Server):
+    """Closes the socket that it could not bind."""
+
+    @staticmethod
+    def bind_socket(socket_: socket.socket, bind_addr: tuple[str, int]) -> socket.socket:
+        try:
+            socket_.bind(bind_addr)
+        except OSError:
+            socket_.close()
+            raise
+        return socket_
+
+
 class WebServer:
     """Binds at once, so that a port in use is known before anything else starts."""
 
     def __init__(self, address: WebAddress, view: View) -> None:
         self._address = address
-        self._server = Server(
+        self._server = _Server(
             (address.host, address.port),
             make_app(view),
             numthreads=_THREADS,

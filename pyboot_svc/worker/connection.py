@@ -146,6 +146,9 @@ class Connection:
         if self._thread is not None:
             # One that is just trying to connect has nothing to say: it ends with the process.
             self._thread.join(timeout if self._up else _TRYING_SECONDS)
+            if self._thread.is_alive():
+                return
+        self._wakeup.close()
 
     # For the handler, from within its calls:
 

@@ -104,3 +104,8 @@ class Leader:
         """There is something to compute; from any thread."""
         if self._waiting:
             self._recalled.call()
+
+    def close(self) -> None:
+        """When the last thread that led has ended."""
+        self._recalled.close()
+        self._epoll.close()

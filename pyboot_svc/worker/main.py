@@ -106,6 +106,7 @@ class Worker:
             reporter.stop()
             if health is not None:
                 health.close()
+            self._notifier.close()
 
     def _run(self) -> ExitCode:
         loading = StartExtension(self._notifier)
@@ -206,7 +207,7 @@ class Worker:
             setproctitle.setproctitle(title)
 
     def _health(self) -> dict[str, Any]:
-        reasons = self._reasons()
+        reasons = self._reasons()  # before `started` is asked: what is ready has started
         if self._state == "draining":
             reasons.append("it is being stopped")
         stalls = self._pipeline.stalls() if self._pipeline else []
@@ -224,7 +225,9 @@ class Worker:
         }
 
     def _reasons(self) -> list[str]:
-        return self._pipeline.not_ready() if self._pipeline else ["the model is being loaded"]
+        if self._supervision is not None:
+            return self._supervision.not_ready()
+        return ["it is about to start" if self._pipeline else "the model is being loaded"]
 
     def _snapshot(self) -> dict[str, Any]:
         pipeline = self._pipeline

@@ -50,19 +50,28 @@ class Supervision:
         self._instance = instance
         self._pipeline = pipeline
         self._notifier = notifier
-        self._ready = False
+        self._started = False
+        self._told_ready = False
         self._stalled = False
         self._ticks = 0
         self._interval = min(_TICK_SECONDS, (watchdog_seconds() or _TICK_SECONDS * 3) / 3)
 
     @property
     def started(self) -> bool:
-        """Whether readiness was said."""
-        return self._ready
+        """Whether it has subscribed once. What was found ready has started, in every answer."""
+        return self._started
+
+    def not_ready(self) -> list[str]:
+        """Why this instance can't do its work right now; empty when it can."""
+        reasons = self._pipeline.not_ready()
+        if not reasons:
+            # Noted here, too: who asks may see it before the next tick does.
+            self._started = True
+        return reasons
 
     @property
     def interval(self) -> float:
-        if self._ready or self._ticks > _FIRST_TICKS:
+        if self._told_ready or self._ticks > _FIRST_TICKS:
             return self._interval
         return min(self._interval, _FIRST_TICK_SECONDS)
 
@@ -74,20 +83,21 @@ class Supervision:
             return
         self._stalled = False
         self._notifier.alive()
-        if not self._ready:
+        if not self._told_ready:
             self._tell_readiness()
         if self._notifier.heard:
             self._notifier.status(self._status())
 
     def _tell_readiness(self) -> None:
-        if self._pipeline.subscribed:
-            self._ready = True
+        if self._started or self._pipeline.subscribed:
+            self._started = True
+            self._told_ready = True
             self._notifier.ready()
         else:
             self._notifier.extend_start(_EXTENSION_SECONDS)
 
     def _status(self) -> str:
-        reasons = self._pipeline.not_ready()
+        reasons = self.not_ready()
         figures = self._pipeline.figures()
         rates, errors = figures["rates"], sum(figures["errors"].values())
         state = f"waiting: {'; '.join(reasons)}" if reasons else "ready"

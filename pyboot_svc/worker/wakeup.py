@@ -24,8 +24,8 @@ class Wakeup:
         self._called = True
         try:
             self._in.send(b"\0")
-        except BlockingIOError:
-            pass  # it is full of calls already
+        except OSError:
+            pass  # it is full of calls already, or closed: nobody waits any more
 
     def answer(self) -> None:
         """Before the work is looked at: a call that comes later wakes again."""
@@ -34,3 +34,8 @@ class Wakeup:
         except BlockingIOError:
             pass
         self._called = False
+
+    def close(self) -> None:
+        """Nobody waits any more; a call that comes later is none."""
+        self._in.close()
+        self._out.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pyboot_svc.config import Broker, Edge, Endpoint, InstanceConfig
@@ -35,6 +37,20 @@ def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
             if "no such table" in str(error):
                 return []
             raise
+
+
+def rows_after_a_crash(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    """What a process that starts after a crash at this moment would find, read from a copy.
+
+    For the store's own thread, which writes nothing meanwhile. Who reads the files themselves may
+    have to make or enlarge one, which fails while the disk is full.
+    """
+    files = [file for file in folder.glob(f"{DATABASE_NAME}*") if not file.name.endswith("-shm")]
+    with TemporaryDirectory() as copy:
+        # By another process: one that closes a file gives up all its own locks of it (fcntl(2)),
+        # those of SQLite included.
+        subprocess.run(["cp", *files, copy], check=True, timeout=20)
+        return rows(Path(copy), query)
 
 
 @contextmanager

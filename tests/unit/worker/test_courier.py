@@ -7,12 +7,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.columns import messages_of, parcel_of
 from support.disk import SmallDisk
 from support.poll import until
-from support.store import POST, held_up, rows, running, settled
+from support.store import POST, held_up, rows, rows_after_a_crash, running, settled
 
 from pyboot_svc.config import SpoolLimits
 from pyboot_svc.threads import spawn
@@ -31,8 +32,16 @@ ROW = row_size("out", b"1", {"pyboot-id": "0" * 32})
 class Desk:
     """A courier on a real store. The test is the outbox, and makes results."""
 
-    def __init__(self, store: Store, folder: Path, limits: SpoolLimits = _LIMITS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        limits: SpoolLimits = _LIMITS,
+        look: Callable[[Path, str], list[tuple[Any, ...]]] = rows,
+    ) -> None:
+        """`look` reads the database, to see what is there when a result is said to be safe."""
         self.store = store
+        self._look = look
         self.folder = folder
         self.spooled = Lane(store, folder / DATABASE_NAME, RESULTS)
         self.letters = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
@@ -74,7 +83,7 @@ class Desk:
 
     def _settle(self, parcels: list[Parcel]) -> None:
         query = f"SELECT payload FROM spool WHERE lane = {RESULTS}"
-        there = {int(payload) for (payload,) in rows(self.folder, query)}
+        there = {int(payload) for (payload,) in self._look(self.folder, query)}
         numbers = inputs(parcels)
         self.early += [n for n in numbers if n not in there and n not in self.safe]
         self.ends.update(numbers)
@@ -628,7 +637,7 @@ def test_any_order_of_events_on_a_disk_that_is_full_at_times(
             small_disk.make_room()
 
     with running(small_disk.folder / DATABASE_NAME) as store:
-        desk = Desk(store, small_disk.folder)
+        desk = Desk(store, small_disk.folder, look=rows_after_a_crash)
         outbox = Chance(desk, seed)
         outbox.actions += [toggle_the_disk]
         outbox.play(200)
@@ -645,7 +654,7 @@ def test_with_a_full_disk_results_go_out_in_order_while_the_broker_is_there(
     small_disk: SmallDisk,
 ) -> None:
     with running(small_disk.folder / DATABASE_NAME) as store:
-        desk = Desk(store, small_disk.folder)
+        desk = Desk(store, small_disk.folder, look=rows_after_a_crash)
         spool(desk, 2)
         small_disk.fill()
         desk.make(3)

@@ -37,8 +37,11 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-def leader() -> Leader:
-    return Leader(0)
+def leader(request: pytest.FixtureRequest) -> Iterator[Leader]:
+    """It waits for more for as many microseconds as the parameter says; without one, never."""
+    leader = Leader(getattr(request, "param", 0))
+    yield leader
+    leader.close()
 
 
 def idle() -> bool:
@@ -136,8 +139,9 @@ def test_in_a_quiet_time_it_may_be_left_alone_for_longer(
     assert leader.look_seconds > under_load
 
 
+@pytest.mark.parametrize("leader", [1000], indirect=True)
 def test_it_waits_for_more_but_not_when_there_is_more_already(
-    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    leader: Leader, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
     sleep = time.sleep
@@ -147,7 +151,6 @@ def test_it_waits_for_more_but_not_when_there_is_more_already(
         sleep(seconds)
 
     monkeypatch.setattr("pyboot_svc.worker.leader.time.sleep", noted)
-    leader = Leader(1000)
     led = Led(ends[0], leader)
     for full, waited in ((False, True), (True, False), (False, True)):
         led.full = full
@@ -161,12 +164,12 @@ def test_it_waits_for_more_but_not_when_there_is_more_already(
         assert all(0 < wait <= 0.001 for wait in waits)
 
 
+@pytest.mark.parametrize("leader", [1000], indirect=True)
 def test_of_several_connections_one_that_has_more_is_enough(
-    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    leader: Leader, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[tuple[int, bool]] = []
     monkeypatch.setattr(Pace, "note", lambda pace, count, full: noted.append((count, full)))
-    leader = Leader(1000)
     near, far = socket.socketpair()
     with near, far:
         first, second = Led(ends[0], leader), Led(near, leader)

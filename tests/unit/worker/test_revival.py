@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -172,20 +173,22 @@ def test_the_file_is_let_go_of_at_any_moment(
     revival: Revival, store: Store, tmp_path: Path
 ) -> None:
     bury(store, tmp_path, b"1")
-    stop = threading.Event()
+    looks = iter(range(300))
+    done = threading.Event()
 
-    def let_go() -> None:
-        while not stop.is_set():
+    def look() -> None:
+        try:
+            for _ in looks:
+                revival.tick()
+        finally:
+            done.set()
+
+    # What either raises is raised here.
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        while not done.is_set():
             revival._reset()
-
-    other = threading.Thread(target=let_go)
-    other.start()
-    try:
-        for _ in range(300):
-            revival.tick()
-    finally:
-        stop.set()
-        other.join(20)
+        looking.result(20)
 
 
 def test_it_lets_go_of_the_file_when_closed(tmp_path: Path, delivered: list[Batch]) -> None:
