@@ -94,7 +94,11 @@ BATCH = Section(
 SPOOL = Section(
     {
         "max_bytes": Key(Size(), "most bytes of results on disk, as in 256M", "256M"),
-        "max_age": Key(Integer(1, 10 * 365 * 86_400), "seconds after which one is dropped", None),
+        "max_age": Key(
+            Integer(1, 10 * 365 * 86_400),
+            "seconds after which one is dropped, counted while the host runs",
+            None,
+        ),
         "on_full": Key(
             Choice("block", "drop_oldest"), "take nothing more in, or drop the oldest", "block"
         ),

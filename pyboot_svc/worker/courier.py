@@ -26,6 +26,8 @@ _FEW_ROWS = 1000
 # More results would only wait in memory for a disk that doesn't keep up.
 _MOST_PENDING = 4 * _MOST_ROWS
 _HOUSEKEEPING_SECONDS = 5.0
+# While results wait that may become too old, their age is noted so often: it survives a power cut.
+_NOTE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class Courier:
         self._kick = threading.Event()
         self._stopping = False
         self._limit = RateLimit(1, 30.0)
+        self._noted = time.monotonic()
 
     def start(
         self,
@@ -269,8 +272,11 @@ class Courier:
 
     def _drop_old(self) -> None:
         if self._limits.max_age is not None and self._spooled.busy:
-            due = time.time() - self._limits.max_age
-            while old := self._spooled.oldest(_MOST_ROWS, due):
+            now = time.monotonic()
+            if now - self._noted > _NOTE_SECONDS:
+                self._noted = now
+                self._spooled.note_age()
+            while old := self._spooled.oldest(_MOST_ROWS, self._limits.max_age):
                 self._drop(old, "spool_expired", f"older than {self._limits.max_age:.0f} s")
 
     def _drop(self, rows: list[Outgoing], counter: str, why: str) -> None:

@@ -25,7 +25,8 @@ _MOST_PROBES = 10_000_000
 
 # spool: what is to be published, in order. dead: messages that were given up; `request` is what
 # a person asked for. crashes: messages that were in hand when the process died. state: models'.
-# commits: how many there were, see mark.py.
+# commits: how many there were, see mark.py. clock: see clock.py; `created` of the spool and `last`
+# of crashes are of that clock, `created` of the dead is the wall clock's, to be shown.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (
     id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, topic TEXT NOT NULL,
@@ -41,10 +42,18 @@ CREATE TABLE IF NOT EXISTS crashes (
 CREATE TABLE IF NOT EXISTS state (
     key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS commits (id INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS clock (
+    id INTEGER PRIMARY KEY, seconds REAL NOT NULL, uptime REAL NOT NULL, boot TEXT NOT NULL,
+    checksum INTEGER NOT NULL);
 """
-_TABLES = ("spool", "dead", "crashes", "state")
+_TABLES = ("spool", "dead", "crashes", "state", "clock")
 # Which columns of a row the checksum at its end is made of.
-_SEALED = {"spool": slice(1, -1), "dead": slice(1, -2), "state": slice(0, -1)}
+_SEALED = {
+    "spool": slice(1, -1),
+    "dead": slice(1, -2),
+    "state": slice(0, -1),
+    "clock": slice(1, -1),
+}
 _PARTS = ("", "-wal", "-shm")
 # The text of an error may quote what is damaged, and then it can't be decoded.
 ERRORS = (sqlite3.Error, UnicodeDecodeError)

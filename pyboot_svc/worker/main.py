@@ -73,7 +73,7 @@ class Worker:
         # Its put may interrupt its own get: what signal handlers need.
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._notifier = Notifier()
-        self._started = time.time()
+        self._started, self._began = time.time(), time.monotonic()
         self._state = "loading"
         self._title = ""
         self._pipeline: Pipeline | None = None
@@ -243,7 +243,7 @@ class Worker:
             "state": state,
             "reasons": reasons,
             "started": self._started,
-            "uptime_s": round(time.time() - self._started, 1),
+            "uptime_s": round(time.monotonic() - self._began, 1),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             "rss_bytes": _resident_bytes(),
             "edge_mode": self._config.edge.edge_mode,

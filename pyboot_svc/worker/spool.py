@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyboot_svc.worker.clock import uptime
 from pyboot_svc.worker.outgoing import Outgoing
 from pyboot_svc.worker.store import Store
 
@@ -152,14 +152,18 @@ class Lane:
 
     def append(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
         """Write these; `done` is called when they are durable."""
-        records = self._records(rows)
-        size = sum(_size(topic, payload, text) for _, topic, payload, _, text, *_ in records)
+        records = [
+            (self.number, topic, payload, qos, json.dumps(dict(properties)))
+            for topic, payload, qos, properties in rows
+        ]
+        size = sum(_size(topic, payload, text) for _, topic, payload, _, text in records)
+        made = uptime()
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(
                 "INSERT INTO spool (lane, topic, payload, qos, properties, created, checksum) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                records,
+                _sealed(records, self._store.clock.at(made)),
             )
 
         def written() -> None:
@@ -249,8 +253,8 @@ class Lane:
 
         self._store.submit(write, removed)
 
-    def oldest(self, most: int, before: float = math.inf) -> list[Outgoing]:
-        """Rows made before that time (wall clock), oldest first: candidates for dropping.
+    def oldest(self, most: int, age: float = -math.inf) -> list[Outgoing]:
+        """Rows that are older than `age` seconds, oldest first: candidates for dropping.
 
         What is in flight is none: it may be safe with the broker any moment.
         """
@@ -258,7 +262,11 @@ class Lane:
             if self._rows <= len(self._out) or self._checking:
                 return []
             out = set(self._out)
-        return self._read(0, most, out, before)
+        return self._read(0, most, out, before=self._store.clock.now() - age)
+
+    def note_age(self) -> None:
+        """Have it known after a power cut how old the rows are by now."""
+        self._store.submit(lambda connection: None, lambda: None)
 
     @property
     def _may_hand_out(self) -> bool:
@@ -352,16 +360,6 @@ class Lane:
                 size += item.size
                 yield item
 
-    def _records(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-        from pyboot_svc.worker.database import checksum
-
-        now = time.time()
-        records = []
-        for topic, payload, qos, properties in rows:
-            values = (self.number, topic, payload, qos, json.dumps(dict(properties)), now)
-            records.append((*values, checksum(*values)))
-        return records
-
     def _keep_in_memory(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
         batch = _Unwritten(len(rows), done)
         for topic, payload, qos, properties in rows:
@@ -449,6 +447,14 @@ def row_size(topic: str, payload: bytes, properties: Mapping[str, str]) -> int:
 
 def _size(topic: str, payload: bytes, properties: str) -> int:
     return len(topic.encode()) + len(payload) + len(properties.encode()) + _ROW_BYTES
+
+
+def _sealed(records: Iterable[tuple[Any, ...]], created: float) -> Iterator[tuple[Any, ...]]:
+    from pyboot_svc.worker.database import checksum
+
+    for record in records:
+        values = (*record, created)
+        yield (*values, checksum(*values))
 
 
 def _runs(rows: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.clock import AgeClock
 from pyboot_svc.worker.mark import Mark
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Store:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self.clock = AgeClock()
         self._mark = Mark(file.with_name(f"{file.name}-mark"))
         self._connection: sqlite3.Connection | None = None
         self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
@@ -144,6 +146,7 @@ class Store:
             with transaction(self._open(), self._file) as connection:
                 for write, _, _ in batch:
                     write(connection)
+                self.clock.note(connection)
                 held = self._mark.count(connection)
         except DatabaseDamaged:
             self._give_up()  # opening it again puts the file aside
@@ -179,6 +182,7 @@ class Store:
                 missing = self._mark.missing(connection)
                 if missing is not None:
                     log.critical("%s: %s", self._file, missing)
+                self.clock.meet(connection)
                 for watcher in self._watchers:
                     watcher(connection)
             self._connection = connection

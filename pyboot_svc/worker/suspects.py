@@ -86,7 +86,7 @@ class Suspects:
             self._store.submit(partial(_forget, forgotten), lambda: None)
 
     def _count(self, left: list[str], connection: sqlite3.Connection) -> None:
-        now = time.time()
+        now = self._store.clock.now()
         connection.execute("DELETE FROM crashes WHERE last < ?", (now - _FORGET_SECONDS,))
         connection.executemany(
             "INSERT INTO crashes (content, count, last) VALUES (?, 1, ?) "

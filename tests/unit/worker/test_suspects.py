@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,16 @@ def test_crashes_of_long_ago_are_forgotten(tmp_path: Path) -> None:
     process.crash_with(INNOCENT)
     suspects = Process(tmp_path).suspects
     assert (suspects.crashes(POISON), suspects.crashes(INNOCENT)) == (0, 1)
+
+
+def test_a_wall_clock_that_steps_forgets_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Process(tmp_path).crash_with(POISON)
+    Process(tmp_path).crash_with(POISON)
+    later = time.time() + 10 * 365 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert Process(tmp_path).suspects.crashes(POISON) == 2
 
 
 def test_where_nothing_can_be_written_the_process_starts_all_the_same(

@@ -1,0 +1,95 @@
+"""A board without a clock chip: its wall clock steps by years once it has a network."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.app import Up
+from support.broker import free_port
+from support.client import Plant
+from support.poll import until
+
+MODELS = """
+def same(payload):
+    return payload
+"""
+YEARS = 10 * 365 * 86_400
+# Every process of Python that finds this reads its wall clock by the file beside it.
+STEPPED = """
+import pathlib
+import time
+
+_real, _steps = time.time, pathlib.Path(__file__).with_name("steps")
+time.time = lambda: _real() + float(_steps.read_text())
+"""
+
+
+class WallClock:
+    """The one that the workers see."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._file = folder / "steps"
+        (folder / "sitecustomize.py").write_text(STEPPED)
+        self.set(0)
+
+    def set(self, seconds: float) -> None:
+        """So far from what it is; the file is replaced, for who reads it meanwhile."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(str(seconds))
+        draft.replace(self._file)
+
+
+@pytest.fixture
+def wall_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "clock"))
+    return WallClock(tmp_path / "clock")
+
+
+@pytest.fixture
+def config(write_config: Callable[..., Path], topic: str) -> Path:
+    """Its post broker is away for good."""
+    edge = (
+        f"{{name: m, edge_mode: my_models.same, pre_topic: {topic}/in, pre_qos: 1, "
+        f"post_port: {free_port()}, post_topic: {topic}/out, post_qos: 1, "
+        "spool: {max_age: 3600}}"
+    )
+    return write_config(edge, models=MODELS)
+
+
+def spooled(up: Up) -> Any:
+    return up.instance("m-1").get("spooled")
+
+
+@pytest.mark.parametrize("step", [YEARS, -YEARS])
+def test_a_clock_that_steps_makes_no_result_too_old(
+    step: int,
+    config: Path,
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    wall_clock: WallClock,
+    tmp_path: Path,
+) -> None:
+    wall_clock.set(-step)
+    state = tmp_path / "state"
+    running = up(config, "--state-dir", str(state), ready=False)
+    running.wait_log("subscribed to")
+    plant.publish_all(f"{topic}/in", list(range(100)), 1)
+    until(lambda: spooled(running) == 100, "spooled")
+    wall_clock.set(0)
+    plant.publish(f"{topic}/in", 100, 1)  # old ones are looked for before it is spooled
+    until(lambda: spooled(running) == 101, "none is dropped")
+    running.close()
+    wall_clock.set(step)
+    again = up(config, "--state-dir", str(state), ready=False)
+    again.wait_log("subscribed to")
+    plant.publish(f"{topic}/in", 101, 1)
+    until(lambda: spooled(again) == 102, "nor after a restart")
+    with closing(sqlite3.connect(state / "m-1" / "worker.sqlite")) as database:
+        assert database.execute("SELECT count(*) FROM spool").fetchone() == (102,)
