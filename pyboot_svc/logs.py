@@ -10,8 +10,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from pyboot_svc.text import block
+
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+_LONGEST_MESSAGE = 64_000
 # sd-daemon(3): how a line of a stream tells its priority to the journal.
 _PRIORITIES = {
     logging.DEBUG: 7,
@@ -36,13 +39,13 @@ def _handler(form: str, fields: dict[str, str]) -> logging.Handler:
     if form == "json":
         return _stream(_JsonFormatter(fields))
     if not journal_reads_stderr():
-        return _stream(logging.Formatter(_FORMAT, _TIME_FORMAT))
+        return _stream(_LineFormatter(_FORMAT, _TIME_FORMAT))
     try:
         from systemd.journal import JournalHandler
     except ImportError:
         return _stream(_PriorityFormatter("%(message)s"))
     handler: logging.Handler = JournalHandler(SYSLOG_IDENTIFIER="pyboot", **fields)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_LineFormatter("%(message)s"))
     return handler
 
 
@@ -62,12 +65,19 @@ def journal_reads_stderr() -> bool:
     return stream == f"{status.st_dev}:{status.st_ino}"
 
 
-class _PriorityFormatter(logging.Formatter):
+class _LineFormatter(logging.Formatter):
+    """One line a record, whatever stands in a topic or a model's error; a traceback is indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return block(super().format(record))
+
+
+class _PriorityFormatter(_LineFormatter):
     """Puts the priority in front of each line, for a journal that is reached by its stream."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _PRIORITIES.get(record.levelno, 6)
-        lines = super().format(record).splitlines() or [""]
+        lines = super().format(record).split("\n")
         return "\n".join(f"<{priority}>{line}" for line in lines)
 
 
@@ -82,7 +92,7 @@ class _JsonFormatter(logging.Formatter):
         document = {
             "time": round(record.created, 6),
             "level": record.levelname.lower(),
-            "message": super().format(record),
+            "message": super().format(record)[:_LONGEST_MESSAGE],
             "logger": record.name,
             **self._fields,
         }

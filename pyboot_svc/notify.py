@@ -9,7 +9,10 @@ import os
 
 from sdnotify import SystemdNotifier
 
+from pyboot_svc.text import printable
+
 _MICROS = 1_000_000
+_LONGEST_STATUS = 1000
 
 
 class Notifier:
@@ -36,7 +39,8 @@ class Notifier:
         if text != self._status:
             self._status = text
             # A second line would be a message of its own.
-            self._notify(f"STATUS={' '.join(text.splitlines())}")
+            shown = printable(" ".join(text.splitlines()), _LONGEST_STATUS)
+            self._notify(f"STATUS={shown}")
 
     def extend_start(self, seconds: float) -> None:
         """The start goes on: wait for so long from now."""

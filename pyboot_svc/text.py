@@ -28,6 +28,11 @@ def printable(text: str, most: int = 200, *, lines: bool = False) -> str:
     return kept if len(kept) <= most else kept[: most - 1] + _ELLIPSIS
 
 
+def block(text: str, most: int = 64_000) -> str:
+    """`text` with all but its first line indented, as of a traceback: none passes for ours."""
+    return printable(text, most, lines=True).replace("\n", "\n    ")
+
+
 def clip_utf8(text: str, most: int) -> str:
     """As much of the beginning of `text` as fits into `most` bytes of UTF-8, by whole characters.
 

@@ -20,6 +20,7 @@ from pyboot_svc.config import Config, Edge, InstanceConfig
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UsageError
+from pyboot_svc.text import printable
 
 # Of the time: the stages take half, the threads the rest, a part for each of 1, 2 and 4.
 _STAGES_SHARE = 0.5
@@ -145,7 +146,7 @@ def _lines(report: _Report) -> list[str]:
     ]
     if costs.failed:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in costs.failed.items())
-        lines.append(f"failed:              {kinds}; the first: {costs.first_error}")
+        lines.append(f"failed:              {kinds}; the first: {printable(costs.first_error)}")
     if costs.disturbed > _MOST_DISTURBED:
         lines.append(
             f"disturbed:           for {costs.disturbed:.0%} of the time others had the processor: "

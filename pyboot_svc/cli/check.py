@@ -14,6 +14,7 @@ from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
+from pyboot_svc.text import block
 
 
 def check(options: argparse.Namespace) -> ExitCode:
@@ -30,7 +31,7 @@ def check(options: argparse.Namespace) -> ExitCode:
         print(json.dumps({"file": str(file), "valid": not problems, "problems": found}, indent=1))
     else:
         for problem in problems:
-            print(problem)
+            print(block(str(problem)))
         if config is not None and not problems:
             print(_summary(config, str(file)))
     return ExitCode.CONFIG if problems else ExitCode.OK

@@ -15,10 +15,13 @@ from typing import Any
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.text import block, printable
 from pyboot_svc.worker.database import ERRORS, DatabaseTrouble, connect, transaction
 from pyboot_svc.worker.store import DATABASE_NAME
 
 _COLUMNS = "id, topic, payload, kind, error, attempts, model, version, created, request"
+# Of one value; `--json` gives all of it.
+_LONGEST_SHOWN = 100_000
 _HEADER = ("ID", "TIME", "KIND", "TRIED", "BYTES", "TOPIC", "ERROR")
 
 
@@ -60,7 +63,8 @@ def show(options: argparse.Namespace) -> ExitCode:
             continue
         for key, value in letter.items():
             # A traceback has lines of its own; what a payload says must not look like ours.
-            text = _shown(str(value), lines=key == "error")
+            shown = block if key == "error" else printable
+            text = shown(str(value), _LONGEST_SHOWN)
             print(f"{key + ':':10} {text}")
         print()
     return ExitCode.OK
@@ -150,7 +154,7 @@ def _document(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _row(letter: dict[str, Any]) -> tuple[str, ...]:
-    error = _shown(letter["error"].splitlines()[0]) if letter["error"] else ""
+    error = printable(letter["error"].splitlines()[0]) if letter["error"] else ""
     return (
         letter["instance"],
         str(letter["id"]),
@@ -158,14 +162,6 @@ def _row(letter: dict[str, Any]) -> tuple[str, ...]:
         letter["kind"] + (" (retry)" if letter["request"] else ""),
         str(letter["attempts"]),
         str(letter["bytes"]),
-        _shown(letter["topic"]),
+        printable(letter["topic"]),
         error,
-    )
-
-
-def _shown(text: str, lines: bool = False) -> str:
-    """What a terminal would act on, escaped; with `lines` it may have some."""
-    kept = "\n" if lines else ""
-    return "".join(
-        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text
     )

@@ -11,8 +11,10 @@ from typing import Any
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.health import ask_health, health_socket, health_sockets
+from pyboot_svc.text import printable
 
 UNHEALTHY = 1
+_LONGEST_LINE = 4000
 
 
 def health(options: argparse.Namespace) -> int:
@@ -47,4 +49,5 @@ def _sockets(options: argparse.Namespace) -> Iterable[Path]:
 def _line(answer: dict[str, Any]) -> str:
     state = "ready" if answer.get("ready") else "alive" if answer.get("alive") else "not alive"
     why = [*answer.get("stalls", ()), *answer.get("reasons", ())]
-    return f"{answer.get('instance')}: {state}" + (f": {'; '.join(map(str, why))}" if why else "")
+    line = f"{answer.get('instance')}: {state}" + (f": {'; '.join(map(str, why))}" if why else "")
+    return printable(line, _LONGEST_LINE)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from pyboot_svc import __version__
-from pyboot_svc.errors import ExitCode, PybootError, UsageError
+from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UsageError
 from pyboot_svc.logs import journal_reads_stderr
+from pyboot_svc.text import block
 
 _RUN_DIR = Path("/run/pyboot")
 _STATE_DIR = Path("/var/lib/edge-model")
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = getattr(importlib.import_module(f"pyboot_svc.cli.{module}"), function)
         return int(command(options))
     except PybootError as error:
-        _report(str(error))
+        _report(_lines(error))
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has seen enough; keep the interpreter from trying again.
@@ -48,8 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.OK
     except Exception:
-        _report(f"internal error, please report it:\n{traceback.format_exc()}")
+        _report(block(f"internal error, please report it:\n{traceback.format_exc()}"))
         return ExitCode.INTERNAL
+
+
+def _lines(error: PybootError) -> str:
+    """Each problem of a configuration is a line, and what else has more lines is one thing."""
+    if isinstance(error, ConfigError):
+        return "\n".join(block(str(problem)) for problem in error.problems)
+    return block(str(error))
 
 
 def _report(text: str) -> None:

@@ -14,9 +14,11 @@ from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.metrics.figures import COLUMNS
+from pyboot_svc.text import printable
 
 _TIMEOUT_SECONDS = 5.0
 _HEADER = ("INSTANCE", "STATE", *(figure.title.upper() for figure in COLUMNS))
+_LONGEST_REASON = 1000
 _CLEAR = "\x1b[H\x1b[J"
 
 
@@ -64,7 +66,7 @@ def table_lines(instances: Iterable[dict[str, Any]]) -> list[str]:
     rows = [_HEADER, *(_row(instance) for instance in instances)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     return [_line(row, widths) for row in rows] + [
-        f"{instance['instance']}: {reason}"
+        printable(f"{instance['instance']}: {reason}", _LONGEST_REASON)
         for instance in instances
         for reason in [instance["error"], *instance.get("reasons", [])]
         if reason
@@ -74,7 +76,7 @@ def table_lines(instances: Iterable[dict[str, Any]]) -> list[str]:
 def _row(instance: dict[str, Any]) -> tuple[str, ...]:
     figures = (figure.whole(instance) for figure in COLUMNS)
     shown = ("-" if figure is None else str(figure) for figure in figures)
-    return (instance["instance"], instance["state"], *shown)
+    return tuple(printable(cell) for cell in (instance["instance"], instance["state"], *shown))
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

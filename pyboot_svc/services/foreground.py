@@ -20,6 +20,7 @@ from pyboot_svc.errors import FINAL_EXIT_CODES
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.base import ServiceState
 from pyboot_svc.services.watchdog import Watchdog
+from pyboot_svc.text import printable
 from pyboot_svc.threads import spawn
 
 _RETRY_SECONDS = (0.5, 30.0)
@@ -267,7 +268,8 @@ class ForegroundManager:
 
     def _print(self, child: _Child, line: bytes) -> None:
         if line:
-            text = line.decode("utf-8", "replace")
+            said = line.decode("utf-8", "replace").removesuffix("\r")
+            text = printable(said, 2 * _LONGEST_LINE, lines=True)  # of which it has one
             try:
                 print(f"{child.identity} | {text}", file=self._output or sys.stderr, flush=True)
             except OSError:

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from pyboot_svc.metrics.figures import COLUMNS
+from pyboot_svc.text import printable
 
 _LINKS = ("/queue_size_metrics", "/metrics", "/api/instances", "/readyz", "/healthz")
 _STYLE = (
@@ -38,5 +39,5 @@ def _row(instance: dict[str, Any]) -> str:
         instance["error"] or instance["state"],
         *(figure.whole(instance) for figure in COLUMNS),
     )
-    cells = ("–" if value is None else escape(str(value)) for value in values)
+    cells = ("–" if value is None else escape(printable(str(value))) for value in values)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

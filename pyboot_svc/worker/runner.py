@@ -15,6 +15,7 @@ from pyboot_svc.logs import RateLimit
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
+from pyboot_svc.text import printable
 from pyboot_svc.worker.graveyard import Fault
 from pyboot_svc.worker.ledger import Ledger
 from pyboot_svc.worker.message import Chunk, Message
@@ -327,7 +328,7 @@ class FailureLog:
         log.error(
             "message failed (%s): topic %s, %d bytes, begins %r: %s%s",
             fault,
-            message.topic,
+            printable(message.topic),
             len(message.payload),
             message.payload[:_SHOWN_BYTES],
             reason,
@@ -341,7 +342,7 @@ class FailureLog:
                 "the model failed on a batch of %d, each gets a call of its own now: %s: %s",
                 count,
                 type(error).__name__,
-                _text(error),
+                printable(_text(error)),
             )
 
 

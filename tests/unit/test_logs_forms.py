@@ -68,8 +68,8 @@ def test_lines_for_people(setup: str) -> None:
         "ERROR two",
         "",
     ]
-    assert found[5] == "lines"
-    assert found[-1] == "ZeroDivisionError: division by zero"
+    assert found[5] == "    lines"
+    assert found[-1] == "    ZeroDivisionError: division by zero"
 
 
 def test_each_line_tells_the_journal_its_priority() -> None:
@@ -80,12 +80,12 @@ def test_each_line_tells_the_journal_its_priority() -> None:
         "<3>at error",
         "<2>at critical",
         "<3>two",
-        "<3>lines",
+        "<3>    lines",
         "<6>",
     ]
-    assert found[7:9] == ["<3>caught", "<3>Traceback (most recent call last):"]
+    assert found[7:9] == ["<3>caught", "<3>    Traceback (most recent call last):"]
     assert all(line.startswith("<3>") for line in found[7:])
-    assert found[-1] == "<3>ZeroDivisionError: division by zero"
+    assert found[-1] == "<3>    ZeroDivisionError: division by zero"
 
 
 @pytest.mark.parametrize("setup", ["", JOURNAL])

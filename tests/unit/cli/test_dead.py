@@ -166,7 +166,7 @@ def test_show(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert "second" not in output
     assert output.index("third") < output.index("first")
-    assert "line 1\nline 2" in output
+    assert "line 1\n    line 2" in output
     assert dead(state, "show", "a-1", "--all", "--json") == 0
     assert capsys.readouterr().out.count('"payload"') == 3
 
@@ -178,7 +178,7 @@ def test_a_terminal_is_shown_no_control_characters(
     assert dead(state, "show", "a-1", "1") == 0
     output = capsys.readouterr().out
     assert "payload:   \\x1b[2Jid:\\n9 \\u202e\n" in output
-    assert "error:     \\x1b]0;title\\x07 of\\r\nline\\t2\n" in output
+    assert "error:     \\x1b]0;title\\x07 of\\r\n    line\t2\n" in output
     assert dead(state, "list") == 0
     assert capsys.readouterr().out.rstrip().endswith("\\x1b]0;title\\x07 of")
 

@@ -278,7 +278,7 @@ def test_output_that_is_no_text_does_no_harm(
         "sys.stdout.buffer.flush()\n" + FOREVER
     )
     until(lambda: len(shown()) == 2, "two lines")
-    assert shown() == ["a-1 | \ufffd\ufffd", "a-1 | \x00good"]
+    assert shown() == ["a-1 | \ufffd\ufffd", "a-1 | \\x00good"]
 
 
 def test_one_that_closes_its_output_is_left_alone(manage: Manage, tmp_path: Path) -> None:

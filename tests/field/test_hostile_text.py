@@ -1,0 +1,141 @@
+"""Topics, models' errors and what models print: they forge no log line and steer no terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.app import Running, Up, run_pyboot
+from support.poll import until
+from support.stub import StubBroker, publish
+
+from pyboot_svc.cli.status import table_lines
+from pyboot_svc.logs import configure_logging
+
+FORGED = "2026-01-01T00:00:00 CRITICAL pyboot: all is lost"
+EVIL = f"a\n{FORGED}\r\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\u2028{FORGED}"
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d [A-Z]+ ")
+MODELS = f"""
+import sys
+
+EVIL = {EVIL!r}
+
+def prints(payload, context):
+    print("printed", EVIL, flush=True)
+    print("to the error stream " + EVIL, file=sys.stderr, flush=True)
+    raises(payload, context)
+
+def raises(payload, context):
+    context.logger.warning("logged %s", EVIL)
+    raise RuntimeError(EVIL)
+"""
+
+
+def harmless(text: str) -> bool:
+    return all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Zl", "Zp") for c in text)
+
+
+@pytest.fixture
+def stub() -> Iterator[StubBroker]:
+    with StubBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def edge(stub: StubBroker) -> str:
+    return (
+        f"{{name: m, edge_mode: my_models.raises, pre_port: {stub.port}, pre_topic: '#', "
+        f"pre_qos: 1, post_port: {stub.port}, post_topic: $out, dead_letter: {{topic: $dead}}, "
+        "on_error: {retries: 0}}"
+    )
+
+
+def send_evil(stub: StubBroker) -> None:
+    until(lambda: stub.of_kind(8), "a subscription")
+    stub.send(publish(EVIL, b"1", qos=1, mid=7), stub.of_kind(8)[0].connection)
+
+
+def test_what_up_prints_is_lines_of_ours(
+    stub: StubBroker,
+    edge: str,
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    tmp_path: Path,
+) -> None:
+    state = tmp_path / "state"
+    printing = edge.replace("my_models.raises", "my_models.prints")
+    master = up(write_config(printing, models=MODELS), "--state-dir", str(state))
+    send_evil(stub)
+    master.wait_log("message failed")
+    until(lambda: master.instance("m-1")["errors"] == {"model": 1}, "it is counted")
+    said = master.log_file.read_bytes().decode()
+    assert harmless(said)
+    assert FORGED in said
+    assert not any(line.startswith(FORGED) for line in said.split("\n"))
+    listed = run_pyboot("dead", "list", "--state-dir", str(state)).stdout
+    shown = run_pyboot("dead", "show", "m-1", "--all", "--state-dir", str(state)).stdout
+    for text in (listed, shown):
+        assert harmless(text)
+        assert "\\x1b" in text
+    assert len(listed.splitlines()) == 2
+
+
+def test_a_workers_own_log_has_no_forged_line(
+    stub: StubBroker,
+    edge: str,
+    write_config: Callable[..., Path],
+    track: Callable[[Running], Running],
+    tmp_path: Path,
+) -> None:
+    config = write_config(edge, models=MODELS)
+    places = ("--run-dir", str(tmp_path), "--state-dir", str(tmp_path))
+    worker = track(Running(tmp_path / "run", "worker", "m-1", "--config", str(config), *places))
+    send_evil(stub)
+    worker.wait_log("message failed")
+    worker.wait_log("logged a")
+    worker.stop()
+    said = worker.log_file.read_bytes().decode()
+    assert harmless(said)
+    assert not any(line.startswith(FORGED) for line in said.split("\n"))
+    assert all(STAMP.match(line) or line.startswith("    ") for line in said.split("\n") if line)
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_every_record_is_one_line_and_bounded(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    try:
+        configure_logging(form)
+        log = logging.getLogger("model.m-1")
+        log.error("said: %s", EVIL)
+        log.error("said: %s", "x" * 10_000_000)
+        log.error("half a character: %s", "\ud800")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    said = stream.getvalue()
+    assert harmless(said)
+    assert said.isascii() or "…" in said
+    assert len(said) < 200_000
+    said.encode()
+    lines = said.splitlines()
+    if form == "json":
+        assert len([json.loads(line) for line in lines]) == 3
+    else:
+        assert sum(bool(STAMP.match(line)) for line in lines) == 3
+        assert not any(line.startswith(FORGED) for line in lines)
+
+
+def test_the_table_of_status_has_a_line_for_each_thing_said() -> None:
+    rows = [{"instance": "m-1", "state": EVIL, "error": None, "reasons": [EVIL, "x" * 100_000]}]
+    lines = table_lines(rows)
+    assert len(lines) == 4
+    assert all("\n" not in line and harmless(line) and len(line) < 2000 for line in lines)
