@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from paho.mqtt.client import Client, MQTTMessage, WebsocketConnectionError, _WebsocketWrapper
@@ -18,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from pyboot_svc.config import Broker
 from pyboot_svc.config.schema import credential_name
+from pyboot_svc.text import printable
 from pyboot_svc.worker.credentials import delivered, delivered_tls, read_password, tls_context
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.link import explain_alert
@@ -48,13 +50,19 @@ class PatientClient(Client):
 
     paho answers at once and tells it afterwards: a crash would lose what the broker has forgotten.
     And its socket is opened by `open_socket`: paho's timeouts differ from version to version, and
-    begin anew with each byte.
+    begin anew with each byte. Its owner hears of the broker's DISCONNECT by `told_to_go`: paho 2.1
+    drops the reason of a short one.
     """
 
     open_socket: Callable[[], Any]
+    told_to_go: Callable[[bytes], None]
 
     def _create_socket(self) -> Any:
         return self.open_socket()
+
+    def _handle_disconnect(self) -> None:
+        self.told_to_go(bytes(self._in_packet["packet"]))
+        super()._handle_disconnect()
 
     def take_over(self, mid: int) -> None:
         super()._send_pubrec(mid)
@@ -229,7 +237,8 @@ class ControlClient:
     ) -> None:
         if reason.is_failure:
             hint = "; set `protocol: 3.1.1`" if "protocol" in str(reason).lower() else ""
-            self._events.on_ended(f"the broker refused: {reason}{hint}")
+            refused = _with_details(f"the broker refused: {reason}", properties)
+            self._events.on_ended(f"{refused}{hint}")
             return
         self._up = True
         self._obey(getattr(properties, "ServerKeepAlive", 0))
@@ -240,17 +249,29 @@ class ControlClient:
         )
         self._events.on_connected(flags.session_present, limits)
 
+    def _on_told_to_go(self, packet: bytes) -> None:
+        """The broker's DISCONNECT, behind its length: a reason, 0 when it is left out, and
+        properties, if there are any."""
+        reason = packet[0] if packet else 0
+        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+        with suppress(Exception):  # what can't be read of them takes nothing from the reason
+            properties.unpack(packet[1:])  # type: ignore[no-untyped-call]
+        if reason == _TAKEN_OVER:
+            taken = _with_details(
+                f"another client took over the session {self._session.client_id}", properties
+            )
+            self._events.on_ended(f"{taken}: does it run twice?", taken_over=True)
+        else:
+            name = _reason_name(PacketTypes.DISCONNECT, reason)
+            text = _with_details(f"the broker ended the session: {name}", properties)
+            self._events.on_ended(text)
+
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
-        if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
-            client_id = self._session.client_id
-            text = f"another client took over the session {client_id}: does it run twice?"
-            self._events.on_ended(text, taken_over=True)
-        elif flags.is_disconnect_packet_from_server:
-            self._events.on_ended(f"the broker ended the session: {reason}")
-        else:
-            self._events.on_ended(loss(self._up))
+        """Also after `_on_told_to_go`, whose reason stands."""
+        unanswered = self._up and reason == "Keep alive timeout"
+        self._events.on_ended(loss(self._up) + (": no answer to PINGREQ" if unanswered else ""))
 
     def _on_log(self, client: Client, userdata: Any, level: int, text: str) -> None:
         # How a broker refuses our certificate under TLS 1.3; paho tells of it nowhere else.
@@ -261,7 +282,7 @@ class ControlClient:
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: Any, properties: Any
     ) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
+        refused = [_with_details(str(one), properties) for one in reasons if one.is_failure]
         self._events.on_subscribed(refused[0] if refused else None)
 
     def _on_queued(self, client: Client, userdata: Any, sock: Any) -> None:
@@ -302,6 +323,7 @@ class ControlClient:
         client.max_inflight_messages_set(session.window)
         client.on_log = self._on_log
         client.on_connect = self._on_connect
+        client.told_to_go = self._on_told_to_go
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_socket_open = self._on_socket_open
@@ -318,10 +340,22 @@ def loss(up: bool) -> str:
 
 def refusal(reason: int) -> str:
     """A PUBACK's reason code in words."""
-    try:
-        return str(ReasonCode(PacketTypes.PUBACK, identifier=reason))
-    except KeyError:
-        return f"reason code {reason}"
+    return _reason_name(PacketTypes.PUBACK, reason)
+
+
+def _reason_name(packet: int, reason: int) -> str:
+    """In words, also of a code that is not meant for that packet."""
+    for kind in (packet, PacketTypes.DISCONNECT, PacketTypes.CONNACK, PacketTypes.SUBACK):
+        with suppress(KeyError, ValueError):
+            return str(ReasonCode(kind, identifier=reason))
+    return f"reason code {reason}"
+
+
+def _with_details(text: str, properties: Any) -> str:
+    """What else the broker says: why, in its own words, and whom to ask instead."""
+    told = [getattr(properties, name, "") for name in ("ReasonString", "ServerReference")]
+    details = "; ".join(printable(detail) for detail in told if detail)
+    return f"{text} ({details})" if details else text
 
 
 def _whole_frames(send: Callable[[Any], int]) -> Callable[[Any], int]:

@@ -190,7 +190,7 @@ class Connection:
             if lived > _STABLE_SECONDS:
                 backoff.reset()
             short_lives = short_lives + 1 if 0 <= lived <= _STABLE_SECONDS else 0
-            if short_lives >= _MOST_SHORT_LIVES:
+            if short_lives >= _MOST_SHORT_LIVES and reason == loss(up=True):
                 rival = f"does another client use the id {self._session.client_id}"
                 reason += f" soon after it was up, again and again: {rival}, does it run twice?"
             self._link.lost(reason)

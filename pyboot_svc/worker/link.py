@@ -12,6 +12,8 @@ from typing import Any
 
 from pyboot_svc.worker.opening import NoAnswer
 
+_MOST_REASONS = 20
+
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +56,8 @@ class Link:
         if self.status.state != "unreachable":
             self.status = replace(self.status, state="unreachable", since=time.time(), attempts=0)
         self.status = replace(self.status, reason=reason)
-        if reason not in self._said:
+        # A broker's own words may be others each time: that is not said for ever.
+        if reason not in self._said and len(self._said) < _MOST_REASONS:
             self._said.add(reason)
             log.warning("%s: %s; retrying", self._name, reason)
 

@@ -49,6 +49,16 @@ def test_each_reason_is_said_once_until_the_link_is_up_again(
     assert len(said.records) == 4
 
 
+def test_reasons_that_differ_each_time_are_not_said_for_ever(
+    said: pytest.LogCaptureFixture,
+) -> None:
+    link = Link("post", "b:1")
+    for number in range(100):
+        link.lost(f"the broker refused: Server busy (request {number})")
+    assert len(said.records) == 20
+    assert link.status.reason.endswith("(request 99)")
+
+
 def test_attempts_and_since_count_from_when_it_became_unreachable() -> None:
     link = Link("post", "b:1")
     link.attempt()
