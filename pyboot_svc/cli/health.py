@@ -48,6 +48,6 @@ def _sockets(options: argparse.Namespace) -> Iterable[Path]:
 
 def _line(answer: dict[str, Any]) -> str:
     state = "ready" if answer.get("ready") else "alive" if answer.get("alive") else "not alive"
-    why = [*answer.get("stalls", ()), *answer.get("reasons", ())]
+    why = [text for key in ("stalls", "reasons", "notices") for text in answer.get(key, ())]
     line = f"{answer.get('instance')}: {state}" + (f": {'; '.join(map(str, why))}" if why else "")
     return printable(line, _LONGEST_LINE)

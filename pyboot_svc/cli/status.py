@@ -61,14 +61,19 @@ def fetch_instances(host: str, port: int) -> dict[str, Any]:
 
 
 def table_lines(instances: Iterable[dict[str, Any]]) -> list[str]:
-    """A header and a line an instance, in columns; below them, why some aren't ready."""
+    """A header and a line an instance, in columns; below them, why some aren't ready,
+    and what brokers grant less than they were asked for."""
     instances = list(instances)
     rows = [_HEADER, *(_row(instance) for instance in instances)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     return [_line(row, widths) for row in rows] + [
         printable(f"{instance['instance']}: {reason}", _LONGEST_REASON)
         for instance in instances
-        for reason in [instance["error"], *instance.get("reasons", [])]
+        for reason in [
+            instance["error"],
+            *instance.get("reasons", []),
+            *instance.get("notices", []),
+        ]
         if reason
     ]
 

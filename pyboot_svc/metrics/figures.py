@@ -42,9 +42,11 @@ class Figure(NamedTuple):
         return sum(found.values()) if self.label == "kind" and found is not None else found
 
 
-def _counter(key: str, meaning: str, prometheus: str = "", title: str = "") -> Figure:
+def _counter(
+    key: str, meaning: str, prometheus: str = "", title: str = "", unit: str = "messages"
+) -> Figure:
     name = prometheus or f"pyboot_{key}_messages_total"
-    return Figure(("counters", key), "counter", "messages", meaning, name, title=title)
+    return Figure(("counters", key), "counter", unit, meaning, name, title=title)
 
 
 def _waiting(key: str, meaning: str, prometheus: str, title: str = "") -> Figure:
@@ -68,6 +70,18 @@ COUNTERS = (
         title="dropped",
     ),
     _counter("dropped_at_stop", "Inputs of QoS 0 that a stop left unprocessed."),
+    _counter(
+        "sessions_lost",
+        "Times that the pre broker had forgotten the session: messages may be missing.",
+        "pyboot_sessions_lost_total",
+        unit="sessions",
+    ),
+    _counter(
+        "sessions_unsure",
+        "Times that the pre broker had kept the session, and perhaps not its shared subscription.",
+        "pyboot_sessions_unsure_total",
+        unit="sessions",
+    ),
     _counter(
         "spool_expired",
         "Results that were dropped from the spool, being older than `spool.max_age`.",

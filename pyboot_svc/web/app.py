@@ -42,10 +42,11 @@ class Root:
 
     @cherrypy.expose
     def readyz(self) -> bytes:
-        reasons = self._view.not_ready()
+        reasons, notices = self._view.readiness()
         if reasons:
             cherrypy.response.status = 503
-        return _json({"ready": not reasons, "reasons": reasons})
+        noticed = {"notices": notices} if notices else {}
+        return _json({"ready": not reasons, "reasons": reasons, **noticed})
 
 
 class Api:

@@ -74,14 +74,14 @@ class View:
             "instances": rows,
         }
 
-    def not_ready(self) -> list[str]:
-        """Why not every configured instance is ready; empty when all are."""
-        return [
-            f"{row['instance']}: {reason}"
-            for row in self.instances()["instances"]
-            if row["configured"]
-            for reason in _reasons(row)
-        ]
+    def readiness(self) -> tuple[list[str], list[str]]:
+        """Why not every configured instance is ready, empty when all are; and what brokers grant
+        less than they were asked for."""
+        rows = [row for row in self.instances()["instances"] if row["configured"]]
+        return (
+            [f"{row['instance']}: {reason}" for row in rows for reason in _reasons(row)],
+            [f"{row['instance']}: {notice}" for row in rows for notice in row.get("notices", ())],
+        )
 
     def _row(self, identity: InstanceId, reading: Reading) -> dict[str, Any]:
         edge = self._edges.get(identity.model)

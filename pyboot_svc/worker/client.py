@@ -16,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pyboot_svc.config import Broker
 from pyboot_svc.config.schema import credential_name
@@ -28,7 +29,10 @@ from pyboot_svc.worker.opening import Deadline, PunctualSocket, Resolver, dial, 
 
 # How often `keep_alive` is called.
 _TICK_SECONDS = 1.0
-_SESSION_SECONDS = 7 * 24 * 3600
+# How long the broker is asked to keep a session whose client is away.
+SESSION_SECONDS = 7 * 24 * 3600
+# MQTT 5, section 3.8.3.1.
+_RETAINED_IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
 # MQTT 5, section 3.14.2.1.
 _TAKEN_OVER = 0x8E
 HINT = "is it an MQTT broker, and of this protocol version?"
@@ -41,7 +45,7 @@ class Events(Protocol):
     """What a client tells its owner, from within the owner's calls of `read` and `write`."""
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
-    def on_subscribed(self, refusal: str | None) -> None: ...
+    def on_subscribed(self, code: int, reason: str) -> None: ...
     def on_ended(self, reason: str, *, taken_over: bool = False) -> None: ...
 
 
@@ -120,7 +124,7 @@ class ControlClient:
         properties.ReceiveMaximum = session.window
         properties.MaximumPacketSize = session.max_message + HEADROOM_BYTES
         if session.persistent:
-            properties.SessionExpiryInterval = _SESSION_SECONDS
+            properties.SessionExpiryInterval = SESSION_SECONDS
         self._client.connect(
             broker.host,
             broker.port,
@@ -204,7 +208,13 @@ class ControlClient:
         self._client._keepalive = heeded  # type: ignore[assignment]
 
     def subscribe(self, topic_filter: str, qos: int) -> None:
-        self._client.subscribe(topic_filter, qos)
+        """By MQTT 5 retained messages come with a new subscription only, not with each connection
+        of a session that has it."""
+        if self.v5:
+            options = SubscribeOptions(qos, retainHandling=_RETAINED_IF_NEW)
+            self._client.subscribe(topic_filter, options=options)
+        else:
+            self._client.subscribe(topic_filter, qos)
 
     def unsubscribe(self, topic_filter: str) -> None:
         self._client.unsubscribe(topic_filter)
@@ -246,6 +256,8 @@ class ControlClient:
         limits = BrokerLimits(
             in_flight=getattr(properties, "ReceiveMaximum", 65_535),
             packet_bytes=getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES),
+            session_seconds=getattr(properties, "SessionExpiryInterval", None),
+            shares=bool(getattr(properties, "SharedSubscriptionAvailable", 1)),
         )
         self._events.on_connected(flags.session_present, limits)
 
@@ -282,8 +294,8 @@ class ControlClient:
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: Any, properties: Any
     ) -> None:
-        refused = [_with_details(str(one), properties) for one in reasons if one.is_failure]
-        self._events.on_subscribed(refused[0] if refused else None)
+        for reason in reasons[:1]:  # there was one filter
+            self._events.on_subscribed(reason.value, _with_details(str(reason), properties))
 
     def _on_queued(self, client: Client, userdata: Any, sock: Any) -> None:
         self.wants_write = True

@@ -369,8 +369,8 @@ class Connection:
             self._carriage.leader.join(self._descriptor, self)
         self._handler.on_connected(session_present, limits)
 
-    def on_subscribed(self, refusal: str | None) -> None:
-        self._handler.on_subscribed(refusal)
+    def on_subscribed(self, code: int, reason: str) -> None:
+        self._handler.on_subscribed(code, reason)
 
     def on_ended(self, reason: str, *, taken_over: bool = False) -> None:
         if taken_over:

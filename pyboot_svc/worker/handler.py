@@ -15,10 +15,16 @@ MAX_PACKET_BYTES = 268_435_455
 
 @dataclass(frozen=True)
 class BrokerLimits:
-    """What the broker lets a client do: messages in flight to it, and bytes of one packet."""
+    """What the broker lets a client do: messages in flight to it, and bytes of one packet.
+
+    For `session_seconds` it keeps the session when the client is away; None: as asked for. `shares`
+    says whether it has shared subscriptions, as far as it tells.
+    """
 
     in_flight: int
     packet_bytes: int
+    session_seconds: int | None = None
+    shares: bool = True
 
 
 class Handler(Protocol):
@@ -39,7 +45,8 @@ class Handler(Protocol):
     def full(self) -> bool:
         """Whether it had better be sent nothing more for now."""
 
-    def on_subscribed(self, refusal: str | None) -> None: ...
+    def on_subscribed(self, code: int, reason: str) -> None:
+        """The broker's answer: the QoS that it grants, or from 128 on a refusal; and in words."""
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
         """These were sent (QoS 0) or are safe with the broker; those were refused, and why."""

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
+from pyboot_svc.text import printable
+from pyboot_svc.worker.client import SESSION_SECONDS
 from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import BrokerLimits, Session
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Batch
+from pyboot_svc.worker.notes import SessionNotes
+from pyboot_svc.worker.notices import Notices
 from pyboot_svc.worker.outgoing import Sendable
 
 log = logging.getLogger(__name__)
 
 Deliver = Callable[[Batch], None]
+Count = Callable[[str, int], None]
+
+# Of a SUBACK, from here on.
+_REFUSED = 0x80
+_UNSHARED = (
+    "several instances need them; with `share: false` each gets every message, with `instance: 1` "
+    "and `threads` one does all"
+)
+_SHORT_SESSION = (
+    "the pre broker keeps the session for %d s only, not the %d s that it was asked for: after a "
+    "longer absence what was published is missing"
+)
+_LOWER_QOS = (
+    "the pre broker granted QoS %d for %s, not QoS %d: inputs can get lost; its configuration or "
+    "its access rules limit it"
+)
 
 
 class MqttInbox:
@@ -36,10 +55,14 @@ class MqttInbox:
         shared = f"$share/{config.identity.share_group}/{edge.pre.topic}"
         self._filter = shared if edge.share and edge.instance > 1 else edge.pre.topic
         self._other_filter = edge.pre.topic if self._filter == shared else shared
-        self._subscriptions = subscriptions
+        self._shared = self._filter == shared
+        self._notes = SessionNotes(subscriptions, edge.pre.broker.address)
+        self._notices = Notices()
         self._persistent = edge.pre.qos > 0
+        self._asked_qos = min(edge.pre.qos, 1)
+        self._client_id = config.identity.client_id
         session = Session(
-            config.identity.client_id,
+            self._client_id,
             persistent=edge.pre.qos > 0,
             window=min(edge.queue.pre, 65_535),
         )
@@ -49,6 +72,7 @@ class MqttInbox:
         self._acknowledged: deque[tuple[int, Sequence[int]]] = deque()
         self._deliver: Deliver = lambda batch: None
         self._unacknowledged: Callable[[], int] = int
+        self._count: Count = lambda name, count: None
         self._subscribed = False
         self._open = True
         self._leaving = False
@@ -63,13 +87,24 @@ class MqttInbox:
         return self._connection.status
 
     @property
+    def notices(self) -> list[str]:
+        """What the broker grants less than it was asked for."""
+        return self._notices.texts
+
+    @property
     def subscribed(self) -> bool:
         return self._subscribed
 
     def start(
-        self, deliver: Deliver, unacknowledged: Callable[[], int], on_crash: Callable[[], None]
+        self,
+        deliver: Deliver,
+        unacknowledged: Callable[[], int],
+        count: Count,
+        on_crash: Callable[[], None],
     ) -> None:
-        """`unacknowledged` says how many of QoS 1 were delivered, and not acknowledged yet."""
+        """`unacknowledged` says how many of QoS 1 were delivered, and not acknowledged yet; `count`
+        is told of sessions that were lost, or may be."""
+        self._count = count
         self._deliver = deliver
         self._unacknowledged = unacknowledged
         self._connection.start(on_crash)
@@ -103,26 +138,65 @@ class MqttInbox:
         return self._persistent and self._unacknowledged() > self._window
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
+        if self._shared and not limits.shares:
+            self._connection.drop(f"it has no shared subscriptions: {_UNSHARED}")
+            return
         if self._persistent:
-            # The session remembers what it was subscribed to before the configuration changed.
-            noted = self._noted()
-            others = {*noted, self._other_filter} - {self._filter} if session_present else ()
-            for other in sorted(others):
-                self._connection.unsubscribe(other)
-            if self._filter not in noted:
-                self._note([*noted, self._filter])
+            self._resume(session_present, limits)
+        else:
+            self._forget()  # a clean start has just ended what session there was
+        # Anew for each connection: mosquitto forgets a session's shared subscriptions when it is
+        # restarted, and keeps the session.
         # At QoS 2 a client owns a message from its PUBREC on, long before it is processed; at
         # QoS 1 the broker keeps it until it is acknowledged, and duplicates can be recognised.
-        self._connection.subscribe(self._filter, min(self._endpoint.qos, 1))
+        self._connection.subscribe(self._filter, self._asked_qos)
 
-    def on_subscribed(self, refusal: str | None) -> None:
-        if refusal is not None:
-            self._connection.drop(f"the subscription to {self._filter} was refused: {refusal}")
+    def _resume(self, present: bool, limits: BrokerLimits) -> None:
+        """Go on with the session that the broker has kept, or begin one."""
+        noted = self._notes.filters()
+        if not present and self._notes.established:
+            self._count("sessions_lost", 1)
+            log.warning(
+                "the pre broker has lost the session %s: what it held of %s, and what was "
+                "published since, may be missing; does it keep sessions when it is restarted "
+                "(mosquitto: `persistence true`), and for as long as this instance was away?",
+                self._client_id,
+                printable(self._filter),
+            )
+        elif present and self._shared:
+            self._count("sessions_unsure", 1)
+            log.log(
+                logging.WARNING if self.status.connects > 1 else logging.INFO,
+                "the pre broker has kept the session %s, which doesn't say that it has kept its "
+                "shared subscription %s: when mosquitto is restarted, what is published before the "
+                "instances are back is missing",
+                self._client_id,
+                printable(self._filter),
+            )
+        kept = limits.session_seconds
+        short = kept is not None and kept < SESSION_SECONDS
+        self._notices.show("session", _SHORT_SESSION % (kept, SESSION_SECONDS) if short else "")
+        # The session remembers what it was subscribed to before the configuration changed.
+        others = {*noted, self._other_filter} - {self._filter} if present else ()
+        for other in sorted(others):
+            self._connection.unsubscribe(other)
+        if self._filter not in noted:
+            self._note([*noted, self._filter])
+
+    def on_subscribed(self, code: int, reason: str) -> None:
+        if code >= _REFUSED:
+            hint = f"; {_UNSHARED}" if self._shared else ""
+            self._connection.drop(
+                f"the subscription to {printable(self._filter)} was refused: {reason}{hint}"
+            )
             return
+        asked = self._asked_qos
+        lower = _LOWER_QOS % (code, printable(self._filter), asked) if code < asked else ""
+        self._notices.show("qos", lower)
         if not self._subscribed:
-            log.info("subscribed to %s at QoS %d", self._filter, self._endpoint.qos)
-            if self._persistent and self._noted() != [self._filter]:
-                self._note([self._filter])  # the broker answers in order: the others are gone
+            log.info("subscribed to %s at QoS %d", printable(self._filter), code)
+            if self._persistent:
+                self._establish()
         self._subscribed = True
 
     def on_lost(self, in_flight: list[Sendable]) -> None:
@@ -149,32 +223,35 @@ class MqttInbox:
         if done and self._subscribed:
             self._subscribed = False
             self._connection.unsubscribe(self._filter)
-
-    def _noted(self) -> list[str]:
-        try:
-            text = self._subscriptions.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return []
-        return [line for line in text.split("\n") if line]
+            self._forget()  # with a session that is left the broker forgets it, too
 
     def _note(self, filters: list[str]) -> None:
-        text = "".join(f"{topic}\n" for topic in filters)
         try:
-            _replace(self._subscriptions, text)
+            self._notes.note(filters)
         except OSError as error:
             log.warning(
                 "%s can't be written: %s; when pre_topic is changed, the broker will go on sending "
                 "what is published to the old one, too",
-                self._subscriptions,
+                self._notes.subscribed,
                 error.strerror,
             )
 
+    def _establish(self) -> None:
+        """The broker answers in order: all other subscriptions of the session are gone."""
+        if self._notes.filters() != [self._filter]:
+            self._note([self._filter])
+        try:
+            self._notes.establish()
+        except OSError as error:
+            log.warning(
+                "%s can't be written: %s; after a restart of this instance nobody will know "
+                "whether the broker has lost its session",
+                self._notes.session,
+                error.strerror,
+            )
 
-def _replace(file: Path, text: str) -> None:
-    """Whenever the process or the host dies, the file is the old one or the new one."""
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    def _forget(self) -> None:
+        try:
+            self._notes.forget()
+        except OSError as error:
+            log.warning("%s can't be removed: %s", self._notes.session, error.strerror)

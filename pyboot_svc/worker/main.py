@@ -221,6 +221,7 @@ class Worker:
             "started": self._supervision is not None and self._supervision.started,
             "ready": not reasons and not stalls,
             "reasons": reasons,
+            "notices": self._notices(),
             "stalls": stalls,
         }
 
@@ -228,6 +229,9 @@ class Worker:
         if self._supervision is not None:
             return self._supervision.not_ready()
         return ["it is about to start" if self._pipeline else "the model is being loaded"]
+
+    def _notices(self) -> list[str]:
+        return self._pipeline.notices() if self._pipeline else []
 
     def _snapshot(self) -> dict[str, Any]:
         pipeline = self._pipeline
@@ -242,6 +246,7 @@ class Worker:
             "version": __version__,
             "state": state,
             "reasons": reasons,
+            "notices": self._notices(),
             "started": self._started,
             "uptime_s": round(time.monotonic() - self._began, 1),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),

@@ -92,7 +92,7 @@ class MqttOutbox:
         self._limits = BrokerLimits(min(self._window, limits.in_flight), limits.packet_bytes)
         self._source.connected()
 
-    def on_subscribed(self, refusal: str | None) -> None:
+    def on_subscribed(self, code: int, reason: str) -> None:
         raise AssertionError("an outbox subscribes to nothing")
 
     def on_messages(self, batch: Batch) -> None:

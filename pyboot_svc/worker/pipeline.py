@@ -23,7 +23,7 @@ from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.courier import Courier
 from pyboot_svc.worker.graveyard import Fault, Graveyard
-from pyboot_svc.worker.inbox import Deliver
+from pyboot_svc.worker.inbox import Count, Deliver
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.ledger import Ledger
 from pyboot_svc.worker.link import LinkStatus
@@ -63,8 +63,14 @@ class Inbox(Protocol):
     def overdue(self) -> float: ...
     @property
     def subscribed(self) -> bool: ...
+    @property
+    def notices(self) -> list[str]: ...
     def start(
-        self, deliver: Deliver, unacknowledged: Callable[[], int], on_crash: Callable[[], None]
+        self,
+        deliver: Deliver,
+        unacknowledged: Callable[[], int],
+        count: Count,
+        on_crash: Callable[[], None],
     ) -> None: ...
     def acknowledge(self, session: int, mids: Sequence[int]) -> None: ...
     def leave(self) -> None: ...
@@ -196,7 +202,7 @@ class Pipeline:
         self._pool.start(self._threads, on_crash)
         self._courier.start(self._spooled, self._published, self._refused, self._count, on_crash)
         self._outbox.start(self._courier, on_crash)
-        self._inbox.start(self._deliver, self._settlement.depth, on_crash)
+        self._inbox.start(self._deliver, self._settlement.depth, self._tally.add, on_crash)
 
     def leave(self, timeout: float) -> None:
         """Before the last drain: take in what the broker holds for this instance, and no more."""
@@ -278,6 +284,10 @@ class Pipeline:
         if self._safe.store.trouble is not None:
             reasons.append(self._safe.store.trouble)
         return reasons
+
+    def notices(self) -> list[str]:
+        """What is less than it was asked for, and no reason to stop."""
+        return self._inbox.notices
 
     def figures(self) -> dict[str, Any]:
         pre, post = self.depths()

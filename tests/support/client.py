@@ -45,9 +45,9 @@ class Plant:
         assert self._subscribed.wait(20), "no SUBACK"
         return self
 
-    def publish(self, topic: str, payload: Any, qos: int = 0) -> None:
+    def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
         """Publish bytes as they are, anything else as JSON; returns when it has been sent."""
-        self._client.publish(topic, _encoded(payload), qos).wait_for_publish(20)
+        self._client.publish(topic, _encoded(payload), qos, retain).wait_for_publish(20)
 
     def publish_all(self, topic: str, payloads: list[Any], qos: int = 0) -> None:
         """Publish many without waiting for each; returns when all have been sent."""

@@ -294,6 +294,17 @@ def test_ready_when_every_configured_instance_is(web: Web) -> None:
     assert (response.status, response.json) == (200, {"ready": True, "reasons": []})
 
 
+def test_what_brokers_grant_less_than_asked_for_is_told_beside_it(web: Web) -> None:
+    for instance in ("temp-1", "temp-2"):
+        web.worker(instance)
+    web.worker("flow-1", notices=["the pre broker granted QoS 0"])
+    response = web.request("/readyz")
+    assert (response.status, response.json) == (
+        200,
+        {"ready": True, "reasons": [], "notices": ["flow-1: the pre broker granted QoS 0"]},
+    )
+
+
 def test_not_ready_says_which_and_why(web: Web) -> None:
     web.worker("temp-1", state="waiting", reasons=["pre broker a:1: no answer", "another"])
     web.worker("temp-2", state="draining")

@@ -21,7 +21,7 @@ from pyboot_svc.config import Batch, OnError, QueueLimits, SpoolLimits
 from pyboot_svc.metrics.figures import COUNTERS
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.inbox import Deliver
+from pyboot_svc.worker.inbox import Count, Deliver
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Message, Parcel
 from pyboot_svc.worker.outbox import Source
@@ -52,6 +52,7 @@ class MemoryInbox:
         self._last_mid = 0
         self.closed = threading.Event()
         self.stopped = False
+        self.notices: list[str] = []
         self._deliver: Deliver = lambda batch: None
 
     def leave(self) -> None:
@@ -59,7 +60,11 @@ class MemoryInbox:
         self.quiet_seconds = 60.0
 
     def start(
-        self, deliver: Deliver, unacknowledged: Callable[[], int], on_crash: Callable[[], None]
+        self,
+        deliver: Deliver,
+        unacknowledged: Callable[[], int],
+        count: Count,
+        on_crash: Callable[[], None],
     ) -> None:
         self._deliver = deliver
 

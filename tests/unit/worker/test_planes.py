@@ -51,8 +51,8 @@ class Noted:
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         self.told.append(("connected", session_present))
 
-    def on_subscribed(self, refusal: str | None) -> None:
-        self.told.append(("subscribed", refusal))
+    def on_subscribed(self, code: int, reason: str) -> None:
+        self.told.append(("subscribed", code))
 
     def on_ended(self, reason: str, *, taken_over: bool = False) -> None:
         self.told.append(("ended", reason))
@@ -299,7 +299,7 @@ def test_packets_of_the_control_plane_reach_paho(ends: Ends) -> None:
     message = b"".join(PublishEncoder("in", 0, properties).encode([b"a"]))
     ends.read_all(connack + message + suback[:2])
     ends.read_all(suback[2:] + message)
-    assert ends.events.told == [("connected", False), ("subscribed", None)]
+    assert ends.events.told == [("connected", False), ("subscribed", 1)]
     arrived = ends.plane.arrived()
     assert arrived is not None
     assert arrived.payloads == [b"a", b"a"]

@@ -1,0 +1,63 @@
+"""What a worker notes of its session at the broker, in two small files of the state directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+_SESSION_NAME = "session"
+
+
+class SessionNotes:
+    """`subscribed` lists what the session may be subscribed to, and is there before the broker is
+    asked; `session` says at which broker there is one, and is there once the broker has answered.
+
+    Reading gives nothing where there is no file; writing raises OSError.
+    """
+
+    def __init__(self, subscribed: Path, address: str) -> None:
+        self.subscribed = subscribed
+        self.session = subscribed.with_name(_SESSION_NAME)
+        self._address = address
+        # Also where nothing can be written.
+        self._established = False
+
+    def filters(self) -> list[str]:
+        return [line for line in _read(self.subscribed).split("\n") if line]
+
+    def note(self, filters: Sequence[str]) -> None:
+        _replace(self.subscribed, "".join(f"{topic}\n" for topic in filters))
+
+    @property
+    def established(self) -> bool:
+        """Whether this broker has had a session of ours, and nobody has ended it since."""
+        return self._established or _read(self.session).strip() == self._address
+
+    def establish(self) -> None:
+        if not self.established:
+            _replace(self.session, f"{self._address}\n")
+        self._established = True
+
+    def forget(self) -> None:
+        """The session is ended on purpose."""
+        self._established = False
+        for file in (self.session, self.subscribed):
+            file.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _replace(file: Path, text: str) -> None:
+    """Whenever the process or the host dies, the file is the old one or the new one."""
+    partial = file.with_name(f".{file.name}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)

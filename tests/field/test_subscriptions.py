@@ -1,0 +1,163 @@
+"""Subscriptions that a broker grants in part, not at all, or answers with old messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.app import Up, data_plane
+from support.broker import Broker
+from support.client import Plant
+from support.poll import until
+from support.proxy import Proxy
+from support.stub import SUBSCRIBE, StubBroker, suback
+
+MODELS = """
+def same(payload):
+    return payload
+
+def counted(payload, context):
+    context.state["count"] = context.state.get("count", 0) + 1
+    return [payload, context.state["count"]]
+"""
+CONNACKS = {"5": b"\x20\x03\x00\x00\x00", "3.1.1": b"\x20\x02\x00\x00"}
+
+
+@pytest.fixture
+def run(tmp_path: Path, up: Callable[..., Up]) -> Callable[..., Up]:
+    """Runs the edge m with `pre_qos: 1`; a second run finds what the first has left behind."""
+
+    def start(port: int, protocol: str = "5", ready: bool = True, **keys: object) -> Up:
+        (tmp_path / "my_models.py").write_text(MODELS)
+        edge: dict[str, object] = {
+            "name": "m",
+            "edge_mode": "my_models.same",
+            "data_plane": data_plane(),
+            "pre_broker": "plant",
+            "pre_topic": "t/in",
+            "pre_qos": 1,
+            "post_broker": "plant",
+            "post_topic": "t/out",
+            "post_qos": 1,
+        }
+        lines = "".join(f"  {key}: {value}\n" for key, value in (edge | keys).items())
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"model_path: .\nbrokers:\n"
+            f'  plant: {{host: 127.0.0.1, port: {port}, protocol: "{protocol}"}}\n'
+            f"edge:\n- {lines.lstrip()}"
+        )
+        return up(config, "--state-dir", str(tmp_path / "state"), ready=ready)
+
+    return start
+
+
+def reasons(master: Up) -> str:
+    return " ".join(master.get("/readyz")[1]["reasons"])
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_lower_qos_than_was_asked_for_is_told(
+    qos: int, protocol: str, run: Callable[..., Up]
+) -> None:
+    def grant(packet: object) -> bytes:
+        return suback(packet.mid, 0, v5=protocol == "5")  # type: ignore[attr-defined]
+
+    with StubBroker(CONNACKS[protocol], subscribe=grant) as stub:
+        master = run(stub.port, protocol, pre_qos=qos)
+        (notice,) = master.instance("m-1")["notices"]
+        assert "granted QoS 0 for t/in, not QoS 1" in notice
+        assert master.get("/readyz")[1]["notices"] == [f"m-1: {notice}"]
+        assert "subscribed to t/in at QoS 0" in master.log
+        for connection in {packet.connection for packet in stub.of_kind(SUBSCRIBE)}:
+            stub.hang_up(connection)
+        until(lambda: len(stub.of_kind(SUBSCRIBE)) == 2, "it is connected again")
+        master.wait_ready()
+        assert master.log.count("granted QoS 0") == 1
+
+
+def test_the_log_names_the_granted_qos(run: Callable[..., Up], broker: Broker, topic: str) -> None:
+    master = run(broker.port, pre_qos=2, pre_topic=topic)
+    assert f"subscribed to {topic} at QoS 1" in master.log
+    assert master.instance("m-1")["notices"] == []
+    assert "notices" not in master.get("/readyz")[1]
+
+
+def test_a_broker_without_shared_subscriptions_is_told_apart(run: Callable[..., Up]) -> None:
+    with StubBroker(bytes.fromhex("200500000 22a00".replace(" ", ""))) as stub:
+        master = run(stub.port, instance=2, ready=False)
+        until(lambda: "share: false" in reasons(master), "the reason is known")
+        assert "no shared subscriptions" in reasons(master)
+        assert stub.of_kind(SUBSCRIBE) == []
+
+
+@pytest.mark.parametrize(("protocol", "code"), [("5", 0x9E), ("5", 0x87), ("3.1.1", 0x80)])
+def test_a_refused_shared_subscription_names_the_way_out(
+    protocol: str, code: int, run: Callable[..., Up]
+) -> None:
+    def refuse(packet: object) -> bytes:
+        return suback(packet.mid, code, v5=protocol == "5")  # type: ignore[attr-defined]
+
+    with StubBroker(CONNACKS[protocol], subscribe=refuse) as stub:
+        master = run(stub.port, protocol, instance=2, ready=False)
+        until(lambda: "share: false" in reasons(master), "the reason is known")
+        assert "$share/pyboot-m/t/in was refused" in reasons(master)
+
+
+def test_one_instance_needs_no_shared_subscriptions(run: Callable[..., Up]) -> None:
+    with StubBroker(bytes.fromhex("20050000022a00")) as stub:
+        run(stub.port)
+        assert len(stub.of_kind(SUBSCRIBE)) == 1
+
+
+@pytest.fixture
+def talkative_broker(tmp_path: Path) -> Iterator[Broker]:
+    """Its log tells each packet."""
+    lines = "listener {port} 127.0.0.1\nallow_anonymous true\nlog_type all\n"
+    running = Broker(tmp_path / "own-broker", lines).start()
+    yield running
+    running.stop()
+
+
+def acknowledged(broker: Broker) -> int:
+    """How many acknowledgements of inputs have arrived there: what is on its way when a connection
+    is cut has to come again."""
+    return broker.log.read_text().count("Received PUBACK from pyboot-m-1 ")
+
+
+@pytest.mark.parametrize("protocol", ["5"])
+@pytest.mark.parametrize("live", [True, False], ids=["live", "before"])
+def test_a_retained_message_is_processed_once_however_often_the_connection_is_cut(
+    live: bool, protocol: str, run: Callable[..., Up], talkative_broker: Broker
+) -> None:
+    broker = talkative_broker
+    keys = {"pre_topic": "t/+/in", "edge_mode": "my_models.counted"}
+    with Plant(broker.port).subscribe("t/out") as plant, Proxy(broker.port) as proxy:
+        if not live:
+            plant.publish("t/a/in", "kept", qos=1, retain=True)
+        master = run(proxy.port, protocol, **keys)
+        if live:
+            plant.publish("t/a/in", "kept", qos=1, retain=True)
+        for cuts in range(1, 4):
+            # By 3.1.1 it comes again, and is acknowledged without being processed.
+            copies = 1 if protocol == "5" else cuts
+            until(lambda copies=copies: acknowledged(broker) == copies, "it is acknowledged", 60)  # type: ignore[misc]
+            proxy.cut()
+            until(
+                lambda: master.instance("m-1")["brokers"]["pre"]["state"] != "connected",
+                "it is cut off",
+                60,
+            )
+            proxy.resume()
+            master.wait_ready(60)
+        # What comes after a retained message shows that none is on its way any more.
+        plant.publish("t/b/in", "last", qos=1)
+        until(lambda: "last" in [value for value, _ in plant.payloads()], "the last one")
+        assert plant.payloads() == [["kept", 1], ["last", 2]]
+        # Another that takes its place while the worker is away is a new one.
+        proxy.cut()
+        plant.publish("t/a/in", "new", qos=1, retain=True)
+        proxy.resume()
+        assert plant.wait_for(3, 60) == [["kept", 1], ["last", 2], ["new", 3]]
