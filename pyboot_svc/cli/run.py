@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import shutil
 import signal
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from pyboot_svc.cli.private import PrivateFolder
 from pyboot_svc.config import InstanceConfig, WebAddress
 from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
@@ -19,36 +17,19 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.metrics.health import health_socket
 from pyboot_svc.metrics.protocol import socket_path
-from pyboot_svc.worker.store import DATABASE_NAME
 
 
 def up(options: argparse.Namespace) -> ExitCode:
-    private = Path(tempfile.mkdtemp(prefix="pyboot-"))
+    private = PrivateFolder()
     try:
         return _boot(
             options,
-            run_dir=options.run_dir or private,
-            state_dir=options.state_dir or private / "state",
+            run_dir=options.run_dir or private.path,
+            state_dir=options.state_dir or private.path / "state",
             run_workers=True,
         )
     finally:
-        _remove_private(private)
-
-
-def _remove_private(folder: Path) -> None:
-    """Remove the private folder, unless it holds what was acknowledged and not yet published."""
-    from pyboot_svc.worker.database import count_kept
-
-    kept = sum(count_kept(file) for file in folder.glob(f"state/*/{DATABASE_NAME}"))
-    if kept:
-        logging.getLogger(__name__).warning(
-            "%d results and dead letters are still in %s; start again with --state-dir %s",
-            kept,
-            folder,
-            folder / "state",
-        )
-        return
-    shutil.rmtree(folder, ignore_errors=True)
+        private.close()
 
 
 def master(options: argparse.Namespace) -> ExitCode:

@@ -38,6 +38,21 @@ def compiled_file(run_dir: Path, identity: InstanceId) -> Path:
     return run_dir / "instances" / f"{identity}.json"
 
 
+def retired_file(compiled: Path) -> Path:
+    """Beside an instance's file, this one says that it was removed from the configuration.
+
+    A compiled file that is gone says nothing: whatever clears folders may have taken it.
+    """
+    return compiled.with_suffix(".retired")
+
+
+def retire_compiled(compiled: Path) -> None:
+    """Before the instance is stopped for good: its session at the broker ends with it."""
+    compiled.parent.mkdir(parents=True, exist_ok=True)
+    retired_file(compiled).touch()
+    compiled.unlink(missing_ok=True)
+
+
 def model_file(run_dir: Path, model: str) -> Path:
     """Where a pod finds its model's compiled configuration, whichever instance it is."""
     return run_dir / "models" / f"{model}.json"

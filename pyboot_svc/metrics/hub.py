@@ -95,10 +95,11 @@ class Hub:
     """Keeps the workers' connections in a thread of its own; `scrape` asks them."""
 
     def __init__(self, listeners: list[socket.socket], configured: list[InstanceId]) -> None:
-        self._listeners = listeners
+        self._listeners = list(listeners)
         self.configure(configured)
         self._peers: dict[socket.socket, _Peer] = {}
         self._requests: deque[_Scrape] = deque()
+        self._added: deque[socket.socket] = deque()
         self._wake_out, self._wake_in = os.pipe()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -122,6 +123,12 @@ class Hub:
         for listener in self._listeners:
             listener.setblocking(False)
         self._thread = spawn("hub", self._run, on_crash)
+
+    def listen_also(self, listener: socket.socket) -> None:
+        """At one more socket, from now on."""
+        listener.setblocking(False)
+        self._added.append(listener)
+        os.write(self._wake_in, b"\0")
 
     def stop(self) -> None:
         self._stopping = True
@@ -159,6 +166,9 @@ class Hub:
                     elif key.fileobj in self._peers:
                         self._receive(self._peers[key.fileobj])
                 self._drop_silent()
+                while self._added:
+                    self._listeners.append(self._added.popleft())
+                    selector.register(self._listeners[-1], selectors.EVENT_READ)
                 while self._requests:
                     self._ask(self._requests.popleft())
             for peer in list(self._peers.values()):

@@ -39,7 +39,7 @@ def apply_plan(
     gone = plan.of(STOP)
     if gone:
         say(f"stopping {_names(gone)}")
-        # First their files: a worker that stops and finds its own gone ends its session, too.
+        # First the word: a worker that knows that it is stopped for good ends its session, too.
         manager.retire(gone)
         manager.stop(gone)
     manager.write_units(wanted, gone)

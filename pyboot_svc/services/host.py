@@ -45,7 +45,7 @@ class HostManager(Protocol):
         """Replace what the instance will run by at its next start."""
 
     def retire(self, instances: Sequence[InstanceId]) -> None:
-        """These won't come back: remove what they would run by."""
+        """These won't come back: say so to those that run, and remove what they would run by."""
 
     def start(self, instances: Sequence[InstanceId]) -> None:
         """Begin to start them; `states` tells when they are ready."""

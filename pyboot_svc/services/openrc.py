@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.config.compiled import compiled_file, compiled_names
+from pyboot_svc.config.compiled import (
+    compiled_file,
+    compiled_names,
+    retire_compiled,
+    retired_file,
+)
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.health import ask_health, health_socket
@@ -96,17 +101,24 @@ class OpenrcManager:
         linked = {identity for identity in gone if self._script(identity).is_symlink()}
         for identity in gone:
             _run(["rc-update", "--quiet", "delete", _service(identity), "default"], check=False)
-            for file in (self._script, self._settings, self._failure, self._compiled):
+            for file in (
+                self._script,
+                self._settings,
+                self._failure,
+                self._compiled,
+                self._retired,
+            ):
                 file(identity).unlink(missing_ok=True)
         if added or linked:
             _run(["rc-update", "--update"])  # or rc-status would not know of them
 
     def write_compiled(self, wanted: Wanted) -> None:
+        self._retired(wanted.identity).unlink(missing_ok=True)
         replace_text(self._compiled(wanted.identity), wanted.compiled)
 
     def retire(self, instances: Sequence[InstanceId]) -> None:
         for identity in instances:
-            self._compiled(identity).unlink(missing_ok=True)
+            retire_compiled(self._compiled(identity))
 
     def start(self, instances: Sequence[InstanceId]) -> None:
         _each(lambda identity: _rc_service(identity, "start"), instances)
@@ -163,6 +175,9 @@ class OpenrcManager:
 
     def _compiled(self, identity: InstanceId) -> Path:
         return compiled_file(self._run_dir, identity)
+
+    def _retired(self, identity: InstanceId) -> Path:
+        return retired_file(self._compiled(identity))
 
 
 def _service(identity: InstanceId) -> str:

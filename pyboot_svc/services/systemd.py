@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.config.compiled import compiled_file, compiled_names
+from pyboot_svc.config.compiled import (
+    compiled_file,
+    compiled_names,
+    retire_compiled,
+    retired_file,
+)
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.files import read_text, replace_text
@@ -72,11 +77,13 @@ class SystemdManager:
             _systemctl("daemon-reload")
 
     def write_compiled(self, wanted: Wanted) -> None:
-        replace_text(compiled_file(self._run_dir, wanted.identity), wanted.compiled)
+        file = compiled_file(self._run_dir, wanted.identity)
+        retired_file(file).unlink(missing_ok=True)
+        replace_text(file, wanted.compiled)
 
     def retire(self, instances: Sequence[InstanceId]) -> None:
         for identity in instances:
-            compiled_file(self._run_dir, identity).unlink(missing_ok=True)
+            retire_compiled(compiled_file(self._run_dir, identity))
 
     def start(self, instances: Sequence[InstanceId]) -> None:
         self._job("start", instances)
@@ -118,7 +125,9 @@ class SystemdManager:
         was_there = folder.exists()
         shutil.rmtree(folder, ignore_errors=True)
         self._want(identity).unlink(missing_ok=True)
-        compiled_file(self._run_dir, identity).unlink(missing_ok=True)
+        compiled = compiled_file(self._run_dir, identity)
+        for file in (compiled, retired_file(compiled)):
+            file.unlink(missing_ok=True)
         return was_there
 
 

@@ -6,12 +6,13 @@ import logging
 import socket
 import sys
 import threading
+from functools import partial
 from typing import ClassVar
 
 import setproctitle
 
 from pyboot_svc.config import Config, WebAddress
-from pyboot_svc.config.compiled import write_compiled
+from pyboot_svc.config.compiled import compiled_file, write_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, UnavailableError
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
@@ -81,12 +82,32 @@ class ProcessorStarter(Starter):
         if settings.run_workers:
             _compile_instances(config, settings)
             self._services = context.services = ForegroundManager(
-                lambda identity: worker_command(identity, settings),
+                partial(self._prepare, config, settings),
                 settings.stop_seconds,
                 environment=lambda identity: config.instance(identity).edge.variables,
                 health=lambda identity: health_socket(settings.run_dir, identity),
                 watchdog_seconds=settings.watchdog_seconds,
             )
+
+    def _prepare(self, config: Config, settings: Settings, identity: InstanceId) -> list[str]:
+        """Gives the command of an instance, for a start of it.
+
+        Whatever clears folders may have taken ours: what a worker needs of it is made again.
+        """
+        assert self._hub is not None
+        metrics = socket_path(settings.run_dir)
+        try:
+            if not compiled_file(settings.run_dir, identity).exists():
+                write_compiled(config.instance(identity), settings.run_dir)
+            if self._own_socket and not metrics.exists():
+                log.warning("%s was removed by somebody; it is made again", metrics)
+                self._listeners.append(open_listener(metrics))
+                self._hub.listen_also(self._listeners[-1])
+        except (OSError, UnavailableError) as error:
+            log.error(
+                "%s: what it needs in %s can't be made: %s", identity, settings.run_dir, error
+            )
+        return worker_command(identity, settings)
 
     def start(self, context: StarterContext) -> None:
         assert self._hub is not None

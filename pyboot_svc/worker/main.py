@@ -22,6 +22,7 @@ import setproctitle
 
 from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
+from pyboot_svc.config.compiled import retired_file
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
 from pyboot_svc.metrics.health import HealthServer
 from pyboot_svc.metrics.probes import ProbeServer
@@ -189,8 +190,8 @@ class Worker:
     def _drain(self, pipeline: Pipeline) -> None:
         log.info("%s: stopping: finishing what is in hand", self._config.identity)
         compiled, seconds = self._settings.compiled, self._settings.drain_seconds
-        if compiled is not None and not compiled.exists():
-            # `apply` has removed it: this instance is no longer wanted, and won't come back.
+        if compiled is not None and retired_file(compiled).exists():
+            # By `apply`: this instance is no longer wanted, and won't come back.
             log.info("%s: no longer configured: ending its session", self._config.identity)
             seconds /= 2
             pipeline.leave(seconds)

@@ -1,0 +1,119 @@
+"""Folders that are cleared away under what runs: nothing is inferred from a file's absence."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.app import Running, Up
+from support.client import Plant
+from support.poll import until
+
+from pyboot_svc.cli.private import PrivateFolder, touch
+from pyboot_svc.config.compiled import compiled_file, retire_compiled
+from pyboot_svc.identity import InstanceId
+
+MODELS = "def same(payload): return payload\n"
+LEAVING = "no longer configured: ending its session"
+
+
+@pytest.fixture
+def edge(topic: str) -> str:
+    return (
+        f"{{name: m, edge_mode: my_models.same, pre_qos: 1, pre_topic: {topic}/in, "
+        f"post_topic: {topic}/out}}"
+    )
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
+
+
+def test_up_goes_on_without_its_private_folder(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    edge: str,
+    temporary: Path,
+) -> None:
+    master = up(write_config(edge, models=MODELS))
+    plant.subscribe(f"{topic}/out")
+    [private] = temporary.glob("pyboot-*")
+    shutil.rmtree(private)
+    plant.publish(f"{topic}/in", 1, qos=1)
+    plant.wait_for(1)
+    # A worker that dies now starts again with what it had, and reports.
+    pid = master.instance("m-1")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: master.instance("m-1").get("pid") not in (None, pid), "a new worker reports")
+    master.wait_ready()
+    plant.publish(f"{topic}/in", 2, qos=1)
+    plant.wait_for(2)
+    assert master.stop() == 0
+    assert LEAVING not in master.log
+
+
+@pytest.mark.parametrize("retired", [True, False])
+def test_only_who_is_told_so_ends_its_session(
+    write_config: Callable[..., Path],
+    track: Callable[[Running], Running],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    edge: str,
+    tmp_path: Path,
+    retired: bool,
+) -> None:
+    run = tmp_path / "run"
+    config = write_config(edge, models=MODELS)
+    master = up(config, "--run-dir", str(run), "--state-dir", str(tmp_path / "state"))
+    file = compiled_file(run, InstanceId("m", 1))
+    if retired:
+        retire_compiled(file)
+    else:
+        file.unlink()
+    assert master.stop() == 0
+    assert (LEAVING in master.log) == retired
+    # What is published meanwhile waits in the session, if there still is one.
+    plant.subscribe(f"{topic}/out")
+    plant.publish(f"{topic}/in", 1, qos=1)
+    retired_mark = file.with_suffix(".retired")
+    retired_mark.unlink(missing_ok=True)
+    up(config, "--run-dir", str(run), "--state-dir", str(tmp_path / "state"))
+    plant.publish(f"{topic}/in", 2, qos=1)
+    plant.wait_for(1 if retired else 2)
+    assert plant.payloads() == ([2] if retired else [1, 2])
+
+
+def test_a_private_folder_is_locked_against_systemd_tmpfiles(temporary: Path) -> None:
+    private = PrivateFolder()
+    try:
+        descriptor = os.open(private.path, os.O_RDONLY | os.O_DIRECTORY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+    finally:
+        private.close()
+    assert not private.path.exists()
+
+
+def test_what_is_touched_looks_new(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").touch()
+    (tmp_path / "a" / "nowhere").symlink_to("/nonexistent")
+    places = [tmp_path, *tmp_path.rglob("*")]
+    for place in places:
+        os.utime(place, (0, 0), follow_symlinks=False)
+    touch(tmp_path)
+    assert all(place.lstat().st_mtime > 1_000_000_000 for place in places)
