@@ -184,11 +184,13 @@ class Rig:
         }
         self.config.write_text(json.dumps(document))
 
-    def keeper(self, instance: str, folder: Path | None = None) -> Keeper:
+    def keeper(self, instance: str, elsewhere: Path | None = None) -> Keeper:
+        """`elsewhere` is the folder of another host, which the instance has state of its own on."""
+        state_dir = elsewhere / "state" if elsewhere else self.state_dir
         keeper = Keeper(
-            folder or self.folder / instance,
+            elsewhere or self.folder / instance,
             *(instance, "--config", str(self.config), "--run-dir", str(self.run_dir)),
-            *("--state-dir", str(self.state_dir), "--drain-seconds", "10"),
+            *("--state-dir", str(state_dir), "--drain-seconds", "10"),
         )
         self.stack.callback(keeper.close)
         return keeper

@@ -263,6 +263,7 @@ def test_wrong_use_is_said(
     arguments: list[str], code: int, message: str, make_rig: Callable[..., Rig]
 ) -> None:
     rig = make_rig("same")
+    rig.instance_dir.mkdir(parents=True)  # it has run here
     named = [f"{rig.name}-1" if word == "NAME" else word for word in arguments]
     found, _, error = Dead(rig).run(*named)
     assert (found, message in error) == (code, True), error

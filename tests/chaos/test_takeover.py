@@ -1,4 +1,4 @@
-"""Two processes of one instance: said clearly, nothing lost, and no war of reconnects.
+"""An instance runs on two hosts: said clearly, nothing lost, and no war of reconnects.
 
 A broker may tell the one that is thrown out (MQTT 5, reason 0x8E); mosquitto 2.0.11 closes its
 connection without a word, as every broker does by MQTT 3.1.1.
@@ -51,7 +51,7 @@ def test_two_of_one_id_lose_nothing_and_say_what_is_wrong(
 ) -> None:
     rig = make_rig("same")
     rig.start()
-    other = rig.keeper(f"{rig.name}-1", rig.folder / "other")
+    other = rig.keeper(f"{rig.name}-1", rig.folder / "elsewhere")
     other.start()
     rig.flow(2000)
     hint = f"does another client use the id pyboot-{rig.name}-1, does it run twice?"
