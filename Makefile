@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DURATION ?=
+# What `pyboot render kubernetes` names, too; the version stands in pyboot_svc/__init__.py alone.
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pyboot_svc/__init__.py)
+IMAGE ?= pyboot-svc:$(VERSION)
 BENCH ?= full
 BENCH_VENV := .venv-bench
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
@@ -170,7 +173,7 @@ rpm: $(VENV)/.test
 
 # The container image, by docker, podman or buildah (ENGINE=…), on BASE if it is given.
 images:
-	packaging/build-image.sh pyboot $(if $(BASE),--build-arg BASE=$(BASE))
+	packaging/build-image.sh $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE))
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
