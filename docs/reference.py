@@ -1,6 +1,7 @@
 """Writes what the code's own tables say into the documentation.
 
-The configuration's reference, in the README and pyboot.yaml(5), and the figures in docs/metrics.md.
+The configuration's reference, in the README and pyboot.yaml(5), the figures in docs/metrics.md,
+and bash's completion.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -11,6 +12,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from completion import COMPLETION, completion
 
 from pyboot_svc.config.keys import (
     BATCH,
@@ -179,7 +182,12 @@ def _default(key: Key) -> str:
 def main() -> int:
     readme = readme_with_reference(README.read_text(encoding="utf-8"))
     metrics = metrics_with_figures(METRICS.read_text(encoding="utf-8"))
-    wanted = {README: readme, MAN_PAGE: man_page(), METRICS: metrics}
+    wanted = {
+        README: readme,
+        MAN_PAGE: man_page(),
+        METRICS: metrics,
+        COMPLETION: completion(),
+    }
     stale = [file for file, text in wanted.items() if _text_of(file) != text]
     if "--check" in sys.argv[1:]:
         return int(bool(stale))

@@ -26,7 +26,9 @@ def check(options: argparse.Namespace) -> ExitCode:
         problems = list(_model_problems(config, str(file))) if options.models else []
     except ConfigError as error:
         problems = list(error.problems)
-    if options.json:
+    if options.instances and config is not None:
+        print("\n".join(str(instance.identity) for instance in config.instances()))
+    elif options.json:
         found = [dataclasses.asdict(problem) for problem in problems]
         print(json.dumps({"file": str(file), "valid": not problems, "problems": found}, indent=1))
     else:

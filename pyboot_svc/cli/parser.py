@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
     try:
-        options = _make_parser().parse_args(arguments)
+        options = make_parser().parse_args(arguments)
         module, _, function = options.run.partition(":")
         command = getattr(importlib.import_module(f"pyboot_svc.cli.{module}"), function)
         return int(command(options))
@@ -67,7 +67,7 @@ def _report(text: str) -> None:
         print(f"pyboot: {text}", file=sys.stderr)
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pyboot",
         description="Runs Python models on telemetry: MQTT in, a function, MQTT out.",
@@ -171,6 +171,9 @@ def _add_up(commands: _Commands[_Parser]) -> None:
 def _add_check(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "check", "check:check", "validate the configuration")
     parser.add_argument("--models", action="store_true", help="import each model, too")
+    parser.add_argument(
+        "--instances", action="store_true", help="print the names of all instances, and no more"
+    )
     parser.add_argument("--json", action="store_true", help="print the problems as JSON")
     _add_model_path(parser)
 

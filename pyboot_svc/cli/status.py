@@ -32,12 +32,14 @@ def status(options: argparse.Namespace) -> ExitCode:
 
 
 def top(options: argparse.Namespace) -> ExitCode:
-    """Until Ctrl-C, the table again and again: in place on a terminal, else one below the other."""
+    """Until Ctrl-C, the table again and again in its place; once where that is no terminal."""
     address = _address(options)
-    clear = _CLEAR if sys.stdout.isatty() else ""
     while True:
         lines = table_lines(fetch_instances(*address)["instances"])
-        print(clear + "\n".join(lines), flush=True)
+        if not sys.stdout.isatty():
+            print("\n".join(lines))
+            return ExitCode.OK
+        print(_CLEAR + "\n".join(lines), flush=True)
         time.sleep(options.interval)
 
 
