@@ -6,17 +6,31 @@ import random
 
 
 class Backoff:
-    """Exponential backoff with full jitter on its upper half, in seconds."""
+    """Exponential backoff with full jitter on its upper half, in seconds.
 
-    def __init__(self, first: float, most: float) -> None:
+    With `eager`, delays stay below that for the first `eager_seconds` of them: what comes back
+    soon is found soon, and what is away for days is not asked that often.
+    """
+
+    def __init__(
+        self, first: float, most: float, *, eager: float | None = None, eager_seconds: float = 0.0
+    ) -> None:
         self._first = first
         self._most = most
+        self._eager = most if eager is None else eager
+        self._eager_seconds = eager_seconds
         self._ceiling = first
+        self._waited = 0.0
 
-    def next(self) -> float:
-        ceiling = self._ceiling
+    def next(self, *, patient: bool = False) -> float:
+        """`patient`: there is no reason to be eager."""
+        eager = not patient and self._waited < self._eager_seconds
+        ceiling = min(self._ceiling, self._eager if eager else self._most)
         self._ceiling = min(ceiling * 2, self._most)
-        return ceiling * random.uniform(0.5, 1.0)
+        delay = ceiling * random.uniform(0.5, 1.0)
+        self._waited += delay
+        return delay
 
     def reset(self) -> None:
         self._ceiling = self._first
+        self._waited = 0.0

@@ -35,6 +35,8 @@ SESSION_SECONDS = 7 * 24 * 3600
 _RETAINED_IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
 # MQTT 5, section 3.14.2.1.
 _TAKEN_OVER = 0x8E
+# Server unavailable, server busy: as while it starts.
+_SOON_THERE = (0x88, 0x89)
 HINT = "is it an MQTT broker, and of this protocol version?"
 
 OnMessage = Callable[[bytes, bytes, int, int, bool], None]
@@ -46,7 +48,8 @@ class Events(Protocol):
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
     def on_subscribed(self, code: int, reason: str) -> None: ...
-    def on_ended(self, reason: str, *, taken_over: bool = False) -> None: ...
+    def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
+        """`refused`: for a reason that will be the same for a while."""
 
 
 class PatientClient(Client):
@@ -248,7 +251,8 @@ class ControlClient:
         if reason.is_failure:
             hint = "; set `protocol: 3.1.1`" if "protocol" in str(reason).lower() else ""
             refused = _with_details(f"the broker refused: {reason}", properties)
-            self._events.on_ended(f"{refused}{hint}")
+            lasting = reason.value not in _SOON_THERE
+            self._events.on_ended(f"{refused}{hint}", refused=lasting)
             return
         self._up = True
         self._obey(getattr(properties, "ServerKeepAlive", 0))
@@ -289,7 +293,7 @@ class ControlClient:
         # How a broker refuses our certificate under TLS 1.3; paho tells of it nowhere else.
         alert = explain_alert(text)
         if alert is not None:
-            self._events.on_ended(alert)
+            self._events.on_ended(alert, refused=True)
 
     def _on_subscribe(
         self, client: Client, userdata: Any, mid: int, reasons: Any, properties: Any

@@ -33,6 +33,8 @@ from pyboot_svc.worker.wakeup import Wakeup
 
 _READ = selectors.EVENT_READ
 _FIRST_RETRY, _LAST_RETRY = 0.5, 30.0
+# A broker that comes back within the first minutes is found within so many seconds.
+_EAGER_RETRY, _EAGER_SECONDS = 4.0, 300.0
 # A connection that was up for so long starts the backoff anew. Two clients of one id throw each
 # other out, and most brokers don't tell them: they must not do it ever faster.
 _STABLE_SECONDS = 60.0
@@ -89,6 +91,7 @@ class Connection:
         self._up_since = math.inf
         self._lost: str | None = None
         self._rest = 0.0
+        self._refused = False
 
     @property
     def status(self) -> LinkStatus:
@@ -179,7 +182,9 @@ class Connection:
     # The thread:
 
     def _run(self) -> None:
-        backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
+        backoff = Backoff(
+            _FIRST_RETRY, _LAST_RETRY, eager=_EAGER_RETRY, eager_seconds=_EAGER_SECONDS
+        )
         short_lives = 0
         while not self._stopping:
             self._up_since = math.inf
@@ -194,13 +199,15 @@ class Connection:
                 rival = f"does another client use the id {self._session.client_id}"
                 reason += f" soon after it was up, again and again: {rival}, does it run twice?"
             self._link.lost(reason)
-            self._pause(max(backoff.next(), self._rest))
+            patient = self._refused or short_lives >= _MOST_SHORT_LIVES
+            self._pause(max(backoff.next(patient=patient), self._rest))
 
     def _attempt(self) -> str:
         """Connect and serve; says why it ended."""
         self._heartbeat.beat(OPEN_SECONDS)
         self._lost = None
         self._rest = 0.0
+        self._refused = False
         self._number += 1
         self._link.attempt()
         deadline = Deadline()
@@ -372,7 +379,8 @@ class Connection:
     def on_subscribed(self, code: int, reason: str) -> None:
         self._handler.on_subscribed(code, reason)
 
-    def on_ended(self, reason: str, *, taken_over: bool = False) -> None:
+    def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
+        self._refused |= refused
         if taken_over:
             # To come back at once would throw the other one out, and so on for ever.
             self._rest = _TAKEN_OVER_SECONDS

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support.app import Running, Up, data_plane
-from support.broker import Broker
+from support.broker import Broker, free_port
 from support.certificates import Authority
 from support.names import NameServer, asking, need_root
 from support.poll import until
@@ -215,3 +215,18 @@ def test_a_name_that_the_name_server_does_not_know_is_unknown(
     need_root()
     with NameServer(knows=False) as names:
         worker(names.address).wait_log("unknown host plant.example; retrying", 50)
+
+
+def test_a_broker_that_is_away_is_looked_for_every_few_seconds(
+    write_config: Callable[..., Path], up: Callable[..., Up]
+) -> None:
+    """Others, and this one once, doubled their pauses to half a minute from the first on."""
+    edge = (
+        f"{{name: m, edge_mode: my_models.same, pre_port: {free_port()}, pre_topic: t/in, "
+        f"post_topic: t/out}}"
+    )
+    master = up(write_config(edge, models=MODELS), ready=False)
+    until(lambda: master.instance("m-1").get("brokers"), "it answers")
+    # With pauses up to half a minute, so many would take three times as long at the least.
+    until(lambda: master.instance("m-1")["brokers"]["pre"]["attempts"] >= 12, "attempts", 60)
+    assert master.log.count("retrying") == 1

@@ -31,3 +31,21 @@ def test_reset_starts_anew() -> None:
     assert backoff.next() >= 16
     backoff.reset()
     assert backoff.next() <= 1
+
+
+def test_at_first_it_is_eager_and_later_it_is_not() -> None:
+    backoff = Backoff(0.5, 30.0, eager=4.0, eager_seconds=300.0)
+    waited, longest = 0.0, 0.0
+    while waited < 300:
+        delay = backoff.next()
+        waited, longest = waited + delay, max(longest, delay)
+    assert longest <= 4
+    assert max(backoff.next() for _ in range(20)) > 15
+    backoff.reset()
+    assert max(backoff.next() for _ in range(20)) <= 4
+
+
+def test_without_a_reason_it_is_not_eager() -> None:
+    backoff = Backoff(0.5, 30.0, eager=4.0, eager_seconds=300.0)
+    assert max(backoff.next(patient=True) for _ in range(8)) > 15
+    assert backoff.next() <= 4

@@ -54,7 +54,7 @@ class Noted:
     def on_subscribed(self, code: int, reason: str) -> None:
         self.told.append(("subscribed", code))
 
-    def on_ended(self, reason: str, *, taken_over: bool = False) -> None:
+    def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
         self.told.append(("ended", reason))
 
 
