@@ -6,19 +6,21 @@ import argparse
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pyboot_svc.cli.state import STATE_DIR, known_instances
 from pyboot_svc.config import Config
 from pyboot_svc.config.compiled import render_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.apply import apply_plan
 from pyboot_svc.services.detect import host_manager
 from pyboot_svc.services.host import HostManager
-from pyboot_svc.services.plan import UNCHANGED, Plan, Wanted, make_plan
+from pyboot_svc.services.plan import UNCHANGED, Plan, Step, Wanted, make_plan
 
 CHANGES = 2
 
@@ -26,12 +28,44 @@ CHANGES = 2
 def plan(options: argparse.Namespace) -> int:
     manager = _manager(options)
     made = make_plan(_wanted(_load(options), manager), manager.applied())
+    problems = _problems(made, manager)
+    left_over = _left_over(made)
     if options.json:
-        steps = [step.as_dict() for step in made.steps]
-        print(json.dumps({"changes": made.changes, "steps": steps}, indent=1))
+        steps = [{**step.as_dict(), "problem": problems.get(step.identity)} for step in made.steps]
+        document = {"changes": made.changes, "steps": steps, "left_over": left_over}
+        print(json.dumps(document, indent=1))
     else:
-        print("\n".join(map(str, made.steps)) or "no instances")
+        lines = (_planned(step, problems) for step in made.steps)
+        print("\n".join(lines) or "no instances")
+        if left_over:
+            print(
+                f"left over  {', '.join(left_over)}  "
+                f"(state in {STATE_DIR}; `pyboot purge NAME-N` removes it)"
+            )
     return CHANGES if made.changes else ExitCode.OK
+
+
+def _left_over(made: Plan) -> list[str]:
+    """Which instances have kept state, and are neither configured nor applied any more."""
+    there = {step.identity for step in made.steps}
+    with suppress(UnavailableError):
+        return [str(identity) for identity in known_instances(STATE_DIR) if identity not in there]
+    return []
+
+
+def _problems(made: Plan, manager: HostManager) -> dict[InstanceId, str]:
+    """What is unchanged and fails all the same, and how, as far as the manager answers."""
+    try:
+        states = manager.states(made.of(UNCHANGED))
+    except UnavailableError:
+        return {}
+    broken = ("failed", "failing")
+    return {identity: s.detail for identity, s in states.items() if s.word in broken}
+
+
+def _planned(step: Step, problems: Mapping[InstanceId, str]) -> str:
+    problem = problems.get(step.identity)
+    return f"{step}  ({problem})" if problem else str(step)
 
 
 def apply(options: argparse.Namespace) -> int:
@@ -43,8 +77,7 @@ def apply(options: argparse.Namespace) -> int:
     with _alone(options.run_dir):
         wanted = _wanted(_load(options), manager)
         made = make_plan(wanted, manager.applied())
-        if made.changes:
-            manager.tell_master()
+        manager.tell_master(made.changes)
         apply_plan(
             made,
             wanted,

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.errors import ExitCode
+from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.health import ask_health, health_socket, health_sockets
 from pyboot_svc.text import printable
 
 UNHEALTHY = 1
+_SYSTEMD = Path("/run/systemd/system")
+_RUN_DIR = Path("/run/pyboot")
 _LONGEST_LINE = 4000
 
 
@@ -23,7 +25,7 @@ def health(options: argparse.Namespace) -> int:
     One that gave up, since a restart would end the same, is not ready; but nothing that runs is
     any less alive for it, and whoever asks for that only wants to know what to restart.
     """
-    answers = [ask_health(socket, options.timeout) for socket in _sockets(options)]
+    answers = _answers(options)
     if options.json:
         print(json.dumps(answers[0] if options.instance else {"instances": answers}, indent=1))
     else:
@@ -33,12 +35,65 @@ def health(options: argparse.Namespace) -> int:
     return ExitCode.OK if well else UNHEALTHY
 
 
+def _answers(options: argparse.Namespace) -> list[dict[str, Any]]:
+    answers = {}
+    for socket in _sockets(options):
+        answer = ask_health(socket, options.timeout)
+        answers[answer.get("instance")] = answer
+    if not answers or any(answer.get("alive") is not True for answer in answers.values()):
+        # Under systemd the workers tell how they do, and have no socket to be asked at.
+        units = _of_units(options)
+        if options.instance:
+            _check_known(options, units)
+            units = {name: unit for name, unit in units.items() if name == options.instance}
+        answers.update(
+            (name, unit)
+            for name, unit in units.items()
+            if not answers.get(name, {}).get("alive")
+            and (options.instance or options.ready or unit["alive"])
+        )
+    return [answers[name] for name in sorted(answers, key=str)]
+
+
+def _of_units(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What systemd knows of the instances that were applied, as a worker would answer."""
+    if not _SYSTEMD.is_dir() or options.run_dir != _RUN_DIR:
+        return {}
+    # Not above, nor the others below: checks are made every few seconds, and have to be cheap.
+    from pyboot_svc.services.live import applied_states
+
+    return {
+        str(identity): {
+            "instance": str(identity),
+            "alive": state.word in ("ready", "waiting", "starting"),
+            "loaded": state.ready or bool(state.waiting),
+            "started": state.ready,
+            "ready": state.works,
+            "reasons": [] if state.works else [state.waiting or state.detail],
+            "stalls": [],
+        }
+        for identity, state in applied_states(options.run_dir).items()
+    }
+
+
+def _check_known(options: argparse.Namespace, units: dict[str, dict[str, Any]]) -> None:
+    """Raises UsageError for an instance that there isn't, where there are others."""
+    from pyboot_svc.config.compiled import compiled_names
+
+    known = {*units, *map(str, compiled_names(options.run_dir))}
+    known |= {socket.stem for socket in health_sockets(options.run_dir)}
+    asked = health_socket(options.run_dir, InstanceId.parse(options.instance)).stem
+    if known and not known & {asked, options.instance}:
+        raise UsageError(
+            f"there is no instance {options.instance} here: there are {', '.join(sorted(known))}"
+        )
+
+
 def _sockets(options: argparse.Namespace) -> Iterable[Path]:
     if options.instance:
         return [health_socket(options.run_dir, InstanceId.parse(options.instance))]
     sockets = set(health_sockets(options.run_dir))
     if options.ready:
-        # Not above: the other checks are made every few seconds, and have to be cheap.
         from pyboot_svc.config.compiled import compiled_names
 
         names = compiled_names(options.run_dir)

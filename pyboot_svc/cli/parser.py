@@ -86,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_top(commands)
     _add_dead(commands)
+    _add_purge(commands)
     _add_bench(commands)
     _add_render(commands)
     return parser
@@ -348,6 +349,20 @@ def _add_dead(commands: _Commands[_Parser]) -> None:
             metavar="DIR",
             help=f"where instances keep their state (default: {_STATE_DIR})",
         )
+
+
+def _add_purge(commands: _Commands[_Parser]) -> None:
+    text = "remove the state of instances that are no longer configured"
+    parser = _command(commands, "purge", "purge:purge", text)
+    parser.add_argument("name", metavar="NAME[-INSTANCE]", help="an instance, or all of a model")
+    parser.add_argument("--yes", action="store_true", help="remove it (default: only show it)")
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=_STATE_DIR,
+        metavar="DIR",
+        help=f"where instances keep their state (default: {_STATE_DIR})",
+    )
 
 
 def _add_bench(commands: _Commands[_Parser]) -> None:

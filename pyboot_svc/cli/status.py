@@ -11,9 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
-from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
+from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE, WebAddress
+from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UnavailableError, UsageError
+from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.figures import COLUMNS
+from pyboot_svc.services.host import UnitState
+from pyboot_svc.services.live import applied_states
 from pyboot_svc.text import printable
 
 _TIMEOUT_SECONDS = 5.0
@@ -23,12 +26,78 @@ _CLEAR = "\x1b[H\x1b[J"
 
 
 def status(options: argparse.Namespace) -> ExitCode:
-    document = fetch_instances(*_address(options))
+    """The master's figures; where it has none, what the host's service manager knows."""
+    trouble: PybootError | None = None
+    try:
+        document = _ask_master(options)
+    except PybootError as error:
+        rows = [_unit_row(identity, state) for identity, state in applied_states().items()]
+        if not rows:
+            raise
+        document, trouble = {"instances": rows}, error
+    else:
+        _explain_absence(document["instances"])
     if options.json:
         print(json.dumps(document, indent=1))
     else:
-        print("\n".join(table_lines(document["instances"])))
+        lines = [*table_lines(document["instances"]), *_advice(document["instances"])]
+        print("\n".join(lines))
+    if trouble is not None:
+        sys.stdout.flush()
+        raise trouble
     return ExitCode.OK
+
+
+def _ask_master(options: argparse.Namespace) -> dict[str, Any]:
+    """What the master answers, which the configuration as it is by now may have nothing to do with.
+
+    When that can't be read, the master is asked where it listens by default.
+    """
+    try:
+        address = _address(options)
+    except ConfigError as error:
+        web = WebAddress()
+        try:
+            document = fetch_instances(web.host, web.port)
+        except UnavailableError:
+            raise error from None
+        print(f"pyboot: {error}", file=sys.stderr)
+        return document
+    return fetch_instances(*address)
+
+
+def _explain_absence(instances: list[dict[str, Any]]) -> None:
+    """Of those that don't answer the master, how their units are."""
+    silent = [row for row in instances if row.get("error") and not row.get("service")]
+    if silent:
+        states = {str(identity): state for identity, state in applied_states().items()}
+        for row in silent:
+            if state := states.get(row["instance"]):
+                row["service"] = _service(state)
+                row["reasons"] = [*row.get("reasons", ()), state.detail]
+
+
+def _unit_row(identity: InstanceId, state: UnitState) -> dict[str, Any]:
+    """A row without figures."""
+    return {
+        "instance": str(identity),
+        "state": state.word,
+        "error": None,
+        "reasons": [] if state.works else [state.detail],
+        "pre_queue": None,
+        "post_queue": None,
+        "service": _service(state),
+    }
+
+
+def _service(state: UnitState) -> dict[str, str]:
+    return {"state": state.word, "detail": state.detail, "advice": state.advice}
+
+
+def _advice(instances: Iterable[dict[str, Any]]) -> list[str]:
+    """What helps their units, each once."""
+    found = ((instance.get("service") or {}).get("advice") for instance in instances)
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def top(options: argparse.Namespace) -> ExitCode:

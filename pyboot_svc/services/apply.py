@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 
-from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.services.host import HostManager, UnitState
+from pyboot_svc.services.host import HostManager
 from pyboot_svc.services.plan import RESTART, START, STOP, UNCHANGED, Plan, Wanted
-
-_POLL_SECONDS = 0.2
-
-Say = Callable[[str], None]
-
-
-class NotReady(UnavailableError):
-    """An instance didn't become ready; those after it were left alone."""
+from pyboot_svc.services.readiness import Say, not_ready, wait_ready
 
 
 def apply_plan(
@@ -31,9 +22,9 @@ def apply_plan(
     """Bring the host to `wanted`; each instance may take `wait_seconds` to become ready.
 
     Order: what is gone stops; units are written, with one reload of the manager; what is new
-    starts; what changed restarts, within one model one after the other. A compiled file is
-    replaced just before its instance restarts, so that those that a failure leaves alone keep on
-    running, and restarting, as they were. Raises NotReady.
+    starts; what changed restarts, within one model one after the other; what is unchanged is looked
+    at. A compiled file is replaced just before its instance restarts, so that those that a failure
+    leaves alone keep on running, and restarting, as they were. Raises NotReady.
     """
     by_identity = {item.identity: item for item in wanted}
     gone = plan.of(STOP)
@@ -50,7 +41,8 @@ def apply_plan(
     _restart(plan.of(RESTART), by_identity, manager, wait_seconds, say)
     if wait_for_new:
         # After the restarts: what is new must not keep them waiting.
-        _wait_ready(plan.of(START), manager, wait_seconds)
+        _warn(wait_ready(plan.of(START), manager, wait_seconds, say), say)
+        _check_rest(plan.of(UNCHANGED), manager)
 
 
 def _restart(
@@ -69,9 +61,10 @@ def _restart(
             say(f"{identity} is stopped, and stays so")
         else:
             running.append(identity)
+    worked = {identity for identity in running if states[identity].works}
     for wave in _waves(running):
         _begin(manager.restart, wave, wanted, manager, say, "restarting")
-        _wait_ready(wave, manager, wait_seconds)
+        _warn(wait_ready(wave, manager, wait_seconds, say, worked), say)
 
 
 def _begin(
@@ -98,27 +91,17 @@ def _waves(instances: Sequence[InstanceId]) -> list[list[InstanceId]]:
     return [[i for i in wave if i is not None] for wave in zip_longest(*models.values())]
 
 
-def _wait_ready(instances: Sequence[InstanceId], manager: HostManager, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    waiting = list(instances)
-    while waiting:
-        states = manager.states(waiting)
-        failed = [identity for identity in waiting if states[identity].failed]
-        if failed:
-            raise _not_ready(failed, states, "failed")
-        waiting = [identity for identity in waiting if not states[identity].ready]
-        if waiting and time.monotonic() > deadline:
-            raise _not_ready(waiting, states, f"not ready within {seconds:.0f} s")
-        if waiting:
-            time.sleep(_POLL_SECONDS)
+def _check_rest(instances: Sequence[InstanceId], manager: HostManager) -> None:
+    """Nothing was to be done with these; that doesn't say that they work."""
+    states = manager.states(instances)
+    broken = [identity for identity in instances if states[identity].word in ("failed", "failing")]
+    if broken:
+        raise not_ready(broken, states, "unchanged, but not at work", rest="")
 
 
-def _not_ready(
-    instances: Sequence[InstanceId], states: Mapping[InstanceId, UnitState], why: str
-) -> NotReady:
-    lines = [f"  {identity}: {states[identity].detail}" for identity in instances]
-    head = f"{_names(instances)} {why}; instances still to be restarted were left as they are"
-    return NotReady("\n".join([head, *lines]))
+def _warn(waiting: Mapping[InstanceId, str], say: Say) -> None:
+    for identity, why in waiting.items():
+        say(f"warning: {identity} is started, and waits: {why}")
 
 
 def _names(instances: Sequence[InstanceId]) -> str:

@@ -15,13 +15,28 @@ from pyboot_svc.services.plan import Applied, Wanted
 class UnitState:
     """`ready`: up, and it said so; `failed`: given up; `stopped`: ended, and meant to.
 
-    `detail` says in words what the unit is at.
+    `failing`: it ends again and again, and no restart has helped yet; `hopeless`: none will, since
+    it ends before our command is run. `waiting`: what it waits for, as a broker, with its model
+    loaded. `detail` says in words what the unit is at, `advice` what helps.
     """
 
     ready: bool
     failed: bool
     stopped: bool
     detail: str
+    failing: bool = False
+    hopeless: bool = False
+    waiting: str = ""
+    advice: str = ""
+
+    @property
+    def works(self) -> bool:
+        return self.ready and not self.waiting
+
+    @property
+    def word(self) -> str:
+        signs = ("failed", "failing", "stopped", "waiting", "ready")
+        return next((sign for sign in signs if getattr(self, sign)), "starting")
 
 
 class HostManager(Protocol):
@@ -35,8 +50,11 @@ class HostManager(Protocol):
 
     def states(self, instances: Sequence[InstanceId]) -> Mapping[InstanceId, UnitState]: ...
 
-    def tell_master(self) -> None:
-        """Have the master, if it runs, show what the configuration says now."""
+    def tell_master(self, changes: bool) -> None:
+        """Have the master, if it runs, show what the configuration says now.
+
+        Without `changes` of instances that is only needed in a reload, as of what `web:` says.
+        """
 
     def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
         """Make the units those of `wanted`; tells the manager once, when any file differed."""

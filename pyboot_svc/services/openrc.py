@@ -79,8 +79,9 @@ class OpenrcManager:
     def states(self, instances: Sequence[InstanceId]) -> Mapping[InstanceId, UnitState]:
         return dict(zip(instances, _each(self._state, instances), strict=True))
 
-    def tell_master(self) -> None:
-        if not socket_path(self._run_dir).exists():
+    def tell_master(self, changes: bool) -> None:
+        # In a reload without changes, the script tells it.
+        if not changes or not socket_path(self._run_dir).exists():
             return  # down, or on its way up: it will read the configuration anyway
         environment = {**os.environ, "RC_SVCNAME": _MASTER}
         command = ["supervise-daemon", _MASTER, "--signal", "HUP"]
@@ -137,11 +138,18 @@ class OpenrcManager:
         code = _run(command, check=False).returncode
         if code != _STARTED:
             state = "stopped" if code == _STOPPED else f"not started (status {code})"
-            return UnitState(False, False, code == _STOPPED, state)
+            return UnitState(False, False, code == _STOPPED, state, failing=code != _STOPPED)
         answer = ask_health(health_socket(self._run_dir, identity), _HEALTH_SECONDS)
         ready = answer.get("started") is True
-        reasons = "; ".join(map(str, answer.get("reasons", ())))
-        return UnitState(ready, False, False, f"started: {reasons or 'ready'}")
+        reasons = "; ".join(map(str, [*answer.get("stalls", ()), *answer.get("reasons", ())]))
+        return UnitState(
+            ready,
+            failed=False,
+            stopped=False,
+            detail=f"started: {reasons or 'ready'}",
+            failing=answer.get("alive") is not True,
+            waiting=reasons if answer.get("loaded") is True else "",
+        )
 
     def _last_words(self, identity: InstanceId) -> str:
         """What a worker that gave up said to that: the last line that comes from the command."""

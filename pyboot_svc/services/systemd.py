@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from pyboot_svc.config.compiled import (
 )
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.exits import DROP_INS, explain_end, is_forbidden, is_of_systemd
 from pyboot_svc.services.files import read_text, replace_text
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
@@ -26,7 +28,15 @@ RUNNING = Path("/run/systemd/system")
 UNIT_DIR = Path("/run/systemd/system")
 _DROP_IN = "50-pyboot.conf"
 _TEMPLATE_DIRS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
-_PROPERTIES = "Id,ActiveState,SubState,Job,Result,ExecMainStatus,StatusText"
+_PROPERTIES = "Id,ActiveState,SubState,Job,Result,ExecMainCode,ExecMainStatus,NRestarts,StatusText"
+_ADVICE = f"""\
+If the journal says "Operation not permitted" or "Permission denied", this host, which may be a
+container, forbids a part of the units' sandbox. These drop-ins do without it; write them, then run
+`systemctl daemon-reload`, `systemctl restart pyboot` and `systemctl restart 'edge-model@*'`:
+
+{DROP_INS}"""
+# What a worker tells of itself, before its figures.
+_WAITING = re.compile("waiting: (.*?)(; in [0-9]+/s, .*)?")
 
 
 class SystemdManager:
@@ -62,12 +72,13 @@ class SystemdManager:
         states = {}
         for block in shown.strip().split("\n\n"):
             facts = dict(line.partition("=")[::2] for line in block.splitlines())
-            states[names[facts["Id"]]] = _state(facts)
+            states[names[facts["Id"]]] = unit_state(facts)
         return states
 
-    def tell_master(self) -> None:
-        # While it starts or reloads, this is a part of that, and it reads the configuration anyway.
-        if _systemctl("is-active", MASTER, check=False).strip() == "active":
+    def tell_master(self, changes: bool) -> None:
+        # While it starts, this is a part of that, and it reads the configuration anyway.
+        shown = _systemctl("show", "--value", "--property=ActiveState", MASTER, check=False)
+        if shown.strip() == "reloading" or (changes and shown.strip() == "active"):
             _systemctl("kill", "--kill-whom=main", "--signal=HUP", MASTER, check=False)
 
     def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
@@ -158,22 +169,42 @@ def _parsed(text: str) -> InstanceId | None:
         return None  # somebody else's
 
 
-def _state(facts: Mapping[str, str]) -> UnitState:
+def unit_state(facts: Mapping[str, str]) -> UnitState:
+    """What the properties of a unit mean."""
     active, sub = facts["ActiveState"], facts["SubState"]
-    detail = f"{active} ({sub})"
-    if facts.get("StatusText"):
-        detail += f": {facts['StatusText']}"
-    elif active == "failed":
-        detail += f": {facts.get('Result')}, exit status {facts.get('ExecMainStatus')}"
     # While a job waits or runs, the unit is on its way: up may be from before a restart, and down
     # the middle of it.
     settled = facts.get("Job", "") in ("", "0")
+    told = facts.get("StatusText", "")
+    waits = _WAITING.fullmatch(told)
+    status = facts.get("ExecMainStatus", "")
+    again = sub.startswith("start") and not waits and facts.get("NRestarts", "0") != "0"
+    failing = active == "activating" and (again or (sub == "auto-restart" and settled))
+    broken = failing or active == "failed"
     return UnitState(
         ready=active == "active" and sub == "running" and settled,
         failed=active == "failed",
         stopped=active == "inactive" and settled,
-        detail=detail,
+        detail=_broken(facts) if broken else f"{active} ({sub})" + (f": {told}" if told else ""),
+        failing=failing,
+        hopeless=broken and is_of_systemd(status),
+        waiting=waits[1] if waits and active in ("active", "activating") else "",
+        advice=_ADVICE if broken and is_forbidden(status) else "",
     )
+
+
+def _broken(facts: Mapping[str, str]) -> str:
+    """How a unit ended that has failed, or does again and again."""
+    end = explain_end(
+        facts.get("ExecMainCode", ""), facts.get("ExecMainStatus", ""), facts.get("Result", "")
+    )
+    if facts["ActiveState"] == "failed":
+        head = "failed"
+    else:
+        head = f"ends again and again ({facts.get('NRestarts', '0')} restarts)"
+    told = facts.get("StatusText", "")
+    said = [text for text in (head, end, told) if text]
+    return f"{': '.join(said)} (journalctl -u {facts['Id'].removesuffix('.service')})"
 
 
 def _systemctl(*arguments: str, check: bool = True) -> str:

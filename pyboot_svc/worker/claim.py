@@ -55,6 +55,21 @@ def claim_state(folder: Path, identity: InstanceId) -> int | None:
     return lock
 
 
+def is_claimed(folder: Path) -> bool:
+    """Whether a process runs the instance whose state directory this is."""
+    try:
+        lock = os.open(folder / _LOCK_NAME, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _refuse_a_stranger(folder: Path, identity: InstanceId) -> None:
     """A directory that is there and closed is that of the service, which may be running."""
     if os.path.lexists(folder) and not os.access(folder, os.X_OK, effective_ids=True):

@@ -52,6 +52,8 @@ class Supervision:
         self._notifier = notifier
         self._started = False
         self._told_ready = False
+        # What was told last: that it waits for something.
+        self._waits = False
         self._stalled = False
         self._ticks = 0
         self._interval = min(_TICK_SECONDS, (watchdog_seconds() or _TICK_SECONDS * 3) / 3)
@@ -71,7 +73,8 @@ class Supervision:
 
     @property
     def interval(self) -> float:
-        if self._told_ready or self._ticks > _FIRST_TICKS:
+        settled = self._told_ready and not self._waits
+        if settled or self._ticks > _FIRST_TICKS:
             return self._interval
         return min(self._interval, _FIRST_TICK_SECONDS)
 
@@ -83,10 +86,11 @@ class Supervision:
             return
         self._stalled = False
         self._notifier.alive()
-        if not self._told_ready:
-            self._tell_readiness()
+        # How it does comes first: whoever hears that it is ready reads that, too.
         if self._notifier.heard:
             self._notifier.status(self._status())
+        if not self._told_ready:
+            self._tell_readiness()
 
     def _tell_readiness(self) -> None:
         if self._started or self._pipeline.subscribed:
@@ -98,6 +102,7 @@ class Supervision:
 
     def _status(self) -> str:
         reasons = self.not_ready()
+        self._waits = bool(reasons)
         figures = self._pipeline.figures()
         rates, errors = figures["rates"], sum(figures["errors"].values())
         state = f"waiting: {'; '.join(reasons)}" if reasons else "ready"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +14,13 @@ from support.poll import until
 BASE = (edge("alone", options={"scale": 1}), edge("pair", instance=2))
 INSTANCES = ("alone-1", "pair-1", "pair-2")
 CALLS = "/var/tmp/calls"
+DEADLY = """
+class deadly:
+    def __init__(self):
+        os._exit(3)
+    def __call__(self, payload):
+        return payload
+"""
 TOOL = {"systemd": "systemctl", "openrc": "rc-service"}
 READING = {"show", "list-units"}
 NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
@@ -49,10 +57,11 @@ def apply_noting_calls(machine: Machine) -> Iterator[Applying]:
 
 
 def plan(machine: Machine, *before: str) -> tuple[int, list[str]]:
-    """Exit code and lines of `pyboot plan`."""
+    """Exit code and steps of `pyboot plan`."""
     done = machine.run(*before, "pyboot", "plan", check=False)
     assert done.stderr == ""
-    return done.returncode, done.stdout.splitlines()
+    lines = done.stdout.splitlines()
+    return done.returncode, [line for line in lines if not line.startswith("left over ")]
 
 
 def state(machine: Machine) -> tuple[dict[str, int], str]:
@@ -240,6 +249,15 @@ def test_a_removed_edge_finishes_what_it_has_and_leaves_nothing(machine: Machine
         assert "Deactivated successfully" in journal
     names = [row["instance"] for row in machine.get("/api/instances")["instances"]]
     assert names == list(INSTANCES)
+    # Its state stays, until somebody removes it.
+    left_over = machine.run("pyboot", "plan").stdout.splitlines()[-1]
+    assert re.search("^left over  .*slow-1.* `pyboot purge NAME-N`", left_over)
+    assert "pair-1" not in left_over
+    assert machine.run("pyboot", "purge", "slow", check=False).returncode == 64
+    assert machine.run("pyboot", "purge", "pair-1", "--yes", check=False).returncode == 64
+    machine.run("pyboot", "purge", "slow", "--yes")
+    assert machine.sh("find /var/lib -name 'slow-1'") == ""
+    assert "slow-1" not in machine.run("pyboot", "plan").stdout
 
 
 def test_one_instance_less_restarts_none_of_those_that_stay(machine: Machine) -> None:
@@ -279,7 +297,10 @@ def test_broken_yaml_changes_nothing_and_is_reported_with_its_place(machine: Mac
     failed = machine.reload(check=False)
     assert failed.returncode != 0
     assert state(machine) == before
-    assert "/etc/pyboot/config.yaml:2:30: broken YAML" in machine.said(failed)
+    problem = "/etc/pyboot/config.yaml:2:30: broken YAML"
+    assert machine.said(failed).count(problem) == 1
+    if machine.init == "systemd":
+        assert machine.sh("systemctl status pyboot", check=False).count(problem) == 1
     # The master shows what it showed before.
     names = [row["instance"] for row in machine.get("/api/instances")["instances"]]
     assert names == list(INSTANCES)
@@ -311,6 +332,52 @@ def test_an_instance_that_gave_up_is_started_again_when_its_model_is_there(
     machine.run("pyboot", "apply")
     assert machine.is_up("alone-1")
     assert plan(machine)[0] == 0
+
+
+def test_an_instance_that_ends_again_and_again_is_named_by_every_command(machine: Machine) -> None:
+    """Its unit hasn't given up, and there is nothing to apply."""
+    set_up(machine, config(edge("alone", model="deadly"), BASE[1]), f"{MODELS}{DEADLY}")
+    applied = machine.run("pyboot", "apply", "--wait-seconds", "3", check=False)
+    assert applied.returncode == 69
+    reason = "exit code 3" if machine.init == "systemd" else "killed"
+
+    def said() -> str:
+        again = machine.run("pyboot", "apply", check=False)
+        return again.stderr if again.returncode == 69 else ""
+
+    until(lambda: "unchanged, but not at work\n" in said(), "it is named")
+    until(lambda: reason in plan(machine)[1][0], "the plan names it")
+    assert plan(machine)[0] == 0
+    asked = machine.run("pyboot", "status", check=False)
+    assert ["pair-1", "ready"] in [line.split()[:2] for line in asked.stdout.splitlines()]
+    until(lambda: reason in machine.run("pyboot", "status").stdout, "status says why")
+
+
+def test_the_status_needs_no_right_configuration(machine: Machine) -> None:
+    machine.write("/etc/pyboot/config.yaml", "edge: [{name: alone}]\n")
+    asked = machine.run("pyboot", "status")
+    assert "the key `edge_mode` is missing" in asked.stderr
+    for instance in INSTANCES:
+        assert f"{instance} " in asked.stdout
+    machine.sh("rm /etc/pyboot/config.yaml")
+    assert "alone-1" in machine.run("pyboot", "status").stdout
+
+
+def test_health_is_that_of_the_instances_whatever_runs_them(machine: Machine) -> None:
+    asked = machine.run("pyboot", "health", "--ready")
+    assert asked.stdout.splitlines() == [f"{instance}: ready" for instance in INSTANCES]
+    one = machine.run("pyboot", "health", "pair-2", "--json")
+    assert json.loads(one.stdout)["started"] is True
+    machine.control("stop", "pair-2")
+    stopped = machine.run("pyboot", "health", "pair-2", check=False)
+    assert (stopped.returncode, "pair-2: not alive" in stopped.stdout) == (1, True)
+    assert machine.run("pyboot", "health").stdout.splitlines() == [
+        "alone-1: ready",
+        "pair-1: ready",
+    ]
+    unknown = machine.run("pyboot", "health", "pear-2", check=False)
+    assert unknown.returncode == 64
+    assert "there are alone-1, pair-1, pair-2" in unknown.stderr
 
 
 def test_an_instance_that_gave_up_and_is_removed_is_forgotten(machine: Machine) -> None:

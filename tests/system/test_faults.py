@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -341,3 +342,31 @@ edge:
     assert "status=9/KILL" in journal
     bounded.publish("hoard/in", "1024")
     until(lambda: bounded.published("hoard/out")[-1] == "1024", "an answer after the restart")
+
+
+@pytest.fixture
+def contained(image: Path, package: Path) -> Iterator[Machine]:
+    """A machine that may make no namespaces, as in a container without CAP_SYS_ADMIN."""
+    with Machine(image, drop_capability="CAP_SYS_ADMIN") as booted:
+        booted.install(package)
+        yield booted
+
+
+@pytest.mark.systemd
+def test_what_the_host_forbids_is_said_with_the_drop_ins_that_help(contained: Machine) -> None:
+    name = "telm_temperature-1"
+    until(lambda: "226" in contained.run("pyboot", "status", check=False).stdout, "why it fails")
+    failed = contained.run("pyboot", "apply", check=False)
+    assert failed.returncode == 69
+    assert "exit status 226 (NAMESPACE): the host forbids its sandbox" in failed.stderr
+    shown = contained.run("pyboot", "status", check=False).stdout
+    _, *drop_ins = re.split("^# (/etc/systemd/.*)$", shown, flags=re.MULTILINE)
+    assert len(drop_ins) == 4
+    for path, text in zip(drop_ins[::2], drop_ins[1::2], strict=True):
+        assert path in failed.stderr
+        contained.write(path, text)
+    contained.run("systemctl", "daemon-reload")
+    contained.run("systemctl", "restart", "pyboot")
+    contained.sh("systemctl restart 'edge-model@*'")
+    contained.wait_up(name)
+    assert contained.run("pyboot", "apply").stdout == "unchanged: nothing to do\n"

@@ -82,7 +82,12 @@ def test_two_applies_at_once_take_turns(machine: Machine) -> None:
         (
             {"pre_port": CLOSED_PORT},
             "3",
-            ["trio-1 not ready within 3 s;", "127.0.0.1:9: connection refused"],
+            ["trio-1 worked before, and doesn't any more;", "127.0.0.1:9: connection refused"],
+        ),
+        (
+            {"post_port": CLOSED_PORT},
+            "3",
+            ["trio-1 worked before, and doesn't any more;", "post broker 127.0.0.1:9: connection"],
         ),
     ],
 )
@@ -108,6 +113,18 @@ def test_a_roll_stops_at_an_instance_that_does_not_get_ready_and_goes_on_when_co
     assert all(after[name] != others[name] for name in others)
     assert machine.run("pyboot", "plan").returncode == 0
     assert machine.sh("grep -c '\"scale\": 2' /run/pyboot/instances/trio-*.json").count(":1") == 3
+
+
+def test_a_broker_that_is_away_for_old_and_new_alike_holds_no_roll_up(machine: Machine) -> None:
+    set_up(machine, trio(post_port=CLOSED_PORT))
+    machine.run("pyboot", "apply", "--wait-seconds", "1", check=False)
+    machine.sh("pyboot apply --wait-seconds 1; pyboot apply --wait-seconds 1", check=False)
+    set_up(machine, trio(post_port=CLOSED_PORT, options={"scale": 2}))
+    done = machine.run("pyboot", "apply")
+    for name in TRIO:
+        warning = f"warning: {name} is started, and waits: post broker 127.0.0.1:{CLOSED_PORT}"
+        assert done.stdout.count(warning) == 1
+    assert machine.run("pyboot", "plan").returncode == 0
 
 
 def test_models_do_not_wait_for_each_other(machine: Machine) -> None:

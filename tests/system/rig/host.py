@@ -96,14 +96,23 @@ class Host:
 
     `init` is the image's: `systemd` or `openrc`.
 
+    With `drop_capability`, it is a host that may do less, as many a container may.
     With `memory_limits`, MemoryMax= is enforced. Where v1 still owns the memory controller, such a
     host has v2 for everything else; an OOM kill there shows as `Result=signal`, not `oom-kill`.
     """
 
-    def __init__(self, image: Path, *, init: str = "systemd", memory_limits: bool = False) -> None:
+    def __init__(
+        self,
+        image: Path,
+        *,
+        init: str = "systemd",
+        memory_limits: bool = False,
+        drop_capability: str = "",
+    ) -> None:
         self.name = f"pyboot-{secrets.token_hex(4)}"
         self.init = init
         self._image = image
+        self._boot_options = f" --drop-capability={drop_capability}" if drop_capability else ""
         self._tree = Path(tempfile.gettempdir()).absolute() / self.name
         hierarchies = _hierarchies()
         self._memory = hierarchies.get("memory") if memory_limits else None
@@ -224,7 +233,15 @@ class Host:
         )
 
     def _boot(self, lower: Path) -> None:
-        script = ["sh", "-c", _BOOT, "boot", str(lower), self.name, *map(str, self._cgroups)]
+        script = [
+            "sh",
+            "-c",
+            _BOOT.rstrip() + self._boot_options,
+            "boot",
+            str(lower),
+            self.name,
+            *map(str, self._cgroups),
+        ]
         with (self._tree / "console.log").open("ab") as log:
             self._nspawn = subprocess.Popen(
                 ["unshare", "--mount", "--propagation=private", *script],

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.services.apply import NotReady, apply_plan
+from pyboot_svc.services import readiness
+from pyboot_svc.services.apply import apply_plan
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted, make_plan
+from pyboot_svc.services.readiness import NotReady
 
 PUMP_1, PUMP_2, PUMP_3 = (InstanceId("pump", number) for number in (1, 2, 3))
 FAN_1, FAN_2 = (InstanceId("fan", number) for number in (1, 2))
@@ -19,6 +22,18 @@ OLD, NEW = '{"options": 1}', '{"options": 2}'
 READY = UnitState(ready=True, failed=False, stopped=False, detail="active (running)")
 STARTING = UnitState(ready=False, failed=False, stopped=False, detail="activating (start)")
 FAILED = UnitState(ready=False, failed=True, stopped=False, detail="failed: no such model")
+FORBIDDEN = UnitState(
+    ready=False,
+    failed=False,
+    stopped=False,
+    detail="ends again and again: exit status 226",
+    failing=True,
+    hopeless=True,
+    advice="write this drop-in",
+)
+CRASHING = replace(FORBIDDEN, detail="ends again and again", hopeless=False, advice="")
+NO_PRE = replace(STARTING, waiting="pre broker nowhere:1883: unknown host nowhere")
+NO_POST = replace(READY, waiting="post broker nowhere:1883: unknown host nowhere")
 STOPPED = UnitState(ready=False, failed=False, stopped=True, detail="inactive (dead)")
 
 
@@ -48,7 +63,7 @@ class Host:
                 self.now[identity] = self.ends.get(identity, READY)
         return seen
 
-    def tell_master(self) -> None:
+    def tell_master(self, changes: bool) -> None:
         self.log.append("tell")
 
     def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
@@ -107,10 +122,72 @@ def test_what_is_gone_stops_before_units_are_written_and_what_is_new_starts_befo
     assert host.files == {PUMP_1: NEW, PUMP_2: NEW}
 
 
-def test_what_is_unchanged_is_not_even_looked_at() -> None:
+def test_what_is_unchanged_and_works_is_left_alone() -> None:
     host = Host(PUMP_1, PUMP_2)
+    host.now[PUMP_2] = STOPPED
     assert apply(host, PUMP_1, PUMP_2, changed=False) == []
     assert host.log == ["units pump-1 pump-2"]
+
+
+@pytest.mark.parametrize("state", [FAILED, CRASHING, FORBIDDEN])
+def test_what_is_unchanged_and_fails_is_an_error(state: UnitState) -> None:
+    host = Host(PUMP_1, PUMP_2)
+    host.now[PUMP_2] = state
+    with pytest.raises(NotReady, match=f"pump-2 .*not at work\n  pump-2: {state.detail}") as raised:
+        apply(host, PUMP_1, PUMP_2, changed=False)
+    assert ("write this drop-in" in str(raised.value)) == (state is FORBIDDEN)
+    assert host.log == ["units pump-1 pump-2"]
+    apply(host, PUMP_1, PUMP_2, changed=False, wait_for_new=False)  # at boot it is early yet
+
+
+def test_what_the_host_forbids_is_said_at_once_with_what_helps() -> None:
+    host = Host(PUMP_1, PUMP_2)
+    host.ends[PUMP_1] = FORBIDDEN
+    with pytest.raises(NotReady, match=r"pump-1 failed(.|\n)*226\nwrite this drop-in$"):
+        apply(host, PUMP_1, PUMP_2, wait_seconds=60.0)
+    assert host.files[PUMP_2] == OLD
+
+
+# Brokers that are away.
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_BROKER_SECONDS", "_AS_BEFORE_SECONDS", "_POLL_SECONDS"):
+        monkeypatch.setattr(readiness, name, 0.01)
+    monkeypatch.setattr(readiness, "_QUIET_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("away", [NO_PRE, NO_POST])
+def test_a_roll_stops_at_what_worked_and_reaches_no_broker_any_more(away: UnitState) -> None:
+    host = Host(PUMP_1, PUMP_2)
+    host.ends[PUMP_1] = away
+    with pytest.raises(NotReady, match=r"pump-1 worked before, and .*\n.*unknown host"):
+        apply(host, PUMP_1, PUMP_2, wait_seconds=60.0)
+    assert host.log[-1] == "restart pump-1"
+    assert host.files[PUMP_2] == OLD
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("away", [NO_PRE, NO_POST])
+def test_a_broker_that_was_away_before_holds_no_roll_up(away: UnitState) -> None:
+    host = Host(PUMP_1, PUMP_2)
+    host.now.update({PUMP_1: away, PUMP_2: away})
+    host.ends.update({PUMP_1: away, PUMP_2: away})
+    said = apply(host, PUMP_1, PUMP_2, wait_seconds=60.0)
+    assert f"warning: pump-1 is started, and waits: {away.waiting}" in said
+    assert "waiting for pump-1: activating (start)" in said
+    assert host.files == {PUMP_1: NEW, PUMP_2: NEW}
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("away", [NO_PRE, NO_POST])
+def test_what_is_new_and_reaches_no_broker_is_a_warning(away: UnitState) -> None:
+    host = Host()
+    host.ends[FAN_1] = away
+    said = apply(host, FAN_1, wait_seconds=60.0)
+    assert said[-1] == f"warning: fan-1 is started, and waits: {away.waiting}"
 
 
 def test_one_instance_of_each_model_restarts_at_a_time() -> None:

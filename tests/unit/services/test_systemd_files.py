@@ -14,7 +14,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.services import systemd
 from pyboot_svc.services.files import read_text, replace_text
 from pyboot_svc.services.plan import Applied, Wanted, make_plan
-from pyboot_svc.services.systemd import SystemdManager
+from pyboot_svc.services.systemd import SystemdManager, unit_state
 
 SHIPPED = Path(__file__).parents[3] / "systemd"
 PUMP, FAN = InstanceId("pump", 1), InstanceId("fan.a-b", 12)
@@ -177,6 +177,95 @@ def test_a_unit_on_its_way_is_in_no_state_yet(
     state = folders.manager.states([PUMP])[PUMP]
     told = {name for name in ("ready", "failed", "stopped") if getattr(state, name)}
     assert told == ({expected} if expected else set())
+
+
+def facts(**more: str) -> dict[str, str]:
+    return {"Id": "edge-model@pump-1.service", "NRestarts": "0", "Result": "success", **more}
+
+
+AUTO = {"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code"}
+START = {"ActiveState": "activating", "SubState": "start", "Job": "7"}
+UP = {"ActiveState": "active", "SubState": "running"}
+FIGURES = "; in 0/s, out 0/s, pre_queue 0, post_queue 0, errors 0"
+
+
+@pytest.mark.parametrize(
+    ("shown", "word", "detail"),
+    [
+        ({**UP, "StatusText": f"ready{FIGURES}"}, "ready", f"active (running): ready{FIGURES}"),
+        (
+            {**UP, "StatusText": f"waiting: post broker a; b:1: unknown host{FIGURES}"},
+            "waiting",
+            f"active (running): waiting: post broker a; b:1: unknown host{FIGURES}",
+        ),
+        (
+            {**START, "StatusText": f"waiting: pre broker a:1: no answer{FIGURES}"},
+            "waiting",
+            f"activating (start): waiting: pre broker a:1: no answer{FIGURES}",
+        ),
+        (
+            {**START, "StatusText": "loading the model"},
+            "starting",
+            "activating (start): loading the model",
+        ),
+        (
+            {**AUTO, "ExecMainCode": "1", "ExecMainStatus": "70", "NRestarts": "3"},
+            "failing",
+            "ends again and again (3 restarts): exit code 70: an internal error "
+            "(journalctl -u edge-model@pump-1)",
+        ),
+        ({**START, "NRestarts": "3"}, "failing", "ends again and again (3 restarts) (journalctl"),
+        ({**AUTO, "Job": "7", "ExecMainStatus": "226"}, "starting", "activating (auto-restart)"),
+        (
+            {**AUTO, "ExecMainCode": "2", "ExecMainStatus": "9", "Result": "signal"},
+            "failing",
+            "ends again and again (0 restarts): was ended by SIGKILL (",
+        ),
+        (
+            {**AUTO, "ExecMainCode": "3", "ExecMainStatus": "6", "Result": "watchdog"},
+            "failing",
+            "ends again and again (0 restarts): made no progress, and was ended by the watchdog (",
+        ),
+        (
+            {
+                "ActiveState": "failed",
+                "SubState": "failed",
+                "Result": "exit-code",
+                "ExecMainCode": "1",
+                "ExecMainStatus": "78",
+                "StatusText": "no module 'x'",
+            },
+            "failed",
+            "failed: exit code 78: the configuration or the model can't be loaded: no module 'x' (",
+        ),
+    ],
+)
+def test_the_state_of_a_unit_in_words(shown: dict[str, str], word: str, detail: str) -> None:
+    state = unit_state(facts(**shown))
+    assert state.word == word
+    assert state.detail.startswith(detail)
+    assert not state.hopeless
+    assert state.works == (word == "ready")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "forbidden"),
+    [
+        ("226", "exit status 226 (NAMESPACE): the host forbids its sandbox", True),
+        ("217", "exit status 217 (USER): its user doesn't exist", True),
+        ("243", "exit status 243 (CREDENTIALS): one of its secret files is missing", False),
+        ("200", "exit status 200 (CHDIR): ", False),
+        ("203", "exit status 203 (EXEC): ", False),
+        ("219", "exit status 219 (CGROUP): ", False),
+    ],
+)
+def test_what_systemd_can_not_prepare_is_said_in_words(
+    status: str, reason: str, forbidden: bool
+) -> None:
+    state = unit_state(facts(**AUTO, ExecMainCode="1", ExecMainStatus=status))
+    assert reason in state.detail
+    assert state.hopeless
+    assert ("[Service]\nDynamicUser=no\n" in state.advice) == forbidden
 
 
 @pytest.mark.usefixtures("strict_umask")
