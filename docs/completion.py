@@ -10,7 +10,11 @@ from pyboot_svc.cli.parser import make_parser
 
 COMPLETION = Path(__file__).parent.parent / "packaging" / "completion" / "pyboot"
 # What a positional argument names, by its metavar, and how its words are found.
-_NAMES = {"NAME-INSTANCE": "_pyboot_instances", "NAME": "_pyboot_models"}
+_NAMES = {
+    "NAME-INSTANCE": "_pyboot_instances",
+    "NAME[-INSTANCE]": "_pyboot_instances",
+    "NAME": "_pyboot_models",
+}
 # These are about what an instance has left behind, configured or not.
 _KEPT = ("dead", "purge")
 _HEAD = r"""# bash completion for pyboot(1); written by docs/reference.py

@@ -1,0 +1,128 @@
+"""`pyboot purge`: removes what instances that are no longer configured have kept."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+from pyboot_svc.cli.state import known_instances
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.live import applied_states
+from pyboot_svc.worker.claim import is_claimed
+from pyboot_svc.worker.database import ERRORS, connect
+from pyboot_svc.worker.store import DATABASE_NAME
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def purge(options: argparse.Namespace) -> ExitCode:
+    """Without --yes it only shows what would be removed."""
+    chosen = _chosen(options)
+    _refuse_what_is_wanted(options, chosen)
+    for identity in chosen:
+        print(_described(options.state_dir, identity), flush=True)
+    if not options.yes:
+        raise UsageError("nothing is removed yet; add --yes to remove this for good")
+    for identity in chosen:
+        _remove(options.state_dir, identity)
+        print(f"{identity}: removed")
+    return ExitCode.OK
+
+
+def _chosen(options: argparse.Namespace) -> list[InstanceId]:
+    """The one instance of that name, or all of a model."""
+    known = known_instances(options.state_dir)
+    chosen = [identity for identity in known if str(identity) == options.name]
+    chosen = chosen or [identity for identity in known if identity.model == options.name]
+    if not chosen:
+        there = f"there are {', '.join(map(str, known))}" if known else "there is none"
+        raise UsageError(
+            f"no instance {options.name} has kept state in {options.state_dir}: {there}"
+        )
+    return chosen
+
+
+def _refuse_what_is_wanted(options: argparse.Namespace, chosen: list[InstanceId]) -> None:
+    file = options.config or DEFAULT_CONFIG_FILE
+    configured = set()
+    if options.config or file.exists():
+        configured = {instance.identity for instance in load_config(file).instances()}
+    applied = applied_states()
+    for identity in chosen:
+        if identity in configured:
+            raise UsageError(
+                f"{identity} is configured in {file}: its state is removed when it is no longer, "
+                "and that is applied (`pyboot apply`)"
+            )
+        if identity in applied:
+            raise UsageError(f"{identity} is still applied: run `pyboot apply` first")
+        if is_claimed(options.state_dir / str(identity)):
+            raise UnavailableError(f"{identity} runs: stop it first")
+
+
+def _described(state_dir: Path, identity: InstanceId) -> str:
+    folder = state_dir / str(identity)
+    size = _size(folder)
+    held = ", ".join([_readable(size), *_kept(folder / DATABASE_NAME)])
+    return f"{identity}: {folder}: {held}"
+
+
+def _size(folder: Path) -> int:
+    """What it takes on the disk."""
+
+    def fail(error: OSError) -> None:
+        raise UnavailableError(
+            f"{error.filename} can't be read: {error.strerror}; root can (sudo)"
+        ) from error
+
+    return sum(
+        os.lstat(os.path.join(parent, name)).st_blocks * 512
+        for parent, _, names in os.walk(folder.resolve(), onerror=fail)
+        for name in names
+    )
+
+
+def _readable(size: float) -> str:
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def _kept(file: Path) -> list[str]:
+    """What would be lost that somebody may want."""
+    if not file.exists():
+        return []
+    try:
+        with closing(connect(file)) as connection:
+            counts = [
+                connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for table in ("spool", "dead", "state")
+            ]
+    except ERRORS:
+        return ["a database that can't be read"]
+    words = ("results and dead letters not sent yet", "dead letters kept", "keys of context.state")
+    return [f"{count} {what}" for count, what in zip(counts, words, strict=True) if count]
+
+
+def _remove(state_dir: Path, identity: InstanceId) -> None:
+    """The folder, and under systemd the link to it."""
+    folder = state_dir / str(identity)
+    target = folder.resolve()
+    if target.name != folder.name:
+        raise UnavailableError(f"{folder} is a link to {target}, which you may need: remove both")
+    try:
+        shutil.rmtree(target)
+        if folder.is_symlink():
+            folder.unlink()
+    except OSError as error:
+        raise UnavailableError(
+            f"{error.filename} can't be removed: {error.strerror}; root can (sudo)"
+        ) from error
