@@ -19,11 +19,16 @@ _MOST_BYTES = 2**60
 class Size(Kind):
     """A number of bytes, with K, M, G or T for powers of 1024; read as text in that form."""
 
+    def __init__(self, most: str = "") -> None:
+        self._most = most
+
     def read(self, node: Node, path: str, problems: Problems) -> str:
         found = re.fullmatch(r"([1-9][0-9]{0,18})([KMGT]?)", str(node.value))
         # Of a larger one systemd only says that it ignores it.
         if not found or int(found[1]) * 1024 ** "BKMGT".index(found[2] or "B") > _MOST_BYTES:
             raise Invalid(f"must be a size, as in 512M, not {shown(node.value)}")
+        if self._most and size_in_bytes(str(node.value)) > size_in_bytes(self._most):
+            raise Invalid(f"must be a size up to {self._most}, not {shown(node.value)}")
         return str(node.value)
 
 

@@ -76,9 +76,12 @@ QUEUE = Section(
     {
         "pre": Key(Integer(1, MAX_QUEUE), "most messages that wait for the model", 10_000),
         "post": Key(Integer(1, MAX_QUEUE), "most results that wait to be published", 10_000),
+        "bytes": Key(
+            Size(), "most bytes of inputs and results that are held in memory, as in 64M", "64M"
+        ),
         "overflow": Key(
             Choice("drop_oldest", "drop_newest"),
-            "what QoS 0 input loses when `pre` is full",
+            "what QoS 0 input loses when `pre` or `bytes` is full",
             "drop_oldest",
         ),
     }
@@ -186,7 +189,10 @@ EDGE = Section(
             "microseconds that a read waits for more at most, while they come fast; 0: never",
             3000,
         ),
-        "queue": Key(QUEUE, "bounds of the queues, in messages", None),
+        "max_message": Key(
+            Size("256M"), "largest payload that is taken; larger ones are given up", "2M"
+        ),
+        "queue": Key(QUEUE, "bounds of what is held in memory", None),
         "spool": Key(SPOOL, "results on disk while the post broker is away", None),
         "on_error": Key(ON_ERROR, "what happens to a message that the model fails on", None),
         "dead_letter": Key(DEAD_LETTER, "messages that were given up", None),

@@ -126,8 +126,9 @@ class _Edges:
             pre=pre,
             post=post,
             batch=Batch(**batch) if batch is not None else None,
-            queue=QueueLimits(**(values["queue"] or {})),
-            spool=_spool(values["spool"] or {}),
+            max_message=size_in_bytes(values["max_message"]),
+            queue=QueueLimits(**_in_bytes(values["queue"] or {}, "bytes")),
+            spool=SpoolLimits(**_in_bytes(values["spool"] or {}, "max_bytes")),
             on_error=OnError(**(values["on_error"] or {})),
             dead_letter=_dead_letter(values["name"], values["dead_letter"] or {}),
             limits=Limits(**(values["limits"] or {})),
@@ -213,10 +214,9 @@ def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:
     return Broker(**chosen, tls=Tls(**tls) if tls is not None else None)
 
 
-def _spool(values: Mapping[str, Any]) -> SpoolLimits:
-    if "max_bytes" not in values:
-        return SpoolLimits()
-    return SpoolLimits(**{**values, "max_bytes": size_in_bytes(values["max_bytes"])})
+def _in_bytes(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """With the size that `key` has as a number."""
+    return {name: size_in_bytes(value) if name == key else value for name, value in values.items()}
 
 
 def _dead_letter(name: str, values: Mapping[str, Any]) -> DeadLetters:

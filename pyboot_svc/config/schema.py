@@ -74,11 +74,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """The most messages that wait before (`pre`) and after (`post`) the model."""
+    """The most messages that wait before (`pre`) and after (`post`) the model, and the most bytes
+    of inputs and results from arrival to end."""
 
     pre: int = 10_000
     post: int = 10_000
     overflow: str = "drop_oldest"
+    bytes: int = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Edge:
     data_plane: str = "bulk"
     max_linger_us: int = 3000
     loop: bool = False
+    max_message: int = 2 * 1024**2
     batch: Batch | None = None
     queue: QueueLimits = QueueLimits()
     spool: SpoolLimits = SpoolLimits()

@@ -131,6 +131,13 @@ GAUGES = (
         "pyboot_dead_letters_waiting_messages",
     ),
     Figure(
+        ("held_bytes",),
+        "gauge",
+        "bytes",
+        "Topics and payloads that are held in memory; `queue.bytes` bounds it.",
+        "pyboot_held_bytes",
+    ),
+    Figure(
         ("rss_bytes",),
         "gauge",
         "bytes",

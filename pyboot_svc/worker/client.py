@@ -125,7 +125,7 @@ class ControlClient:
             return self._client.socket()
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = session.window
-        properties.MaximumPacketSize = session.max_message + HEADROOM_BYTES
+        properties.MaximumPacketSize = min(session.max_message + HEADROOM_BYTES, MAX_PACKET_BYTES)
         if session.persistent:
             properties.SessionExpiryInterval = SESSION_SECONDS
         self._client.connect(

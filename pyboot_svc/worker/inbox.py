@@ -65,6 +65,7 @@ class MqttInbox:
             self._client_id,
             persistent=edge.pre.qos > 0,
             window=min(edge.queue.pre, 65_535),
+            max_message=edge.max_message,
         )
         carriage = Carriage(edge.data_plane == "bulk", edge.max_linger_us, leader)
         self._window = session.window
@@ -73,6 +74,7 @@ class MqttInbox:
         self._deliver: Deliver = lambda batch: None
         self._unacknowledged: Callable[[], int] = int
         self._count: Count = lambda name, count: None
+        self._crowded: Callable[[], bool] = bool
         self._subscribed = False
         self._open = True
         self._leaving = False
@@ -99,13 +101,16 @@ class MqttInbox:
         self,
         deliver: Deliver,
         unacknowledged: Callable[[], int],
+        crowded: Callable[[], bool],
         count: Count,
         on_crash: Callable[[], None],
     ) -> None:
-        """`unacknowledged` says how many of QoS 1 were delivered, and not acknowledged yet; `count`
-        is told of sessions that were lost, or may be."""
+        """`unacknowledged` says how many of QoS 1 were delivered, and not acknowledged yet;
+        `crowded`, whether as many bytes are held as may be. `count` is told of sessions that were
+        lost, or may be."""
         self._count = count
         self._deliver = deliver
+        self._crowded = crowded
         self._unacknowledged = unacknowledged
         self._connection.start(on_crash)
 
@@ -134,8 +139,9 @@ class MqttInbox:
 
     @property
     def full(self) -> bool:
-        """Whether the broker has sent more than it was told to: not every one keeps to it."""
-        return self._persistent and self._unacknowledged() > self._window
+        """Whether the broker has sent more than it was told to, which not every one keeps to, or
+        more bytes than there is room for. Of QoS 0 what is too much is dropped instead."""
+        return self._persistent and (self._unacknowledged() > self._window or self._crowded())
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         if self._shared and not limits.shares:

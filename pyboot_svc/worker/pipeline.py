@@ -23,6 +23,7 @@ from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.courier import Courier
 from pyboot_svc.worker.graveyard import Fault, Graveyard
+from pyboot_svc.worker.held import Held, input_bytes
 from pyboot_svc.worker.inbox import Count, Deliver
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.ledger import Ledger
@@ -69,6 +70,7 @@ class Inbox(Protocol):
         self,
         deliver: Deliver,
         unacknowledged: Callable[[], int],
+        crowded: Callable[[], bool],
         count: Count,
         on_crash: Callable[[], None],
     ) -> None: ...
@@ -159,9 +161,17 @@ class Pipeline:
         self._ticked = time.monotonic()
         self._stalls: list[str] = []
         self._open = True
-        self._pre_queue = PreQueue(edge.queue.pre, drop_oldest=edge.queue.overflow == "drop_oldest")
-        self._post_queue = PostQueue(edge.queue.post, lambda: self._courier.kick())
-        self._settlement = Settlement(self._acknowledge)
+        self._held = Held(edge.queue.bytes)
+        self._pre_queue = PreQueue(
+            edge.queue.pre,
+            drop_oldest=edge.queue.overflow == "drop_oldest",
+            held=self._held,
+            lossy=edge.pre.qos == 0,
+        )
+        self._post_queue = PostQueue(edge.queue.post, lambda: self._courier.kick(), self._held)
+        self._settlement = Settlement(
+            self._acknowledge, lambda batch: self._held.add_inputs(-input_bytes(batch))
+        )
         self._revival = Revival(safe.store, safe.file, self._deliver)
         self._courier = Courier(
             edge.post,
@@ -202,7 +212,8 @@ class Pipeline:
         self._pool.start(self._threads, on_crash)
         self._courier.start(self._spooled, self._published, self._refused, self._count, on_crash)
         self._outbox.start(self._courier, on_crash)
-        self._inbox.start(self._deliver, self._settlement.depth, self._tally.add, on_crash)
+        crowded, count = lambda: self._held.full, self._tally.add
+        self._inbox.start(self._deliver, self._settlement.depth, crowded, count, on_crash)
 
     def leave(self, timeout: float) -> None:
         """Before the last drain: take in what the broker holds for this instance, and no more."""
@@ -298,6 +309,7 @@ class Pipeline:
             "unacknowledged": self._settlement.depth(),
             "spooled": self._safe.results.depth,
             "dead_letters_waiting": self._safe.dead_letters.depth,
+            "held_bytes": self._held.size,
             **self._tally.figures(),
             "brokers": {
                 "pre": self._inbox.status.as_dict(),
@@ -355,11 +367,13 @@ class Pipeline:
         for parcel in parcels:
             self._tally.published(parcel.arrivals())
             self._settlement.settle(parcel.chunk, parcel.places)
+        self._post_queue.left(parcels)
 
     def _spooled(self, parcels: list[Parcel]) -> None:
         for parcel in parcels:
             self._tally.add("spooled", len(parcel))
             self._settlement.settle(parcel.chunk, parcel.places)
+        self._post_queue.left(parcels)
 
     def _count(self, name: str, count: int) -> None:
         if name == "refused":
@@ -374,3 +388,4 @@ class Pipeline:
             self._tally.add_errors("refused" for _ in places)
             buried = [(chunk.batch.message(place), fault) for place in places]
             self._graveyard.bury(buried, partial(self._settlement.settle, chunk, places))
+        self._post_queue.left(parcels)

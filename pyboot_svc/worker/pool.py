@@ -134,7 +134,8 @@ class ModelPool:
         room = self._results.wait_for_room()
         if self._leader is not None:
             has_some = self._waiting.has_some
-            while not has_some() and self._leader.lead(has_some):
+            # When it is crowded the connections know better what to read.
+            while not (has_some() or self._waiting.crowded) and self._leader.lead(has_some):
                 pass
         if suspects:
             chunk = self._waiting.take(1, self._size)

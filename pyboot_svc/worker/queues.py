@@ -7,15 +7,31 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from pyboot_svc.worker.held import Held, input_bytes, result_bytes
 from pyboot_svc.worker.message import Batch, Chunk, Parcel
+
+_UNBOUNDED = 2**63
 
 
 class PreQueue:
-    """Messages that wait for a model thread, in order of arrival."""
+    """Messages that wait for a model thread, in order of arrival.
 
-    def __init__(self, capacity: int, *, drop_oldest: bool = True) -> None:
+    It tells `held` of what comes. When that is full and the queue is `lossy`, messages of QoS 0 are
+    dropped; else whoever reads has to stop.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        drop_oldest: bool = True,
+        held: Held | None = None,
+        lossy: bool = False,
+    ) -> None:
         self._capacity = capacity
         self._drop_oldest = drop_oldest
+        self._held = held or Held(_UNBOUNDED)
+        self._lossy = lossy
         self._batches: deque[Batch] = deque()
         # Of the first batch, so many are gone; of all, so many wait.
         self._gone = 0
@@ -34,11 +50,19 @@ class PreQueue:
         Only messages of QoS 0 are ever dropped: the others are bounded by the in-flight window,
         and the broker would wait for their acknowledgement for ever.
         """
+        held = self._held
+        held.add_inputs(input_bytes(batch))
         with self._lock:
             dropped = 0
             count = len(batch.mids)
             if self._count + self._in_hand + count > self._capacity:
                 kept, dropped = self._fit(batch)
+                if kept is None:
+                    return dropped
+                batch, count = kept, len(kept)
+            if held.full and self._lossy:
+                kept, more = self._fit_bytes(batch)
+                dropped += more
                 if kept is None:
                     return dropped
                 batch, count = kept, len(kept)
@@ -65,6 +89,11 @@ class PreQueue:
             self._taken.add(chunk)
             self._in_hand += len(batch.mids)
             return chunk
+
+    @property
+    def crowded(self) -> bool:
+        """Whether nothing more should be taken in."""
+        return self._held.full
 
     def has_some(self) -> bool:
         """Whether `take` would return at once."""
@@ -146,7 +175,27 @@ class PreQueue:
         if excess <= 0:
             return batch, 0
         dropped = self._drop_waiting(excess) if self._drop_oldest else 0
-        kept = _without(batch, excess - dropped, oldest=self._drop_oldest)
+        kept = self._without(batch, excess - dropped, oldest=self._drop_oldest)
+        return kept, dropped + len(batch) - (len(kept) if kept is not None else 0)
+
+    def _fit_bytes(self, batch: Batch) -> tuple[Batch | None, int]:
+        """The same by bytes. The newest stays in any case, or the first, if it is alone."""
+        dropped = 0
+        if self._drop_oldest:
+            while self._held.excess and self._drop_waiting(1):
+                dropped += 1
+        excess, count = self._held.excess, 0
+        alone = not (self._count or self._in_hand)
+        most = len(batch) - (1 if self._drop_oldest or alone else 0)
+        sizes = [len(topic) + len(payload) for topic, payload in _pairs(batch)]
+        for size in sizes if self._drop_oldest else reversed(sizes):
+            if excess <= 0 or count >= most:
+                break
+            excess -= size
+            count += 1
+        if not count:
+            return batch, dropped
+        kept = self._without(batch, count, oldest=self._drop_oldest)
         return kept, dropped + len(batch) - (len(kept) if kept is not None else 0)
 
     def _drop_waiting(self, excess: int) -> int:
@@ -159,30 +208,40 @@ class PreQueue:
                 stop += 1
             if stop == start:
                 break
-            self._pop(stop - start)
+            self._held.add_inputs(-input_bytes(self._pop(stop - start)))
             dropped += stop - start
         return dropped
+
+    def _without(self, batch: Batch, excess: int, *, oldest: bool) -> Batch | None:
+        """The batch without the oldest or newest `excess` of its messages of QoS 0; None if none
+        is left."""
+        droppable = [place for place, mid in enumerate(batch.mids) if not mid]
+        first = max(len(droppable) - excess, 0)
+        dropped = droppable[:excess] if oldest else droppable[first:]
+        self._held.add_inputs(-input_bytes(batch.only(dropped)))
+        gone = set(dropped)
+        kept = [place for place in range(len(batch)) if place not in gone]
+        return batch.only(kept) if kept else None
 
     def _depth(self) -> int:
         return self._count + sum(chunk.waiting for chunk in self._taken)
 
 
-def _without(batch: Batch, excess: int, *, oldest: bool) -> Batch | None:
-    """The batch without the oldest or newest `excess` of its messages of QoS 0; None if none is
-    left."""
-    droppable = [place for place, mid in enumerate(batch.mids) if not mid]
-    dropped = set(droppable[:excess] if oldest else droppable[max(len(droppable) - excess, 0) :])
-    kept = [place for place in range(len(batch)) if place not in dropped]
-    if not kept:
-        return None
-    return batch.only(kept)
+def _pairs(batch: Batch) -> Iterable[tuple[str, bytes]]:
+    return zip(batch.topics, batch.payloads, strict=True)
 
 
 class PostQueue:
-    """Results that wait to be published, released in order of arrival of their inputs."""
+    """Results that wait to be published, released in order of arrival of their inputs.
 
-    def __init__(self, capacity: int, on_ready: Callable[[], None]) -> None:
+    It tells `held` of them; `left` is to be called when some are safe, and held no longer.
+    """
+
+    def __init__(
+        self, capacity: int, on_ready: Callable[[], None], held: Held | None = None
+    ) -> None:
         self._capacity = capacity
+        self._held = held or Held(_UNBOUNDED)
         self._on_ready = on_ready
         self._early: dict[int, list[Parcel]] = {}
         self._complete: set[int] = set()
@@ -200,6 +259,8 @@ class PostQueue:
 
         Unless they are its `last`, more of that chunk will come.
         """
+        if results is not None:
+            self._held.add_results(result_bytes(results))
         with self._lock:
             before = self._ready
             if number == self._next_number:
@@ -245,14 +306,24 @@ class PostQueue:
         Asked before a chunk is taken.
         """
         with self._lock:
-            if self._count >= self._capacity:
+            if self._full():
                 self._waiters += 1
                 try:
-                    while self._count >= self._capacity and not self._closed:
+                    while self._full() and not self._closed:
                         self._changed.wait()
                 finally:
                     self._waiters -= 1
             return self._capacity - self._count
+
+    def left(self, results: Iterable[Parcel]) -> None:
+        """These are safe elsewhere."""
+        self._held.add_results(-sum(map(result_bytes, results)))
+        with self._lock:
+            if self._waiters:
+                self._changed.notify_all()
+
+    def _full(self) -> bool:
+        return self._count >= self._capacity or self._held.crowded
 
     def take(self, most: int) -> list[Parcel]:
         """Up to `most` results, oldest first."""

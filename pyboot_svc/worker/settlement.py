@@ -14,11 +14,15 @@ class Settlement:
     """Has messages acknowledged as soon as they and all before them are settled.
 
     Every message of every chunk is to be settled once, whatever its end. `acknowledge` is told a
-    batch, and which of it: from the first place to before the second.
+    batch, and which of it: from the first place to before the second; `finished` of each batch that
+    is settled as a whole.
     """
 
-    def __init__(self, acknowledge: Acknowledge) -> None:
+    def __init__(
+        self, acknowledge: Acknowledge, finished: Callable[[Batch], None] = lambda batch: None
+    ) -> None:
         self._acknowledge = acknowledge
+        self._finished = finished
         self._next_number = 0
         # Chunks of which something is settled, and that others are before.
         self._early: dict[int, Chunk] = {}
@@ -55,6 +59,7 @@ class Settlement:
             self._release(chunk, before)
             while chunk.settled == len(chunk):
                 self._next_number += 1
+                self._finished(chunk.batch)
                 if not self._early or self._next_number not in self._early:
                     return
                 chunk = self._early.pop(self._next_number)

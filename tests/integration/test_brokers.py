@@ -119,7 +119,8 @@ model_path: .
 brokers:
   open: {{host: 127.0.0.1, port: {broker.port}}}
   guarded: {guarded}
-defaults: {{edge_mode: my_models.same, codec: {codec}, data_plane: {data_plane()}}}
+defaults: {{edge_mode: my_models.same, codec: {codec}, max_message: 10M,
+    data_plane: {data_plane()}}}
 edge:
   - {{name: there, pre_broker: open, pre_topic: {topic}/in, pre_qos: {open_qos},
       post_broker: guarded, post_topic: {topic}/guarded, post_qos: {guarded_qos}}}

@@ -159,7 +159,7 @@ def test_payloads_that_are_no_messages_are_counted_logged_and_passed_over(
 
 
 def test_a_message_of_10_megabytes(run: Callable[..., Up], plant: Plant, topic: str) -> None:
-    master = run("length")
+    master = run("length", ", max_message: 10M")
     plant.publish(f"{topic}/in", b'"' + b"x" * 10_000_000 + b'"')
     assert plant.wait_for(1) == [10_000_000]
     assert master.instance("edge-1")["errors"] == {}

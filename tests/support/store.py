@@ -18,9 +18,9 @@ from pyboot_svc.worker.store import DATABASE_NAME, Store
 POST = Endpoint(Broker("10.0.0.1"), "out", 1)
 
 
-def configured(**settings: Any) -> InstanceConfig:
+def configured(pre_qos: int = 1, **settings: Any) -> InstanceConfig:
     """An instance test-1 with these settings of its edge."""
-    pre = Endpoint(Broker("10.0.0.1"), "in", 1)
+    pre = Endpoint(Broker("10.0.0.1"), "in", pre_qos)
     chosen = {"pre": pre, "post": POST, **settings}
     return InstanceConfig(InstanceId("test", 1), Edge("test", "a.b", **chosen))
 

@@ -43,7 +43,7 @@ CONFIGS = {
     "delivery": f"{PLAIN_BROKER}\nedge:\n- {{name: a, {EDGE}, model_timeout: 7, "
     "spool: {max_bytes: 5K, max_age: 3, on_full: drop_oldest}, "
     "on_error: {retries: 0, backoff: 0.25, then: drop}, dead_letter: {topic: t, keep: 0}, "
-    "queue: {pre: 5, post: 6, overflow: drop_newest}}",
+    "max_message: 7K, queue: {pre: 5, post: 6, bytes: 9M, overflow: drop_newest}}",
     "options": f"{PLAIN_BROKER}\nedge:\n- {{name: a, {EDGE}, options: "
     "{t: '温 \\ \"', i: 123456789012345678901234567890, f: -0.1, e: 1.0e+300, b: true, n: ~, "
     "l: [[], {}, [1]], 'key with . and \"': ''}}",

@@ -433,6 +433,13 @@ def test_bytes_of_the_spool(said: str, size: int) -> None:
     assert parse_edge(spool=f"{{max_bytes: {said}}}").spool == SpoolLimits(max_bytes=size)
 
 
+def test_what_is_held_in_memory_is_bounded_in_bytes() -> None:
+    edge = parse_edge()
+    assert (edge.max_message, edge.queue.bytes) == (2 * 1024**2, 64 * 1024**2)
+    edge = parse_edge(max_message="5K", queue="{bytes: 1G}")
+    assert (edge.max_message, edge.queue) == (5 * 1024, QueueLimits(bytes=1024**3))
+
+
 def test_the_default_topic_of_dead_letters_has_the_edges_name() -> None:
     head = "defaults: {dead_letter: {keep: 5}}"
     assert parse_edge(head, name="pump").dead_letter == DeadLetters("pyboot/dead/pump", 5)
@@ -564,6 +571,8 @@ def test_wrong_type_for_every_key(path: str, kind: Kind) -> None:
         ("web.port", "65536", "must be a whole number from 0 to 65535, not 65536"),
         ("brokers.p.keepalive", "4", "must be a whole number from 5 to 65535, not 4"),
         ("edge[0].queue.pre", "0", "must be a whole number from 1 to 1000000, not 0"),
+        ("edge[0].queue.bytes", "64 MB", "must be a size, as in 512M, not '64 MB'"),
+        ("edge[0].max_message", "257M", "must be a size up to 256M, not '257M'"),
         ("edge[0].queue.overflow", "drop", "must be one of drop_oldest, drop_newest, not 'drop'"),
         ("edge[0].model_timeout", "0", "must be a whole number from 1 to 86400, not 0"),
         ("edge[0].spool.max_bytes", "0", "must be a size, as in 512M, not 0"),

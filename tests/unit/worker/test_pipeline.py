@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sqlite3
@@ -54,6 +55,7 @@ class MemoryInbox:
         self.stopped = False
         self.notices: list[str] = []
         self._deliver: Deliver = lambda batch: None
+        self.crowded: Callable[[], bool] = bool
 
     def leave(self) -> None:
         self.left = True
@@ -63,10 +65,12 @@ class MemoryInbox:
         self,
         deliver: Deliver,
         unacknowledged: Callable[[], int],
+        crowded: Callable[[], bool],
         count: Count,
         on_crash: Callable[[], None],
     ) -> None:
         self._deliver = deliver
+        self.crowded = crowded
 
     def send(self, *payloads: bytes, qos: int = 0, retained: bool = False) -> list[Held]:
         """Gives what is to be acknowledged."""
@@ -295,9 +299,10 @@ def start(gate: threading.Event, tmp_path: Path) -> Iterator[Callable[..., Line]
         post: int = 10_000,
         overflow: str = "drop_oldest",
         away: bool = False,
+        most_bytes: int = 64 * 1024**2,
         **settings: Any,
     ) -> Line:
-        settings["queue"] = QueueLimits(pre, post, overflow)
+        settings["queue"] = QueueLimits(pre, post, overflow, most_bytes)
         lines.append(Line(model, tmp_path, away, settings))
         return lines[-1]
 
@@ -790,3 +795,115 @@ def test_rates_look_back_over_the_ticks(start: Callable[..., Line]) -> None:
     for _ in range(11):
         line.pipeline.tick()
     assert line.figures["rates"] == {"in": 0, "out": 0}
+
+
+def waiting_for(gate: threading.Event) -> Callable[[Any, Context], Any]:
+    return lambda payload, context: gate.wait(60) and payload
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("threads", [1, 8])
+@pytest.mark.parametrize("end", ["answered", "refused", "spooled"])
+def test_whatever_the_end_nothing_is_held_afterwards(
+    start: Callable[..., Line], end: str, threads: int, qos: int
+) -> None:
+    def model(payload: int, context: Context) -> int | None:
+        if payload % 7 == 0:
+            raise ValueError(payload)
+        return None if payload % 3 == 0 else payload
+
+    line = start(model, threads=threads, away=end == "spooled")
+    line.outbox.answers = end == "answered"
+    for first in range(0, 300, 30):
+        line.inbox.send(*numbers(300)[first : first + 30], qos=qos)
+    line.wait_processed(300)
+
+    def nothing_held() -> bool:
+        if end == "refused":
+            line.outbox.answer(refuse=True)
+        held: int = line.figures["held_bytes"]
+        return held == 0
+
+    until(nothing_held, "nothing is held")
+
+
+def test_what_is_dropped_is_not_held(start: Callable[..., Line], gate: threading.Event) -> None:
+    line = start(waiting_for(gate), pre=10)
+    line.inbox.send(*numbers(100))
+    line.inbox.send(*numbers(100))
+    gate.set()
+    line.wait_processed(200 - line.counter("dropped"))
+    assert line.counter("dropped") >= 180
+    until(lambda: line.figures["held_bytes"] == 0, "nothing is held")
+
+
+@pytest.mark.parametrize(
+    ("overflow", "kept"), [("drop_oldest", range(95, 100)), ("drop_newest", range(5))]
+)
+def test_what_is_of_qos_0_and_more_bytes_than_there_is_room_for_is_dropped(
+    start: Callable[..., Line], gate: threading.Event, overflow: str, kept: range
+) -> None:
+    line = start(waiting_for(gate), overflow=overflow, most_bytes=5500, pre_qos=0)
+    for number in range(0, 100, 10):
+        line.inbox.send(*(b"[%d,%s]" % (n, b'"%0990d"' % 0) for n in range(number, number + 10)))
+    assert line.figures["held_bytes"] <= 5500 + 1010
+    gate.set()
+    until(lambda: line.figures["held_bytes"] == 0, "nothing is held")
+    came = [json.loads(result)[0] for result in line.results]
+    assert line.counter("dropped") == 100 - len(came)
+    # One more: what the model has in hand when the queue is full.
+    assert set(kept) <= set(came)
+    assert len(came) <= len(kept) + 1
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+def test_one_that_is_larger_than_all_the_room_is_taken_alone(
+    start: Callable[..., Line], overflow: str
+) -> None:
+    line = start(echo, overflow=overflow, most_bytes=100, pre_qos=0)
+    for count in range(1, 4):
+        line.inbox.send(b'"' + b"x" * 500 + b'"')
+        line.wait_processed(count)
+        until(lambda: line.figures["held_bytes"] == 0, "nothing is held")
+    assert line.counter("dropped") == 0
+
+
+def test_of_qos_1_nothing_is_dropped_but_reading_is_to_stop(
+    start: Callable[..., Line], gate: threading.Event
+) -> None:
+    line = start(waiting_for(gate), most_bytes=5000)
+    line.inbox.send(*[b'"%0997d"' % 1] * 4, qos=1)
+    assert not line.inbox.crowded()
+    line.inbox.send(*[b'"%0997d"' % 1] * 4, qos=1)
+    assert line.inbox.crowded()
+    gate.set()
+    until(lambda: not line.inbox.crowded(), "there is room again")
+    line.wait_processed(8)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_large_results_of_small_inputs_wait_for_those_before_them(
+    start: Callable[..., Line], threads: int
+) -> None:
+    line = start(lambda payload, context: "x" * 10_000, threads=threads, most_bytes=100_000)
+    line.outbox.answers = False
+    line.inbox.send(*numbers(500), qos=1)
+    until(lambda: line.figures["held_bytes"] >= 100_000, "it has its fill")
+    # A thread that was within its chunk goes on to its end: a few results, at this size.
+    most = 0
+
+    def all_processed() -> bool:
+        nonlocal most
+        most = max(most, line.figures["held_bytes"])
+        line.outbox.answer()
+        return line.counter("processed") == 500
+
+    until(all_processed, "all are processed")
+
+    def all_published() -> bool:
+        line.outbox.answer()
+        return line.counter("published") == 500
+
+    until(all_published, "all are published")
+    assert line.figures["held_bytes"] == 0
+    assert most < 500 * 10_000 / 2
