@@ -27,6 +27,9 @@ class Line:
     def not_ready(self) -> list[str]:
         return list(self.reasons)
 
+    def notices(self) -> list[str]:
+        return []
+
     def stalls(self) -> list[str]:
         return self.stalled
 
@@ -108,6 +111,21 @@ def test_what_is_found_ready_has_started_and_the_manager_is_told_once(
     assert heard(manager).count("READY=1") == 1
     assert supervision.not_ready() == ["pre broker: connection lost"]
     assert supervision.started
+
+
+def test_how_it_does_is_told_before_that_it_is_ready(
+    line: Line, supervision: Supervision, manager: socket.socket
+) -> None:
+    """Whoever waits for it to be ready reads its status then."""
+    line.subscribed, line.reasons = True, ["post broker: unknown host"]
+    supervision.tick()
+    told = [text for text in heard(manager) if text.startswith(("STATUS=", "READY="))]
+    assert told[0].startswith("STATUS=waiting: post broker: unknown host; in ")
+    assert told[1:] == ["READY=1"]
+    assert supervision.interval < 1, "while a roll may wait for it"
+    line.connect()
+    supervision.tick()
+    assert heard(manager)[-1].startswith("STATUS=ready; ")
 
 
 def test_one_that_has_subscribed_has_started_whatever_else_is_amiss(
