@@ -124,6 +124,10 @@ class BulkPlane(Collected):
             return 0
         return window - self._in_flight.count - self._unwritten_count
 
+    @property
+    def oldest(self) -> int | None:
+        return self._in_flight.oldest
+
     def unsafe(self) -> list[Sendable]:
         return self._in_flight.unsafe() + [item for _, item in self._unwritten]
 

@@ -27,6 +27,7 @@ from pyboot_svc.worker.opening import Deadline, Resolver
 from pyboot_svc.worker.outgoing import Outgoing, count_of
 from pyboot_svc.worker.pace import Pace
 from pyboot_svc.worker.parser import Malformed
+from pyboot_svc.worker.patience import Patience, bytes_moved
 from pyboot_svc.worker.planes import DataPlane, NoPlane, PlainPlane
 from pyboot_svc.worker.progress import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 from pyboot_svc.worker.wakeup import Wakeup
@@ -74,6 +75,7 @@ class Connection:
         self._carriage = carriage
         self._handler = handler
         self._link = Link(role, broker.address)
+        self._patience = Patience()
         self._wakeup = Wakeup()
         self._stopping = False
         self._end_session = False
@@ -156,6 +158,7 @@ class Connection:
     # For the handler, from within its calls:
 
     def subscribe(self, topic_filter: str, qos: int) -> None:
+        self._patience.subscribing()
         self._client.subscribe(topic_filter, qos)
 
     def unsubscribe(self, topic_filter: str) -> None:
@@ -194,8 +197,9 @@ class Connection:
             lived = time.monotonic() - self._up_since
             if lived > _STABLE_SECONDS:
                 backoff.reset()
-            short_lives = short_lives + 1 if 0 <= lived <= _STABLE_SECONDS else 0
-            if short_lives >= _MOST_SHORT_LIVES and reason == loss(up=True):
+            unexplained = reason == loss(up=True)
+            short_lives = short_lives + 1 if unexplained and lived <= _STABLE_SECONDS else 0
+            if short_lives >= _MOST_SHORT_LIVES:
                 rival = f"does another client use the id {self._session.client_id}"
                 reason += f" soon after it was up, again and again: {rival}, does it run twice?"
             self._link.lost(reason)
@@ -272,8 +276,15 @@ class Connection:
             self._turn(pace, read=sock in readable or buffered)
             if self._up:
                 keep_alive.tick(full=full)
+                self._look_for_answers(full)
             elif not deadline.left:
                 self.drop(str(deadline.no_answer("CONNECT", HINT)))
+
+    def _look_for_answers(self, full: bool) -> None:
+        patience, oldest = self._patience, self._plane.oldest
+        if patience.tick(oldest, lambda: bytes_moved(self._descriptor), busy=full):
+            self.drop(patience.doubt)
+        self._link.doubt(patience.doubt)
 
     def _turn(self, pace: Pace, *, read: bool) -> None:
         if read:
@@ -329,6 +340,8 @@ class Connection:
         safe, refused = self._plane.outcomes()
         if not safe and not refused:
             return 0
+        if self._patience.doubt:
+            self._patience.answered()
         self._handler.on_published(safe, refused)
         return sum(map(count_of, safe))
 
@@ -371,12 +384,14 @@ class Connection:
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         self._up = True
         self._up_since = time.monotonic()
-        self._link.connected()
+        self._link.connected(self._patience.doubt)
+        self._patience.connected()
         if self._carriage.leader is not None:
             self._carriage.leader.join(self._descriptor, self)
         self._handler.on_connected(session_present, limits)
 
     def on_subscribed(self, code: int, reason: str) -> None:
+        self._patience.answered()
         self._handler.on_subscribed(code, reason)
 
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:

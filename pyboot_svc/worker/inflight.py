@@ -87,6 +87,11 @@ class InFlight:
                 return sent.part(at, at + 1)
         return None
 
+    @property
+    def oldest(self) -> int | None:
+        """The number of what was sent first; None when nothing is in flight."""
+        return self._sent[0].mids[self._sent[0].safe] if self._sent else None
+
     def unsafe(self) -> list[Sendable]:
         """All of it, in the order in which it was sent."""
         return [sent.part(sent.safe, len(sent.mids)) for sent in self._sent]

@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LinkStatus:
-    """`state` is connecting, connected or unreachable; `since` is the wall clock's seconds."""
+    """`state` is connecting, connected or unreachable; `since` is the wall clock's seconds.
+
+    A `reason` while it is connected: it is not known yet whether the broker answers again.
+    """
 
     address: str
     state: str
@@ -43,13 +46,18 @@ class Link:
     def attempt(self) -> None:
         self.status = replace(self.status, attempts=self.status.attempts + 1)
 
-    def connected(self) -> None:
+    def connected(self, doubt: str = "") -> None:
         connects = self.status.connects + 1
         self.status = replace(
-            self.status, state="connected", reason="", since=time.time(), connects=connects
+            self.status, state="connected", reason=doubt, since=time.time(), connects=connects
         )
         self._said.clear()
         log.info("%s: connected", self._name)
+
+    def doubt(self, reason: str) -> None:
+        """While it is up; none when it is empty."""
+        if reason != self.status.reason:
+            self.status = replace(self.status, reason=reason)
 
     def lost(self, reason: str) -> None:
         """The link is down; each reason is said once until it is up again."""

@@ -287,7 +287,7 @@ class Pipeline:
         """Why this instance can't do its work right now; empty when it can."""
         reasons = []
         for role, status in (("pre", self._inbox.status), ("post", self._outbox.status)):
-            if status.state != "connected":
+            if status.state != "connected" or status.reason:
                 reason = status.reason or status.state
                 reasons.append(f"{role} broker {status.address}: {reason}")
         if not reasons and not self._inbox.subscribed:

@@ -49,6 +49,10 @@ class DataPlane(Protocol):
         """How many more may be published, of `window` in flight: none while the network has to
         take some of what waits."""
 
+    @property
+    def oldest(self) -> int | None:
+        """The number of the message that has been in flight longest, unanswered; None without."""
+
     def unsafe(self) -> list[Sendable]:
         """What was published and is not known to be safe, in order."""
 
@@ -86,6 +90,7 @@ class NoPlane(Collected):
     wants_write = False
     buffered = False
     in_flight = 0
+    oldest = None
 
     def read(self) -> None: ...
     def write(self) -> None: ...
@@ -164,6 +169,10 @@ class PlainPlane(Collected):
 
     def room(self, window: int) -> int:
         return window - len(self._in_flight)  # the window is small
+
+    @property
+    def oldest(self) -> int | None:
+        return next(iter(self._in_flight), None)
 
     def unsafe(self) -> list[Sendable]:
         return list(self._in_flight.values())

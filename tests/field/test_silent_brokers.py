@@ -1,0 +1,97 @@
+"""Brokers that keep the connection, answer pings, and leave what matters unanswered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.app import Up, data_plane
+from support.poll import until
+from support.stub import PUBLISH, SUBSCRIBE, Packet, StubBroker, puback, publish, suback
+
+MODELS = """
+def same(payload):
+    return payload
+"""
+
+
+class Silent:
+    """Answers no SUBSCRIBE, or no PUBLISH, until it is told to."""
+
+    def __init__(self) -> None:
+        self.answers = False
+
+    def suback(self, packet: Packet) -> bytes | None:
+        return suback(packet.mid) if self.answers else None
+
+    def puback(self, packet: Packet) -> bytes | None:
+        return puback(packet.mid) if self.answers else None
+
+
+def write(folder: Path, edges: dict[str, dict[str, int]]) -> Path:
+    """One edge for each name; with `pre` and `post` ports."""
+    (folder / "my_models.py").write_text(MODELS)
+    lines = "".join(
+        f"- {{name: {name}, pre_port: {ports['pre']}, post_port: {ports['post']}, "
+        f"pre_topic: {name}/in, post_topic: {name}/out}}\n"
+        for name, ports in edges.items()
+    )
+    config = folder / "config.yaml"
+    config.write_text(
+        f"model_path: .\nbrokers:\n  plant: {{host: 127.0.0.1, keepalive: 5}}\n"
+        f"defaults: {{edge_mode: my_models.same, data_plane: {data_plane()}, pre_qos: 1, "
+        f"post_qos: 1, pre_broker: plant, post_broker: plant}}\nedge:\n{lines}"
+    )
+    return config
+
+
+def reasons(master: Up, instance: str) -> list[str]:
+    found = master.get("/readyz")[1]["reasons"]
+    return [reason for reason in found if reason.startswith(f"{instance}: ")]
+
+
+@pytest.mark.timeout(200)
+def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
+    tmp_path: Path, up: Callable[..., Up]
+) -> None:
+    silent = Silent()
+    with (
+        StubBroker() as good,
+        StubBroker(subscribe=silent.suback) as pre,
+        StubBroker(publish=silent.puback) as post,
+    ):
+        edges = {
+            "deaf": {"pre": pre.port, "post": good.port},
+            "mute": {"pre": good.port, "post": post.port},
+        }
+        master = up(write(tmp_path, edges), ready=False)
+        until(lambda: not reasons(master, "mute-1"), "one is ready", 60)
+        subscription = next(iter(good.of_kind(SUBSCRIBE))).connection
+        for mid in range(1, 21):
+            good.send(publish("mute/in", b"%d" % mid, 1, mid), subscription)
+        until(lambda: len(post.of_kind(PUBLISH)) == 20, "20 are in flight", 60)
+        for instance, packet in (("deaf-1", "SUBSCRIBE"), ("mute-1", "PUBLISH")):
+            text = f"no answer to {packet} within 25 s"
+            until(
+                lambda instance=instance, text=text: text in " ".join(reasons(master, instance)),  # type: ignore[misc]
+                f"{instance} is not ready, and says why",
+                90,
+            )
+            assert text in master.log
+        until(lambda: len(pre.of_kind(SUBSCRIBE)) == 2, "it is asked anew", 60)
+        until(lambda: len(post.of_kind(PUBLISH)) >= 21, "what was in flight goes again", 60)
+        # Connected again, and not ready before an answer has come.
+        assert "no answer to PUBLISH" in " ".join(reasons(master, "mute-1"))
+        silent.answers = True
+        pre.hang_up(pre.connections)
+        post.hang_up(post.connections)
+        master.wait_ready(120)
+
+        def published() -> bool:
+            row = master.instance("mute-1")
+            return bool(row["counters"]["published"] == 20 and row["in_flight"] == 0)
+
+        until(published, "all are safe", 60)
+        last = {bytes(packet.rest[-2:]) for packet in post.of_kind(PUBLISH)}
+        assert {b"%d" % number for number in range(10, 21)} <= last
