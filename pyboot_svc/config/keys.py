@@ -55,6 +55,7 @@ TLS = Section(
         "ca": Key(FilePath(), "file of the authorities to trust; without it the system's", None),
         "cert": Key(FilePath(), "file of the client certificate", None),
         "key": Key(FilePath(), "file of its private key, when it isn't in `cert`", None),
+        "strict": Key(Boolean(), "the broker's certificates must keep to RFC 5280 in full", False),
     }
 )
 

@@ -23,11 +23,15 @@ DEFAULT_MODEL_PATH = ("/etc/pyboot/models", "/var/lib/pyboot/models")
 
 @dataclass(frozen=True)
 class Tls:
-    """Files that secure a connection; without `ca` the system's authorities are trusted."""
+    """Files that secure a connection; without `ca` the system's authorities are trusted.
+
+    `strict`: the broker's certificates keep to RFC 5280 to the letter.
+    """
 
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def _mounted(role: str, endpoint: Endpoint) -> Endpoint:
         return None if file is None else f"{_FOLDER}/{credential_name(role, kind)}"
 
     if tls is not None:
-        files = {kind: place(kind, getattr(tls, kind)) for kind in ("ca", "cert", "key")}
-        tls = replace(tls, **files)
+        ca, cert, key = place("ca", tls.ca), place("cert", tls.cert), place("key", tls.key)
+        tls = replace(tls, ca=ca, cert=cert, key=key)
     password = place("password", broker.password_file)
     return replace(endpoint, broker=replace(broker, password_file=password, tls=tls))

@@ -6,6 +6,7 @@ import os
 import ssl
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pyboot_svc.config import Tls
 from pyboot_svc.config.schema import credential_name
@@ -27,7 +28,7 @@ def delivered(file: str, name: str) -> str:
 
 def delivered_tls(tls: Tls, role: str) -> Tls:
     """`tls` with its files replaced by their copies, where there are some."""
-    copies = {
+    copies: dict[str, Any] = {
         kind: delivered(file, credential_name(role, kind))
         for kind, file in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key))
         if file is not None
@@ -38,7 +39,8 @@ def delivered_tls(tls: Tls, role: str) -> Tls:
 def read_password(file: str) -> str:
     """The file's first line."""
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        # An editor may have put a byte order mark in front.
+        text = Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise _unusable(file, f"the password_file can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -54,6 +56,12 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             Path(file).read_bytes()  # ssl doesn't say which one it can't read
         file = tls.ca or ""
         context = ssl.create_default_context(cafile=tls.ca)
+        # From Python 3.13 on it is set: the authorities that people make themselves, as mosquitto's
+        # manual has it, would not be good enough, while mosquitto's own clients take them.
+        if tls.strict:
+            context.verify_flags |= ssl.VERIFY_X509_STRICT
+        else:
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if tls.cert is not None:
             file = tls.cert
             # An encrypted key must not make a service ask for its password on a terminal.

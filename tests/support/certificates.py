@@ -60,3 +60,42 @@ class Authority:
             command += ["-addext", extension]
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
         return made
+
+
+# What openssl's own configuration has in it, by which most authorities are made.
+_USUAL = """[req]
+distinguished_name = subject
+[subject]
+[v3_ca]
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid:always,issuer
+basicConstraints = critical,CA:true
+"""
+
+
+class PlainAuthority:
+    """Made as mosquitto-tls(7) says it: no key usage, and certificates without any extension."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._config = folder / "usual.cnf"
+        self._config.write_text(_USUAL)
+        self.ca = folder / "plain-ca.crt"
+        self._openssl("req", "-new", "-x509", "-days", "2", "-extensions", "v3_ca", "-nodes",
+                      "-config", self._config, "-subj", "/CN=plant", "-keyout",
+                      folder / "plain-ca.key", "-out", self.ca)  # fmt: skip
+
+    def issue(self, name: str) -> Certificate:
+        """For the host `name`, which stands in the subject alone."""
+        made = Certificate(self._folder / f"{name}.crt", self._folder / f"{name}.key")
+        request = self._folder / f"{name}.csr"
+        self._openssl("req", "-new", "-nodes", "-config", self._config, "-subj", f"/CN={name}",
+                      "-keyout", made.key, "-out", request)  # fmt: skip
+        self._openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey",
+                      self._folder / "plain-ca.key", "-CAcreateserial", "-out", made.cert,
+                      "-days", "2")  # fmt: skip
+        return made
+
+    def _openssl(self, *arguments: str | Path) -> None:
+        command = ["openssl", *arguments]
+        subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)

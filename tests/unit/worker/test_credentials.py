@@ -82,6 +82,8 @@ def problem(call: Callable[[], object]) -> Problem:
         (b" with blanks \nsecond line\n", " with blanks "),
         ("pässwörd\n".encode(), "pässwörd"),
         (b"", ""),
+        (b"\xef\xbb\xbfsecret\r\n", "secret"),
+        (b"\xef\xbb\xbf", ""),
     ],
 )
 def test_the_password_is_the_first_line(tmp_path: Path, content: bytes, password: str) -> None:
@@ -109,6 +111,25 @@ def test_brokers_are_verified_and_the_named_authority_is_the_only_one() -> None:
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     [trusted] = context.get_ca_certs()
     assert trusted["subject"] == ((("commonName", "pyboot test"),),)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("usual", [True, False])
+def test_every_version_of_python_verifies_alike(
+    strict: bool, usual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = ssl.create_default_context
+
+    def as_of_313(cafile: str | None = None) -> ssl.SSLContext:
+        context = make(cafile=cafile)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    if not usual:
+        monkeypatch.setattr(ssl, "create_default_context", as_of_313)
+    flags = tls_context(Tls(ca="cert.pem", strict=strict)).verify_flags
+    assert bool(flags & ssl.VERIFY_X509_STRICT) == strict
 
 
 @pytest.mark.usefixtures("folder")
