@@ -15,6 +15,7 @@ from typing import Any
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.text import block, printable
 from pyboot_svc.worker.database import ERRORS, DatabaseTrouble, connect, transaction
 from pyboot_svc.worker.store import DATABASE_NAME
@@ -72,16 +73,28 @@ def show(options: argparse.Namespace) -> ExitCode:
 
 def retry(options: argparse.Namespace) -> ExitCode:
     """The worker takes them as if they had just arrived; at once if it runs, else when it does."""
-    return _change(options, "UPDATE dead SET request = 'retry' WHERE id = ?", "to be tried again")
+    statement = "UPDATE dead SET request = 'retry' WHERE id = ?"
+    return _change(options, statement, "to be tried again", whole=True)
 
 
 def drop(options: argparse.Namespace) -> ExitCode:
     return _change(options, "DELETE FROM dead WHERE id = ?", "dropped")
 
 
-def _change(options: argparse.Namespace, statement: str, text: str) -> ExitCode:
+def _change(
+    options: argparse.Namespace, statement: str, text: str, *, whole: bool = False
+) -> ExitCode:
+    """With `whole`, only to messages that are kept as a whole."""
     identity = _named(options)
-    numbers = [letter["id"] for letter in _chosen(options, identity)]
+    letters = _chosen(options, identity)
+    cut = [letter["id"] for letter in letters if whole and letter["kind"] == PayloadFault.TOO_LARGE]
+    if cut:
+        which = ", ".join(map(str, cut))
+        left_out = f"of message {which} only the beginning is kept: let it be published again"
+        if not options.all:
+            raise UsageError(f"{identity}: {left_out}")
+        print(f"{identity}: {left_out}")
+    numbers = [letter["id"] for letter in letters if letter["id"] not in cut]
     file = _file(options, identity)
     if not numbers:
         print(f"{identity}: nothing is kept")

@@ -26,13 +26,19 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def bury(state: Path, instance: str, *payloads: bytes, error: str = "line 1\nline 2") -> None:
+def bury(
+    state: Path,
+    instance: str,
+    *payloads: bytes,
+    error: str = "line 1\nline 2",
+    kind: str = "model",
+) -> None:
     folder = state / instance
     folder.mkdir(parents=True, exist_ok=True)
     with running(folder / DATABASE_NAME) as store:
         lane = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
         graveyard = Graveyard(configured(), store, lane, lambda: None)
-        buried = [(Message("plant/7", data), Fault("model", error, 4)) for data in payloads]
+        buried = [(Message("plant/7", data), Fault(kind, error, 4)) for data in payloads]
         graveyard.bury(buried, lambda: None)
         settled(store)
 
@@ -190,6 +196,24 @@ def test_retry_asks_the_worker(state: Path, capsys: pytest.CaptureFixture[str]) 
     assert requests(state, "a-1") == [(1, "retry"), (2, None), (3, "retry")]
     assert dead(state, "list", "a-1") == 0
     assert capsys.readouterr().out.count("model (retry)") == 2
+
+
+def test_what_is_kept_in_part_is_not_tried_again(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model would take its beginning for all of it."""
+    bury(state, "a-1", b"1", b"2")
+    bury(state, "a-1", b"[", kind="too_large")
+    assert dead(state, "retry", "a-1", "3") == 64
+    assert "of message 3 only the beginning is kept" in capsys.readouterr().err
+    assert requests(state, "a-1") == [(1, None), (2, None), (3, None)]
+    assert dead(state, "retry", "a-1", "--all") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a-1: of message 3 only the beginning is kept: let it be published again",
+        "a-1: 2 to be tried again",
+    ]
+    assert requests(state, "a-1") == [(1, "retry"), (2, "retry"), (3, None)]
+    assert dead(state, "drop", "a-1", "3") == 0
 
 
 def test_drop_forgets(state: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.columns import batch_of, chunk_of, messages_of, parcel_of
 
+from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.worker.message import DIGEST_BYTES, Batch, Chunk, Message, Parcel, pick
+from pyboot_svc.worker.misfits import Misfit
 
 TOPICS = st.sampled_from(["a", "b", "plant/7", "温"])
 
@@ -186,3 +188,34 @@ def test_all_of_a_parcel_is_itself() -> None:
 def test_a_parcel_recurs_as_its_messages_do(recurs: bool) -> None:
     parcel = parcel_of([b"1", b"2"], recurs=recurs)
     assert parcel.recurs == parcel.part(1, 2).recurs == recurs
+
+
+def with_misfits(count: int, *places: int) -> Batch:
+    misfits = {place: Misfit(PayloadFault.BAD_TOPIC, str(place)) for place in places}
+    names = [f"{place}" for place in range(count)]
+    payloads = [name.encode() for name in names]
+    return Batch(names, payloads, [*range(count)], [0] * count, misfits=misfits or None)
+
+
+def wrong(batch: Batch) -> set[str]:
+    """The topics of its misfits, each of which says where it was first."""
+    misfits = batch.misfits or {}
+    assert [misfit.text for misfit in misfits.values()] == [batch.topics[at] for at in misfits]
+    return {batch.topics[at] for at in misfits}
+
+
+def test_misfits_go_with_their_messages() -> None:
+    batch = with_misfits(10, 0, 3, 9)
+    assert wrong(batch.part(0, 10)) == {"0", "3", "9"}
+    assert wrong(batch.part(3, 9)) == {"3"}
+    assert wrong(batch.part(4, 9)) == set()
+    assert wrong(batch.only([1, 3, 4, 9])) == {"3", "9"}
+    assert wrong(batch.only(range(2))) == {"0"}
+
+
+@pytest.mark.parametrize("first", [(), (0, 4)])
+@pytest.mark.parametrize("second", [(), (0, 2)])
+def test_misfits_of_two_batches(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    batch, other = with_misfits(5, *first), with_misfits(3, *second)
+    batch.extend(other)
+    assert sorted(batch.misfits or {}) == [*first, *(5 + place for place in second)]
