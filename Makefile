@@ -16,13 +16,13 @@ RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint unit integration golden test-hosts scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench breakdown deb rpm images clean
+.PHONY: run test lint unit integration golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench breakdown deb rpm images clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration chaos-quick test-hosts test-system test-openrc test-container
+test: lint unit integration chaos-quick test-hosts test-brokers test-system test-openrc test-container
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -53,6 +53,19 @@ test-hosts: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh ip iproute2
 	$(AS_ROOT) $(BIN)/pytest tests/hosts
+
+# Brokers of other makers, from Debian 13 and npm. Needs root.
+test-brokers: $(VENV)/.test build/brokers/node_modules
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh mmdebstrap mmdebstrap
+	$(AS_ROOT) $(BIN)/pytest tests/brokers
+
+build/brokers/node_modules: tests/brokers/package.json
+	@packaging/need.sh node nodejs
+	@packaging/need.sh npm npm
+	@mkdir -p $(@D) && cp $< $(@D)
+	cd $(@D) && npm install --no-audit --no-fund --loglevel=error
+	@touch $@
 
 # What a thousand workers take of a master and a broker: the measured figures of docs/scaling.md.
 scaling: $(VENV)/.test

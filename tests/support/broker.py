@@ -26,6 +26,11 @@ def free_port() -> int:
             return port
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def mosquitto() -> str:
     """The program; Debian installs it where an ordinary user's PATH doesn't look."""
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
@@ -103,5 +108,4 @@ class Broker:
     def _listens(self) -> bool:
         if self.socket is not None:
             return self.socket.is_socket()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return listens(self.port)

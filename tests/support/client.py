@@ -9,22 +9,30 @@ from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from support.poll import until
 
+_SESSION_SECONDS = 3600
+
 
 class Plant:
-    """A connected client. `received` holds (topic, payload) of all that arrived, in order."""
+    """A connected client. `received` holds (topic, payload) of all that arrived, in order.
 
-    def __init__(self, port: int) -> None:
+    With a `session` of that name the broker keeps what arrives while it is not connected.
+    """
+
+    def __init__(self, port: int, protocol: str = "5", session: str = "") -> None:
         self.received: list[tuple[str, bytes]] = []
         self._subscribed = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = _client(protocol, session)
         self._client.max_inflight_messages_set(20)
         self._client.max_queued_messages_set(0)
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.connect("127.0.0.1", port)
+        self._client.reconnect_delay_set(1, 1)
+        _connect(self._client, port, protocol, session)
         self._client.loop_start()
         until(self._client.is_connected, "the test's client is connected")
 
@@ -75,6 +83,25 @@ class Plant:
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         self.received.append((message.topic, bytes(message.payload)))
+
+
+def _client(protocol: str, session: str) -> Client:
+    v5 = protocol == "5"
+    return Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=session,
+        clean_session=None if v5 else not session,
+        protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
+    )
+
+
+def _connect(client: Client, port: int, protocol: str, session: str) -> None:
+    if protocol != "5" or not session:
+        client.connect("127.0.0.1", port)
+        return
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = _SESSION_SECONDS
+    client.connect("127.0.0.1", port, clean_start=False, properties=properties)
 
 
 def _encoded(payload: Any) -> bytes:

@@ -1,0 +1,138 @@
+"""What pyboot promises, with each broker that docs/brokers.md calls tried here."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support.app import Up
+from support.client import Plant
+from support.poll import until
+
+from brokers.makers import Launched, Maker
+
+MESSAGES = 600
+MODELS = """
+import time
+
+def same(payload):
+    return payload
+
+def slow(payload):
+    time.sleep(0.002)
+    return payload
+"""
+
+
+@pytest.fixture
+def plant(broker: Launched, protocol: str, topic: str) -> Iterator[Plant]:
+    """With a session that outlives the broker, as far as that keeps any."""
+    with Plant(broker.port, protocol, session=topic.replace("/", "-")) as client:
+        yield client
+
+
+@pytest.fixture
+def configure(
+    write_config: Callable[..., Path], broker: Launched, protocol: str
+) -> Callable[..., Path]:
+    """Writes a configuration of one edge, both of whose brokers are this one."""
+
+    def write(topic: str, model: str = "same", more: str = "") -> Path:
+        head = f"brokers: {{it: {{host: 127.0.0.1, port: {broker.port}, protocol: '{protocol}'}}}}"
+        edge = (
+            f"{{name: m, edge_mode: my_models.{model}, pre_broker: it, pre_topic: '{topic}/in', "
+            f"pre_qos: 1, post_broker: it, post_topic: '{topic}/out', post_qos: 1{more}}}"
+        )
+        return write_config(edge, models=MODELS, head=head)
+
+    return write
+
+
+def numbers(plant: Plant) -> list[int]:
+    """What came, each once, in the order in which it came first."""
+    return list(dict.fromkeys(plant.payloads()))
+
+
+def has_more(plant: Plant, some: int) -> bool:
+    return len(numbers(plant)) > some
+
+
+@pytest.mark.parametrize("middle", ["plain", "with blank", "grösse.°C", "a.b.c"])
+def test_messages_go_through_in_order_whatever_the_topic_is_called(
+    middle: str,
+    topic: str,
+    configure: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+) -> None:
+    place = f"{topic}/{middle}"
+    plant.subscribe(f"{place}/out", 1)
+    up(configure(place))
+    plant.publish_all(f"{place}/in", list(range(100)), qos=1)
+    assert plant.wait_for(100) == list(range(100))
+
+
+def test_a_killed_worker_loses_nothing(
+    topic: str, configure: Callable[..., Path], up: Callable[..., Up], plant: Plant
+) -> None:
+    plant.subscribe(f"{topic}/out", 1)
+    master = up(configure(topic, "slow"))
+    plant.publish_all(f"{topic}/in", list(range(MESSAGES)), qos=1)
+    for some in (MESSAGES // 4, MESSAGES // 2):
+        until(partial(has_more, plant, some), "some results")
+        os.kill(master.instance("m-1")["pid"], signal.SIGKILL)
+        master.wait_log("killed by SIGKILL")
+    until(lambda: len(numbers(plant)) == MESSAGES, "all results", 60)
+    assert numbers(plant) == list(range(MESSAGES))
+
+
+def test_a_broker_that_restarts_loses_nothing(
+    maker: Maker,
+    topic: str,
+    broker: Launched,
+    configure: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+) -> None:
+    if not maker.durable:
+        pytest.skip(f"{maker.name} keeps nothing over its own restart")
+    plant.subscribe(f"{topic}/out", 1)
+    up(configure(topic, "slow"))
+    plant.publish_all(f"{topic}/in", list(range(MESSAGES)), qos=1)
+    until(lambda: len(numbers(plant)) > MESSAGES // 4, "some results")
+    broker.stop()
+    broker.start()
+    until(lambda: len(numbers(plant)) == MESSAGES, "all results", 90)
+    assert sorted(numbers(plant)) == list(range(MESSAGES))
+
+
+def test_instances_share_the_input_where_the_broker_can_share(
+    maker: Maker,
+    topic: str,
+    configure: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+) -> None:
+    if not maker.shared:
+        pytest.skip(f"{maker.name} has no shared subscriptions")
+    plant.subscribe(f"{topic}/out", 1)
+    master = up(configure(topic, more=", instance: 2"))
+    plant.publish_all(f"{topic}/in", list(range(200)), qos=1)
+    assert sorted(plant.wait_for(200)) == list(range(200))
+    counts = [master.instance(f"m-{n}")["counters"]["received"] for n in (1, 2)]
+    assert sum(counts) == 200
+    assert min(counts) > 0
+
+
+def test_without_shared_subscriptions_instances_are_not_ready_and_say_what_to_do(
+    maker: Maker, protocol: str, topic: str, configure: Callable[..., Path], up: Callable[..., Up]
+) -> None:
+    if maker.shared or protocol != "5":
+        pytest.skip("it has them, or can't say that it doesn't")
+    master = up(configure(topic, more=", instance: 2"), ready=False)
+    until(lambda: "share: false" in str(master.get("/readyz")[1]), "what to do")
+    assert master.get("/readyz")[0] == 503
