@@ -25,7 +25,10 @@ set -e
 mkdir -p "$2/changed" "$2/work" "$2/root"
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/changed,workdir=$2/work" "$2/root"
 mount -t proc proc "$2/root/proc"
-mount --rbind /dev "$2/root/dev"
+mount -t tmpfs tmpfs "$2/root/dev"
+for node in "null 1 3" "zero 1 5" "random 1 8" "urandom 1 9"; do
+    (cd "$2/root/dev"; set -- $node; mknod -m 666 "$1" c "$2" "$3")
+done
 mkdir -p "$2/root$3"
 mount --bind "$3" "$2/root$3"
 root=$2
