@@ -15,11 +15,11 @@ from pyboot_svc.config import Config
 from pyboot_svc.config.compiled import render_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
-from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.errors import ConfigError, ExitCode, UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.apply import apply_plan
 from pyboot_svc.services.detect import host_manager
-from pyboot_svc.services.host import HostManager
+from pyboot_svc.services.host import BROKEN, HostManager
 from pyboot_svc.services.plan import UNCHANGED, Plan, Step, Wanted, make_plan
 
 CHANGES = 2
@@ -59,8 +59,7 @@ def _problems(made: Plan, manager: HostManager) -> dict[InstanceId, str]:
         states = manager.states(made.of(UNCHANGED))
     except UnavailableError:
         return {}
-    broken = ("failed", "failing")
-    return {identity: s.detail for identity, s in states.items() if s.word in broken}
+    return {identity: s.detail for identity, s in states.items() if s.word in BROKEN}
 
 
 def _planned(step: Step, problems: Mapping[InstanceId, str]) -> str:
@@ -75,7 +74,13 @@ def apply(options: argparse.Namespace) -> int:
     os.umask(0o022)
     manager = _manager(options)
     with _alone(options.run_dir):
-        wanted = _wanted(_load(options), manager)
+        try:
+            config = _load(options)
+        except ConfigError as error:
+            if options.boot:
+                return error.exit_code  # the master, which starts next, says what is wrong
+            raise
+        wanted = _wanted(config, manager)
         made = make_plan(wanted, manager.applied())
         manager.tell_master(made.changes)
         apply_plan(

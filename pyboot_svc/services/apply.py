@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import HostManager
 from pyboot_svc.services.plan import RESTART, START, STOP, UNCHANGED, Plan, Wanted
-from pyboot_svc.services.readiness import Say, not_ready, wait_ready
+from pyboot_svc.services.readiness import Say, check_at_work, wait_ready
 
 
 def apply_plan(
@@ -42,7 +42,7 @@ def apply_plan(
     if wait_for_new:
         # After the restarts: what is new must not keep them waiting.
         _warn(wait_ready(plan.of(START), manager, wait_seconds, say), say)
-        _check_rest(plan.of(UNCHANGED), manager)
+        check_at_work(plan.of(UNCHANGED), manager)
 
 
 def _restart(
@@ -89,14 +89,6 @@ def _waves(instances: Sequence[InstanceId]) -> list[list[InstanceId]]:
     for identity in instances:
         models.setdefault(identity.model, []).append(identity)
     return [[i for i in wave if i is not None] for wave in zip_longest(*models.values())]
-
-
-def _check_rest(instances: Sequence[InstanceId], manager: HostManager) -> None:
-    """Nothing was to be done with these; that doesn't say that they work."""
-    states = manager.states(instances)
-    broken = [identity for identity in instances if states[identity].word in ("failed", "failing")]
-    if broken:
-        raise not_ready(broken, states, "unchanged, but not at work", rest="")
 
 
 def _warn(waiting: Mapping[InstanceId, str], say: Say) -> None:

@@ -10,6 +10,9 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.plan import Applied, Wanted
 
+# Words of a UnitState.
+BROKEN = ("failed", "failing")
+
 
 @dataclass(frozen=True)
 class UnitState:

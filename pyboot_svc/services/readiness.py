@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.services.host import HostManager, UnitState
+from pyboot_svc.services.host import BROKEN, HostManager, UnitState
 
 _POLL_SECONDS = 0.2
 # How long an instance with its model loaded may take to reach its brokers; less when it hadn't
 # reached them before, either, so that a broker that is away holds up nobody.
 _BROKER_SECONDS = 15.0
 _AS_BEFORE_SECONDS = 5.0
+_MOMENT_SECONDS = 3.0
 # Whoever waits for longer than this is told why, and again when the reason changes.
 _QUIET_SECONDS = 2.0
 
@@ -61,6 +62,23 @@ def wait_ready(
                 _tell(left, states, told, say)
             time.sleep(_POLL_SECONDS)
     return waiting
+
+
+def check_at_work(instances: Sequence[InstanceId], manager: HostManager) -> None:
+    """Nothing was to be done with these, which doesn't say that they work; raises NotReady.
+
+    One that is about to be up again, or busy for a moment, is given that moment.
+    """
+    deadline = time.monotonic() + _MOMENT_SECONDS
+    broken = list(instances)
+    while True:
+        states = manager.states(broken)
+        broken = [identity for identity in broken if states[identity].word in BROKEN]
+        if not broken:
+            return
+        if time.monotonic() > deadline or any(states[identity].failed for identity in broken):
+            raise not_ready(broken, states, "unchanged, but not at work", rest="")
+        time.sleep(_POLL_SECONDS)
 
 
 def _tell(

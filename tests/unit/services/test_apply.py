@@ -114,6 +114,13 @@ def apply(
     return said
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_BROKER_SECONDS", "_AS_BEFORE_SECONDS", "_MOMENT_SECONDS", "_POLL_SECONDS"):
+        monkeypatch.setattr(readiness, name, 0.01)
+    monkeypatch.setattr(readiness, "_QUIET_SECONDS", -1.0)
+
+
 def test_what_is_gone_stops_before_units_are_written_and_what_is_new_starts_before_rolls() -> None:
     host = Host(PUMP_1, FAN_1)
     said = apply(host, PUMP_1, PUMP_2)
@@ -129,6 +136,7 @@ def test_what_is_unchanged_and_works_is_left_alone() -> None:
     assert host.log == ["units pump-1 pump-2"]
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("state", [FAILED, CRASHING, FORBIDDEN])
 def test_what_is_unchanged_and_fails_is_an_error(state: UnitState) -> None:
     host = Host(PUMP_1, PUMP_2)
@@ -140,6 +148,21 @@ def test_what_is_unchanged_and_fails_is_an_error(state: UnitState) -> None:
     apply(host, PUMP_1, PUMP_2, changed=False, wait_for_new=False)  # at boot it is early yet
 
 
+def test_what_is_about_to_be_up_again_is_given_a_moment() -> None:
+    host = Host(PUMP_1)
+    host.now[PUMP_1] = CRASHING
+    asked = 0
+
+    def states(instances: Sequence[InstanceId]) -> Mapping[InstanceId, UnitState]:
+        nonlocal asked
+        asked += 1
+        return dict.fromkeys(instances, CRASHING if asked == 1 else READY)
+
+    host.states = states  # type: ignore[method-assign]
+    assert apply(host, PUMP_1, changed=False) == []
+    assert asked == 2
+
+
 def test_what_the_host_forbids_is_said_at_once_with_what_helps() -> None:
     host = Host(PUMP_1, PUMP_2)
     host.ends[PUMP_1] = FORBIDDEN
@@ -149,13 +172,6 @@ def test_what_the_host_forbids_is_said_at_once_with_what_helps() -> None:
 
 
 # Brokers that are away.
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_BROKER_SECONDS", "_AS_BEFORE_SECONDS", "_POLL_SECONDS"):
-        monkeypatch.setattr(readiness, name, 0.01)
-    monkeypatch.setattr(readiness, "_QUIET_SECONDS", -1.0)
 
 
 @pytest.mark.usefixtures("impatient")
