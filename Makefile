@@ -14,9 +14,20 @@ BENCH_VENV := .venv-bench
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PYTEST_ADDOPTS=$(PYTEST_ADDOPTS)")
+# How many tests run side by side: of those that compute, and of those that mostly wait.
+CORES := $(shell nproc)
+COMPUTING := -n $(CORES)
+WAITING := -n $(shell expr 2 \* $(CORES))
+# What unit, integration and chaos tests run on, one after the other: see tests/on.sh. Together they
+# run on each data plane with each set of dependencies.
+UNIT_ON ?= newest-bulk oldest-bulk
+INTEGRATION_ON ?= newest-bulk oldest-bulk oldest-plain
+CHAOS_ON ?= newest-bulk oldest-bulk newest-plain
+# $(call on_each,DEPENDENCIES-PLANE…,AS_ROOT or nothing,arguments of pytest)
+on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
-.PHONY: run test lint unit integration golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench breakdown deb rpm images clean
+.PHONY: run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench breakdown deb rpm images clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
@@ -31,18 +42,25 @@ lint: $(VENV)/.test
 	$(BIN)/python docs/reference.py --check || \
 		{ echo "what docs/reference.py writes is out of date: $(BIN)/python docs/reference.py" >&2; exit 1; }
 
-unit: $(VENV)/.test
+unit: $(VENV)/.test build/oldest/.installed
 	@packaging/need.sh mosquitto mosquitto
-	$(AS_ROOT) $(BIN)/pytest tests/unit
+	$(call on_each,$(UNIT_ON),$(AS_ROOT),$(COMPUTING) tests/unit)
 
-integration: $(VENV)/.test
+integration: $(VENV)/.test build/oldest/.installed
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh strace strace
 	@packaging/need.sh openssl openssl
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
-	$(BIN)/pytest tests/integration tests/field
-	PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/integration tests/field
+	$(call on_each,$(INTEGRATION_ON),,$(WAITING) tests/integration tests/field)
+
+# A suite COUNT times, each time in another order: unit, integration, chaos-quick, hosts, system,
+# openrc or container. LOAD=1: beside busy loops on every core.
+# `make unit PYTEST_ADDOPTS="--random-order --random-order-seed=N"` repeats a run.
+SUITE ?= unit
+COUNT ?= 20
+test-repeat: $(VENV)/.test
+	@$(BIN)/python tests/repeat.py $(SUITE) $(COUNT) $(if $(LOAD),--load)
 
 # After a meant change of what `pyboot render kubernetes` prints: what its tests compare with.
 golden: $(VENV)/.test
@@ -72,13 +90,11 @@ scaling: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python benchmarks/scaling.py
 
-# Faults on purpose, every message counted: a part of them in 5 minutes for each of the two data
-# planes, or all. Needs root.
+# Faults on purpose, every message counted: a part of them in some minutes, or all. Needs root.
 # `make chaos CHAOS_SEED=N` repeats a run.
-chaos-quick: $(VENV)/.test
+chaos-quick: $(VENV)/.test build/oldest/.installed
 	@packaging/need.sh mosquitto mosquitto
-	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=ci
-	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=ci
+	$(call on_each,$(CHAOS_ON),$(AS_ROOT),$(WAITING) tests/chaos --chaos=ci)
 
 chaos: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
@@ -166,6 +182,12 @@ $(VENV)/.run: pyproject.toml setup.py | $(BIN)/python
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+build/oldest/.installed: tests/oldest.txt | $(VENV)/.test
+	rm -rf build/oldest
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target build/oldest --requirement $<
 	@touch $@
 
 # A .deb in dist/, built from a copy: dpkg wants its folder at the top.

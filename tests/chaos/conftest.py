@@ -13,7 +13,7 @@ import pytest
 from chaos.rig import Rig
 
 _SEED = pytest.StashKey[str]()
-_LINES = pytest.StashKey[list[str]]()
+_COUNTED = "counted"
 _TIMEOUT_SECONDS = {"ci": 180, "full": 1800}
 
 
@@ -27,8 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_SEED] = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().getrandbits(32))
-    config.stash[_LINES] = []
+    # Also for the processes that xdist starts.
+    seed = os.environ.setdefault("CHAOS_SEED", str(random.SystemRandom().getrandbits(32)))
+    config.stash[_SEED] = seed
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -53,7 +54,14 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    lines = config.stash[_LINES]
+    reports = [report for each in terminalreporter.stats.values() for report in each]
+    lines = [
+        text
+        for report in reports
+        if getattr(report, "when", None) == "teardown"
+        for name, text in report.user_properties
+        if name == _COUNTED
+    ]
     if lines:
         terminalreporter.section("counted")
         for line in lines:
@@ -88,7 +96,7 @@ def note(request: pytest.FixtureRequest) -> Callable[[object], None]:
     """Puts a line of figures into the summary at the end."""
 
     def add(text: object) -> None:
-        request.config.stash[_LINES].append(f"{request.node.name}: {text}")
+        request.node.user_properties.append((_COUNTED, f"{request.node.name}: {text}"))
 
     return add
 

@@ -88,8 +88,9 @@ def test_rpmlint_finds_neither_errors_nor_warnings(rpm: Path) -> None:
 
 
 def test_it_requires_the_packages_by_their_names_there(rpm: Path) -> None:
-    required = {line.split()[0] for line in query(rpm, "--requires")}
+    required = {line.lstrip("(").split()[0] for line in query(rpm, "--requires")}
     assert required >= {
+        "python3-cheroot",
         "python3-cherrypy",
         "python3-paho-mqtt",
         "python3-prometheus_client",
