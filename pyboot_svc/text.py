@@ -44,5 +44,11 @@ def clip_utf8(text: str, most: int) -> str:
     return encoded[:most].decode(errors="ignore")
 
 
+def property_text(text: str, most: int) -> str:
+    """`text` for a user property of MQTT 5, which must not have control characters (section
+    1.5.4): those escaped, and at most `most` bytes of it when it is encoded."""
+    return clip_utf8(printable(text, most), most)
+
+
 def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -22,7 +22,13 @@ from pyboot_svc.worker.packets import (
     encode_user_properties,
 )
 from pyboot_svc.worker.parser import Parser
-from pyboot_svc.worker.planes import Collected, batch_of, has_duplicates, pending_of
+from pyboot_svc.worker.planes import (
+    Collected,
+    batch_of,
+    encoding_failure,
+    has_duplicates,
+    pending_of,
+)
 
 _READ_BYTES = 64 * 1024
 # More is not taken from the post_queue while so much waits for the network.
@@ -131,7 +137,9 @@ class BulkPlane(Collected):
     def unsafe(self) -> list[Sendable]:
         return self._in_flight.unsafe() + [item for _, item in self._unwritten]
 
-    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
+    def publish_results(
+        self, topic: str, qos: int, parcels: Sequence[Parcel]
+    ) -> list[tuple[Parcel, str]]:
         for parcel in parcels:
             named = self._v5 and has_duplicates(qos, parcel)
             encoder = self._encoders.get((topic, qos, named))
@@ -147,16 +155,30 @@ class BulkPlane(Collected):
             self._output.append(parts)
             if not qos:
                 self._await_writing(parcel, len(payloads))
+        return []
 
-    def publish_rows(self, rows: Sequence[Outgoing]) -> None:
+    def publish_rows(self, rows: Sequence[Outgoing]) -> list[tuple[Outgoing, str]]:
+        failed = []
         for row in rows:
-            qos = min(row.qos, 1)
-            properties = encode_user_properties(row.properties) if self._v5 else b""
-            encoder = PublishEncoder(row.topic, qos, properties)
-            mids = self._in_flight.add(row, 1) if qos else ()
+            try:
+                self._publish_row(row)
+            except Exception as error:
+                failed.append((row, encoding_failure(error)))
+        return failed
+
+    def _publish_row(self, row: Outgoing) -> None:
+        qos = min(row.qos, 1)
+        properties = encode_user_properties(row.properties) if self._v5 else b""
+        encoder = PublishEncoder(row.topic, qos, properties)
+        mids = self._in_flight.add(row, 1) if qos else ()
+        try:
             self._output.append(encoder.encode([row.payload], mids))
-            if not qos:
-                self._await_writing(row, 1)
+        except Exception:
+            for mid in mids:
+                self._in_flight.take(mid)
+            raise
+        if not qos:
+            self._await_writing(row, 1)
 
     def acknowledge(self, session: int, mids: Sequence[int]) -> None:
         if session == self._session:

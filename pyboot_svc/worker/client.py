@@ -26,6 +26,7 @@ from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.link import explain_alert
 from pyboot_svc.worker.misfits import HEADROOM_BYTES
 from pyboot_svc.worker.opening import Deadline, PunctualSocket, Resolver, dial, secure
+from pyboot_svc.worker.refusals import Refusal
 
 # How often `keep_alive` is called.
 _TICK_SECONDS = 1.0
@@ -40,7 +41,7 @@ _SOON_THERE = (0x88, 0x89)
 HINT = "is it an MQTT broker, and of this protocol version?"
 
 OnMessage = Callable[[bytes, bytes, int, int, bool], None]
-OnPublished = Callable[[int, str | None], None]
+OnPublished = Callable[[int, Refusal | None], None]
 
 
 class Events(Protocol):
@@ -87,6 +88,19 @@ class PatientClient(Client):
         mid = int.from_bytes(self._in_packet["packet"][:2])
         super()._handle_pubrel()
         return self._send_pubcomp(mid)  # also for one that another process took over
+
+    def _handle_pubrec(self) -> MQTTErrorCode:
+        """A refusal is the end of it; paho goes on as if the broker had taken the message."""
+        packet = self._in_packet["packet"]
+        if self._protocol == MQTTProtocolVersion.MQTTv5 and len(packet) > 2 and packet[2] >= 0x80:
+            mid = int.from_bytes(packet[:2])
+            with self._out_message_mutex:
+                if mid not in self._out_messages:
+                    return MQTTErrorCode.MQTT_ERR_SUCCESS
+                reason = ReasonCode(PacketTypes.PUBREC, identifier=packet[2])
+                properties = Properties(PacketTypes.PUBREC)  # type: ignore[no-untyped-call]
+                return self._do_on_publish(mid, reason, properties)
+        return super()._handle_pubrec()
 
 
 class ControlClient:
@@ -180,7 +194,8 @@ class ControlClient:
         def told_published(
             client: Client, userdata: Any, mid: int, reason: Any, properties: Any
         ) -> None:
-            on_published(mid, str(reason) if reason.is_failure else None)
+            refused = reason.is_failure
+            on_published(mid, Refusal(str(reason), reason.value) if refused else None)
 
         self._client.on_message = told_message
         self._client.on_publish = told_published
@@ -262,6 +277,7 @@ class ControlClient:
             packet_bytes=getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES),
             session_seconds=getattr(properties, "SessionExpiryInterval", None),
             shares=bool(getattr(properties, "SharedSubscriptionAvailable", 1)),
+            qos=getattr(properties, "MaximumQoS", 2),
         )
         self._events.on_connected(flags.session_present, limits)
 
@@ -354,9 +370,9 @@ def loss(up: bool) -> str:
     return "connection lost" if up else f"closed before it answered CONNECT: {HINT}"
 
 
-def refusal(reason: int) -> str:
-    """A PUBACK's reason code in words."""
-    return _reason_name(PacketTypes.PUBACK, reason)
+def refusal(reason: int) -> Refusal:
+    """A PUBACK's reason code, with its words."""
+    return Refusal(_reason_name(PacketTypes.PUBACK, reason), reason)
 
 
 def _reason_name(packet: int, reason: int) -> str:

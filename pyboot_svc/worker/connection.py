@@ -94,6 +94,7 @@ class Connection:
         self._lost: str | None = None
         self._rest = 0.0
         self._refused = False
+        self._hurry = False
 
     @property
     def status(self) -> LinkStatus:
@@ -164,11 +165,14 @@ class Connection:
     def unsubscribe(self, topic_filter: str) -> None:
         self._client.unsubscribe(topic_filter)
 
-    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
-        self._plane.publish_results(topic, qos, parcels)
+    def publish_results(
+        self, topic: str, qos: int, parcels: Sequence[Parcel]
+    ) -> list[tuple[Parcel, str]]:
+        """Gives those of which no packet can be made, and why; so does `publish_rows`."""
+        return self._plane.publish_results(topic, qos, parcels)
 
-    def publish_rows(self, rows: Sequence[Outgoing]) -> None:
-        self._plane.publish_rows(rows)
+    def publish_rows(self, rows: Sequence[Outgoing]) -> list[tuple[Outgoing, str]]:
+        return self._plane.publish_rows(rows)
 
     def acknowledge(self, session: int, mids: Sequence[int]) -> None:
         """Tell the broker that it can forget these, which came by connection number `session`."""
@@ -177,6 +181,10 @@ class Connection:
     def room(self, window: int) -> int:
         """How many more messages may be published now, of `window` in flight."""
         return self._plane.room(window)
+
+    def hurry(self) -> None:
+        """Make the next attempt soon: the broker is there, whatever it thinks of a message."""
+        self._hurry = True
 
     def drop(self, reason: str) -> None:
         """Give this connection up and open another one after a while."""
@@ -195,7 +203,8 @@ class Connection:
             if self._stopping:
                 break
             lived = time.monotonic() - self._up_since
-            if lived > _STABLE_SECONDS:
+            hurry, self._hurry = self._hurry, False
+            if lived > _STABLE_SECONDS or hurry:
                 backoff.reset()
             unexplained = reason == loss(up=True)
             short_lives = short_lives + 1 if unexplained and lived <= _STABLE_SECONDS else 0
@@ -203,7 +212,7 @@ class Connection:
                 rival = f"does another client use the id {self._session.client_id}"
                 reason += f" soon after it was up, again and again: {rival}, does it run twice?"
             self._link.lost(reason)
-            patient = self._refused or short_lives >= _MOST_SHORT_LIVES
+            patient = not hurry and (self._refused or short_lives >= _MOST_SHORT_LIVES)
             self._pause(max(backoff.next(patient=patient), self._rest))
 
     def _attempt(self) -> str:
@@ -367,7 +376,9 @@ class Connection:
         if self._up:
             self._up = False
             # While the plane is there: what is in flight is counted there, until it is elsewhere.
-            self._handler.on_lost(self._plane.unsafe())
+            known = self._handler.on_lost(self._plane.unsafe())
+            if known is not None:
+                self._lost = f"{self._lost or 'connection lost'}: {known}"
         self._plane = NoPlane()
 
     def _pause(self, seconds: float) -> None:

@@ -15,7 +15,7 @@ from pyboot_svc.config import Endpoint, SpoolLimits
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.message import DIGEST_BYTES, Parcel
-from pyboot_svc.worker.outgoing import Outgoing, Sendable
+from pyboot_svc.worker.outgoing import DEAD_LETTERS, RESULTS, Outgoing, Sendable, lane_of
 from pyboot_svc.worker.packets import ID_PROPERTY
 from pyboot_svc.worker.queues import PostQueue
 from pyboot_svc.worker.spool import Lane, row_size
@@ -32,7 +32,7 @@ _NOTE_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 Settle = Callable[[list[Parcel]], None]
-Refuse = Callable[[list[Parcel], str], None]
+Refuse = Callable[[list[Sendable], str], None]
 Count = Callable[[str, int], None]
 
 
@@ -66,9 +66,11 @@ class Courier:
         self._beside_payload = row_size(endpoint.topic, b"", named)
         self._settle: Settle = lambda parcels: None
         self._delivered: Settle = lambda parcels: None
-        self._refused: Refuse = lambda parcels, reason: None
+        self._refused: Refuse = lambda items, reason: None
         self._count: Count = lambda name, count: None
         self._online = False
+        # The lanes that the broker takes nothing of for now.
+        self._held: set[int] = set()
         self._live = 0
         self._lock = threading.Lock()
         self._kick = threading.Event()
@@ -110,40 +112,63 @@ class Courier:
     # For the outbox:
 
     def connected(self) -> None:
-        self._spooled.serve(self._wake)
-        self._dead_letters.serve(self._wake)
-        self._online = True
+        for lane in (RESULTS, DEAD_LETTERS):
+            self.resume(lane)
 
     def lost(self, in_flight: list[Sendable]) -> None:
         """Take back what was sent and is not known to be safe."""
+        self._take_back(in_flight)
+        self._dead_letters.reset()
+
+    def hold(self, lane: int, again: list[Sendable]) -> None:
+        """Take back what was sent of this lane; nothing of it goes out until `resume`."""
+        self._held.add(lane)
+        if lane == RESULTS:
+            self._take_back(again)
+        else:
+            self._dead_letters.reset()
+
+    def resume(self, lane: int) -> None:
+        self._held.discard(lane)
+        if lane == RESULTS:
+            self._spooled.serve(self._wake)
+            self._online = True
+        else:
+            self._dead_letters.serve(self._wake)
+
+    def _take_back(self, results: list[Sendable]) -> None:
+        """They go by the spool from here on."""
         with self._lock:
             self._online = False
             self._live = 0
-            self._results.put_back([item for item in in_flight if isinstance(item, Parcel)])
+            self._results.put_back([item for item in results if isinstance(item, Parcel)])
             self._spooled.reset()
-            self._dead_letters.reset()
         self._kick.set()
 
     def ready(self) -> bool:
-        if self._results.ready and self._goes_straight:
+        if RESULTS not in self._held and self._results.ready and self._goes_straight:
             return True
         return self.rows_ready()
 
     def rows_ready(self) -> bool:
-        return self._dead_letters.ready or self._spooled.ready
+        if RESULTS not in self._held and self._spooled.ready:
+            return True
+        return DEAD_LETTERS not in self._held and self._dead_letters.ready
 
     def take_rows(self, room: int, *, from_disk: bool = True) -> list[Outgoing]:
         """What waits on disk: dead letters, and results if they go by the spool."""
-        letters = self._dead_letters.take(room, from_disk=from_disk)
+        letters: list[Outgoing] = []
+        if DEAD_LETTERS not in self._held:
+            letters = self._dead_letters.take(room, from_disk=from_disk)
         with self._lock:
-            if self._goes_straight:
+            if self._goes_straight or RESULTS in self._held:
                 return letters
             return letters + self._spooled.take(room - len(letters), from_disk=from_disk)
 
     def take_results(self, room: int) -> list[Parcel]:
         """What goes out without the spool."""
         with self._lock:
-            if not self._goes_straight:
+            if not self._goes_straight or RESULTS in self._held:
                 return []
             live = self._results.take(room)
             self._live += sum(map(len, live))
@@ -174,25 +199,39 @@ class Courier:
             self._remove(items, "published")
 
     def refused(self, items: list[Sendable], reason: str) -> None:
-        """The broker will never take these. A dead letter is kept locally all the same."""
-        live = [item for item in items if isinstance(item, Parcel)]
-        if live:
-            self._refused(live, reason)
-            self._land(live)
-        self._remove(items, "refused")
+        """These will never go out. A dead letter is kept locally all the same."""
+        results = [item for item in items if lane_of(item) == RESULTS]
+        if results:
+            # First: what is removed from the spool is among the dead by then.
+            self._refused(results, reason)
+            self._land([item for item in results if isinstance(item, Parcel)])
+        self._remove(items, None)
+
+    def send_again(self, rows: list[tuple[str, bytes]], done: Callable[[], None]) -> None:
+        """Publish results that were given up, by topic and payload; `done` when that is durable."""
+        qos = self._endpoint.qos
+
+        def spooled() -> None:
+            done()
+            self._wake()
+
+        self._spooled.append([(topic, payload, qos, {}) for topic, payload in rows], spooled)
 
     def _land(self, live: list[Parcel]) -> None:
+        if not live:
+            return
         with self._lock:
             self._live -= sum(map(len, live))
             last = self._live == 0
         if last and self._spooled.waiting:
             self._kick.set()  # what is in the post_queue has to go by the spool now
 
-    def _remove(self, items: list[Sendable], end: str) -> None:
+    def _remove(self, items: list[Sendable], end: str | None) -> None:
         rows = [item for item in items if isinstance(item, Outgoing)]
         results = [row for row in rows if row.lane == self._spooled.number]
         if results:
-            self._count(end, len(results))
+            if end is not None:
+                self._count(end, len(results))
             # There is room again, or the spool is empty, and results can go straight out.
             self._spooled.remove(results, self.kick)
         letters = [row for row in rows if row.lane == self._dead_letters.number]

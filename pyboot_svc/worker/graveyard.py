@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
+from pyboot_svc.text import clip_utf8, property_text
 from pyboot_svc.worker.message import Message
 from pyboot_svc.worker.spool import Lane, Row
 from pyboot_svc.worker.store import Store
@@ -20,11 +21,15 @@ from pyboot_svc.worker.store import Store
 if TYPE_CHECKING:
     import sqlite3
 
-# Of a user property: MQTT strings end at 65,535 bytes, and a broker may take less.
-_LONGEST_TEXT = 8_000
-
+# Of what user properties tell, in bytes: MQTT strings end at 65,535, and brokers take less. All
+# that is known stands in the local copy.
+_LONGEST_ERROR = 8_000
+_LONGEST_NAME = 2_000
 
 log = logging.getLogger(__name__)
+
+
+REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,26 @@ class Fault:
     kind: str
     error: str
     attempts: int = 1
+
+
+def refused(reason: str) -> Fault:
+    """Of an input whose result will never be published."""
+    return Fault(REFUSED, reason)
+
+
+def refused_result(reason: str) -> Fault:
+    """Of a result that waited in the spool: its input is gone by then."""
+    return Fault(
+        REFUSED,
+        f"{reason}\n(This is the result itself, from the spool: its input was acknowledged "
+        "when it was spooled. `pyboot dead retry` publishes it.)",
+        attempts=0,
+    )
+
+
+def is_result(kind: str, attempts: int) -> bool:
+    """Whether what is kept is no input, but a result that could not be published."""
+    return kind == REFUSED and attempts == 0
 
 
 class Graveyard:
@@ -122,19 +147,15 @@ class Graveyard:
             "topic": message.topic,
             "time": f"{now:.3f}",
             "kind": fault.kind,
-            "error": fault.error[-_LONGEST_TEXT:],
+            "error": clip_utf8(fault.error, _LONGEST_ERROR),
             "attempts": str(fault.attempts),
             "instance": self._instance,
             "model": self._model,
             "version": __version__,
         }
         if not self._envelope:
-            clean = {key: _property_text(value) for key, value in about.items()}
+            clean = {key: property_text(value, _LONGEST_NAME) for key, value in about.items()}
+            clean["error"] = property_text(fault.error, _LONGEST_ERROR)
             return self._topic, message.payload, 1, clean
         envelope = {**about, "payload_base64": base64.b64encode(message.payload).decode()}
         return self._topic, json.dumps(envelope).encode(), 1, {}
-
-
-def _property_text(text: str) -> str:
-    """A user property must not have control characters (MQTT 5, section 1.5.4): escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

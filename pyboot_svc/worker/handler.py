@@ -8,6 +8,7 @@ from typing import Protocol
 from pyboot_svc.worker.message import Batch
 from pyboot_svc.worker.misfits import DEFAULT_MAX_MESSAGE
 from pyboot_svc.worker.outgoing import Sendable
+from pyboot_svc.worker.refusals import Refusal
 
 # What the format of MQTT's length field allows.
 MAX_PACKET_BYTES = 268_435_455
@@ -15,7 +16,8 @@ MAX_PACKET_BYTES = 268_435_455
 
 @dataclass(frozen=True)
 class BrokerLimits:
-    """What the broker lets a client do: messages in flight to it, and bytes of one packet.
+    """What the broker lets a client do: messages in flight to it, bytes of one packet, and the
+    highest QoS of what is published.
 
     For `session_seconds` it keeps the session when the client is away; None: as asked for. `shares`
     says whether it has shared subscriptions, as far as it tells.
@@ -25,6 +27,7 @@ class BrokerLimits:
     packet_bytes: int
     session_seconds: int | None = None
     shares: bool = True
+    qos: int = 2
 
 
 class Handler(Protocol):
@@ -36,8 +39,11 @@ class Handler(Protocol):
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
 
-    def on_lost(self, in_flight: list[Sendable]) -> None:
-        """What was published and not reported by `on_published` is not known to be safe."""
+    def on_lost(self, in_flight: list[Sendable]) -> str | None:
+        """What was published and not reported by `on_published` is not known to be safe.
+
+        Says what may have been the reason, if anything is known of it.
+        """
 
     def on_messages(self, batch: Batch) -> None: ...
 
@@ -48,7 +54,7 @@ class Handler(Protocol):
     def on_subscribed(self, code: int, reason: str) -> None:
         """The broker's answer: the QoS that it grants, or from 128 on a refusal; and in words."""
 
-    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         """These were sent (QoS 0) or are safe with the broker; those were refused, and why."""
 
     def on_turn(self) -> None:

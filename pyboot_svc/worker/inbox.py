@@ -19,6 +19,7 @@ from pyboot_svc.worker.message import Batch
 from pyboot_svc.worker.notes import SessionNotes
 from pyboot_svc.worker.notices import Notices
 from pyboot_svc.worker.outgoing import Sendable
+from pyboot_svc.worker.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -205,14 +206,15 @@ class MqttInbox:
                 self._establish()
         self._subscribed = True
 
-    def on_lost(self, in_flight: list[Sendable]) -> None:
+    def on_lost(self, in_flight: list[Sendable]) -> str | None:
         self._subscribed = False
+        return None
 
     def on_messages(self, batch: Batch) -> None:
         self._last_arrival = time.monotonic()
         self._deliver(batch)
 
-    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         raise AssertionError("an inbox publishes nothing")
 
     def wants_turn(self) -> bool:

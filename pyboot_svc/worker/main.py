@@ -159,7 +159,7 @@ class Worker:
         leader = Leader(edge.max_linger_us) if edge.threads == 1 and not patient else None
         subscriptions = self._settings.state_dir / _SUBSCRIPTIONS_NAME
         inbox = MqttInbox(self._config, subscriptions, leader)
-        outbox = MqttOutbox(self._config, leader)
+        outbox = MqttOutbox(self._config, leader, safe.rows_in_hand)
         return Pipeline(self._config, model, thread_context, safe, inbox, outbox, leader)
 
     def _make_context(self, state: MutableMapping[str, Any]) -> Context:

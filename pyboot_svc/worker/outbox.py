@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
+from pyboot_svc.text import printable
 from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
+from pyboot_svc.worker.hangups import HangUps, Lesson
+from pyboot_svc.worker.holds import Holds, place_of
+from pyboot_svc.worker.inhand import RowsInHand
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.message import Batch, Parcel
-from pyboot_svc.worker.outgoing import Outgoing, Sendable
+from pyboot_svc.worker.outgoing import (
+    DEAD_LETTERS,
+    RESULTS,
+    Outgoing,
+    Sendable,
+    count_of,
+    lane_of,
+)
+from pyboot_svc.worker.packets import (
+    LONGEST_ID_PROPERTY,
+    encode_user_properties,
+    publish_size,
+    unsendable,
+)
+from pyboot_svc.worker.refusals import Refusal
 
 _WINDOW = 2000
 # paho looks at every message in flight at every PUBACK: more would cost more than it gains.
 _PLAIN_WINDOW = 100
-# Of a PUBLISH packet beside topic, payload and properties: a little more than it can take.
-_HEADER_BYTES = 96
+_LETTER_QOS = 1
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +51,10 @@ class Source(Protocol):
 
     def connected(self) -> None: ...
     def lost(self, in_flight: list[Sendable]) -> None: ...
+    def hold(self, lane: int, again: list[Sendable]) -> None:
+        """Give nothing of this lane until `resume`, and then what is to be sent again first."""
+
+    def resume(self, lane: int) -> None: ...
     def ready(self) -> bool: ...
     def rows_ready(self) -> bool: ...
     def take_rows(self, room: int, *, from_disk: bool = True) -> list[Outgoing]: ...
@@ -44,9 +66,15 @@ class Source(Protocol):
 class MqttOutbox:
     """Keeps up to a window of messages in flight, taken from the source only while connected."""
 
-    def __init__(self, config: InstanceConfig, leader: Leader | None = None) -> None:
+    def __init__(
+        self,
+        config: InstanceConfig,
+        leader: Leader | None = None,
+        in_hand: RowsInHand | None = None,
+    ) -> None:
         edge = config.edge
         self._endpoint = edge.post
+        self._v5 = edge.post.broker.protocol == "5"
         # Of QoS 2 paho keeps the account.
         bulk = edge.data_plane == "bulk" and edge.post.qos < 2
         self._window = _WINDOW if bulk else _PLAIN_WINDOW
@@ -54,6 +82,15 @@ class MqttOutbox:
         carriage = Carriage(bulk, edge.max_linger_us, leader)
         self._connection = Connection("post", edge.post.broker, session, carriage, self)
         self._limits = BrokerLimits(self._window, MAX_PACKET_BYTES)
+        self._qos = edge.post.qos
+        self._said_qos = False
+        self._in_hand = in_hand
+        self._holds = Holds(self._window)
+        self._hang_ups = HangUps(edge.post.topic)
+        self._lessons = {RESULTS: Lesson(), DEAD_LETTERS: Lesson(optional=True)}
+        # Whether the lessons may have something to learn from what is taken.
+        self._given_up = False
+        self._letters_in_flight = 0
         self._log_limit = RateLimit(5, 10.0)
         self._source: Source  # from `start` on
 
@@ -64,6 +101,12 @@ class MqttOutbox:
     @property
     def status(self) -> LinkStatus:
         return self._connection.status
+
+    @property
+    def trouble(self) -> str | None:
+        """Why results don't go out though the broker is there; None if they do."""
+        reason = self._holds.reason(RESULTS)
+        return f"it refuses results for now: {reason}; trying again" if reason else None
 
     @property
     def in_flight(self) -> int:
@@ -89,27 +132,64 @@ class MqttOutbox:
         return False
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
-        self._limits = BrokerLimits(min(self._window, limits.in_flight), limits.packet_bytes)
+        self._limits = replace(limits, in_flight=min(self._window, limits.in_flight))
+        self._qos = min(self._endpoint.qos, limits.qos)
+        if limits.qos < max(self._endpoint.qos, _LETTER_QOS) and not self._said_qos:
+            self._said_qos = True
+            log.warning(
+                "post broker takes no QoS above %d: results (QoS %d) and dead letters (QoS %d) "
+                "are published at QoS %d",
+                limits.qos,
+                self._endpoint.qos,
+                _LETTER_QOS,
+                limits.qos,
+            )
+        self._hang_ups.connected()
         self._source.connected()
 
     def on_subscribed(self, code: int, reason: str) -> None:
         raise AssertionError("an outbox subscribes to nothing")
 
     def on_messages(self, batch: Batch) -> None:
-        log.warning("post broker sent %d messages that nobody asked for", len(batch))
+        log.warning("post broker sent %d messages without a subscription", len(batch))
 
-    def on_lost(self, in_flight: list[Sendable]) -> None:
+    def on_lost(self, in_flight: list[Sendable]) -> str | None:
+        culprit = self._hang_ups.lost(in_flight)
+        again = self._holds.lost()
+        self._letters_in_flight = 0
+        if culprit is not None:
+            in_flight = [item for item in in_flight if item is not culprit]
+            self._give_up(culprit)
+        if again:
+            in_flight = sorted(again + in_flight, key=place_of)
         self._source.lost(in_flight)
+        if not self._hang_ups.alone:
+            return None
+        if not any(lesson.slow for lesson in self._lessons.values()):
+            self._connection.hurry()
+        return f"it happens whenever the same message is sent: {self._suspicion}"
 
-    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, str]]) -> None:
-        for item, reason in refused:
-            self._refuse(item, reason)
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
+        if self._letters_in_flight:
+            self._letters_in_flight -= _count_letters(safe)
+        for item, refusal in refused:
+            self._letters_in_flight -= lane_of(item) == DEAD_LETTERS
+            if not self._holds.takes(item, refusal, self._endpoint.topic):
+                self._refuse(item, f"the post broker: {refusal.text}")
+        if self._unusual:
+            safe = self._note_unusual(safe)
         if safe:
+            if self._given_up:
+                self._learn(safe)
             self._source.delivered(safe)
 
     def on_turn(self) -> None:
+        for lane in self._holds.due():
+            self._source.resume(lane)
         self._send_rows(from_disk=True)
         self._send_results()
+        if self._holds.active and self.in_flight == 0 and not self._source.ready():
+            self._holds.end()
 
     def on_nudge(self) -> bool:
         rows = self._source.rows_ready()
@@ -118,12 +198,41 @@ class MqttOutbox:
         more = self._send_results()
         return more or (rows and self._source.rows_ready())
 
+    def wants_turn(self) -> bool:
+        # While something is unusual, answers and the time have the loop turn.
+        return not self._unusual and self._source.ready() and self._room() > 0
+
+    @property
+    def _unusual(self) -> bool:
+        return self._holds.active or self._hang_ups.alone
+
+    def _room(self) -> int:
+        room = self._connection.room(self._limits.in_flight)
+        if not self._unusual:
+            return room
+        if self._holds.stopping:
+            return 0
+        if self._hang_ups.alone:
+            return min(room, 1 - self.in_flight) if self._hang_ups.may_send() else 0
+        return min(room, self._holds.window - self.in_flight)
+
     def _send_rows(self, *, from_disk: bool) -> None:
         room = self._room()
-        if room > 0:
-            rows = self._source.take_rows(room, from_disk=from_disk)
-            if fitting := [row for row in rows if self._row_fits(row)]:
-                self._connection.publish_rows(fitting)
+        if room <= 0:
+            return
+        rows = [row for row in self._source.take_rows(room, from_disk=from_disk) if self._fits(row)]
+        if self._limits.qos < _LETTER_QOS or self._qos < self._endpoint.qos:
+            rows = [replace(row, qos=min(row.qos, self._limits.qos)) for row in rows]
+        for row in rows if self._in_hand is None else self._in_hand.each(rows):
+            self._publish_row(row)
+
+    def _publish_row(self, row: Outgoing) -> None:
+        for _, failure in self._connection.publish_rows([row]):
+            self._refuse(row, failure)
+            return
+        self._letters_in_flight += row.lane == DEAD_LETTERS
+        if self._hang_ups.alone:
+            self._hang_ups.sent(answered=row.qos > 0)
 
     def _send_results(self) -> bool:
         """Whether there may be more, for which there was no room."""
@@ -134,48 +243,119 @@ class MqttOutbox:
         if not results:
             return False
         full = sum(map(len, results)) == room
-        if self._limits.packet_bytes < MAX_PACKET_BYTES:
+        if self._limits.packet_bytes < MAX_PACKET_BYTES or self._given_up:
             results = [part for parcel in results for part in self._fitting(parcel)]
-        self._connection.publish_results(self._endpoint.topic, self._endpoint.qos, results)
+        for parcel, failure in self._connection.publish_results(
+            self._endpoint.topic, self._qos, results
+        ):
+            self._refuse(parcel, failure)
+        if self._hang_ups.alone:
+            self._hang_ups.sent(answered=self._qos > 0)
         return full
 
-    def wants_turn(self) -> bool:
-        return self._source.ready() and self._room() > 0
+    def _note_unusual(self, safe: list[Sendable]) -> list[Sendable]:
+        """Gives what is safe, and comes to no second time."""
+        if self._holds.active:
+            safe = self._holds.safe(safe)
+            letters = self._letters_in_flight
+            left = {RESULTS: self.in_flight - letters, DEAD_LETTERS: letters}
+            for lane, again in self._holds.answered(left):
+                self._source.hold(lane, again)
+        if self._hang_ups.alone:
+            self._hang_ups.delivered(sum(map(count_of, safe)))
+        self._connection.wake()
+        return safe
 
-    def _room(self) -> int:
-        return self._connection.room(self._limits.in_flight)
+    def _learn(self, safe: list[Sendable]) -> None:
+        for item in safe:
+            self._lessons[lane_of(item)].taken(self._size(item))
+        self._given_up = any(lesson.open for lesson in self._lessons.values())
+
+    def _give_up(self, item: Sendable) -> None:
+        """It was alone in flight each time that the broker closed the connection."""
+        size, lane = self._size(item), lane_of(item)
+        self._lessons[lane].given_up(size)
+        if lane == RESULTS:
+            # What comes of it among the dead letters is no smaller.
+            self._lessons[DEAD_LETTERS].warned(size)
+        self._given_up = True
+        qos = item.qos if isinstance(item, Outgoing) else self._qos
+        self._refuse(
+            item,
+            f"the post broker closes the connection whenever it is sent ({size} bytes, QoS {qos}): "
+            f"{self._suspicion}",
+        )
+
+    @property
+    def _suspicion(self) -> str:
+        qos = "" if self._v5 else ", or of a QoS that it doesn't support"
+        return f"is it larger than the broker takes, or for a topic that it doesn't allow{qos}?"
 
     def _fitting(self, parcel: Parcel) -> list[Parcel]:
         """What of it the broker takes; the rest is refused here.
 
         The broker would close the connection, and again each time it is tried.
         """
-        most = self._limits.packet_bytes - _HEADER_BYTES - len(self._endpoint.topic.encode())
         found, start = [], 0
         for number, payload in enumerate(parcel.payloads):
-            if len(payload) > most:
+            reason = self._too_large(self._result_size(payload), RESULTS)
+            if reason is not None:
                 if start < number:
                     found.append(parcel.part(start, number))
-                self._refuse(parcel.part(number, number + 1), self._too_large())
+                self._refuse(parcel.part(number, number + 1), reason)
                 start = number + 1
         if start < len(parcel):
             found.append(parcel.part(start, len(parcel)))
         return found
 
-    def _row_fits(self, row: Outgoing) -> bool:
-        size = len(row.payload) + _HEADER_BYTES + len(row.topic.encode())
-        size += sum(len(key) + len(value) + 5 for key, value in row.properties.items())
-        if size <= self._limits.packet_bytes:
+    def _fits(self, row: Outgoing) -> bool:
+        crashes = self._in_hand.crashes(row) if self._in_hand is not None else 0
+        if crashes and self._in_hand is not None:
+            self._in_hand.clear(row)
+            self._refuse(row, f"the process died {crashes} times when it was to be sent")
+            return False
+        reason = unsendable(row.topic, row.properties)
+        if reason is None:
+            reason = self._too_large(self._row_size(row), row.lane)
+        if reason is None:
             return True
-        self._refuse(row, self._too_large())
+        self._refuse(row, reason)
         return False
 
-    def _too_large(self) -> str:
-        return f"larger than the {self._limits.packet_bytes} bytes it takes"
+    def _too_large(self, size: int, lane: int) -> str | None:
+        if size > self._limits.packet_bytes:
+            return f"the post broker: larger than the {self._limits.packet_bytes} bytes it takes"
+        lesson = self._lessons[lane]
+        if lesson.bytes is not None and lesson.forbids(size):
+            return (
+                f"the post broker: {size} bytes, and it closed the connection whenever one of "
+                f"{lesson.bytes} was sent"
+            )
+        return None
+
+    def _size(self, item: Sendable) -> int:
+        """Of the packet; of the largest one."""
+        if isinstance(item, Outgoing):
+            return self._row_size(item)
+        return self._result_size(max(item.payloads, key=len))
+
+    def _row_size(self, row: Outgoing) -> int:
+        properties = len(encode_user_properties(row.properties)) if self._v5 else 0
+        return publish_size(row.topic, len(row.payload), row.qos, properties)
+
+    def _result_size(self, payload: bytes) -> int:
+        properties = LONGEST_ID_PROPERTY if self._v5 else 0
+        return publish_size(self._endpoint.topic, len(payload), self._qos, properties)
 
     def _refuse(self, item: Sendable, reason: str) -> None:
         silent = self._log_limit.admit("refused")
         if silent is not None:
             topic = item.topic if isinstance(item, Outgoing) else self._endpoint.topic
-            log.error("post broker refused a message for %s: %s (+%d)", topic, reason, silent)
+            kind = "dead letter" if lane_of(item) == DEAD_LETTERS else "result"
+            more = f" ({silent} more were not shown)" if silent else ""
+            log.error("a %s for %s is given up: %s%s", kind, printable(topic), reason, more)
         self._source.refused([item], reason)
+
+
+def _count_letters(items: Sequence[Sendable]) -> int:
+    return sum(lane_of(item) == DEAD_LETTERS for item in items)

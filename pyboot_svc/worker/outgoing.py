@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pyboot_svc.worker.message import Parcel
 
+RESULTS, DEAD_LETTERS = 0, 1
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outgoing:
@@ -26,6 +28,11 @@ class Outgoing:
 
 # What can be on its way to the broker: results that come straight from the model, or a row.
 Sendable = Parcel | Outgoing
+
+
+def lane_of(item: Sendable) -> int:
+    """What goes straight out is a result."""
+    return item.lane if isinstance(item, Outgoing) else RESULTS
 
 
 def count_of(item: Sendable) -> int:

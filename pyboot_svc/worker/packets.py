@@ -17,6 +17,7 @@ _PUBACK_LENGTH_2 = 0x40020000
 _PUBREC_LENGTH_2 = 0x50020000
 _PUBCOMP_LENGTH_2 = 0x70020000
 _USER_PROPERTY = b"\x26"
+_LONGEST_STRING = 65_535
 PING = b"\xc0\0"
 ID_PROPERTY = "pyboot-id"
 
@@ -124,6 +125,25 @@ def encode_user_properties(properties: Mapping[str, str]) -> bytes:
     return encode_length(len(encoded)) + encoded
 
 
+def publish_size(topic: str, payload: int, qos: int, properties: int) -> int:
+    """Bytes of a PUBLISH packet; those of payload and encoded properties are given."""
+    body = 2 + len(topic.encode()) + (2 if qos else 0) + properties + payload
+    return 1 + len(encode_length(body)) + body
+
+
+def unsendable(topic: str, properties: Mapping[str, str]) -> str | None:
+    """Why no PUBLISH can be made of it; None if it can."""
+    if not topic or "+" in topic or "#" in topic or "\0" in topic:
+        return "its topic is empty, or has a wildcard or a zero character in it"
+    strings = [topic, *properties, *properties.values()]
+    try:
+        if all(len(text.encode()) <= _LONGEST_STRING for text in strings):
+            return None
+    except UnicodeEncodeError:
+        return "its topic or a property can't be encoded"
+    return f"its topic or a property is longer than {_LONGEST_STRING} bytes"
+
+
 def encode_ids(digests: Sequence[bytes]) -> list[bytes]:
     """The `id` of each message, as it stands in a packet."""
     size = 2 * DIGEST_BYTES
@@ -138,3 +158,4 @@ def _string(text: str) -> bytes:
 
 # What stands before the id in the properties of a result: their length, and its name.
 ID_LEAD = encode_user_properties({ID_PROPERTY: "0" * (2 * DIGEST_BYTES)})[: -2 * DIGEST_BYTES]
+LONGEST_ID_PROPERTY = len(ID_LEAD) + 2 * DIGEST_BYTES

@@ -22,15 +22,17 @@ from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.courier import Courier
-from pyboot_svc.worker.graveyard import Fault, Graveyard
+from pyboot_svc.worker.graveyard import REFUSED, Graveyard, refused, refused_result
 from pyboot_svc.worker.held import Held, input_bytes
 from pyboot_svc.worker.inbox import Count, Deliver
+from pyboot_svc.worker.inhand import RowsInHand
 from pyboot_svc.worker.leader import Leader
 from pyboot_svc.worker.ledger import Ledger
 from pyboot_svc.worker.link import LinkStatus
 from pyboot_svc.worker.memory import DurableState
-from pyboot_svc.worker.message import Batch, Parcel
+from pyboot_svc.worker.message import Batch, Message, Parcel
 from pyboot_svc.worker.outbox import Source
+from pyboot_svc.worker.outgoing import Outgoing, Sendable, count_of
 from pyboot_svc.worker.pool import LONGEST_CHUNK, ModelPool
 from pyboot_svc.worker.queues import PostQueue, PreQueue
 from pyboot_svc.worker.revival import Revival
@@ -90,6 +92,8 @@ class Outbox(Protocol):
     @property
     def overdue(self) -> float: ...
     @property
+    def trouble(self) -> str | None: ...
+    @property
     def in_flight(self) -> int: ...
     def start(self, source: Source, on_crash: Callable[[], None]) -> None: ...
     def wake(self) -> None: ...
@@ -105,9 +109,11 @@ class Safe:
         self.store = Store(file)
         edge = config.edge
         most = max(LONGEST_CHUNK, edge.batch.max_size if edge.batch is not None else 0)
-        self.ledger = Ledger(state_dir / _LEDGER_NAME, edge.threads, most)
+        # One slot more: for what the outbox sends from the disk.
+        self.ledger = Ledger(state_dir / _LEDGER_NAME, edge.threads + 1, most)
         self.suspects = Suspects(self.store)
         self.suspects.load(self.ledger)
+        self.rows_in_hand = RowsInHand(self.ledger, edge.threads, most, self.suspects)
         self.results = Lane(self.store, file, RESULTS)
         self.dead_letters = Lane(self.store, file, DEAD_LETTERS)
         connection = self.store.open_if_there()
@@ -172,7 +178,6 @@ class Pipeline:
         self._settlement = Settlement(
             self._acknowledge, lambda batch: self._held.add_inputs(-input_bytes(batch))
         )
-        self._revival = Revival(safe.store, safe.file, self._deliver)
         self._courier = Courier(
             edge.post,
             edge.spool,
@@ -182,6 +187,7 @@ class Pipeline:
             outbox.wake,
             outbox.nudge,
         )
+        self._revival = Revival(safe.store, safe.file, self._deliver, self._courier.send_again)
         self._graveyard = Graveyard(config, safe.store, safe.dead_letters, outbox.wake)
         calling = Calling(
             model,
@@ -210,7 +216,9 @@ class Pipeline:
     def start(self, on_crash: Callable[[], None]) -> None:
         self._safe.store.start(on_crash)
         self._pool.start(self._threads, on_crash)
-        self._courier.start(self._spooled, self._published, self._refused, self._count, on_crash)
+        self._courier.start(
+            self._spooled, self._published, self._refused, self._tally.add, on_crash
+        )
         self._outbox.start(self._courier, on_crash)
         crowded, count = lambda: self._held.full, self._tally.add
         self._inbox.start(self._deliver, self._settlement.depth, crowded, count, on_crash)
@@ -292,6 +300,8 @@ class Pipeline:
                 reasons.append(f"{role} broker {status.address}: {reason}")
         if not reasons and not self._inbox.subscribed:
             reasons.append("not subscribed yet")
+        if not reasons and self._outbox.trouble is not None:
+            reasons.append(f"post broker {self._outbox.status.address}: {self._outbox.trouble}")
         if self._safe.store.trouble is not None:
             reasons.append(self._safe.store.trouble)
         return reasons
@@ -375,17 +385,14 @@ class Pipeline:
             self._settlement.settle(parcel.chunk, parcel.places)
         self._post_queue.left(parcels)
 
-    def _count(self, name: str, count: int) -> None:
-        if name == "refused":
-            self._tally.add_errors([name] * count)
-        else:
-            self._tally.add(name, count)
-
-    def _refused(self, parcels: list[Parcel], reason: str) -> None:
-        fault = Fault("refused", f"the post broker: {reason}")
-        for parcel in parcels:
-            chunk, places = parcel.chunk, parcel.places
-            self._tally.add_errors("refused" for _ in places)
-            buried = [(chunk.batch.message(place), fault) for place in places]
+    def _refused(self, items: list[Sendable], reason: str) -> None:
+        for item in items:
+            self._tally.add_errors([REFUSED] * count_of(item))
+            if isinstance(item, Outgoing):
+                result = Message(item.topic, item.payload), refused_result(reason)
+                self._graveyard.bury([result], lambda: None)
+                continue
+            chunk, places = item.chunk, item.places
+            buried = [(chunk.batch.message(place), refused(reason)) for place in places]
             self._graveyard.bury(buried, partial(self._settlement.settle, chunk, places))
-        self._post_queue.left(parcels)
+        self._post_queue.left([item for item in items if isinstance(item, Parcel)])

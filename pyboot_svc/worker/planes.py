@@ -16,6 +16,7 @@ from pyboot_svc.worker.misfits import examine, topic_trouble
 from pyboot_svc.worker.outgoing import Outgoing, Sendable
 from pyboot_svc.worker.packets import ID_PROPERTY
 from pyboot_svc.worker.parser import Arrivals
+from pyboot_svc.worker.refusals import Refusal
 
 _MOST_PACKETS_A_READ = 256
 _MOST_BYTES_A_READ = 1024 * 1024
@@ -57,11 +58,15 @@ class DataPlane(Protocol):
         """What was published and is not known to be safe, in order."""
 
     def arrived(self) -> Batch | None: ...
-    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, str]]]:
+    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, Refusal]]]:
         """What is safe by now (sent, at QoS 0), and what was refused, with the reason."""
 
-    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None: ...
-    def publish_rows(self, rows: Sequence[Outgoing]) -> None: ...
+    def publish_results(
+        self, topic: str, qos: int, parcels: Sequence[Parcel]
+    ) -> list[tuple[Parcel, str]]:
+        """Gives those of which no packet can be made, and why; so does `publish_rows`."""
+
+    def publish_rows(self, rows: Sequence[Outgoing]) -> list[tuple[Outgoing, str]]: ...
     def acknowledge(self, session: int, mids: Sequence[int]) -> None:
         """Those of earlier connections are not this one's business: the broker sends them again,
         and that copy will be acknowledged. 0 is no number: those are of QoS 0."""
@@ -73,9 +78,9 @@ class Collected:
     def __init__(self) -> None:
         self.full = False
         self._safe: list[Sendable] = []
-        self._refused: list[tuple[Sendable, str]] = []
+        self._refused: list[tuple[Sendable, Refusal]] = []
 
-    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, str]]]:
+    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, Refusal]]]:
         safe, refused = self._safe, self._refused
         if safe:
             self._safe = []
@@ -102,10 +107,12 @@ class NoPlane(Collected):
     def unsafe(self) -> list[Sendable]:
         return []
 
-    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
+    def publish_results(
+        self, topic: str, qos: int, parcels: Sequence[Parcel]
+    ) -> list[tuple[Parcel, str]]:
         raise AssertionError("there is no room for results")
 
-    def publish_rows(self, rows: Sequence[Outgoing]) -> None:
+    def publish_rows(self, rows: Sequence[Outgoing]) -> list[tuple[Outgoing, str]]:
         raise AssertionError("there is no room for rows")
 
     def acknowledge(self, session: int, mids: Sequence[int]) -> None: ...
@@ -177,18 +184,30 @@ class PlainPlane(Collected):
     def unsafe(self) -> list[Sendable]:
         return list(self._in_flight.values())
 
-    def publish_results(self, topic: str, qos: int, parcels: Sequence[Parcel]) -> None:
+    def publish_results(
+        self, topic: str, qos: int, parcels: Sequence[Parcel]
+    ) -> list[tuple[Parcel, str]]:
+        failed = []
         for parcel in parcels:
             named = has_duplicates(qos, parcel)
             for number, payload in enumerate(parcel.payloads):
                 one = parcel.part(number, number + 1)
                 user = {ID_PROPERTY: one.digests()[0].hex()} if named else {}
-                self._in_flight[self._client.publish(topic, payload, qos, user)] = one
+                try:
+                    self._in_flight[self._client.publish(topic, payload, qos, user)] = one
+                except Exception as error:
+                    failed.append((one, encoding_failure(error)))
+        return failed
 
-    def publish_rows(self, rows: Sequence[Outgoing]) -> None:
+    def publish_rows(self, rows: Sequence[Outgoing]) -> list[tuple[Outgoing, str]]:
+        failed = []
         for row in rows:
-            mid = self._client.publish(row.topic, row.payload, row.qos, row.properties)
-            self._in_flight[mid] = row
+            try:
+                mid = self._client.publish(row.topic, row.payload, row.qos, row.properties)
+                self._in_flight[mid] = row
+            except Exception as error:
+                failed.append((row, encoding_failure(error)))
+        return failed
 
     def acknowledge(self, session: int, mids: Sequence[int]) -> None:
         if session == self._session:
@@ -211,14 +230,14 @@ class PlainPlane(Collected):
         arrived.mids.append(mid if qos else 0)
         arrived.recurs |= qos > 0 or retain
 
-    def _on_published(self, mid: int, reason: str | None) -> None:
+    def _on_published(self, mid: int, refusal: Refusal | None) -> None:
         item = self._in_flight.pop(mid, None)
         if item is None:
             return
-        if reason is None:
+        if refusal is None:
             self._safe.append(item)
         else:
-            self._refused.append((item, reason))
+            self._refused.append((item, refusal))
 
 
 def batch_of(arrivals: Arrivals, session: int) -> Batch:
@@ -233,6 +252,11 @@ def batch_of(arrivals: Arrivals, session: int) -> Batch:
         recurs=arrivals.recurs,
         misfits=arrivals.misfits,
     )
+
+
+def encoding_failure(error: Exception) -> str:
+    """Why no packet can be made of a message, whatever was stumbled over: it is that one's."""
+    return f"no packet can be made of it ({type(error).__name__}: {error})"
 
 
 def has_duplicates(qos: int, parcel: Parcel) -> bool:

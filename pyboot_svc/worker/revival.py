@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyboot_svc.worker.graveyard import is_result
 from pyboot_svc.worker.message import Batch
 from pyboot_svc.worker.store import Store
 
@@ -16,13 +17,22 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-class Revival:
-    """`tick` looks, about once a second, whether the database was changed from outside."""
+Publish = Callable[[list[tuple[str, bytes]], Callable[[], None]], None]
 
-    def __init__(self, store: Store, file: Path, deliver: Callable[[Batch], None]) -> None:
+
+class Revival:
+    """`tick` looks, about once a second, whether the database was changed from outside.
+
+    Inputs are delivered as if they had just arrived, results are published.
+    """
+
+    def __init__(
+        self, store: Store, file: Path, deliver: Callable[[Batch], None], publish: Publish
+    ) -> None:
         self._store = store
         self._file = file
         self._deliver = deliver
+        self._publish = publish
         self._reader: sqlite3.Connection | None = None
         self._seen = 0
         # Held while the file is looked at: it is let go of from the store's thread.
@@ -61,11 +71,20 @@ class Revival:
         if version == self._seen:
             return
         self._seen = version
-        asked = reader.execute("SELECT id, topic, payload FROM dead WHERE request = 'retry'")
-        found = [one for one in asked.fetchall() if one[0] not in self._taken]
-        if found:
-            rows, topics, payloads = (list(column) for column in zip(*found, strict=True))
-            self._taken.update(rows)
+        asked = reader.execute(
+            "SELECT id, topic, payload, kind, attempts FROM dead WHERE request = 'retry'"
+        ).fetchall()
+        results: list[tuple[int, str, bytes]] = []
+        inputs: list[tuple[int, str, bytes]] = []
+        for row, topic, payload, kind, attempts in asked:
+            if row not in self._taken:
+                (results if is_result(kind, attempts) else inputs).append((row, topic, payload))
+                self._taken.add(row)
+        if results:
+            rows = [row for row, _, _ in results]
+            self._publish([one[1:] for one in results], partial(self.forget, rows))
+        if inputs:
+            rows, topics, payloads = (list(column) for column in zip(*inputs, strict=True))
             now = time.monotonic_ns()
             # As of QoS 1, so that no full queue drops them; of no session: no broker waits for it.
             numbers = [1] * len(rows)

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyboot_svc.worker.clock import uptime
-from pyboot_svc.worker.outgoing import Outgoing
+from pyboot_svc.worker.outgoing import DEAD_LETTERS, RESULTS, Outgoing
 from pyboot_svc.worker.store import Store
 
 if TYPE_CHECKING:
     import sqlite3
 
-RESULTS, DEAD_LETTERS = 0, 1
+__all__ = ["DEAD_LETTERS", "RESULTS", "Lane", "Row"]
 
 # One read of the disk takes so many rows, or so many bytes of them: they wait in memory then.
 _READ_ROWS = 1000

@@ -17,14 +17,15 @@ _READ_BYTES = 65_536
 
 
 class Server:
-    """Listens on a free loopback `port`; a subclass says what happens on a connection."""
+    """Listens on a loopback port, a free one if none is given; a subclass says what happens on a
+    connection."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        starting = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        starting = asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
         self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(10)
         self.port: int = self._server.sockets[0].getsockname()[1]
 

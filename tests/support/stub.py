@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from support.proxy import Server
 
-CONNECT, PUBLISH, PUBACK, SUBSCRIBE, UNSUBSCRIBE = 1, 3, 4, 8, 10
+CONNECT, PUBLISH, PUBACK, PUBREL, SUBSCRIBE, UNSUBSCRIBE = 1, 3, 4, 6, 8, 10
 PINGREQ, DISCONNECT = 12, 14
 _KINDS = {
     "connect": CONNECT,
     "publish": PUBLISH,
     "puback": PUBACK,
+    "pubrel": PUBREL,
     "subscribe": SUBSCRIBE,
     "unsubscribe": UNSUBSCRIBE,
     "pingreq": PINGREQ,
@@ -114,14 +115,17 @@ class StubBroker(Server):
     `packets` are all that came, over all connections, in order.
     """
 
-    def __init__(self, connack: bytes = CONNACK, **rules: Rule) -> None:
-        """`rules` by the names connect, publish, puback, subscribe, unsubscribe, pingreq."""
+    def __init__(self, connack: bytes = CONNACK, *, port: int = 0, **rules: Rule) -> None:
+        """`rules` by the names connect, publish, puback, pubrel, subscribe, unsubscribe, pingreq.
+
+        `port`: a free one if none is given.
+        """
         self.packets: list[Packet] = []
         self.connections = 0
         self._connack = connack
         self._rules = {_KINDS[name]: rule for name, rule in rules.items()}
         self._connected: dict[int, asyncio.StreamWriter] = {}
-        super().__init__()
+        super().__init__(port=port)
 
     def send(self, data: bytes, connection: int) -> None:
         """Send it to that connection; from the test's thread."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboot_svc.text import clip_utf8, printable
+from pyboot_svc.text import clip_utf8, printable, property_text
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,10 @@ def test_clipped_text_fits_and_is_the_beginning(text: str, most: int) -> None:
     assert whole.startswith(encoded)
     # Not more than one character less than there would be room for.
     assert len(encoded) >= min(most - 3, len(whole))
+
+
+@given(st.text(max_size=300), st.integers(1, 200))
+def test_the_text_of_a_property_fits_and_has_no_control_characters(text: str, most: int) -> None:
+    found = property_text(text, most)
+    assert len(found.encode()) <= most
+    assert not any(category(character) in ("Cc", "Cs", "Cn") for character in found)

@@ -68,6 +68,7 @@ class Desk:
         self.early: list[int] = []
         self.safe: set[int] = set()
         self.counts: Counter[str] = Counter()
+        self.buried: list[Outgoing] = []
         self.courier.start(
             self._settle, self._delivered, self._refused, self._count, self.crashed.set
         )
@@ -91,8 +92,9 @@ class Desk:
     def _delivered(self, parcels: list[Parcel]) -> None:
         self.ends.update(inputs(parcels))
 
-    def _refused(self, parcels: list[Parcel], reason: str) -> None:
-        self._delivered(parcels)
+    def _refused(self, items: list[Sendable], reason: str) -> None:
+        self._delivered([item for item in items if isinstance(item, Parcel)])
+        self.buried += [item for item in items if isinstance(item, Outgoing)]
 
     def _count(self, name: str, count: int) -> None:
         self.counts[name] += count
@@ -394,14 +396,15 @@ def test_spooled_rows_in_flight_when_the_connection_is_lost_come_again(desk: Des
     desk.check_ends()
 
 
-def test_a_refused_row_is_removed_and_counted_as_refused(desk: Desk) -> None:
+def test_a_refused_row_is_buried_and_removed(desk: Desk) -> None:
     spool(desk, 2)
     desk.courier.connected()
     items = taken(desk, 2)
     desk.courier.refused(items[:1], "too large")
     desk.courier.delivered(items[1:])
     until(lambda: not desk.spooled.busy, "removed")
-    assert desk.counts == {"refused": 1, "published": 1}
+    assert desk.buried == items[:1]
+    assert desk.counts == {"published": 1}
 
 
 def test_dead_letters_wait_for_no_result(desk: Desk) -> None:

@@ -43,6 +43,10 @@ class Results:
     def lost(self, in_flight: list[Sendable]) -> None:
         self.online.clear()
 
+    def hold(self, lane: int, again: list[Sendable]) -> None:
+        raise AssertionError("nothing is refused for now here")
+
+    def resume(self, lane: int) -> None: ...
     def ready(self) -> bool:
         return bool(self.waiting)
 
@@ -153,7 +157,7 @@ def test_of_a_parcel_what_the_broker_would_not_take_is_refused(
     assert got.payloads == [*fitting, b"last"]
     assert places_of([item for item, _ in line.results.refusals]) == sorted(large)
     assert {reason for _, reason in line.results.refusals} <= {
-        f"larger than the {MOST_BYTES} bytes it takes"
+        f"the post broker: larger than the {MOST_BYTES} bytes it takes"
     }
     assert line.outbox.in_flight == len(fitting) + 1
     line.broker.sendall(encode_pubacks(got.mids))

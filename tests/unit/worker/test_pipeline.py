@@ -141,6 +141,8 @@ class MemoryOutbox:
     def overdue(self) -> float:
         return -1.0
 
+    trouble: str | None = None
+
     @property
     def in_flight(self) -> int:
         return sum(map(count_of, self.unanswered))
@@ -224,7 +226,7 @@ class MemoryOutbox:
 
     def _answer(self, *, refuse: bool) -> None:
         if refuse:
-            self._source.refused(self.unanswered, "not authorized")
+            self._source.refused(self.unanswered, "the post broker: not authorized")
         elif self.unanswered:
             self._source.delivered(self.unanswered)
         self.unanswered = []

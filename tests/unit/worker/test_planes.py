@@ -171,7 +171,7 @@ def test_a_refusal_is_told_in_words() -> None:
         ends.read_all(b"\x40\x03" + first + b"\x87" + b"\x40\x04" + second + b"\xa7\x00")
         safe, refused = ends.plane.outcomes()
         assert safe == []
-        assert [(results_of([item]), reason) for item, reason in refused] == [
+        assert [(results_of([item]), refusal.text) for item, refusal in refused] == [
             ([sent[0]], "Not authorized"),
             ([sent[1]], "reason code 167"),
         ]
@@ -466,7 +466,7 @@ class Account:
         assert shown([item for item, _ in failed]) == [
             ended[mid] for mid in known if mid in refused
         ]
-        assert {reason for _, reason in failed} <= {"Quota exceeded"}
+        assert {refusal.text for _, refusal in failed} <= {"Quota exceeded"}
 
     def check(self) -> None:
         plane = self.ends.plane

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +15,7 @@ from support.poll import until
 from support.store import configured, rows, running, settled
 
 from pyboot_svc.worker.database import check
-from pyboot_svc.worker.graveyard import Fault, Graveyard
+from pyboot_svc.worker.graveyard import Fault, Graveyard, refused, refused_result
 from pyboot_svc.worker.message import Batch, Message
 from pyboot_svc.worker.revival import Revival
 from pyboot_svc.worker.spool import DEAD_LETTERS, Lane
@@ -35,7 +35,11 @@ def delivered() -> list[Batch]:
 
 @pytest.fixture
 def revival(store: Store, tmp_path: Path, delivered: list[Batch]) -> Revival:
-    return Revival(store, tmp_path / DATABASE_NAME, delivered.append)
+    return Revival(store, tmp_path / DATABASE_NAME, delivered.append, publish_nothing)
+
+
+def publish_nothing(rows: list[tuple[str, bytes]], done: Callable[[], None]) -> None:
+    assert not rows, "these are no results"
 
 
 def bury(store: Store, folder: Path, *payloads: bytes) -> None:
@@ -87,7 +91,7 @@ def test_what_was_asked_for_before_the_start(
 ) -> None:
     bury(store, tmp_path, b"1")
     ask(tmp_path, 1)
-    Revival(store, tmp_path / DATABASE_NAME, delivered.append).tick()
+    Revival(store, tmp_path / DATABASE_NAME, delivered.append, publish_nothing).tick()
     [batch] = delivered
     assert batch.payloads == [b"1"]
 
@@ -127,7 +131,7 @@ def test_a_file_that_is_no_database_can_wait(tmp_path: Path, delivered: list[Bat
     file = tmp_path / DATABASE_NAME
     file.write_bytes(b"x" * 8192)
     with running(file) as store:
-        revival = Revival(store, file, delivered.append)
+        revival = Revival(store, file, delivered.append, publish_nothing)
         revival.tick()
         assert delivered == []
         bury(store, tmp_path, b"1")  # which puts the damaged one aside
@@ -195,7 +199,7 @@ def test_it_lets_go_of_the_file_when_closed(tmp_path: Path, delivered: list[Batc
     """The last connection that closes takes the log into the database."""
     file = tmp_path / DATABASE_NAME
     with running(file) as store:
-        revival = Revival(store, file, delivered.append)
+        revival = Revival(store, file, delivered.append, publish_nothing)
         bury(store, tmp_path, b"one")
         ask(tmp_path, 1)
         revival.tick()
@@ -203,3 +207,31 @@ def test_it_lets_go_of_the_file_when_closed(tmp_path: Path, delivered: list[Batc
         revival.close()
     assert file.exists()
     assert not file.with_name(f"{DATABASE_NAME}-wal").exists()
+
+
+def test_a_result_that_was_kept_is_published_as_it_is(
+    store: Store, tmp_path: Path, delivered: list[Batch]
+) -> None:
+    lane = Lane(store, tmp_path / DATABASE_NAME, DEAD_LETTERS)
+    graveyard = Graveyard(configured(), store, lane, lambda: None)
+    kept = [
+        (Message("out", b"result"), refused_result("the post broker: Not authorized")),
+        (Message("in", b"input"), refused("the post broker: Not authorized")),
+    ]
+    graveyard.bury(kept, lambda: None)
+    settled(store)
+    published: list[tuple[str, bytes]] = []
+
+    def publish(rows: list[tuple[str, bytes]], done: Callable[[], None]) -> None:
+        published.extend(rows)
+        done()
+
+    ask(tmp_path, 1, 2)
+    revival = Revival(store, tmp_path / DATABASE_NAME, delivered.append, publish)
+    revival.tick()
+    revival.tick()
+    revival.close()
+    settled(store)
+    assert published == [("out", b"result")]
+    assert [messages_of(batch) for batch in delivered] == [[Message("in", b"input")]]
+    assert rows(tmp_path, "SELECT payload FROM dead") == [(b"input",)]

@@ -1,0 +1,176 @@
+"""Finds the message that a broker answers by hanging up, and tells it from those beside it.
+
+A broker that doesn't take a message (too large, a topic or a QoS that it doesn't allow) may close
+the connection without a word, and does so again each time that it comes. A connection is also
+lost for many other reasons, which are no message's fault.
+
+So when the same message was the first in flight at two losses, messages are sent one at a time.
+Before the first of them the connection has to live without any for a while, longer each time, and
+to be lost sooner than that once it is sent. At three such losses the message is given up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from pyboot_svc.worker.message import Parcel
+from pyboot_svc.worker.outgoing import Sendable, count_of
+
+_SUSPICIOUS_LOSSES = 2
+_CERTAIN_LOSSES = 3
+_FIRST_QUIET_SECONDS, _LAST_QUIET_SECONDS = 1.0, 16.0
+# What is of QoS 0 gets no answer: so long it is alone on its way.
+_UNANSWERED_SECONDS = 0.25
+
+# How long what is as large as a message that was given up is not tried.
+_LESSON_SECONDS = 600.0
+_MOST_IN_A_ROW = 3
+# One at a time is slow: then all is tried as usual once more.
+_MOST_ALONE = 20
+
+Key = tuple[object, ...]
+
+
+class HangUps:
+    """`alone` while messages are sent one at a time; the owner asks `may_send` before each."""
+
+    def __init__(self, topic: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`topic` is that of results."""
+        self._topic = topic
+        self._clock = clock
+        self.alone = False
+        # Losses by what was first in flight, of each kind: they are on their way side by side.
+        self._heads: dict[Key, int] = {}
+        self._left = 0
+        self._suspect: Key | None = None
+        self._losses = 0
+        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        self._not_before = 0.0
+        self._sent: float | None = None
+
+    def connected(self) -> None:
+        self._sent = None
+        self._not_before = self._clock() + self._quiet_seconds
+
+    def may_send(self) -> bool:
+        """While `alone`, and nothing is in flight."""
+        return self._clock() >= self._not_before
+
+    def sent(self, *, answered: bool) -> None:
+        """While `alone`: one was sent, to be `answered` or not."""
+        self._sent = self._clock()
+        if not answered:
+            self._not_before = self._sent + _UNANSWERED_SECONDS
+
+    def delivered(self, count: int) -> None:
+        """While `alone`: these did no harm."""
+        self._left -= count
+        self._suspect, self._losses = None, 0
+        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        if self._left <= 0:
+            self._forget()
+
+    def lost(self, in_flight: Sequence[Sendable]) -> Sendable | None:
+        """The connection was; gives the message that is to blame for it, which is given up."""
+        if not self.alone:
+            self._note_heads(in_flight)
+            return None
+        if not in_flight or self._sent is None:
+            self._forget()  # it falls without any message, too
+            return None
+        first = in_flight[0]
+        soon = self._clock() - self._sent <= self._quiet_seconds
+        self._quiet_seconds = min(2 * self._quiet_seconds, _LAST_QUIET_SECONDS)
+        key = self._key(first)
+        if key != self._suspect:
+            self._suspect, self._losses = key, 0
+        self._losses += soon
+        if self._losses < _CERTAIN_LOSSES:
+            return None
+        self._suspect, self._losses = None, 0
+        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        self._left -= 1
+        if self._left <= 0:
+            self._forget()
+        return first
+
+    def _note_heads(self, in_flight: Sequence[Sendable]) -> None:
+        heads: dict[object, Key] = {}
+        for item in in_flight:
+            heads.setdefault(None if isinstance(item, Parcel) else item.lane, self._key(item))
+        self._heads = {key: self._heads.get(key, 0) + 1 for key in heads.values()}
+        if any(losses >= _SUSPICIOUS_LOSSES for losses in self._heads.values()):
+            self._heads = {}
+            self.alone = True
+            self._left = min(sum(map(count_of, in_flight)), _MOST_ALONE)
+
+    def _forget(self) -> None:
+        self.alone = False
+        self._heads = {}
+        self._suspect, self._losses = None, 0
+        self._quiet_seconds = _FIRST_QUIET_SECONDS
+
+    def _key(self, item: Sendable) -> Key:
+        """The same for a result that went straight out, and after that by the spool."""
+        if isinstance(item, Parcel):
+            return self._topic, item.payloads[0]
+        return item.topic, item.payload
+
+
+class Lesson:
+    """What messages that were given up teach about others of the same way.
+
+    One as large as one of them is not tried for a while. Of results it takes a smaller one that
+    got through afterwards: else their size may not be what the broker minds. Dead letters are
+    `optional`, since they are kept locally: after some that were given up, none is tried.
+    """
+
+    def __init__(
+        self, *, optional: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._optional = optional
+        self._clock = clock
+        self._size: int | None = None
+        self._in_a_row = 0
+        self._until = 0.0
+        # From this size on; None while there is none.
+        self.bytes: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there is something to learn from what gets through, or to apply."""
+        return self._size is not None or self.bytes is not None
+
+    @property
+    def slow(self) -> bool:
+        """Whether so many were given up without one that got through that it may be anything."""
+        return not self._optional and self._in_a_row >= _MOST_IN_A_ROW
+
+    def given_up(self, size: int) -> None:
+        self._size = size if self._size is None else min(size, self._size)
+        self._in_a_row += 1
+        if self._optional:
+            self._draw(0 if self._in_a_row >= _MOST_IN_A_ROW else self._size)
+
+    def warned(self, size: int) -> None:
+        """A message of the other way was given up."""
+        self._draw(size if self.bytes is None else min(size, self.bytes))
+
+    def taken(self, size: int) -> None:
+        """The broker has one of this size."""
+        self._in_a_row = 0
+        if self._size is None:
+            return
+        if size < self._size:
+            self._draw(self._size)
+        self._size = None
+
+    def forbids(self, size: int) -> bool:
+        if self.bytes is not None and self._clock() > self._until:
+            self.bytes = None
+        return self.bytes is not None and size >= self.bytes
+
+    def _draw(self, size: int) -> None:
+        self.bytes = size
+        self._until = self._clock() + _LESSON_SECONDS

@@ -1,0 +1,515 @@
+"""What brokers refuse, in words or by hanging up: named and kept, and nothing waits behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.app import Up, data_plane, run_pyboot
+from support.broker import Broker, free_port
+from support.client import Plant
+from support.poll import until
+from support.store import rows
+from support.stub import CONNECT, PUBLISH, Answer, Packet, StubBroker, puback
+
+MODELS = """
+def same(payload):
+    return payload
+"""
+CONNACK_311 = b"\x20\x02\x00\x00"
+LARGE = "x" * 3000
+# Several losses of the connection, one after another, on a busy machine.
+LONG = 90.0
+
+
+@pytest.fixture
+def post_broker(tmp_path: Path) -> Iterator[Callable[[str], Broker]]:
+    """A mosquitto for results, with more lines of configuration."""
+    made: list[Broker] = []
+
+    def start(lines: str) -> Broker:
+        usual = "listener {port} 127.0.0.1\nallow_anonymous true\n"
+        made.append(Broker(tmp_path / f"post-{len(made)}", usual + lines).start())
+        return made[-1]
+
+    yield start
+    for broker in made:
+        broker.stop()
+
+
+@pytest.fixture
+def config(tmp_path: Path, broker: Broker, topic: str) -> Callable[..., Path]:
+    """Writes a configuration of one edge, whose results go to the broker at `post_port`."""
+
+    def write(
+        post_port: int,
+        protocol: str = "5",
+        post_qos: int = 1,
+        pre_topic: str = topic,
+        more: str = "",
+        models: str = MODELS,
+    ) -> Path:
+        (tmp_path / "my_models.py").write_text(models)
+        file = tmp_path / "config.yaml"
+        file.write_text(
+            f"""
+model_path: .
+brokers:
+  pre: {{host: 127.0.0.1, port: {broker.port}}}
+  post: {{host: 127.0.0.1, port: {post_port}, protocol: "{protocol}"}}
+edge:
+  - name: m
+    edge_mode: my_models.same
+    data_plane: {data_plane()}
+    pre_broker: pre
+    pre_topic: "{pre_topic}"
+    pre_qos: 1
+    post_broker: post
+    post_topic: {topic}/out
+    post_qos: {post_qos}
+    dead_letter: {{topic: {topic}/dead}}
+    {more}
+"""
+        )
+        return file
+
+    return write
+
+
+def dead(tmp_path: Path) -> list[tuple[Any, ...]]:
+    folder = tmp_path / "state" / "m-1"
+    return rows(folder, "SELECT kind, topic, payload, error, attempts FROM dead ORDER BY id")
+
+
+def start(up: Callable[..., Up], config: Path, tmp_path: Path, *, ready: bool = True) -> Up:
+    return up(config, "--state-dir", str(tmp_path / "state"), ready=ready)
+
+
+def numbers(stub: StubBroker, topic: str) -> list[int]:
+    """Of the results that came, in order."""
+    return [number_of(packet) for packet in stub.of_kind(PUBLISH) if packet.topic == topic]
+
+
+def number_of(packet: Packet, *, v5: bool = True) -> int:
+    payload = packet.rest[1 + packet.rest[0] :] if v5 else packet.rest
+    return int(json.loads(payload)["n"])
+
+
+def counters(app: Up) -> dict[str, Any]:
+    found: dict[str, Any] = app.instance("m-1")["counters"]
+    return found
+
+
+@contextmanager
+def subscribed(broker: Broker, *topics: str) -> Iterator[Plant]:
+    with Plant(broker.port) as plant:
+        for topic in topics:
+            plant.subscribe(topic, 1)
+        yield plant
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["live", "spooled"])
+@pytest.mark.parametrize(("protocol", "qos"), [("3.1.1", 1), ("3.1.1", 2), ("5", 1)])
+def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
+    protocol: str,
+    qos: int,
+    spooled: bool,
+    post_broker: Callable[[str], Broker],
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    post = post_broker("max_packet_size 2000\n")
+    if spooled:
+        post.stop()
+    app = start(up, config(post.port, protocol, qos), tmp_path, ready=not spooled)
+    app.wait_log("subscribed to")
+    messages = [{"n": n, "text": LARGE if n == 2 else ""} for n in range(1, 21)]
+    if spooled:
+        plant.publish_all(topic, messages, 1)
+        until(lambda: counters(app)["spooled"] == 20, "all are spooled")
+        post.start()
+    with subscribed(post, f"{topic}/out") as reader:
+        if not spooled:
+            plant.publish_all(topic, messages, 1)
+        until(lambda: len(set(received(reader))) == 19, "the others", LONG)
+    assert received(reader)[-18:] == list(range(3, 21))
+    [(kind, _, payload, error, _)] = until(lambda: dead(tmp_path), "it is kept", LONG)
+    assert (kind, json.loads(payload)["n"]) == ("refused", 2)
+    if protocol == "3.1.1":
+        assert "closes the connection whenever it is sent (30" in error
+        assert "QoS that it doesn't support" in error
+    assert f"a result for {topic}/out is given up" in app.log
+    assert "does it run twice" not in app.log
+    until(lambda: app.get("/readyz")[0] == 200, "ready again", LONG)
+    assert app.instance("m-1")["errors"] == {"refused": 1}
+    # No more than one of its own: what tells of it is as large as itself.
+    until(lambda: app.instance("m-1")["dead_letters_waiting"] == 0, "nothing waits", LONG)
+
+
+def received(plant: Plant) -> list[int]:
+    return [message["n"] for message in plant.payloads()]
+
+
+@pytest.mark.parametrize("size", [140_000])
+def test_a_broker_that_takes_less_than_it_says(
+    size: int,
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    def answer(packet: Packet) -> Answer | bytes | None:
+        if len(packet.body) > 131_072:
+            return Answer(b"\xe0\x01\x95", hang_up=True)
+        return puback(packet.mid) if packet.qos else None
+
+    connack = bytes.fromhex("20 08 00 00 05 27 00 02 48 00")
+    with StubBroker(connack, publish=answer) as stub:
+        app = start(up, config(stub.port), tmp_path)
+        for n in range(1, 6):
+            plant.publish(topic, {"n": n, "text": "x" * size if n in (2, 4) else ""}, 1)
+        until(lambda: numbers(stub, f"{topic}/out")[-1:] == [5], "what is behind it", LONG)
+        until(lambda: counters(app)["published"] == 3, "safe")
+        assert [json.loads(payload)["n"] for _, _, payload, _, _ in dead(tmp_path)] == [2, 4]
+        # The second is as large: the first told what becomes of it.
+        assert numbers(stub, f"{topic}/out").count(4) <= 1
+
+
+def test_a_broker_that_comes_and_goes_costs_no_message(
+    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+) -> None:
+    """It hangs up on what is in flight, and also without."""
+    losses = 8
+
+    def answer(packet: Packet) -> Answer | bytes | None:
+        if packet.connection <= losses:
+            return None
+        return puback(packet.mid)
+
+    with StubBroker(publish=answer) as stub:
+        app = start(up, config(stub.port), tmp_path)
+        for n in range(10):
+            plant.publish(topic, {"n": n}, 1)
+        for number in range(1, losses + 1):
+            until(lambda number=number: stub.connections >= number, "a connection", LONG)  # type: ignore[misc]
+            until(
+                lambda number=number: any(  # type: ignore[misc]
+                    packet.connection == number and packet.kind == CONNECT
+                    for packet in stub.packets
+                ),
+                "CONNECT",
+            )
+            stub.hang_up(number)
+        until(lambda: counters(app)["published"] == 10, "all are published", LONG)
+        assert numbers(stub, f"{topic}/out")[-10:] == list(range(10))
+        assert dead(tmp_path) == []
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_topic_of_which_nothing_can_be_told_as_it_is(
+    protocol: str,
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    broker: Broker,
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    app = start(up, config(broker.port, protocol, pre_topic=f"{topic}/in/+"), tmp_path)
+    plant.subscribe(f"{topic}/dead").subscribe(f"{topic}/out")
+    names = ["\u00a0" * 16_500, "\u6e29" * 10_000]
+    for name in names:
+        plant.publish(f"{topic}/in/{name}", b"x", 1)
+    plant.publish(f"{topic}/in/good", {"n": 1}, 1)
+    until(lambda: len(plant.received) == 3, "two dead letters, one result", LONG)
+    assert [row[1] for row in dead(tmp_path)] == [f"{topic}/in/{name}" for name in names]
+    assert "exit code" not in app.log
+    listed = run_pyboot("dead", "list", "--state-dir", str(tmp_path / "state"), "--json")
+    assert len(json.loads(listed.stdout)) == 2
+
+
+def test_an_error_of_characters_that_grow_when_they_are_escaped(
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    broker: Broker,
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    models = """
+def same(payload):
+    if payload == 0:
+        raise ValueError(chr(0xE0001) * 8000)
+    return payload
+"""
+    start(up, config(broker.port, models=models), tmp_path)
+    plant.subscribe(f"{topic}/dead").subscribe(f"{topic}/out")
+    plant.publish(topic, 0, 1)
+    plant.publish(topic, 1, 1)
+    until(lambda: len(plant.received) == 2, "a dead letter and a result", LONG)
+
+
+def test_a_dead_letter_that_is_too_large_is_only_kept(
+    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+) -> None:
+    """Reckoned in bytes, as the broker does."""
+
+    def answer(packet: Packet) -> Answer | bytes | None:
+        if len(packet.body) > 9000:
+            return Answer(hang_up=True)
+        return puback(packet.mid)
+
+    with StubBroker(b"\x20\x08\x00\x00\x05\x27" + (9000).to_bytes(4), publish=answer) as stub:
+        app = start(up, config(stub.port), tmp_path)
+        plant.publish(topic, ("\u6e29" * 2_900).encode() + b"\xff", 1)
+        plant.publish(topic, {"n": 1}, 1)
+        until(lambda: counters(app)["published"] == 1, "the result")
+        until(lambda: app.instance("m-1")["dead_letters_waiting"] == 0, "nothing waits")
+        assert (len(dead(tmp_path)), stub.connections) == (1, 1)
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
+    qos: int,
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    refusing = [True]
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.topic.endswith("/dead"):
+            return puback(packet.mid)
+        refused = refusing[0] and number_of(packet) in (2, 3, 4)
+        if qos == 1:
+            return puback(packet.mid, 0x87 if refused else None)
+        code = b"\x87" if refused else b"\x00"
+        return b"\x50\x03" + packet.mid.to_bytes(2) + code
+
+    port = free_port()
+    app = start(up, config(port, post_qos=qos), tmp_path, ready=False)
+    app.wait_log("subscribed to")
+    plant.publish_all(topic, [{"n": n} for n in range(10)], 1)
+    until(lambda: counters(app)["spooled"] == 10, "all are spooled")
+    with StubBroker(publish=answer, pubrel=pubcomp, port=port) as stub:
+        until(lambda: counters(app)["published"] == 7, "the others", LONG)
+        until(lambda: len(dead(tmp_path)) == 3, "three are kept")
+        kept = dead(tmp_path)
+        assert [(kind, name, json.loads(result)["n"]) for kind, name, result, _, _ in kept] == [
+            ("refused", f"{topic}/out", n) for n in (2, 3, 4)
+        ]
+        assert all("the post broker: Not authorized" in error for _, _, _, error, _ in kept)
+        assert app.instance("m-1")["errors"] == {"refused": 3}
+        assert counters(app)["dropped"] == 0
+        # They are results, and are published as such when somebody wants that.
+        refusing[0] = False
+        asked = run_pyboot("dead", "retry", "m-1", "--all", "--state-dir", str(tmp_path / "state"))
+        assert asked.returncode == 0
+        until(lambda: counters(app)["published"] == 10, "all are published", LONG)
+        until(lambda: dead(tmp_path) == [], "none is kept any more")
+        assert numbers(stub, f"{topic}/out")[-3:] == [2, 3, 4]
+        assert counters(app)["processed"] == 10
+
+
+def pubcomp(packet: Packet) -> bytes:
+    return b"\x70\x02" + packet.mid.to_bytes(2)
+
+
+@pytest.mark.parametrize("code", [0x97, 0x80])
+@pytest.mark.parametrize("spooled", [False, True], ids=["live", "spooled"])
+def test_what_is_refused_for_now_is_tried_again_in_order(
+    code: int,
+    spooled: bool,
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    times = [3]
+
+    def answer(packet: Packet) -> bytes | None:
+        if number_of(packet) == 5 and times[0]:
+            times[0] -= 1
+            return puback(packet.mid, code)
+        return puback(packet.mid)
+
+    port = free_port()
+    app = start(up, config(port), tmp_path, ready=False)
+    app.wait_log("subscribed to")
+    if spooled:
+        plant.publish_all(topic, [{"n": n} for n in range(20)], 1)
+        until(lambda: counters(app)["spooled"] == 20, "all are spooled")
+    with StubBroker(publish=answer, port=port) as stub:
+        until(lambda: stub.connections, "connected", LONG)
+        if not spooled:
+            plant.publish_all(topic, [{"n": n} for n in range(20)], 1)
+        until(lambda: app.instance("m-1")["unacknowledged"] == 0, "acknowledged", LONG)
+        until(lambda: counters(app)["published"] == 20, "all are published", LONG)
+        until(lambda: app.get("/readyz")[0] == 200, "ready")
+        assert numbers(stub, f"{topic}/out")[-15:] == list(range(5, 20))
+        assert dead(tmp_path) == []
+        assert stub.connections == 1
+
+
+def test_an_endless_refusal_for_now_is_said_and_holds_nothing_up(
+    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+) -> None:
+    taking = [False]
+
+    def answer(packet: Packet) -> bytes | None:
+        return puback(packet.mid, None if taking[0] else 0x97)
+
+    with StubBroker(publish=answer) as stub:
+        app = start(up, config(stub.port, more="queue: {pre: 10}"), tmp_path)
+        plant.publish_all(topic, [{"n": n} for n in range(200)], 1)
+        until(lambda: app.instance("m-1")["unacknowledged"] == 0, "acknowledged", LONG)
+        until(lambda: app.get("/readyz")[0] == 503, "not ready")
+        assert "Quota exceeded" in json.dumps(app.instance("m-1")["reasons"])
+        # Not in a circle: one is tried now and then.
+        assert len(stub.of_kind(PUBLISH)) < 100
+        taking[0] = True
+        until(lambda: counters(app)["published"] == 200, "all are published", LONG)
+        assert numbers(stub, f"{topic}/out")[-200:] == list(range(200))
+        until(lambda: app.get("/readyz")[0] == 200, "ready again")
+        assert (dead(tmp_path), stub.connections) == ([], 1)
+
+
+def test_what_never_becomes_clear_is_given_up(
+    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+) -> None:
+    def answer(packet: Packet) -> bytes | None:
+        of_result = packet.topic.endswith("/out")
+        return puback(packet.mid, 0x83 if of_result and number_of(packet) == 1 else None)
+
+    with StubBroker(publish=answer) as stub:
+        app = start(up, config(stub.port), tmp_path)
+        plant.publish_all(topic, [{"n": n} for n in range(5)], 1)
+        until(lambda: counters(app)["published"] == 4, "the others", LONG)
+        [(kind, _, payload, error, _)] = until(lambda: dead(tmp_path), "it is kept")
+        assert (kind, json.loads(payload)["n"]) == ("refused", 1)
+        assert "Implementation specific error" in error
+
+
+def test_a_dead_letter_that_is_refused_for_now_holds_up_no_result(
+    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+) -> None:
+    taking = [False]
+
+    def answer(packet: Packet) -> bytes | None:
+        held = packet.topic.endswith("/dead") and not taking[0]
+        return puback(packet.mid, 0x97 if held else None)
+
+    with StubBroker(publish=answer) as stub:
+        app = start(up, config(stub.port), tmp_path)
+        plant.publish(topic, b"oops", 1)
+        until(lambda: stub.of_kind(PUBLISH), "the dead letter")
+        plant.publish_all(topic, [{"n": n} for n in range(100)], 1)
+        until(lambda: counters(app)["published"] == 100, "all are published", LONG)
+        assert app.instance("m-1")["dead_letters_waiting"] == 1
+        assert app.get("/readyz")[0] == 200
+        taking[0] = True
+        until(lambda: app.instance("m-1")["dead_letters_waiting"] == 0, "it went out", LONG)
+
+
+@pytest.mark.parametrize(
+    ("most", "qos", "settings"), [(0, 0, ""), (0, 2, ""), (1, 2, ""), (0, 1, "")]
+)
+def test_no_qos_above_what_the_broker_takes(
+    most: int,
+    qos: int,
+    settings: str,
+    post_broker: Callable[[str], Broker],
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    post = post_broker(f"max_qos {most}\n")
+    app = start(up, config(post.port, post_qos=qos), tmp_path)
+    with subscribed(post, f"{topic}/out", f"{topic}/dead") as reader:
+        plant.publish(topic, b"oops", 1)
+        plant.publish_all(topic, [{"n": n} for n in range(100)], 1)
+        until(lambda: len(reader.received) == 101, "the dead letter and all results", LONG)
+    assert sum(name == f"{topic}/dead" for name, _ in reader.received) == 1
+    assert app.log.count("takes no QoS above") == 1
+    assert app.log.count("connected") <= 3
+    assert counters(app)["published"] == 100
+
+
+def test_by_mqtt_3_a_dead_letter_of_a_qos_that_the_broker_does_not_take_is_only_kept(
+    post_broker: Callable[[str], Broker],
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    post = post_broker("max_qos 0\n")
+    app = start(up, config(post.port, "3.1.1", 0), tmp_path)
+    with subscribed(post, f"{topic}/out") as reader:
+        plant.publish(topic, b"oops", 1)
+        until(lambda: "a dead letter for" in app.log, "it is given up", LONG)
+        assert "QoS that it doesn't support" in app.log
+        until(lambda: app.get("/readyz")[0] == 200, "ready again", LONG)
+        plant.publish_all(topic, [{"n": n} for n in range(100)], 1)
+        until(lambda: len(reader.received) == 100, "all results", LONG)
+
+
+def crashing(kind: str) -> str:
+    """Models that have the process die when a packet of something deadly is to be made."""
+    return f"""
+import os
+from pyboot_svc.worker.client import ControlClient
+from pyboot_svc.worker.packets import PublishEncoder
+
+def deadly(make):
+    def made(self, *arguments):
+        if b"deadly" in repr(arguments).encode():
+            os._exit(99)
+        return make(self, *arguments)
+    return made
+
+PublishEncoder.encode = deadly(PublishEncoder.encode)
+ControlClient.publish = deadly(ControlClient.publish)
+
+def same(payload):
+    {'raise ValueError("why")' if kind == "dead letter" else "return payload"}
+"""
+
+
+@pytest.mark.parametrize("kind", ["dead letter", "result"])
+def test_a_row_that_kills_the_process_is_put_aside(
+    kind: str,
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    app = start(up, config(port, models=crashing(kind)), tmp_path, ready=False)
+    app.wait_log("subscribed to")
+    for n in range(5):
+        plant.publish(topic, {"n": n, "text": "deadly" if n == 2 else ""}, 1)
+    figure = "dead_letters_waiting" if kind == "dead letter" else "spooled"
+    until(lambda: app.instance("m-1")[figure] == 5, "all wait")
+    with StubBroker(port=port) as stub:
+        until(lambda: "died 3 times when it was to be sent" in app.log, "put aside", LONG)
+        until(lambda: app.instance("m-1").get(figure) == 0, "the others went out", LONG)
+        name = f"{topic}/dead" if kind == "dead letter" else f"{topic}/out"
+        assert set(numbers(stub, name) if kind == "result" else []) <= {0, 1, 3, 4}
+    kept = dead(tmp_path)
+    assert len(kept) == (5 if kind == "dead letter" else 1)
+    assert any(b"deadly" in payload for _, _, payload, _, _ in kept)
