@@ -40,7 +40,7 @@ _TAKEN_OVER = 0x8E
 _SOON_THERE = (0x88, 0x89)
 HINT = "is it an MQTT broker, and of this protocol version?"
 
-OnMessage = Callable[[bytes, bytes, int, int, bool], None]
+OnMessage = Callable[[bytes, bytes, int, int, bool, bool], None]
 OnPublished = Callable[[int, Refusal | None], None]
 
 
@@ -189,7 +189,8 @@ class ControlClient:
                 topic = message.topic.encode()
             except UnicodeDecodeError as error:  # paho decodes it when it is asked for
                 topic = error.object
-            on_message(topic, payload, message.qos, message.mid, message.retain)
+            kinds = message.qos, message.mid, message.retain, message.dup
+            on_message(topic, payload, *kinds)
 
         def told_published(
             client: Client, userdata: Any, mid: int, reason: Any, properties: Any

@@ -20,6 +20,7 @@ from pyboot_svc.worker.notes import SessionNotes
 from pyboot_svc.worker.notices import Notices
 from pyboot_svc.worker.outgoing import Sendable
 from pyboot_svc.worker.refusals import Refusal
+from pyboot_svc.worker.replays import Replays
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class MqttInbox:
         self._notes = SessionNotes(subscriptions, edge.pre.broker.address)
         self._notices = Notices()
         self._persistent = edge.pre.qos > 0
+        repeats = edge.pre.broker.protocol != "5" and self._persistent and not self._shared
+        self._replays = Replays() if repeats else None
         self._asked_qos = min(edge.pre.qos, 1)
         self._client_id = config.identity.client_id
         session = Session(
@@ -161,6 +164,8 @@ class MqttInbox:
     def _resume(self, present: bool, limits: BrokerLimits) -> None:
         """Go on with the session that the broker has kept, or begin one."""
         noted = self._notes.filters()
+        if not present and self._replays is not None:
+            self._replays.forget()
         if not present and self._notes.established:
             self._count("sessions_lost", 1)
             log.warning(
@@ -212,7 +217,14 @@ class MqttInbox:
 
     def on_messages(self, batch: Batch) -> None:
         self._last_arrival = time.monotonic()
-        self._deliver(batch)
+        if self._replays is None:
+            self._deliver(batch)
+            return
+        news, known = self._replays.sift(batch)
+        if known:
+            self._connection.acknowledge(batch.session, known)
+        if news is not None:
+            self._deliver(news)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         raise AssertionError("an inbox publishes nothing")

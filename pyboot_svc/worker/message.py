@@ -39,10 +39,14 @@ class Batch:
     `mids` are packet identifiers, 0 for QoS 0; they are good for the connection that `session`
     numbers. `arrived` is the monotonic clock in ns. `recurs` says that one of them may be delivered
     again after a crash. Of messages that are tried again, `rows` are those among the dead.
-    `misfits` are those that no model gets, by their places.
+    `misfits` are those that no model gets, by their places. `retained` are the places of those that
+    the broker had kept and sends for the first time.
     """
 
-    __slots__ = ("arrived", "mids", "misfits", "payloads", "recurs", "rows", "session", "topics")
+    __slots__ = (
+        *("arrived", "mids", "misfits", "payloads", "recurs", "retained", "rows", "session"),
+        "topics",
+    )
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Batch:
         recurs: bool = True,
         rows: list[int] | None = None,
         misfits: dict[int, Misfit] | None = None,
+        retained: Sequence[int] = (),
     ) -> None:
         self.topics = topics
         self.payloads = payloads
@@ -64,6 +69,7 @@ class Batch:
         self.recurs = recurs
         self.rows = rows
         self.misfits = misfits
+        self.retained = retained
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -98,6 +104,8 @@ class Batch:
 
     def extend(self, other: Batch) -> None:
         """Put one of the same session behind."""
+        if other.retained:
+            self.retained = [*self.retained, *(len(self) + place for place in other.retained)]
         if other.misfits:
             moved = {len(self) + place: misfit for place, misfit in other.misfits.items()}
             self.misfits = {**(self.misfits or {}), **moved}

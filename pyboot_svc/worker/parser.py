@@ -24,6 +24,7 @@ _PUBLISH, _PUBACK = 0x30, 0x40
 _PUBREL = 0x62
 _QOS_1 = 0x02
 _RETAIN = 0x01
+_DUP = 0x08
 # Of a PUBLISH packet's first byte: the packet's type, and the higher bit of QoS.
 _KIND, _QOS_2 = 0xF0, 0x04
 _QOS_3 = 0x06
@@ -52,7 +53,7 @@ class Arrivals:
 
     __slots__ = (
         *("broken", "exact", "mids", "misfits", "others", "payloads", "recurs", "refused"),
-        *("released", "settled", "topics"),
+        *("released", "retained", "settled", "topics"),
     )
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class Arrivals:
         self.others: list[bytes] = []
         self.exact: list[int] = []
         self.released: list[int] = []
+        self.retained: list[int] = []
         self.misfits: dict[int, Misfit] | None = None
         self.broken: Malformed | None = None
 
@@ -186,6 +188,8 @@ class Parser:
             add_mid(mid)
             if first & (_QOS_1 | _RETAIN):
                 arrivals.recurs = True
+                if first & _RETAIN and not first & _DUP:
+                    arrivals.retained.append(len(arrivals.mids) - 1)
             lead, size = data[position : body + 2], stop - position
             position = stop
         return position
@@ -229,6 +233,9 @@ class Parser:
                 if None in topics:
                     failed = True
                     break
+                if lead[0] & _RETAIN and not lead[0] & _DUP:
+                    known = len(arrivals.mids)
+                    arrivals.retained += range(known, known + count)
                 arrivals.topics += topics  # type: ignore[arg-type]
                 arrivals.mids += mids
                 arrivals.payloads += payloads
@@ -265,6 +272,8 @@ class Parser:
     def _take_misfit(self, first: int, head: bytes, length: int, arrivals: Arrivals) -> None:
         """Of a PUBLISH packet, what stands behind its length, or the beginning of it."""
         given = _read_misfit(first, head, length, self._v5, self._most)
+        if first & _RETAIN and not first & _DUP:
+            arrivals.retained.append(len(arrivals.mids))
         arrivals.add_misfit(given, first & (_QOS_1 | _RETAIN) > 0)
 
 

@@ -215,8 +215,12 @@ class PlainPlane(Collected):
                 self._client.acknowledge(mid, exact=mid in self._exact)
                 self._exact.discard(mid)
 
-    def _on_message(self, topic: bytes, payload: bytes, qos: int, mid: int, retain: bool) -> None:
+    def _on_message(
+        self, topic: bytes, payload: bytes, qos: int, mid: int, retain: bool, dup: bool
+    ) -> None:
         arrived = self._arrived
+        if retain and not dup:
+            arrived.retained.append(len(arrived.mids))
         self._read_bytes += len(topic) + len(payload)
         if qos > 1:
             self._exact.add(mid)
@@ -251,6 +255,7 @@ def batch_of(arrivals: Arrivals, session: int) -> Batch:
         session,
         recurs=arrivals.recurs,
         misfits=arrivals.misfits,
+        retained=arrivals.retained,
     )
 
 

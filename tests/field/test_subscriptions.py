@@ -127,7 +127,7 @@ def acknowledged(broker: Broker) -> int:
     return broker.log.read_text().count("Received PUBACK from pyboot-m-1 ")
 
 
-@pytest.mark.parametrize("protocol", ["5"])
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "before"])
 def test_a_retained_message_is_processed_once_however_often_the_connection_is_cut(
     live: bool, protocol: str, run: Callable[..., Up], talkative_broker: Broker

@@ -86,6 +86,7 @@ def fed(parser: Parser, data: bytes, cuts: list[int]) -> Arrivals:
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for start, end in pairwise(places):
         found = parser.feed(data[start:end])
+        total.retained += (len(total.mids) + place for place in found.retained)
         total.topics += found.topics
         total.payloads += found.payloads
         total.mids += found.mids
@@ -131,6 +132,8 @@ def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int])
             expected.recurs |= qos > 0 or retain
             if qos == 2:
                 expected.exact.append(mid)
+            if retain and not (dup and qos > 0):
+                expected.retained.append(len(published) - 1)
         elif kind == "pubrel":
             [mid] = about
             packet = b"\x62\x02" + mid.to_bytes(2)
@@ -154,6 +157,7 @@ def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int])
     assert found.refused == expected.refused
     assert found.others == expected.others
     assert (found.exact, found.released) == (expected.exact, expected.released)
+    assert found.retained == expected.retained
 
 
 def test_a_byte_at_a_time() -> None:
