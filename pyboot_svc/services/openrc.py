@@ -134,20 +134,24 @@ class OpenrcManager:
     def _state(self, identity: InstanceId) -> UnitState:
         if self._failure(identity).exists():
             return UnitState(False, True, False, f"failed: {self._last_words(identity)}")
-        command = ["rc-service", _service(identity), "status"]
-        code = _run(command, check=False).returncode
-        if code != _STARTED:
-            state = "stopped" if code == _STOPPED else f"not started (status {code})"
-            return UnitState(False, False, code == _STOPPED, state, failing=code != _STOPPED)
-        answer = ask_health(health_socket(self._run_dir, identity), _HEALTH_SECONDS)
-        ready = answer.get("started") is True
+        socket = health_socket(self._run_dir, identity)
+        answer = ask_health(socket, _HEALTH_SECONDS)
+        alive = answer.get("alive") is True
+        if not alive:
+            code = _run(["rc-service", _service(identity), "status"], check=False).returncode
+            if code != _STARTED:
+                stopped = code == _STOPPED
+                state = "stopped" if stopped else f"not started (status {code})"
+                return UnitState(False, False, stopped, state, failing=not stopped)
         reasons = "; ".join(map(str, [*answer.get("stalls", ()), *answer.get("reasons", ())]))
+        # Who isn't root may be unable to ask.
+        unasked = socket.exists() and not os.access(socket, os.W_OK)
         return UnitState(
-            ready,
+            ready=answer.get("started") is True,
             failed=False,
             stopped=False,
             detail=f"started: {reasons or 'ready'}",
-            failing=answer.get("alive") is not True,
+            failing=not alive and not unasked,
             waiting=reasons if answer.get("loaded") is True else "",
         )
 

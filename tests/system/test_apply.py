@@ -401,6 +401,7 @@ def test_an_instance_stopped_by_hand_stays_so_and_starts_with_what_was_applied(
     assert machine.state("alone-1") == "inactive"
     assert plan(machine)[0] == 0
     machine.control("start", "alone-1")
+    wait_active(machine, "alone-1")
     assert machine.ask("alone/in", "alone/out", "[1]") == '{"scale":2}'
 
 
