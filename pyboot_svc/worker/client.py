@@ -117,7 +117,7 @@ class ControlClient:
         self.keepalive: float = broker.keepalive
         self._tls = None
         if broker.tls is not None:
-            self._tls = tls_context(delivered_tls(broker.tls, role))
+            self._tls = tls_context(delivered_tls(broker.tls, role), broker.host)
         # Whether packets of paho's own wait to be written.
         self.wants_write = False
         self._client = self._make()
@@ -266,6 +266,9 @@ class ControlClient:
     ) -> None:
         if reason.is_failure:
             hint = "; set `protocol: 3.1.1`" if "protocol" in str(reason).lower() else ""
+            if reason == "Client identifier not valid" and not self.v5:
+                # What mosquitto's max_keepalive makes of it, which has no other word for it.
+                hint = "; or is `keepalive` longer than it allows?"
             refused = _with_details(f"the broker refused: {reason}", properties)
             lasting = reason.value not in _SOON_THERE
             self._events.on_ended(f"{refused}{hint}", refused=lasting)

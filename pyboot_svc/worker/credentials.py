@@ -11,6 +11,7 @@ from typing import Any
 from pyboot_svc.config import Tls
 from pyboot_svc.config.schema import credential_name
 from pyboot_svc.errors import ConfigError, Problem
+from pyboot_svc.worker.peer import address_of
 
 _WANTED = "wanted are PEM files, cert and key belonging together, the key without a password"
 
@@ -48,8 +49,11 @@ def read_password(file: str) -> str:
     return text.partition("\n")[0].rstrip("\r")
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """A client's context that trusts `ca` (or the system) and shows `cert`, if there is one."""
+def tls_context(tls: Tls, host: str) -> ssl.SSLContext:
+    """A client's context that trusts `ca` (or the system) and shows `cert`, if there is one.
+
+    Of a `host` that is an address it does not check the name: `peer.confirm_address` does.
+    """
     file = ""
     try:
         for file in filter(None, (tls.ca, tls.cert, tls.key)):
@@ -62,6 +66,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             context.verify_flags |= ssl.VERIFY_X509_STRICT
         else:
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            context.check_hostname = address_of(host) is None
         if tls.cert is not None:
             file = tls.cert
             # An encrypted key must not make a service ask for its password on a terminal.

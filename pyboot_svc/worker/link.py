@@ -86,6 +86,8 @@ def explain(error: Exception, host: str) -> str:
         return "it ended the handshake: does this port speak TLS, or WebSockets, as configured?"
     if isinstance(error, ssl.SSLError):
         return explain_alert(str(error)) or f"TLS failed: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) or type(error).__name__
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.peer import confirm_address
 
 # For an attempt as a whole, CONNACK included.
 ATTEMPT_SECONDS = 10.0
@@ -127,6 +128,8 @@ def secure(
         # The time of a handshake, and not that of each of its reads.
         tls.settimeout(_positive(deadline.left))
         tls.do_handshake()
+        if not context.check_hostname:
+            confirm_address(tls, host)
     except TimeoutError:
         tls.close()
         raise deadline.no_answer("the TLS handshake", "does this port speak TLS?") from None

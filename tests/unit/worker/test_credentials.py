@@ -107,7 +107,7 @@ def test_password_files_that_cannot_be_used(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_brokers_are_verified_and_the_named_authority_is_the_only_one() -> None:
-    context = tls_context(Tls(ca="cert.pem"))
+    context = tls_context(Tls(ca="cert.pem"), "plant")
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     [trusted] = context.get_ca_certs()
     assert trusted["subject"] == ((("commonName", "pyboot test"),),)
@@ -128,13 +128,32 @@ def test_every_version_of_python_verifies_alike(
 
     if not usual:
         monkeypatch.setattr(ssl, "create_default_context", as_of_313)
-    flags = tls_context(Tls(ca="cert.pem", strict=strict)).verify_flags
+    flags = tls_context(Tls(ca="cert.pem", strict=strict), "plant").verify_flags
     assert bool(flags & ssl.VERIFY_X509_STRICT) == strict
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("host", "strict", "by_python"),
+    [
+        ("plant", False, True),
+        ("10.0.0.1.example", False, True),
+        ("10.0.0.1", True, True),
+        ("10.0.0.1", False, False),
+        ("::1", False, False),
+    ],
+)
+def test_names_are_checked_by_python_and_addresses_by_us(
+    host: str, strict: bool, by_python: bool
+) -> None:
+    context = tls_context(Tls(ca="cert.pem", strict=strict), host)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, by_python)
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_client_certificate_is_taken() -> None:
-    assert tls_context(Tls(cert="cert.pem", key="key.pem")).verify_mode == ssl.CERT_REQUIRED
+    context = tls_context(Tls(cert="cert.pem", key="key.pem"), "plant")
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 @pytest.mark.usefixtures("folder")
@@ -154,6 +173,6 @@ def test_a_client_certificate_is_taken() -> None:
     ],
 )
 def test_certificates_that_cannot_be_used(tls: Tls, file: str, message: str) -> None:
-    found = problem(lambda: tls_context(tls))
+    found = problem(lambda: tls_context(tls, "plant"))
     assert (found.file, found.message[:5]) == (file, "tls: ")
     assert message in found.message
