@@ -29,7 +29,7 @@ def status(options: argparse.Namespace) -> ExitCode:
     """The master's figures; where it has none, what the host's service manager knows."""
     trouble: PybootError | None = None
     try:
-        document = _ask_master(options)
+        document = fetch_instances(*_master_address(options))
     except PybootError as error:
         rows = [_unit_row(identity, state) for identity, state in applied_states().items()]
         if not rows:
@@ -48,22 +48,21 @@ def status(options: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _ask_master(options: argparse.Namespace) -> dict[str, Any]:
-    """What the master answers, which the configuration as it is by now may have nothing to do with.
+def _master_address(options: argparse.Namespace) -> tuple[str, int]:
+    """Where to ask; what runs may have nothing to do with the configuration as it is by now.
 
-    When that can't be read, the master is asked where it listens by default.
+    When that can't be read, it is where a master listens by default, if one answers there.
     """
     try:
-        address = _address(options)
+        return _address(options)
     except ConfigError as error:
         web = WebAddress()
         try:
-            document = fetch_instances(web.host, web.port)
+            fetch_instances(web.host, web.port)
         except UnavailableError:
             raise error from None
         print(f"pyboot: {error}", file=sys.stderr)
-        return document
-    return fetch_instances(*address)
+        return web.host, web.port
 
 
 def _explain_absence(instances: list[dict[str, Any]]) -> None:
@@ -102,7 +101,7 @@ def _advice(instances: Iterable[dict[str, Any]]) -> list[str]:
 
 def top(options: argparse.Namespace) -> ExitCode:
     """Until Ctrl-C, the table again and again in its place; once where that is no terminal."""
-    address = _address(options)
+    address = _master_address(options)
     while True:
         lines = table_lines(fetch_instances(*address)["instances"])
         if not sys.stdout.isatty():
