@@ -94,10 +94,12 @@ scaling: $(VENV)/.test
 # `make chaos CHAOS_SEED=N` repeats a run.
 chaos-quick: $(VENV)/.test build/oldest/.installed
 	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh mmdebstrap mmdebstrap
 	$(call on_each,$(CHAOS_ON),$(AS_ROOT),$(WAITING) tests/chaos --chaos=ci)
 
 chaos: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh mmdebstrap mmdebstrap
 	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full
 	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=full
 

@@ -41,7 +41,8 @@ def mosquitto() -> str:
 class Broker:
     """Runs mosquitto with `lines` of configuration; `{port}` in them is the listener's port.
 
-    Without `lines` it is open to everybody. It keeps its port over `stop` and `start`. `within`
+    Without `lines` it is open to everybody. It keeps its port over `stop` and `start`; `program` is
+    the mosquitto that starts next, when it isn't this host's own. `within`
     stands in front of the command; what listens elsewhere, at a UNIX socket, names it `socket`.
     """
 
@@ -58,6 +59,7 @@ class Broker:
         self._lines = lines or "listener {port} 127.0.0.1\nallow_anonymous true\n"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        self.program: Sequence[str] = ()
 
     def start(self) -> Broker:
         for _ in range(_ATTEMPTS):
@@ -93,7 +95,7 @@ class Broker:
         file.write_text(usual + self._lines.replace("{port}", str(self.port)))
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [*self._within, mosquitto(), "-c", str(file)],
+                [*self._within, *(self.program or [mosquitto()]), "-c", str(file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -10,7 +10,13 @@ hierarchy (beside v1 is fine). Needs neither systemd nor a terminal on the machi
 
 from rig.commands import CommandFailed, RigError
 from rig.host import Host
-from rig.image import OPENRC_PACKAGES, PACKAGES, base_image, default_cache_dir
+from rig.image import (
+    OPENRC_PACKAGES,
+    PACKAGES,
+    base_image,
+    default_cache_dir,
+    unpacked_files,
+)
 
 __all__ = [
     "OPENRC_PACKAGES",
@@ -20,4 +26,5 @@ __all__ = [
     "RigError",
     "base_image",
     "default_cache_dir",
+    "unpacked_files",
 ]
