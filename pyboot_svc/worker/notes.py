@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-_SESSION_NAME = "session"
+_SESSION_NAME = "subscribed-at"
 
 
 class SessionNotes:
     """`subscribed` lists what the session may be subscribed to, and is there before the broker is
-    asked; `session` says at which broker there is one, and is there once the broker has answered.
+    asked; `subscribed-at` says at which one, and is there once it has answered.
 
     Reading gives nothing where there is no file; writing raises OSError.
     """
@@ -35,9 +35,10 @@ class SessionNotes:
         return self._established or _read(self.session).strip() == self._address
 
     def establish(self) -> None:
-        if not self.established:
-            _replace(self.session, f"{self._address}\n")
+        known = self.established
         self._established = True
+        if not known:
+            _replace(self.session, f"{self._address}\n")
 
     def forget(self) -> None:
         """The session is ended on purpose."""
