@@ -24,6 +24,12 @@ def gated(payload, context):
     while not Path(context.options["gate"]).exists():
         time.sleep(0.01)
     return payload[0]
+
+def same(payload, context):
+    return payload
+
+def refuse(payload, context):
+    raise ValueError("too much of a good thing")
 """
 PLAIN = data_plane() == "plain"
 # Of a worker that has done little, and what its queues may hold in these tests.
@@ -63,11 +69,11 @@ class Rig:
 def start(
     write_config: Callable[..., Path], up: Callable[..., Up], topic: str, tmp_path: Path
 ) -> Callable[..., Rig]:
-    def make(port: int, protocol: str, qos: int, more: str = "") -> Rig:
+    def make(port: int, protocol: str, qos: int, more: str = "", model: str = "gated") -> Rig:
         gate = tmp_path / "gate"
         brokers = f'brokers: {{b: {{host: 127.0.0.1, port: {port}, protocol: "{protocol}"}}}}'
         edge = (
-            f"{{name: m, edge_mode: my_models.gated, options: {{gate: {gate}}}, pre_broker: b, "
+            f"{{name: m, edge_mode: my_models.{model}, options: {{gate: {gate}}}, pre_broker: b, "
             f"pre_port: {port}, pre_topic: {topic}/in, pre_qos: {qos}, post_broker: b, "
             f"post_port: {port}, post_topic: {topic}/out, post_qos: 1, "
             f"queue: {{bytes: {QUEUE_MIB}M}}{more}}}"
@@ -116,6 +122,37 @@ def test_200_megabytes_at_qos_0_are_dropped_as_far_as_there_is_no_room(
     assert came[-kept - 9 :] == [*range(200 - kept + 1, 210)]
     assert rig.highest_mib < USUAL_MIB + QUEUE_MIB + MARGIN_MIB
     assert "dropped" in rig.master.log
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_200_megabytes_that_the_model_refuses(
+    protocol: str, start: Callable[..., Rig], plant: Plant, broker: Broker
+) -> None:
+    rig = start(broker.port, protocol, 1, ", dead_letter: {keep: 10}", "refuse")
+    plant.publish_all(f"{rig.topic}/in", [large(number) for number in range(200)], qos=1)
+    until(lambda: rig.row["errors"] == {"model": 200}, "all are refused", 60)
+    until(lambda: rig.row["unacknowledged"] == 0, "all are acknowledged", 60)
+    until(lambda: rig.row["dead_letters_waiting"] == 0, "all dead letters are out", 60)
+    assert rig.highest_mib < USUAL_MIB + 3 * QUEUE_MIB + MARGIN_MIB
+
+
+def test_200_megabytes_while_the_post_broker_is_away(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    edge = (
+        f"{{name: m, edge_mode: my_models.same, pre_topic: {topic}/in, pre_qos: 1, post_port: 1, "
+        f"post_topic: {topic}/out, post_qos: 1, queue: {{bytes: {QUEUE_MIB}M}}}}"
+    )
+    rig = Rig(up(write_config(edge, models=MODELS), ready=False), tmp_path, topic)
+    rig.master.wait_log("subscribed to")
+    plant.publish_all(f"{topic}/in", [large(number) for number in range(200)], qos=1)
+    until(lambda: rig.row["spooled"] == 200, "all are spooled", 60)
+    until(lambda: rig.row["held_bytes"] == 0, "nothing is held")
+    assert rig.highest_mib < USUAL_MIB + 2 * QUEUE_MIB + MARGIN_MIB
 
 
 @pytest.mark.skipif(PLAIN, reason="paho collects a packet before it tells of it")
