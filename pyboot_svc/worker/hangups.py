@@ -49,6 +49,11 @@ class HangUps:
         self._not_before = 0.0
         self._sent: float | None = None
 
+    @property
+    def suspects(self) -> bool:
+        """Whether a message that was alone is under suspicion."""
+        return self._losses > 0
+
     def connected(self) -> None:
         self._sent = None
         self._not_before = self._clock() + self._quiet_seconds

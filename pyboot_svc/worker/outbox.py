@@ -84,6 +84,7 @@ class MqttOutbox:
         self._limits = BrokerLimits(self._window, MAX_PACKET_BYTES)
         self._qos = edge.post.qos
         self._said_qos = False
+        self._stopping = False
         self._in_hand = in_hand
         self._holds = Holds(self._window)
         self._hang_ups = HangUps(edge.post.topic)
@@ -125,6 +126,7 @@ class MqttOutbox:
         self._connection.nudge()
 
     def stop(self, timeout: float) -> None:
+        self._stopping = True
         self._connection.stop(timeout)
 
     @property
@@ -154,7 +156,8 @@ class MqttOutbox:
         log.warning("post broker sent %d messages without a subscription", len(batch))
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
-        culprit = self._hang_ups.lost(in_flight)
+        # At a stop it is the worker that hangs up.
+        culprit = None if self._stopping else self._hang_ups.lost(in_flight)
         again = self._holds.lost()
         self._letters_in_flight = 0
         if culprit is not None:
@@ -163,7 +166,7 @@ class MqttOutbox:
         if again:
             in_flight = sorted(again + in_flight, key=place_of)
         self._source.lost(in_flight)
-        if not self._hang_ups.alone:
+        if not self._hang_ups.suspects:
             return None
         if not any(lesson.slow for lesson in self._lessons.values()):
             self._connection.hurry()
@@ -296,6 +299,8 @@ class MqttOutbox:
 
         The broker would close the connection, and again each time it is tried.
         """
+        if self._too_large(self._size(parcel), RESULTS) is None:
+            return [parcel]
         found, start = [], 0
         for number, payload in enumerate(parcel.payloads):
             reason = self._too_large(self._result_size(payload), RESULTS)
@@ -351,9 +356,11 @@ class MqttOutbox:
         silent = self._log_limit.admit("refused")
         if silent is not None:
             topic = item.topic if isinstance(item, Outgoing) else self._endpoint.topic
-            kind = "dead letter" if lane_of(item) == DEAD_LETTERS else "result"
+            what, end = "a result", "is given up"
+            if lane_of(item) == DEAD_LETTERS:
+                what, end = "a dead letter", "is only kept locally"
             more = f" ({silent} more were not shown)" if silent else ""
-            log.error("a %s for %s is given up: %s%s", kind, printable(topic), reason, more)
+            log.error("%s for %s %s: %s%s", what, printable(topic), end, reason, more)
         self._source.refused([item], reason)
 
 
