@@ -33,7 +33,7 @@ class InstanceId:
             or not re.fullmatch("[1-9][0-9]{0,8}", number)
         ):
             raise UsageError(
-                f"{text!r} is no instance; write NAME-NUMBER, as in telm_temperature-1"
+                f"{text!r} is not an instance; write NAME-NUMBER, as in telm_temperature-1"
             )
         return cls(name, int(number))
 
@@ -52,7 +52,9 @@ class InstanceId:
             return cls(
                 model, 1 + sum(d * len(_POD_LETTERS) ** place for place, d in enumerate(digits))
             )
-        raise UsageError(f"{pod!r} is no pod of a StatefulSet or Deployment of a model {model!r}")
+        raise UsageError(
+            f"{pod!r} is not a pod of a StatefulSet or Deployment of a model {model!r}"
+        )
 
     def __str__(self) -> str:
         return f"{self.model}-{self.number}"

@@ -45,7 +45,7 @@ def clip_utf8(text: str, most: int) -> str:
 
 
 def property_text(text: str, most: int) -> str:
-    """`text` for a user property of MQTT 5, which must not have control characters (section
+    """`text` for a user property of MQTT 5, which must not contain control characters (section
     1.5.4): those escaped, and at most `most` bytes of it when it is encoded."""
     return clip_utf8(printable(text, most), most)
 

@@ -50,13 +50,13 @@ def reason(rates: dict[int, float], costs: StageCosts, *, gil: bool) -> str:
     waits = busy < _MOSTLY
     if gain < _WORTH:
         if waits:
-            return "more threads bring nothing: while a call waits, it keeps the others waiting"
+            return "more threads gain nothing: while a call waits, it keeps the others waiting"
         cause = "the model holds the GIL" if gil else "its calls keep each other waiting"
-        return f"more threads bring nothing: {cause}, or no core is free"
+        return f"more threads gain nothing: {cause}, or no core is free"
     if waits:
-        return f"threads bring {gain:.1f} times: {1 - busy:.0%} of a call is waiting"
+        return f"threads raise the rate {gain:.1f} times: {1 - busy:.0%} of a call is waiting"
     cause = "the model releases the GIL" if gil else "there is no GIL that keeps them apart"
-    return f"threads bring {gain:.1f} times: {cause}"
+    return f"threads raise the rate {gain:.1f} times: {cause}"
 
 
 def need(rate: float, rates: dict[int, float], costs: StageCosts) -> Need:

@@ -107,7 +107,7 @@ def _alone(run_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("another apply is at work: waiting for its end")
+            _say("another apply is running; waiting for it to finish")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -74,7 +74,7 @@ def _instance(config: Config, name: str) -> InstanceConfig:
         if instance.edge.name == name:
             return instance
     known = ", ".join(edge.name for edge in config.edges) or "none"
-    raise UsageError(f"no model is named {name!r}; configured are: {known}")
+    raise UsageError(f"no model is named {name!r}; configured: {known}")
 
 
 def _payloads(options: argparse.Namespace, edge: Edge) -> tuple[bytes, ...]:
@@ -93,7 +93,7 @@ def _payloads(options: argparse.Namespace, edge: Edge) -> tuple[bytes, ...]:
         return (content,)
     lines = tuple(line for line in content.splitlines() if line)
     if not lines:
-        raise UsageError(f"{options.payload} has no line that is not empty")
+        raise UsageError(f"{options.payload} has no non-empty line")
     return lines
 
 
@@ -132,10 +132,10 @@ def _lines(report: _Report) -> list[str]:
     cpu = {**costs.cpu_us, "total": sum(costs.cpu_us.values())}
     lines = [
         f"{edge.name}: {edge.edge_mode}, {what}, {costs.messages:,} messages of "
-        f"{size:,.0f} bytes ({len(report.payloads):,} different at most)",
+        f"{size:,.0f} bytes ({len(report.payloads):,} different)",
         f"one call, µs:        p50 {costs.call_us[0]:,.1f}   p99 {costs.call_us[1]:,.1f}",
-        "CPU a message, µs:   " + "   ".join(f"{stage} {us:,.1f}" for stage, us in cpu.items()),
-        "an instance, msg/s:  "
+        "CPU per message, µs: " + "   ".join(f"{stage} {us:,.1f}" for stage, us in cpu.items()),
+        "per instance, msg/s: "
         + "   ".join(
             f"{threads} thread{'s' if threads > 1 else ''} {rate:,.0f}"
             + (" (as configured)" if threads == edge.threads else "")
@@ -149,8 +149,8 @@ def _lines(report: _Report) -> list[str]:
         lines.append(f"failed:              {kinds}; the first: {printable(costs.first_error)}")
     if costs.disturbed > _MOST_DISTURBED:
         lines.append(
-            f"disturbed:           for {costs.disturbed:.0%} of the time others had the processor: "
-            "the CPU is right, but times and rates, and so the threads, are in part chance"
+            f"disturbed:           others had the CPU for {costs.disturbed:.0%} of the time: CPU "
+            "figures are right; durations, rates and the number of threads are partly chance"
         )
     if report.need is not None:
         lines += _need_lines(report, report.need)
@@ -161,13 +161,13 @@ def _need_lines(report: _Report, wanted: Need) -> list[str]:
     sustains = report.rates[wanted.threads]
     lines = [
         f"for {wanted.rate:,.0f} msg/s:       instance: {wanted.instances}, threads: "
-        f"{wanted.threads}; each sustains {sustains:,.0f} and is given {USABLE:.0%} of it at most; "
-        f"{wanted.cores:.2f} cores of CPU in all"
+        f"{wanted.threads}; each sustains {sustains:,.0f}, of which {USABLE:.0%} are used; "
+        f"{wanted.cores:.2f} CPU cores in total"
     ]
     if wanted.cores > USABLE * report.cores:
         lines.append(
-            f"                     this machine has {report.cores}: too few for it; make the model "
-            "cheaper, or run instances on other hosts, too"
+            f"                     this machine has {report.cores}: too few; make the model "
+            "cheaper, or also run instances on other hosts"
         )
     return lines
 

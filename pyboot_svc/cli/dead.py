@@ -74,7 +74,7 @@ def show(options: argparse.Namespace) -> ExitCode:
 def retry(options: argparse.Namespace) -> ExitCode:
     """The worker takes them as if they had just arrived; at once if it runs, else when it does."""
     statement = "UPDATE dead SET request = 'retry' WHERE id = ?"
-    return _change(options, statement, "to be tried again", whole=True)
+    return _change(options, statement, "to be retried", whole=True)
 
 
 def drop(options: argparse.Namespace) -> ExitCode:

@@ -145,7 +145,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = math.nan
     if not 0 < rate <= _MOST_A_SECOND:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of messages a second")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of messages per second")
     return rate
 
 
@@ -156,7 +156,10 @@ def _add_up(commands: _Commands[_Parser]) -> None:
         "--run-dir", type=Path, metavar="DIR", help="socket and compiled files (default: private)"
     )
     parser.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="what models keep (default: private)"
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where models keep their state (default: private)",
     )
     parser.add_argument(
         "--watchdog-seconds",
@@ -188,7 +191,7 @@ def _add_service_manager(parser: _Parser) -> None:
     parser.add_argument(
         "--service-manager",
         choices=("systemd", "openrc"),
-        help="which one to tell (default: the one that runs here)",
+        help="the service manager to use (default: the one that is running)",
     )
 
 
@@ -197,12 +200,12 @@ def _add_log_format(parser: _Parser) -> None:
         "--log-format",
         choices=("plain", "json"),
         default="plain",
-        help="lines for people, or JSON lines; the journal gets fields in any case",
+        help="plain text or JSON lines; the journal always gets fields",
     )
 
 
 def _add_plan(commands: _Commands[_Parser]) -> None:
-    text = "say what apply would do; exit code 2 when there is anything"
+    text = "show what apply would do; exit code 2 when there are changes"
     parser = _command(commands, "plan", "apply:plan", text)
     _add_run_dir(parser, "where compiled files are")
     _add_service_manager(parser)
@@ -210,7 +213,7 @@ def _add_plan(commands: _Commands[_Parser]) -> None:
 
 
 def _add_apply(commands: _Commands[_Parser]) -> None:
-    text = "make the host's services what the configuration says"
+    text = "bring the host's services in line with the configuration"
     parser = _command(commands, "apply", "apply:apply", text)
     _add_run_dir(parser, "where compiled files go")
     _add_service_manager(parser)
@@ -222,12 +225,12 @@ def _add_apply(commands: _Commands[_Parser]) -> None:
         help="how long an instance may take to become ready (default: 60)",
     )
     parser.add_argument(
-        "--boot", action="store_true", help="don't wait for instances that are only started now"
+        "--boot", action="store_true", help="don't wait for instances that this run starts"
     )
 
 
 def _add_worker(commands: _Commands[_Parser]) -> None:
-    parser = _command(commands, "worker", "run:worker", "run one instance; what a unit runs")
+    parser = _command(commands, "worker", "run:worker", "run one instance (what its unit runs)")
     parser.add_argument("instance", metavar="NAME-INSTANCE", help="as in telm_temperature-1")
     _add_run_dir(parser, "where the master's socket and compiled files are")
     parser.add_argument(
@@ -260,19 +263,19 @@ def _add_worker(commands: _Commands[_Parser]) -> None:
         type=_seconds,
         default=20.0,
         metavar="N",
-        help="time to finish what is in hand when stopped (default: 20)",
+        help="seconds to finish work in progress when stopped (default: 20)",
     )
     parser.add_argument(
         "--stop-at-eof",
         action="store_true",
-        help="stop when standard input ends, and so with the process that holds it",
+        help="stop when standard input is closed, and so when the parent process ends",
     )
     _add_log_format(parser)
     _add_model_path(parser)
 
 
 def _add_master(commands: _Commands[_Parser]) -> None:
-    parser = _command(commands, "master", "run:master", "run the master; what pyboot.service runs")
+    parser = _command(commands, "master", "run:master", "run the master (what pyboot.service runs)")
     _add_listen(parser, "where the web listens (port 0: any free one, printed)")
     _add_run_dir(parser, "where the metrics socket is")
     parser.add_argument(
@@ -285,7 +288,7 @@ def _add_master(commands: _Commands[_Parser]) -> None:
 
 
 def _add_health(commands: _Commands[_Parser]) -> None:
-    text = "ask workers whether they get on; exit code 1 when one does not"
+    text = "ask workers whether they make progress; exit code 1 when one does not"
     parser = commands.add_parser("health", help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.set_defaults(run="health:health")
     parser.add_argument(
@@ -295,7 +298,7 @@ def _add_health(commands: _Commands[_Parser]) -> None:
         help="as in telm_temperature-1 (default: all that run)",
     )
     parser.add_argument(
-        "--ready", action="store_true", help="they must be ready for work, too, all of them"
+        "--ready", action="store_true", help="also require all of them to be ready for work"
     )
     parser.add_argument(
         "--timeout",
@@ -318,7 +321,11 @@ def _add_top(commands: _Commands[_Parser]) -> None:
     parser = _command(commands, "top", "status:top", "show the table of status, kept live")
     _add_listen(parser, "where the master listens (default: as configured)")
     parser.add_argument(
-        "--interval", type=_seconds, default=1.0, metavar="N", help="seconds between (default: 1)"
+        "--interval",
+        type=_seconds,
+        default=1.0,
+        metavar="N",
+        help="seconds between updates (default: 1)",
     )
 
 
@@ -330,7 +337,7 @@ def _add_dead(commands: _Commands[_Parser]) -> None:
         ("list", "list_dead", "list them, of one instance or of all"),
         ("show", "show", "show messages with payload, error and traceback"),
         ("retry", "retry", "have the worker try them again"),
-        ("drop", "drop", "forget them"),
+        ("drop", "drop", "delete them"),
     ):
         action = actions.add_parser(name, help=help_text, description=f"{help_text.capitalize()}.")
         action.set_defaults(run=f"dead:{run}")
@@ -339,7 +346,7 @@ def _add_dead(commands: _Commands[_Parser]) -> None:
         else:
             action.add_argument("instance", metavar="NAME-INSTANCE")
             action.add_argument("id", nargs="*", type=int, metavar="ID")
-            action.add_argument("--all", action="store_true", help="all of the instance")
+            action.add_argument("--all", action="store_true", help="all messages of the instance")
         if name in ("list", "show"):
             action.add_argument("--json", action="store_true", help="print JSON")
         action.add_argument(
@@ -377,14 +384,14 @@ def _add_bench(commands: _Commands[_Parser]) -> None:
         "--rate",
         type=_rate,
         metavar="N",
-        help="say what N messages a second need: instances, threads, cores",
+        help="show what N messages per second need: instances, threads, cores",
     )
     parser.add_argument(
         "--seconds",
         type=_seconds,
         default=6.0,
         metavar="N",
-        help="how long to measure, about (default: 6)",
+        help="roughly how many seconds to measure (default: 6)",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     _add_model_path(parser)
@@ -396,7 +403,10 @@ def _add_render(commands: _Commands[_Parser]) -> None:
     targets = parser.add_subparsers(title="targets", metavar="TARGET", required=True)
     parser = _command(targets, "kubernetes", "render:kubernetes", "manifests for Kubernetes")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write a file a model (default: print them all)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write one file per model (default: print all of them)",
     )
     for option, metavar, default, help_text in (
         ("--image", "IMAGE", f"pyboot-svc:{__version__}", "the container image, models included"),
@@ -412,7 +422,7 @@ def _add_render(commands: _Commands[_Parser]) -> None:
         type=_seconds,
         default=20.0,
         metavar="N",
-        help="time to finish what is in hand when stopped (default: 20)",
+        help="seconds to finish work in progress when stopped (default: 20)",
     )
     parser.add_argument(
         "--report-to",

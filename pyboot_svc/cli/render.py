@@ -72,7 +72,7 @@ def _advise(cluster: Cluster, config: Config) -> None:
         files = [f"--from-file={key}={file}" for file, key in keys.items()]
         namespace = [f"--namespace={cluster.namespace}"] if cluster.namespace else []
         create = ["kubectl", "create", "secret", "generic", cluster.secret, *namespace, *files]
-        _say(f"wanted is this Secret: {shlex.join(create)}")
+        _say(f"create this Secret: {shlex.join(create)}")
 
 
 def _say(text: str) -> None:

@@ -190,12 +190,12 @@ class _Converter:
                 self._problems.add(key, path, "a key must be text", hint)
                 continue
             if has_control(key.value):
-                self._problems.add(key, path, "a key must not have control characters")
+                self._problems.add(key, path, "a key must not contain control characters")
                 continue
             inner = f"{path}.{key.value}" if path else key.value
             if key.value in own:
                 first = own[key.value].key.line
-                self._problems.add(key, inner, f"stands here twice, first in line {first}")
+                self._problems.add(key, inner, f"appears twice, first in line {first}")
             own[key.value] = Entry(key, self.convert(raw_value, inner))
         return {**merged, **own}
 
@@ -207,7 +207,7 @@ class _Converter:
             if node.broken:
                 continue
             if not isinstance(node.value, dict):
-                self._problems.add(node, path, "`<<` takes a mapping")
+                self._problems.add(node, path, "`<<` needs a mapping")
                 continue
             merged = {**node.value, **merged}
         return merged
@@ -219,5 +219,5 @@ class _Converter:
 
     def _wrong_tag(self, raw: Any, path: str) -> Node:
         # The tag stays unsaid: it may be a password that starts with `!` and lacks its quotes.
-        hint = "text that starts with ! stands in quotes"
+        hint = "put text that starts with ! in quotes"
         return self._wrong(raw, path, "has a tag that is not allowed", hint)

@@ -68,7 +68,7 @@ class CpuList(Kind):
             first, _, last = part.partition("-")
             last = last or first
             if len(part) > 10 or not int(first) <= int(last) < _MOST_CPUS:
-                raise Invalid(f"has a range of cores that can't be: {part}")
+                raise Invalid(f"has an impossible range of cores: {part}")
         return text
 
 
@@ -98,13 +98,13 @@ class Environment(Kind):
         for name, entry in node.value.items():
             inner = f"{path}.{name}"
             if not _VARIABLE.fullmatch(name):
-                problems.add(entry.key, inner, f"{shown(name)} is no name of a variable")
+                problems.add(entry.key, inner, f"{shown(name)} is not a valid variable name")
             value: Any = entry.node.value
             if isinstance(value, bool) or not isinstance(value, str | int | float):
                 hint = "put it in quotes"
                 problems.add(entry.node, inner, f"must be text, not {shown(value)}", hint)
             elif _UNSAYABLE.search(entry.node.text):
-                problems.add(entry.node, inner, "must not have zero bytes or halves of characters")
+                problems.add(entry.node, inner, "must not contain zero bytes or lone surrogates")
             variables[name] = entry.node.text
         return variables
 

@@ -52,9 +52,9 @@ NAME = Name(
 
 TLS = Section(
     {
-        "ca": Key(FilePath(), "file of the authorities to trust; without it the system's", None),
-        "cert": Key(FilePath(), "file of the client certificate", None),
-        "key": Key(FilePath(), "file of its private key, when it isn't in `cert`", None),
+        "ca": Key(FilePath(), "CA certificates to trust; by default the system's", None),
+        "cert": Key(FilePath(), "client certificate", None),
+        "key": Key(FilePath(), "its private key, if not in `cert`", None),
         "strict": Key(Boolean(), "the broker's certificates must keep to RFC 5280 in full", False),
     }
 )
@@ -63,22 +63,22 @@ BROKER = Section(
     {
         "host": Key(Host(), "name or address"),
         "port": Key(PORT, "1883; 8883 with `tls`; 80 or 443 with `websockets`", None),
-        "username": Key(Text(), "user to log in as", None),
+        "username": Key(Text(), "user name", None),
         "password_file": Key(FilePath(), "file whose first line is the password", None),
-        "tls": Key(TLS, "encrypt; `tls: {}` trusts the system's authorities", None),
-        "keepalive": Key(Integer(5, 65_535), "seconds between signs of life", 60),
-        "protocol": Key(Choice("5", "3.1.1"), "version of MQTT", "5"),
-        "transport": Key(Choice("tcp", "websockets"), "what carries MQTT", "tcp"),
+        "tls": Key(TLS, "encrypt the connection; `tls: {}` trusts the system's CAs", None),
+        "keepalive": Key(Integer(5, 65_535), "keep-alive interval in seconds", 60),
+        "protocol": Key(Choice("5", "3.1.1"), "MQTT version", "5"),
+        "transport": Key(Choice("tcp", "websockets"), "transport that carries MQTT", "tcp"),
         "path": Key(Text(), "path of the URL, for `websockets`", "/mqtt"),
     }
 )
 
 QUEUE = Section(
     {
-        "pre": Key(Integer(1, MAX_QUEUE), "most messages that wait for the model", 10_000),
-        "post": Key(Integer(1, MAX_QUEUE), "most results that wait to be published", 10_000),
+        "pre": Key(Integer(1, MAX_QUEUE), "maximum number of queued inputs", 10_000),
+        "post": Key(Integer(1, MAX_QUEUE), "maximum number of queued results", 10_000),
         "bytes": Key(
-            Size(), "most bytes of inputs and results that are held in memory, as in 64M", "64M"
+            Size(), "maximum size of the inputs and results held in memory, e.g. 64M", "64M"
         ),
         "overflow": Key(
             Choice("drop_oldest", "drop_newest"),
@@ -90,68 +90,80 @@ QUEUE = Section(
 
 BATCH = Section(
     {
-        "max_size": Key(Integer(1, 10_000), "most messages of one call", 256),
-        "max_wait_ms": Key(Integer(0, 60_000), "milliseconds to wait for so many", 0),
+        "max_size": Key(Integer(1, 10_000), "maximum number of messages per call", 256),
+        "max_wait_ms": Key(
+            Integer(0, 60_000), "how long to wait for a full batch, in milliseconds", 0
+        ),
     }
 )
 
 SPOOL = Section(
     {
-        "max_bytes": Key(Size(), "most bytes of results on disk, as in 256M", "256M"),
+        "max_bytes": Key(Size(), "maximum size of the results on disk, e.g. 256M", "256M"),
         "max_age": Key(
             Integer(1, 10 * 365 * 86_400),
             "seconds after which one is dropped, counted while the host runs",
             None,
         ),
         "on_full": Key(
-            Choice("block", "drop_oldest"), "take nothing more in, or drop the oldest", "block"
+            Choice("block", "drop_oldest"), "stop taking input, or drop the oldest results", "block"
         ),
     }
 )
 
 ON_ERROR = Section(
     {
-        "retries": Key(Integer(0, 100), "how often a call that raised is repeated", 3),
-        "backoff": Key(Seconds(0, 3600), "seconds before the first repetition, then doubled", 0.1),
-        "then": Key(Choice("dead_letter", "drop"), "where the message goes then", "dead_letter"),
+        "retries": Key(Integer(0, 100), "how often to repeat a call that raised", 3),
+        "backoff": Key(
+            Seconds(0, 3600), "seconds before the first repetition; doubled each time", 0.1
+        ),
+        "then": Key(
+            Choice("dead_letter", "drop"),
+            "where the message goes after the last attempt",
+            "dead_letter",
+        ),
     }
 )
 
 DEAD_LETTER = Section(
     {
-        "topic": Key(Topic(), "where dead letters are published; `pyboot/dead/NAME`", None),
-        "keep": Key(Integer(0, 1_000_000), "how many are kept locally, for `pyboot dead`", 1000),
+        "topic": Key(
+            Topic(), "where dead letters are published; by default `pyboot/dead/NAME`", None
+        ),
+        "keep": Key(Integer(0, 1_000_000), "how many to keep locally, for `pyboot dead`", 1000),
     }
 )
 
 LIMITS = Section(
     {
-        "memory": Key(Size(), "most memory, as in 512M", None),
-        "cpu": Key(Percent(), "most CPU time, as in 80% (of one core; 200% are two)", None),
-        "tasks": Key(Integer(8, 100_000), "most threads and processes", None),
-        "nice": Key(Integer(-20, 19), "priority: 19 is the most patient", None),
-        "cpus": Key(CpuList(), 'cores to run on, as in "0-1"; sets OMP_NUM_THREADS, too', None),
+        "memory": Key(Size(), "memory limit, e.g. 512M", None),
+        "cpu": Key(Percent(), "CPU limit, e.g. 80% of one core; 200% is two cores", None),
+        "tasks": Key(Integer(8, 100_000), "maximum number of threads and processes", None),
+        "nice": Key(Integer(-20, 19), "scheduling priority; 19 is the lowest", None),
+        "cpus": Key(CpuList(), 'CPU cores to run on, e.g. "0-1"; also sets OMP_NUM_THREADS', None),
     }
 )
 
 SANDBOX = Section(
     {
-        "write": Key(ListOf(AbsolutePath()), "folders to let the model write to", ()),
-        "devices": Key(ListOf(DevicePath()), "devices to let it use, as in /dev/ttyUSB0", ()),
-        "groups": Key(ListOf(GROUP), "groups whose files it may use, as in dialout", ()),
-        "jit": Key(Boolean(), "let it make code at run time, as numba does", False),
-        "network": Key(Boolean(), "let it reach more than the brokers", False),
+        "write": Key(ListOf(AbsolutePath()), "folders that the model may write to", ()),
+        "devices": Key(ListOf(DevicePath()), "devices that it may use, e.g. /dev/ttyUSB0", ()),
+        "groups": Key(ListOf(GROUP), "groups whose files it may use, e.g. dialout", ()),
+        "jit": Key(Boolean(), "allow code generated at run time, as by numba", False),
+        "network": Key(Boolean(), "allow network access beyond the brokers", False),
     }
 )
 
 KUBERNETES = Section(
     {
         "deployment": Key(
-            Boolean(), "pods that come and go; for `share` with `pre_qos` 0 and no state", False
+            Boolean(), "interchangeable pods; needs `share` and `pre_qos: 0`, keeps no state", False
         ),
-        "most": Key(Integer(1, MAX_INSTANCES), "scale a deployment up to so many pods", None),
+        "most": Key(
+            Integer(1, MAX_INSTANCES), "maximum number of pods to scale a deployment to", None
+        ),
         "threshold": Key(
-            Integer(1, MAX_QUEUE), "messages before the model that one pod shall have", 1000
+            Integer(1, MAX_QUEUE), "number of queued inputs per pod to scale by", 1000
         ),
     }
 )
@@ -172,22 +184,22 @@ EDGE = Section(
         "post_port": Key(PORT, "its port; without it the named broker's, or 1883", None),
         "post_topic": Key(Topic(), "topic to publish to"),
         "post_qos": Key(Integer(0, 2), "quality of service of the results", 0),
-        "loop": Key(
-            Boolean(), "results or dead letters that come in again as input are meant", False
+        "loop": Key(Boolean(), "allow results or dead letters to come back as input", False),
+        "share": Key(
+            Boolean(), "instances share the input; with `false` each gets all of it", True
         ),
-        "share": Key(Boolean(), "instances share the input; `false` gives each all of it", True),
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process", 1),
         "codec": Key(Choice("json", "raw"), "what the model gets: decoded JSON, or bytes", "json"),
-        "model_timeout": Key(
-            Integer(1, 86_400), "seconds after which a call that goes on is a hang", 60
-        ),
-        "batch": Key(BATCH, "the model takes a list and returns one of the same length", None),
+        "model_timeout": Key(Integer(1, 86_400), "seconds after which a call counts as hung", 60),
+        "batch": Key(BATCH, "call the model with a list; it returns one of the same length", None),
         "data_plane": Key(
-            Choice("bulk", "plain"), "many packets at once, or one by one: to compare", "bulk"
+            Choice("bulk", "plain"),
+            "handle packets in bulk, or one by one (for comparison)",
+            "bulk",
         ),
         "max_linger_us": Key(
             Integer(0, 100_000),
-            "microseconds that a read waits for more at most, while they come fast; 0: never",
+            "longest wait of a read for more messages at high rates, in microseconds; 0: none",
             3000,
         ),
         "max_message": Key(
@@ -195,20 +207,20 @@ EDGE = Section(
         ),
         "queue": Key(QUEUE, "bounds of what is held in memory", None),
         "spool": Key(SPOOL, "results on disk while the post broker is away", None),
-        "on_error": Key(ON_ERROR, "what happens to a message that the model fails on", None),
+        "on_error": Key(ON_ERROR, "what happens when the model fails on a message", None),
         "dead_letter": Key(DEAD_LETTER, "messages that were given up", None),
-        "limits": Key(LIMITS, "bounds that the service manager sets", None),
+        "limits": Key(LIMITS, "limits that the service manager enforces", None),
         "environment": Key(Environment(), "environment variables", None),
-        "sandbox": Key(SANDBOX, "what to open of the sandbox", None),
-        "kubernetes": Key(KUBERNETES, "what `pyboot render kubernetes` makes of it", None),
-        "options": Key(Plain(), "free settings for the model, its `context.options`", None),
+        "sandbox": Key(SANDBOX, "exceptions from the sandbox", None),
+        "kubernetes": Key(KUBERNETES, "settings for `pyboot render kubernetes`", None),
+        "options": Key(Plain(), "free-form settings, the model's `context.options`", None),
     }
 )
 
 WEB = Section(
     {
         "host": Key(Host(), "address to listen at", "127.0.0.1"),
-        "port": Key(Integer(0, 65_535), "port to listen at; 0 takes any that is free", 5888),
+        "port": Key(Integer(0, 65_535), "port to listen at; 0 picks a free one", 5888),
     }
 )
 
@@ -252,16 +264,16 @@ class EdgeDefaults(Kind):
 
 FILE = Section(
     {
-        "app_name": Key(Text(), "name of the whole, for people", "pyboot"),
-        "description": Key(Text(), "a line about it, for people", ""),
-        "web": Key(WEB, "where the master shows the metrics", None),
+        "app_name": Key(Text(), "display name of the installation", "pyboot"),
+        "description": Key(Text(), "a one-line description", ""),
+        "web": Key(WEB, "where the master serves the metrics", None),
         "model_path": Key(
             OneOrMany(FilePath()),
-            "import models from here; then `/etc/pyboot/models`, `/var/lib/pyboot/models`",
+            "folders to import models from, before `/etc/pyboot/models`, `/var/lib/pyboot/models`",
             (),
         ),
-        "brokers": Key(BrokersByName(), "brokers by name, with all that a connection needs", None),
-        "defaults": Key(EdgeDefaults(), "keys that every edge starts with", None),
+        "brokers": Key(BrokersByName(), "named brokers, with their connection settings", None),
+        "defaults": Key(EdgeDefaults(), "defaults for all edges", None),
         "edge": Key(RawList(), "the models"),
     }
 )

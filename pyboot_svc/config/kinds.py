@@ -92,7 +92,7 @@ class Text(Kind):
         if not value:
             raise Invalid("must not be empty")
         if has_control(value):
-            raise Invalid("must not have control characters")
+            raise Invalid("must not contain control characters")
         if self._pattern is not None and not self._pattern.fullmatch(value):
             raise Invalid(f"must be {self._form}, not {shown(value)}")
         return value
@@ -184,7 +184,7 @@ class TopicFilter(Text):
         if len(value.encode()) > _TOPIC_MAX_BYTES:
             raise Invalid(f"must not be longer than {_TOPIC_MAX_BYTES} bytes")
         if value.startswith("$share/"):
-            hint = "write the filter alone: instances share it by themselves, see `share`"
+            hint = "write the filter alone: instances share it automatically, see `share`"
             raise Invalid("must not start with $share/", hint)
         levels = value.split("/")
         if any("+" in level and level != "+" for level in levels):
@@ -277,7 +277,7 @@ class _PlainValues:
             value = free_value(value)
         finite = not isinstance(value, float) or math.isfinite(value)
         if not (value is None or isinstance(value, str | int | float)) or not finite:
-            self._problems.add(node, path, f"{shown(value)} can't be said in JSON")
+            self._problems.add(node, path, f"{shown(value)} can't be expressed in JSON")
         return value
 
 
@@ -322,7 +322,7 @@ class Section(Kind):
             inner = f"{path}.{word}" if path else word
             key = self.keys.get(name)
             if key is None:
-                hint = "a space follows the colon" if colon else suggestion(name, self.keys)
+                hint = "put a space after the colon" if colon else suggestion(name, self.keys)
                 problems.add(entry.key, inner, f"unknown key `{word}`", hint)
                 continue
             key.kind.read_into(partial(setitem, values, name), entry.node, inner, problems)

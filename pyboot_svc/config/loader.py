@@ -174,9 +174,9 @@ class _Edges:
             # Beside named brokers, a bare word is far more often a slip than a host.
             known = ", ".join(sorted(self._brokers))
             hint = suggestion(name, self._brokers) or (
-                "a host of one word is written with a dot at its end, or added to `brokers`"
+                "write a host of one word with a dot at its end, or add it to `brokers`"
             )
-            message = f"there is no broker named `{name}`; named are: {known}"
+            message = f"there is no broker named `{name}`; the named ones are: {known}"
             self._problems.add(node, path, message, hint)
             return None
         return {"host": name}

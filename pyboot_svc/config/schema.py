@@ -237,7 +237,7 @@ class Config:
             if instance.identity == wanted:
                 return instance
         known = ", ".join(str(instance.identity) for instance in self.instances()) or "none"
-        raise UsageError(f"{wanted} is not configured; configured are: {known}")
+        raise UsageError(f"{wanted} is not configured; configured: {known}")
 
 
 def _count_cpus(cpus: str) -> int:

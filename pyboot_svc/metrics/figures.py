@@ -56,12 +56,12 @@ def _waiting(key: str, meaning: str, prometheus: str, title: str = "") -> Figure
 # Counted by the worker, since its start; nothing else is.
 COUNTERS = (
     _counter("received", "Inputs that arrived."),
-    _counter("processed", "Inputs that the model was called for."),
+    _counter("processed", "Inputs that the model was called with."),
     _counter("published", "Results that were published, and acknowledged where the QoS has that."),
     _counter("nothing_to_publish", "Inputs for which the model returned None."),
     _counter(
         "spooled",
-        "Results that were written to the spool, since the post broker was away.",
+        "Results written to the spool because the post broker was away.",
         "pyboot_results_spooled_total",
     ),
     _counter(
@@ -166,7 +166,7 @@ LATENCIES = {
         ("latency_ms", key),
         "gauge",
         "ms",
-        f"{_LATENCY}: {share} of them were as quick.",
+        f"{_LATENCY}: {share} of them took no longer.",
         f'{LATENCY_NAME}{{quantile="{quantile}"}}',
         title=f"{key} ms",
     )

@@ -76,7 +76,7 @@ def _remove_stale(path: Path, owner: str) -> None:
     if not path.exists():
         return
     if not path.is_socket():
-        raise UnavailableError(f"{path} is in the way and is no socket; remove it")
+        raise UnavailableError(f"{path} exists and is not a socket; remove it")
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:
@@ -84,4 +84,4 @@ def _remove_stale(path: Path, owner: str) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise UnavailableError(f"another {owner} is at work: it listens at {path}")
+    raise UnavailableError(f"another {owner} is already running: it listens at {path}")

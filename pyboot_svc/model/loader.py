@@ -52,7 +52,7 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
     """
     if not MODEL_PATTERN.fullmatch(path):
         raise MalformedPath(
-            f"edge_mode {path!r} is no dotted path to a function, as in package.module.function"
+            f"edge_mode {path!r} is not a dotted path to a function, as in package.module.function"
         )
     module_name, _, attribute = path.rpartition(".")
     _extend_path(model_path)

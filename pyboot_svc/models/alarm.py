@@ -120,4 +120,4 @@ def _held(standing: _Standing, target: str, now: float) -> _Standing:
 
 
 def _not_negative(options: Options, name: str) -> float:
-    return options.number(name, 0.0, "a number that is not negative", lambda value: value >= 0)
+    return options.number(name, 0.0, "a number of at least 0", lambda value: value >= 0)

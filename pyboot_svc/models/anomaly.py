@@ -40,7 +40,9 @@ class _ControlChart(SeriesModel):
 
     def __init__(self, context: Context, options: Options) -> None:
         self._warmup = options.whole("warmup", 30, 2, 1_000_000)
-        self._min_sigma = options.number("min_sigma", 0.0, "a number not below 0", lambda x: x >= 0)
+        self._min_sigma = options.number(
+            "min_sigma", 0.0, "a number of at least 0", lambda x: x >= 0
+        )
         self._relearn_after = options.whole("relearn_after", 0, 0, 1_000_000)
         self._publish = options.choice("publish", "transitions", "transitions", "all")
         self._known = self._known_baseline(options)
@@ -159,7 +161,7 @@ class cusum_anomaly(_ControlChart):
 
     def __init__(self, context: Context) -> None:
         options = Options(context.options)
-        self._k = options.number("k", 0.5, "a number not below 0", lambda x: x >= 0)
+        self._k = options.number("k", 0.5, "a number of at least 0", lambda x: x >= 0)
         self._h = options.number("h", 5.0, "a number above 0", lambda x: x > 0)
         self._ceiling = options.number("ceiling", 2 * self._h)
         options.require(self._ceiling > self._h, "`ceiling` must be more than `h`")

@@ -58,7 +58,7 @@ def _restart(
         if states[identity].stopped:
             # Somebody stopped it on purpose: it gets its new configuration, and stays down.
             manager.write_compiled(wanted[identity])
-            say(f"{identity} is stopped, and stays so")
+            say(f"{identity} is stopped, and stays stopped")
         else:
             running.append(identity)
     worked = {identity for identity in running if states[identity].works}

@@ -65,7 +65,7 @@ class ForegroundManager:
     A child's standard input is a pipe that closes when this process ends, however it ends; its
     output comes out at `output` (standard error), each line with the instance's name in front.
     `stop_seconds` is what children have to end before they are killed.
-    One that doesn't get on for `watchdog_seconds`, as it says at its health socket (`health`) or
+    One that makes no progress for `watchdog_seconds`, as it says at its health socket (`health`) or
     by its silence, is ended, every thread's stack in its output, and started again.
     `retry_seconds` are the first and the longest delay of a restart; one that ran for
     `healthy_seconds` is started again with the first.
@@ -228,13 +228,13 @@ class ForegroundManager:
         if code in FINAL_EXIT_CODES:
             child.failed = True
             log.error(
-                "%s: %s; not started again, it would end the same", child.identity, child.exit
+                "%s: %s; not restarted, since it would end the same way", child.identity, child.exit
             )
             return
         if time.monotonic() - child.started >= self._healthy_seconds:
             child.backoff.reset()
         delay = self._schedule(child)
-        log.warning("%s: %s; starting again in %.1f s", child.identity, child.exit, delay)
+        log.warning("%s: %s; restarting in %.1f s", child.identity, child.exit, delay)
 
     def _schedule(self, child: _Child) -> float:
         delay = child.backoff.next()

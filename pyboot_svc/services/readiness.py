@@ -77,7 +77,7 @@ def check_at_work(instances: Sequence[InstanceId], manager: HostManager) -> None
         if not broken:
             return
         if time.monotonic() > deadline or any(states[identity].failed for identity in broken):
-            raise not_ready(broken, states, "unchanged, but not at work", rest="")
+            raise not_ready(broken, states, "unchanged, but not running", rest="")
         time.sleep(_POLL_SECONDS)
 
 

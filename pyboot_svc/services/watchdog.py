@@ -15,7 +15,7 @@ _LONGEST_ANSWER_SECONDS = 3.0
 
 
 class Watchdog:
-    """Asks each child at its health socket, and calls `strike` for one that doesn't get on.
+    """Asks each child at its health socket, and calls `strike` for one that makes no progress.
 
     That is one whose answer says so, or from which none has come for `seconds`. `running` gives
     the process ids of the children; `strike` gets one of them, and the reason. Where there is no

@@ -73,7 +73,7 @@ class Boot:
                 self._call(starter, "stop")
             except BaseException:  # even sys.exit in one must not skip the rest
                 well = False
-                log.exception("%s failed to stop; the rest goes on", type(starter).__name__)
+                log.exception("%s failed to stop; stopping the rest", type(starter).__name__)
         return well
 
     def _call(self, starter: Starter, phase: str) -> None:

@@ -24,7 +24,7 @@ def _make(point: EntryPoint) -> Starter:
     except (Exception, SystemExit) as error:  # a module may even call sys.exit
         raise StarterError(f"{name} can't be loaded: {type(error).__name__}: {error}") from error
     if not _is_starter(starter):
-        raise StarterError(f"{name} is no starter: derive it from pyboot_svc.starter.Starter")
+        raise StarterError(f"{name} is not a starter: derive it from pyboot_svc.starter.Starter")
     return starter  # type: ignore[no-any-return]
 
 

@@ -296,7 +296,7 @@ class ControlClient:
             taken = _with_details(
                 f"another client took over the session {self._session.client_id}", properties
             )
-            self._events.on_ended(f"{taken}: does it run twice?", taken_over=True)
+            self._events.on_ended(f"{taken}: is it running twice?", taken_over=True)
         else:
             name = _reason_name(PacketTypes.DISCONNECT, reason)
             text = _with_details(f"the broker ended the session: {name}", properties)

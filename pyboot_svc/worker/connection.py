@@ -63,7 +63,7 @@ class Connection:
 
     A thread reads, and writes what it finds. Another that has something to send may `nudge`: it
     then sends it itself, if the first is not at it, which spares a change of threads. While a
-    leader gets on, it reads, and the thread looks after the rest.
+    leader makes progress, it reads, and the thread looks after the rest.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Connection:
 
     @property
     def overdue(self) -> float:
-        """For how many seconds the thread has not got on as it should; else negative."""
+        """How many seconds ago the thread should have made progress; else negative."""
         return self._heartbeat.overdue
 
     @property
@@ -210,7 +210,7 @@ class Connection:
             short_lives = short_lives + 1 if unexplained and lived <= _STABLE_SECONDS else 0
             if short_lives >= _MOST_SHORT_LIVES:
                 rival = f"does another client use the id {self._session.client_id}"
-                reason += f" soon after it was up, again and again: {rival}, does it run twice?"
+                reason += f" soon after it was up, again and again: {rival}, is it running twice?"
             self._link.lost(reason)
             patient = not hurry and (self._refused or short_lives >= _MOST_SHORT_LIVES)
             self._pause(max(backoff.next(patient=patient), self._rest))

@@ -300,7 +300,7 @@ class Courier:
             return 1  # larger than the spool may be: it would wait for ever
         if fitting == 0 and self._limit.admit("full") is not None:
             log.error(
-                "the spool holds its %d bytes: nothing more is taken in until the post broker is "
+                "the spool holds its %d bytes: no more input is taken in until the post broker is "
                 "back; the pre broker keeps the rest",
                 most_bytes,
             )

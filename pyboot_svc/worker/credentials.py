@@ -13,7 +13,7 @@ from pyboot_svc.config.schema import credential_name
 from pyboot_svc.errors import ConfigError, Problem
 from pyboot_svc.worker.peer import address_of
 
-_WANTED = "wanted are PEM files, cert and key belonging together, the key without a password"
+_WANTED = "they must be PEM files; the key must belong to the certificate and have no password"
 
 
 def delivered(file: str, name: str) -> str:

@@ -1,8 +1,8 @@
 """A model thread that has nothing to compute serves the connections itself: leader/followers.
 
 What comes is then read, computed and sent by one thread, without a change of threads on the way.
-The connections' own threads follow: each looks now and then whether the leader gets on, and goes
-on by itself while the leader is busy with a long call, or stuck in one.
+The connections' own threads follow: each looks now and then whether the leader makes progress, and
+goes on by itself while the leader is busy with a long call, or stuck in one.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Ledger:
             self._map = self._open(file, size)
         except OSError as error:
             log.critical(
-                "%s can't be kept: %s; a message that kills the process can't be recognised",
+                "%s can't be kept: %s; a message that kills the process won't be recognised",
                 file,
                 error.strerror,
             )
@@ -98,7 +98,7 @@ class Ledger:
         self._words[self._starts[thread] // _WORD] = 0
 
     def close(self) -> None:
-        """The process ends as it should: what is still in hand is no suspect."""
+        """The process ends in order: what is still in hand is no suspect."""
         self._closed = True
         for thread in range(len(self._starts)):
             self.end(thread)
@@ -112,7 +112,7 @@ def _claim(descriptor: int) -> None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = "another process of this instance has it, does it run twice?"
+        text = "another process of this instance holds it; is it running twice?"
         raise OSError(errno.EBUSY, text) from None
 
 

@@ -188,7 +188,7 @@ class Worker:
                 self._show_title(*pipeline.depths())
 
     def _drain(self, pipeline: Pipeline) -> None:
-        log.info("%s: stopping: finishing what is in hand", self._config.identity)
+        log.info("%s: stopping: finishing work in progress", self._config.identity)
         compiled, seconds = self._settings.compiled, self._settings.drain_seconds
         if compiled is not None and retired_file(compiled).exists():
             # By `apply`: this instance is no longer wanted, and won't come back.
@@ -210,11 +210,11 @@ class Worker:
     def _health(self) -> dict[str, Any]:
         reasons = self._reasons()  # before `started` is asked: what is ready has started
         if self._state == "draining":
-            reasons.append("it is being stopped")
+            reasons.append("it is stopping")
         stalls = self._pipeline.stalls() if self._pipeline else []
         if self._heartbeat.overdue > 0:
             late = self._heartbeat.overdue
-            stalls.append(f"the main thread has not got on for {late:.0f} s longer than it may")
+            stalls.append(f"the main thread made no progress for {late:.0f} s past its limit")
         return {
             "instance": str(self._config.identity),
             "alive": not stalls,

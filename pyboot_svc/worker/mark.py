@@ -73,7 +73,7 @@ class Mark:
         dead = _absent(connection, "dead", noted.dead_first, noted.dead_last)
         self.note(_held(connection))  # it is said once
         return (
-            f"it is not what was committed to it last: up to {results} results and dead letters "
+            f"it lacks what was committed last: up to {results} results and dead letters "
             f"that waited to be published, up to {dead} messages kept for pyboot dead, and "
             "changes of context.state are missing"
         )

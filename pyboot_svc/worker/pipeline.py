@@ -283,10 +283,10 @@ class Pipeline:
         return self._inbox.subscribed
 
     def stalls(self) -> list[str]:
-        """What doesn't get on, in words; empty when all is well."""
+        """What makes no progress, in words; empty when all is well."""
         threads = {"pre": self._inbox.overdue, "post": self._outbox.overdue}
         return self._stalls + [
-            f"thread {name} has not got on for {late:.0f} s longer than it may"
+            f"thread {name} made no progress for {late:.0f} s past its limit"
             for name, late in threads.items()
             if late > 0
         ]

@@ -34,7 +34,7 @@ class ModelPool:
     """Runs one model in N threads between the two queues.
 
     Results go to the post_queue in order of arrival; what has none is settled here. A call that
-    lasts longer than it may loses its message to the graveyard, and its thread is replaced.
+    lasts past its limit loses its message to the graveyard, and its thread is replaced.
     With a `leader`, which takes a single thread, that serves the connections while it is idle.
     """
 

@@ -1,4 +1,4 @@
-"""Whether a worker gets on: what the watchdog is told, and the service manager shows."""
+"""Whether a worker makes progress: what the watchdog is told, and the service manager shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TICK_SECONDS = 30.0
 
 
 class Heartbeat:
-    """Beaten by one thread whenever it gets on; silent for longer than it may be, it stalls."""
+    """Beaten by one thread as it makes progress; silent for longer than it may be, it stalls."""
 
     def __init__(self) -> None:
         self._due = float("inf")

@@ -191,4 +191,4 @@ class Store:
     def _complain(self, error: OSError) -> None:
         self._trouble = str(error)
         if self._limit.admit("trouble") is not None:
-            log.critical("%s; tried again until it works; what needs the disk waits", error)
+            log.critical("%s; retrying; what needs the disk waits", error)

@@ -1,4 +1,4 @@
-"""Keeps the service manager told: when the worker is ready, how it does, whether it gets on."""
+"""Tells the service manager when the worker is ready, how it does, and that it makes progress."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StartExtension:
 class Supervision:
     """Judges the pipeline at each `tick`, which comes every `interval` seconds.
 
-    A sign of life goes out only if every thread gets on. Readiness is said once, when the
+    The watchdog is fed only while every thread makes progress. Readiness is said once, when the
     subscription is acknowledged; until then the start goes on, however long the broker is away.
     """
 

@@ -58,7 +58,7 @@ def test_full_disk_stops_the_intake_until_there_is_room(make_rig: Callable[..., 
     rig.start(pad=KILOBYTE)
     rig.post.stop()
     rig.feed.send(2000)
-    rig.worker.wait_log("database or disk is full; tried again until it works")
+    rig.worker.wait_log("database or disk is full; retrying")
     assert rig.figures()["unacknowledged"] > 0
     assert rig.figures()["spooled"] < 2000
     disk.resize(64 * 1024)
@@ -76,7 +76,7 @@ def test_full_disk_is_no_obstacle_once_the_broker_is_back(make_rig: Callable[...
     rig.start(pad=KILOBYTE)
     rig.post.stop()
     rig.feed.send(2000)
-    rig.worker.wait_log("database or disk is full; tried again until it works")
+    rig.worker.wait_log("database or disk is full; retrying")
     rig.post.start()
     found = rig.collect()
     found.expect_all(in_order=True)
@@ -89,7 +89,7 @@ def test_killed_while_the_disk_is_full(make_rig: Callable[..., Rig]) -> None:
     rig.start(pad=KILOBYTE)
     rig.post.stop()
     rig.feed.send(2000)
-    rig.worker.wait_log("database or disk is full; tried again until it works")
+    rig.worker.wait_log("database or disk is full; retrying")
     disk.fill()
     rig.worker.kill()
     until(lambda: rig.figures().get("pid") == rig.worker.pid, "the next one runs")
@@ -113,7 +113,7 @@ def test_read_only_disk_is_no_obstacle_while_the_broker_is_there(
     assert "can't be kept: Read-only file system" in rig.worker.log
     rig.post.stop()
     rig.feed.send(100)
-    rig.worker.wait_log("unable to open database file; tried again until it works")
+    rig.worker.wait_log("unable to open database file; retrying")
     rig.post.start()
     found = rig.collect()
     found.expect_all(in_order=True)
@@ -219,7 +219,7 @@ def test_full_spool_blocks_and_the_broker_keeps_the_rest(make_rig: Callable[...,
     rig.start(pad=KILOBYTE)
     rig.post.stop()
     rig.feed.send(3000)
-    rig.worker.wait_log("nothing more is taken in until the post broker is back")
+    rig.worker.wait_log("no more input is taken in until the post broker is back")
     rig.until_figure("unacknowledged", lambda count: count >= 100)
     row = rig.figures()
     assert row["counters"]["received"] < 1500

@@ -38,7 +38,7 @@ def test_told_that_it_was_thrown_out_it_keeps_away(make_rig: Callable[..., Rig])
         rig.edge["pre_port"] = broker.port
         rig.start(subscribed=False)
         rig.worker.wait_log(
-            f"another client took over the session pyboot-{rig.name}-1: does it run twice?"
+            f"another client took over the session pyboot-{rig.name}-1: is it running twice?"
         )
         # With the usual patience it would be back within half a second.
         row = rig.figures()
@@ -54,7 +54,7 @@ def test_two_of_one_id_lose_nothing_and_say_what_is_wrong(
     other = rig.keeper(f"{rig.name}-1", rig.folder / "elsewhere")
     other.start()
     rig.flow(2000)
-    hint = f"does another client use the id pyboot-{rig.name}-1, does it run twice?"
+    hint = f"does another client use the id pyboot-{rig.name}-1, is it running twice?"
     until(lambda: hint in rig.worker.log + other.log, "one of them says it", 60)
     connects = [log.count("subscribed to") for log in (rig.worker.log, other.log)]
     assert other.stop() == 0

@@ -91,7 +91,7 @@ def test_a_takeover_is_recognised(data: str, role: str, start: Callable[..., Up]
 
     client_id = "pyboot-m-1" if role == "pre" else "pyboot-m-1-post"
     words = f"another client took over the session {client_id}"
-    words += (" (me)" if "1f" in data else "") + ": does it run twice?"
+    words += (" (me)" if "1f" in data else "") + ": is it running twice?"
     with StubBroker(connect=take_over) as stub:
         master = start(stub.port, role)
         until(lambda: link(master, role).get("reason") == words, words)
@@ -99,7 +99,7 @@ def test_a_takeover_is_recognised(data: str, role: str, start: Callable[..., Up]
 
 def test_an_end_without_a_reason_asks_whether_it_runs_twice(start: Callable[..., Up]) -> None:
     with StubBroker(subscribe=lambda packet: Answer(suback(packet.mid), hang_up=True)) as stub:
-        start(stub.port).wait_log("does another client use the id pyboot-m-1, does it run twice?")
+        start(stub.port).wait_log("does another client use the id pyboot-m-1, is it running twice?")
 
 
 def test_a_refused_connection_is_told_in_the_brokers_words(start: Callable[..., Up]) -> None:

@@ -43,7 +43,7 @@ def test_figures_for_programs(arguments: list[str]) -> None:
 def test_figures_for_people(arguments: list[str]) -> None:
     ended = run_pyboot("bench", *arguments, "--rate", "1e9")
     assert ended.returncode == 0, ended.stderr
-    for text in ("one call", "CPU a message", "as configured", "failed:", "too few for it"):
+    for text in ("one call", "CPU per message", "as configured", "failed:", "too few"):
         assert text in ended.stdout
 
 

@@ -245,7 +245,7 @@ def test_a_run_dir_that_cannot_be_written_is_said(cluster: Cluster, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("a", "--pod", "x"), "'x' is no pod of a StatefulSet or Deployment of a model 'a'"),
+        (("a", "--pod", "x"), "'x' is not a pod of a StatefulSet or Deployment of a model 'a'"),
         (("a", "--pod", "x-0"), "models/a.json: can't be read: No such file or directory"),
     ],
 )

@@ -112,7 +112,7 @@ def test_its_phases_run_in_the_order_of_its_priority(
         f"plant is up: {master.url}",
         "stopping",
         "addon: stop",
-        "echo-1: stopping: finishing what is in hand",
+        "echo-1: stopping: finishing work in progress",
         "early: Stop",
     ]
     assert [line for line in said if line in parts] == parts

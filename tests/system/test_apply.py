@@ -345,7 +345,7 @@ def test_an_instance_that_ends_again_and_again_is_named_by_every_command(machine
         again = machine.run("pyboot", "apply", check=False)
         return again.stderr if again.returncode == 69 else ""
 
-    until(lambda: "unchanged, but not at work\n" in said(), "it is named")
+    until(lambda: "unchanged, but not running\n" in said(), "it is named")
     until(lambda: reason in plan(machine)[1][0], "the plan names it")
     assert plan(machine)[0] == 0
     asked = machine.run("pyboot", "status", check=False)

@@ -217,7 +217,7 @@ def test_a_stall_ends_with_every_stack_in_the_journal_and_a_restart(
     ("name", "reason"),
     [
         ("endless_loop", "1 call(s) of the model exceed model_timeout and use the processor"),
-        ("deadlock", "thread pre has not got on for"),
+        ("deadlock", "thread pre made no progress for"),
     ],
 )
 def test_why_it_stalls_is_said_while_python_can(machine: Machine, name: str, reason: str) -> None:

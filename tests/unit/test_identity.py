@@ -107,7 +107,7 @@ def test_a_pods_name_says_which_instance_it_is(pod: str, number: int) -> None:
 
 @pytest.mark.parametrize("pod", ["", "a", "a-", "a-01", "a-10000", "a-bbbba", "a-bbbb", "a-x\n"])
 def test_a_name_that_no_pod_has(pod: str) -> None:
-    with pytest.raises(UsageError, match="is no pod of"):
+    with pytest.raises(UsageError, match="is not a pod of"):
         InstanceId.of_pod("a", pod)
 
 

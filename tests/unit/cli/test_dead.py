@@ -192,7 +192,7 @@ def test_a_terminal_is_shown_no_control_characters(
 def test_retry_asks_the_worker(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bury(state, "a-1", b"1", b"2", b"3")
     assert dead(state, "retry", "a-1", "1", "3") == 0
-    assert capsys.readouterr().out == "a-1: 2 to be tried again\n"
+    assert capsys.readouterr().out == "a-1: 2 to be retried\n"
     assert requests(state, "a-1") == [(1, "retry"), (2, None), (3, "retry")]
     assert dead(state, "list", "a-1") == 0
     assert capsys.readouterr().out.count("model (retry)") == 2
@@ -210,7 +210,7 @@ def test_what_is_kept_in_part_is_not_tried_again(
     assert dead(state, "retry", "a-1", "--all") == 0
     assert capsys.readouterr().out.splitlines() == [
         "a-1: of message 3 only the beginning is kept: let it be published again",
-        "a-1: 2 to be tried again",
+        "a-1: 2 to be retried",
     ]
     assert requests(state, "a-1") == [(1, "retry"), (2, "retry"), (3, None)]
     assert dead(state, "drop", "a-1", "3") == 0
@@ -263,7 +263,7 @@ def test_no_name_of_an_instance(
 ) -> None:
     for action in (["show", instance, "1"], ["drop", instance, "--all"]):
         assert dead(state, *action) == 64
-        assert "is no instance; write NAME-NUMBER" in capsys.readouterr().err
+        assert "is not an instance; write NAME-NUMBER" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", ["", "bury a-1", "show", "retry a-1 x", "list a-1 b-1"])

@@ -121,7 +121,7 @@ def test_help_lists_the_commands_and_exit_codes(capsys: pytest.CaptureFixture[st
 def test_unknown_instance(capsys: pytest.CaptureFixture[str], config: str, instance: str) -> None:
     assert main(["worker", instance, "--config", config]) == 64
     text = capsys.readouterr().err
-    assert "configured are: a-1" in text or "write NAME-NUMBER" in text
+    assert "configured: a-1" in text or "write NAME-NUMBER" in text
 
 
 @pytest.mark.parametrize("command", ["up", "master", "worker a-1", "status", "top", "check"])

@@ -32,7 +32,7 @@ def test_manifests_on_standard_output_and_advice_beside(config: str, tmp_path: P
     assert ended.stderr.splitlines() == [
         "pyboot: Pump.7: a pod has no limits.tasks, limits.nice, limits.cpus; left out",
         "pyboot: plain: not scaled: name KEDA's Prometheus with --prometheus URL",
-        "pyboot: wanted is this Secret: kubectl create secret generic pyboot-credentials "
+        "pyboot: create this Secret: kubectl create secret generic pyboot-credentials "
         f"--namespace=ns '--from-file=the-password={tmp_path}/the password'",
     ]
 

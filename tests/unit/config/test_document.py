@@ -145,7 +145,7 @@ def test_not_utf8(data: bytes, line: int, column: int, byte: str) -> None:
 def test_duplicate_key(text: str, line: int, column: int, path: str) -> None:
     [(*place, message)] = found(text)
     assert place == [line, column, path]
-    assert message.startswith("stands here twice, first in line ")
+    assert message.startswith("appears twice, first in line ")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_key_that_is_not_text(key: str) -> None:
 
 
 def test_a_key_with_control_characters() -> None:
-    assert found('a: {"b\\nc": 1}') == [(1, 5, "a", "a key must not have control characters")]
+    assert found('a: {"b\\nc": 1}') == [(1, 5, "a", "a key must not contain control characters")]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_bomb_of_aliases_is_read_in_no_more_steps_than_it_has_lines() -> None:
 
 @pytest.mark.parametrize(("text", "place"), [("{<<: 5}", (1, 6)), ("{<<: [{a: 1}, b]}", (1, 15))])
 def test_a_merge_of_something_else(text: str, place: tuple[int, int]) -> None:
-    assert found(text) == [(*place, "", "`<<` takes a mapping")]
+    assert found(text) == [(*place, "", "`<<` needs a mapping")]
 
 
 def test_all_that_is_wrong_in_the_form_at_once() -> None:
@@ -253,8 +253,8 @@ def test_all_that_is_wrong_in_the_form_at_once() -> None:
     assert [(line, message.split(",")[0]) for line, _, _, message in found(text)] == [
         (2, "has a tag that is not allowed"),
         (3, "a key must be text"),
-        (4, "stands here twice"),
-        (5, "`<<` takes a mapping"),
+        (4, "appears twice"),
+        (5, "`<<` needs a mapping"),
     ]
 
 

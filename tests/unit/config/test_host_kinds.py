@@ -170,11 +170,11 @@ def test_variables_are_taken_as_they_are_written() -> None:
         ("{A: [1]}", "environment.A: must be text, not a list (put it in quotes)"),
         ("{A: {b: c}}", "environment.A: must be text, not a mapping (put it in quotes)"),
         ("{A: 2026-11-24}", "environment.A: must be text, not 2026-11-24 (put it in quotes)"),
-        ('{A: "\\0"}', "environment.A: must not have zero bytes or halves of characters"),
-        ("{A-B: c}", "environment.A-B: 'A-B' is no name of a variable"),
-        ("{'': c}", "environment.: '' is no name of a variable"),
-        ("{1A: c}", "environment.1A: '1A' is no name of a variable"),
-        ("{'A=B': c}", "environment.A=B: 'A=B' is no name of a variable"),
+        ('{A: "\\0"}', "environment.A: must not contain zero bytes or lone surrogates"),
+        ("{A-B: c}", "environment.A-B: 'A-B' is not a valid variable name"),
+        ("{'': c}", "environment.: '' is not a valid variable name"),
+        ("{1A: c}", "environment.1A: '1A' is not a valid variable name"),
+        ("{'A=B': c}", "environment.A=B: 'A=B' is not a valid variable name"),
         ("[A, B]", "environment: must be a mapping of variables to values, not a list"),
         ("text", "environment: must be a mapping of variables to values, not 'text'"),
     ],
@@ -187,7 +187,7 @@ def test_half_a_character_that_only_yaml_without_libyaml_lets_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(document, "_Loader", yaml.SafeLoader)
-    assert problem('environment: {A: "\\ud800"}').endswith("halves of characters")
+    assert problem('environment: {A: "\\ud800"}').endswith("lone surrogates")
 
 
 @pytest.mark.parametrize("end", [" ", "\\"])

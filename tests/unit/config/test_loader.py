@@ -272,7 +272,7 @@ def test_edges_keep_their_order_and_count_instances_from_1() -> None:
 
 @pytest.mark.parametrize("absent", [InstanceId("b", 1), InstanceId("a", 2)])
 def test_an_instance_that_is_not_configured(absent: InstanceId) -> None:
-    with pytest.raises(UsageError, match=f"{absent} is not configured; configured are: a-1"):
+    with pytest.raises(UsageError, match=f"{absent} is not configured; configured: a-1"):
         parse(f"edge:\n- {edge()}").instance(absent)
 
 
@@ -484,7 +484,7 @@ def test_not_a_mapping(text: str) -> None:
             "brokers: {p: {host: h, tls: {certificate: c}}}\nedge: []",
             *(1, "brokers.p.tls.certificate", ""),
         ),
-        ("{edge: [], app_name:x}", 1, "app_name", "a space follows the colon"),
+        ("{edge: [], app_name:x}", 1, "app_name", "put a space after the colon"),
     ],
 )
 def test_unknown_key(text: str, line: int, path: str, hint: str) -> None:
@@ -594,12 +594,12 @@ def test_wrong_type_for_every_key(path: str, kind: Kind) -> None:
         ("brokers.p.protocol", "4", "must be one of 5, 3.1.1, not 4"),
         ("brokers.p.protocol", "5.0", "must be one of 5, 3.1.1, not 5.0"),
         ("app_name", "''", "must not be empty"),
-        ("app_name", '"a\\nb"', "must not have control characters"),
+        ("app_name", '"a\\nb"', "must not contain control characters"),
         ("app_name", "5", "must be text, not 5"),
         ("app_name", "yes", "must be text, not true"),
         ("edge[0].pre_topic", "''", "must not be empty"),
         ("edge[0].post_topic", "''", "must not be empty"),
-        ("edge[0].pre_topic", '"a\\0"', "must not have control characters"),
+        ("edge[0].pre_topic", '"a\\0"', "must not contain control characters"),
         ("edge[0].pre_topic", "x" * 65_001, "must not be longer than 65000 bytes"),
         ("edge[0].post_topic", "温" * 21_667, "must not be longer than 65000 bytes"),
         ("edge[0].pre_broker", "''", "must not be empty"),
@@ -714,7 +714,7 @@ def test_an_unknown_named_broker() -> None:
     text = (
         f"brokers: {{plant: {{host: h}}, north: {{host: h}}}}\nedge:\n- {edge(pre_broker='plnt')}"
     )
-    message = "there is no broker named `plnt`; named are: north, plant"
+    message = "there is no broker named `plnt`; the named ones are: north, plant"
     assert wrong(text) == [(3, 25, "edge[0].pre_broker", message, "did you mean `plant`?")]
 
 
@@ -753,7 +753,7 @@ def test_settings_that_need_each_other(settings: str, message: str) -> None:
 )
 def test_options_that_json_cannot_say(value: str, path: str, what: str) -> None:
     found = wrong_edge(options=f"{{a: {value}}}")
-    assert found == (f"edge[0].options.{path}", f"{what} can't be said in JSON")
+    assert found == (f"edge[0].options.{path}", f"{what} can't be expressed in JSON")
 
 
 def test_every_wrong_item_of_a_list_is_found() -> None:

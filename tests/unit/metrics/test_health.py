@@ -105,7 +105,7 @@ def test_the_socket_of_one_that_was_killed_is_replaced(path: Path) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_the_socket_of_one_that_runs_is_left_alone(path: Path) -> None:
-    with pytest.raises(UnavailableError, match="another worker of this instance is at work"):
+    with pytest.raises(UnavailableError, match="another worker of this instance is already"):
         HealthServer(path, dict)
     assert ask_health(path, 5) == ANSWER
 
@@ -137,7 +137,7 @@ def test_nonsense_is_no_answer(path: Path, nonsense: bytes) -> None:
                 connection.sendall(nonsense)
 
         spawn("nonsense", serve)
-        assert reason(ask_health(path, 5)) == f"{path}: a line that is no JSON object"
+        assert reason(ask_health(path, 5)) == f"{path}: a line that is not a JSON object"
 
 
 def test_a_long_name_still_has_a_path_of_its_own() -> None:

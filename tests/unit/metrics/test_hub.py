@@ -256,7 +256,7 @@ def test_lines_may_arrive_in_pieces(start_hub: StartHub, connect: Connect, ask: 
     assert depth(connected_scrape.result(20)["a-1"]) == 5
 
 
-NO_OBJECT = "a line that is no JSON object"
+NO_OBJECT = "a line that is not a JSON object"
 MALFORMED = "a hello with a malformed instance"
 SOMEBODY_ELSE = "a hello with somebody else's process id"
 TOO_LONG = "a line of more than 65536 bytes"

@@ -48,7 +48,7 @@ def test_the_socket_of_a_dead_master_is_taken_over(path: Path) -> None:
 
 
 def test_the_socket_of_a_living_master_is_left_alone(path: Path, live: socket.socket) -> None:
-    assert refusal(path) == f"another master is at work: it listens at {path}"
+    assert refusal(path) == f"another master is already running: it listens at {path}"
     connection, _ = live.accept()  # the question whether it lives
     connection.close()
     assert connects(path)
@@ -57,7 +57,7 @@ def test_the_socket_of_a_living_master_is_left_alone(path: Path, live: socket.so
 def test_a_file_in_the_way_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("precious")
-    assert refusal(path) == f"{path} is in the way and is no socket; remove it"
+    assert refusal(path) == f"{path} exists and is not a socket; remove it"
     assert path.read_text() == "precious"
 
 

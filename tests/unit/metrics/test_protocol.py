@@ -40,7 +40,7 @@ def test_a_document_is_one_line_and_comes_back(document: dict[str, object]) -> N
     ],
 )
 def test_what_is_no_object_is_refused_with_one_text(line: bytes) -> None:
-    with pytest.raises(ValueError, match=r"^a line that is no JSON object$"):
+    with pytest.raises(ValueError, match=r"^a line that is not a JSON object$"):
         decode_line(line)
 
 

@@ -75,7 +75,7 @@ def test_a_reporter_waits_for_a_master_on_the_network(stack: ExitStack, address:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"GET / HTTP/1.1\r\n", "a line that is no JSON object"),
+        (b"GET / HTTP/1.1\r\n", "a line that is not a JSON object"),
         (encode_line({"instance": "x/../y", "pid": 1}), "a hello with a malformed instance"),
         (b"x" * (MAX_LINE + 1) + b"\n", f"a line of more than {MAX_LINE} bytes"),
     ],

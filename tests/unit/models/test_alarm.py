@@ -214,7 +214,7 @@ def test_either_delay_needs_ts(delay: str) -> None:
         ({"low": True}, "`low` must be a number, not true"),
         ({"high": 10, "low": 10}, "`low` must be less than `high`"),
         ({"high": 10, "low": 5, "deadband": 5.1}, "`deadband` must not be more than `high` - "),
-        ({"high": 10, "deadband": -1}, "`deadband` must be a number that is not negative, not -1"),
+        ({"high": 10, "deadband": -1}, "`deadband` must be a number of at least 0, not -1"),
         ({"high": 10, "on_delay": -1}, "`on_delay` must be"),
         ({"high": 10, "off_delay": "1s"}, "`off_delay` must be"),
         ({"high": 10, "on_count": 0}, "`on_count` must be a whole number from 1"),

@@ -130,7 +130,7 @@ def test_a_bad_payload_says_what_is_wrong_alone_and_among_others(payload: Any, s
 
 
 def test_without_batches_it_says_what_to_configure() -> None:
-    with pytest.raises(ValueError, match=r"set `batch: \{\}` of its edge"):
+    with pytest.raises(ValueError, match=r"set `batch: \{\}` in its edge"):
         computed({"values": [1, 2]})
 
 

@@ -141,7 +141,7 @@ def test_what_is_unchanged_and_works_is_left_alone() -> None:
 def test_what_is_unchanged_and_fails_is_an_error(state: UnitState) -> None:
     host = Host(PUMP_1, PUMP_2)
     host.now[PUMP_2] = state
-    with pytest.raises(NotReady, match=f"pump-2 .*not at work\n  pump-2: {state.detail}") as raised:
+    with pytest.raises(NotReady, match=f"pump-2 .*not running\n  pump-2: {state.detail}") as raised:
         apply(host, PUMP_1, PUMP_2, changed=False)
     assert ("write this drop-in" in str(raised.value)) == (state is FORBIDDEN)
     assert host.log == ["units pump-1 pump-2"]
@@ -242,7 +242,7 @@ def test_what_somebody_stopped_stays_so_with_its_new_configuration() -> None:
     said = apply(host, PUMP_1, PUMP_2)
     assert host.log == ["units pump-1 pump-2", "restart pump-2"]
     assert host.files[PUMP_1] == NEW
-    assert "pump-1 is stopped, and stays so" in said
+    assert "pump-1 is stopped, and stays stopped" in said
 
 
 def test_what_gave_up_restarts_as_what_runs_does() -> None:

@@ -135,7 +135,7 @@ def test_whoever_ends_is_started_again(
 ) -> None:
     manager = manage(code)
     assert wait_restarts(manager, 2).exit == how
-    assert f"a-1: {how}; starting again in 0.0 s" in caplog.text
+    assert f"a-1: {how}; restarting in 0.0 s" in caplog.text
 
 
 @pytest.mark.parametrize("code", [78, 64])
@@ -150,13 +150,13 @@ def test_whoever_would_end_the_same_way_again_is_not_started_again(
     assert (
         state(manager) == failed == ServiceState("failed", None, 0, f"ended with exit code {code}")
     )
-    assert f"a-1: ended with exit code {code}; not started again" in caplog.text
+    assert f"a-1: ended with exit code {code}; not restarted" in caplog.text
     manager.stop()
     assert state(manager) == failed
 
 
 def planned_delays(caplog: pytest.LogCaptureFixture) -> list[float]:
-    arguments = [record.args for record in caplog.records if "starting again" in record.msg]
+    arguments = [record.args for record in caplog.records if "restarting in" in record.msg]
     return [delay for _, _, delay in arguments]  # type: ignore[misc]
 
 

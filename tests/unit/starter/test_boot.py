@@ -115,7 +115,7 @@ def test_a_failing_stop_never_skips_the_rest(
     assert run(starters) == ExitCode.INTERNAL
     assert story == UP + DOWN
     [record] = caplog.records
-    assert record.getMessage() == "Probe failed to stop; the rest goes on"
+    assert record.getMessage() == "Probe failed to stop; stopping the rest"
     assert record.exc_info is not None
     assert record.exc_info[1] is error
 

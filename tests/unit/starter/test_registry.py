@@ -125,6 +125,6 @@ def test_one_that_cannot_be_loaded_says_which_and_why(
 def test_what_is_no_starter_is_refused(register: Register, name: str) -> None:
     register(f"x = plant_addon:{name}")
     assert refusal() == (
-        f"starter 'x' of plant-addon (plant_addon:{name}) is no starter: "
+        f"starter 'x' of plant-addon (plant_addon:{name}) is not a starter: "
         "derive it from pyboot_svc.starter.Starter"
     )

@@ -265,7 +265,7 @@ def test_refused_connections_are_told(web: Web, tmp_path: Path) -> None:
         peer.sendall(b"nonsense\n")
         assert peer.recv(10) == b""
     refused = web.request("/api/instances").json["refused_connections"]
-    assert refused == {"a line that is no JSON object": 1}
+    assert refused == {"a line that is not a JSON object": 1}
 
 
 def test_a_worker_cannot_pass_for_another(web: Web) -> None:

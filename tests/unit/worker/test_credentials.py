@@ -162,14 +162,14 @@ def test_a_client_certificate_is_taken() -> None:
     [
         (Tls(ca="absent.pem"), "absent.pem", "can't be read: No such file"),
         (Tls(ca="."), ".", "can't be read: Is a directory"),
-        (Tls(ca="garbage.pem"), "garbage.pem", "wanted are PEM files"),
+        (Tls(ca="garbage.pem"), "garbage.pem", "they must be PEM files"),
         (Tls(cert="absent.pem", key="key.pem"), "absent.pem", "can't be read: No such file"),
         (Tls(cert="cert.pem", key="absent.pem"), "absent.pem", "can't be read: No such file"),
-        (Tls(cert="garbage.pem", key="key.pem"), "garbage.pem", "wanted are PEM files"),
-        (Tls(cert="cert.pem", key="garbage.pem"), "cert.pem", "wanted are PEM files"),
-        (Tls(cert="cert.pem"), "cert.pem", "cert and key"),
-        (Tls(cert="cert.pem", key="other.pem"), "cert.pem", "belonging together"),
-        (Tls(cert="cert.pem", key="encrypted.pem"), "cert.pem", "the key without a password"),
+        (Tls(cert="garbage.pem", key="key.pem"), "garbage.pem", "they must be PEM files"),
+        (Tls(cert="cert.pem", key="garbage.pem"), "cert.pem", "they must be PEM files"),
+        (Tls(cert="cert.pem"), "cert.pem", "the key must belong"),
+        (Tls(cert="cert.pem", key="other.pem"), "cert.pem", "the key must belong"),
+        (Tls(cert="cert.pem", key="encrypted.pem"), "cert.pem", "have no password"),
     ],
 )
 def test_certificates_that_cannot_be_used(tls: Tls, file: str, message: str) -> None:

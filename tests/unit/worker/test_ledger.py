@@ -265,7 +265,7 @@ def test_another_process_that_has_it_is_left_alone(
         assert child.stdout.readline() == b"ready\n"
         before = file.read_bytes()
         usable(Ledger(file, 1, CHUNK))
-        assert "can't be kept: another process of this instance has it, does it" in caplog.text
+        assert "can't be kept: another process of this instance holds it; is it" in caplog.text
         assert file.read_bytes() == before
         child.kill()
     assert left(file) == [name("in", b"zero"), name("in", b"two")]

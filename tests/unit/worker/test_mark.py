@@ -15,7 +15,7 @@ from pyboot_svc.worker.mark import Held, Mark
 from pyboot_svc.worker.spool import RESULTS, Lane
 from pyboot_svc.worker.store import DATABASE_NAME, Store
 
-MISSING = "it is not what was committed to it last"
+MISSING = "it lacks what was committed last"
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def test_a_folder_that_is_absent_is_trouble_until_it_is_there(
         assert told.wait(20)
         assert store.trouble is None
     assert kept(folder) == ["a"]
-    assert "tried again until it works" in caplog.text
+    assert "; retrying;" in caplog.text
     assert "can be written again" in caplog.text
 
 
