@@ -22,7 +22,7 @@ def address_of(host: str) -> bytes | None:
     return None
 
 
-def confirm_address(tls: ssl.SSLSocket, host: str) -> None:
+def confirm_address(tls: ssl.SSLSocket | ssl.SSLObject, host: str) -> None:
     """Raise unless the certificate, which is verified otherwise, is that of the address `host`.
 
     The subject counts where there are no alternative names, as it does for names of hosts.

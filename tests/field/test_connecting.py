@@ -19,7 +19,7 @@ import pytest
 from support.app import Running, Up, data_plane
 from support.broker import Broker, free_port
 from support.certificates import Authority
-from support.names import NameServer, asking, need_root
+from support.names import NameServer, asking, need_names
 from support.poll import until
 from support.proxy import Impostor, Server
 
@@ -178,7 +178,7 @@ def worker(
 def test_a_name_server_that_is_silent_is_left_and_heard_when_it_speaks(
     worker: Callable[[str], Running],
 ) -> None:
-    need_root()
+    need_names()
     with NameServer(silent=True) as names:
         running = worker(names.address)
         said = "no answer to the look-up of plant.example within 10 s: does its name server work?"
@@ -191,7 +191,7 @@ def test_a_name_server_that_is_silent_is_left_and_heard_when_it_speaks(
 def test_a_worker_whose_name_server_is_silent_can_be_stopped(
     worker: Callable[[str], Running],
 ) -> None:
-    need_root()
+    need_names()
     with NameServer(silent=True) as names:
         running = worker(names.address)
         until(lambda: names.asked, "it is asked")
@@ -201,7 +201,7 @@ def test_a_worker_whose_name_server_is_silent_can_be_stopped(
 def test_a_name_server_that_cannot_be_asked_makes_no_host_unknown(
     worker: Callable[[str], Running],
 ) -> None:
-    need_root()
+    need_names()
     with NameServer() as names:
         address = names.address
     running = worker(address)  # nobody listens there any more
@@ -212,7 +212,7 @@ def test_a_name_server_that_cannot_be_asked_makes_no_host_unknown(
 def test_a_name_that_the_name_server_does_not_know_is_unknown(
     worker: Callable[[str], Running],
 ) -> None:
-    need_root()
+    need_names()
     with NameServer(knows=False) as names:
         worker(names.address).wait_log("unknown host plant.example; retrying", 50)
 
