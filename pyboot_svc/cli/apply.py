@@ -15,7 +15,7 @@ from pyboot_svc.config import Config
 from pyboot_svc.config.compiled import render_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
-from pyboot_svc.errors import ConfigError, ExitCode, UnavailableError
+from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.apply import apply_plan
 from pyboot_svc.services.detect import host_manager
@@ -74,13 +74,7 @@ def apply(options: argparse.Namespace) -> int:
     os.umask(0o022)
     manager = _manager(options)
     with _alone(options.run_dir):
-        try:
-            config = _load(options)
-        except ConfigError as error:
-            if options.boot:
-                return error.exit_code  # the master, which starts next, says what is wrong
-            raise
-        wanted = _wanted(config, manager)
+        wanted = _wanted(_load(options), manager)
         made = make_plan(wanted, manager.applied())
         manager.tell_master(made.changes)
         apply_plan(
