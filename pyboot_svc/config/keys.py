@@ -99,7 +99,9 @@ BATCH = Section(
 
 SPOOL = Section(
     {
-        "max_bytes": Key(Size(), "maximum size of the results on disk, e.g. 256M", "256M"),
+        "max_bytes": Key(
+            Size(), "maximum size on disk of all that an instance keeps, e.g. 256M", "256M"
+        ),
         "max_age": Key(
             Integer(1, 10 * 365 * 86_400),
             "seconds after which one is dropped, counted while the host runs",
@@ -131,6 +133,9 @@ DEAD_LETTER = Section(
             Topic(), "where dead letters are published; by default `pyboot/dead/NAME`", None
         ),
         "keep": Key(Integer(0, 1_000_000), "how many to keep locally, for `pyboot dead`", 1000),
+        "max_bytes": Key(
+            Size(), "maximum size of them on disk; at most a quarter of `spool.max_bytes`", "64M"
+        ),
     }
 )
 

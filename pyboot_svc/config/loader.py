@@ -221,7 +221,10 @@ def _in_bytes(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _dead_letter(name: str, values: Mapping[str, Any]) -> DeadLetters:
     topic = values.get("topic") or f"pyboot/dead/{name}"
-    return DeadLetters(topic, values.get("keep", DeadLetters.keep))
+    if "max_bytes" not in values:
+        return DeadLetters(topic)
+    keep = values.get("keep", DeadLetters.keep)
+    return DeadLetters(topic, keep, size_in_bytes(values["max_bytes"]))
 
 
 def _usual_port(transport: str | None, secure: bool) -> int:

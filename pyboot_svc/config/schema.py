@@ -18,6 +18,7 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+_STATE_BYTES = 64 * 1024**2
 DEFAULT_MODEL_PATH = ("/etc/pyboot/models", "/var/lib/pyboot/models")
 
 
@@ -89,7 +90,10 @@ class QueueLimits:
 
 @dataclass(frozen=True)
 class SpoolLimits:
-    """How much may wait on disk for the post broker: bytes of payload, seconds."""
+    """How much may lie on disk, and for how long results may wait there, in seconds.
+
+    `max_bytes` is for all that an instance keeps: results, dead letters, damaged files put aside.
+    """
 
     max_bytes: int = 256 * 1024**2
     max_age: int | None = None
@@ -107,10 +111,12 @@ class OnError:
 
 @dataclass(frozen=True)
 class DeadLetters:
-    """Where messages that were given up are published, and how many are kept locally."""
+    """Where messages that were given up are published, and how many are kept locally: the newest,
+    as far as they take no more than `max_bytes` of the disk."""
 
     topic: str
     keep: int = 1000
+    max_bytes: int = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,12 @@ class Edge:
                 if file is not None:
                     files[credential_name(role, kind)] = file
         return files
+
+    @property
+    def volume_bytes(self) -> int:
+        """What the volume of an instance's state directory needs: the budget, as much again while
+        what can be read of a damaged file is carried over, and some for `context.state`."""
+        return 2 * self.spool.max_bytes + _STATE_BYTES
 
     @property
     def instances(self) -> tuple[InstanceId, ...]:

@@ -282,8 +282,7 @@ def _quantity(size: str) -> str:
 
 
 def _state_size(edge: Edge) -> str:
-    """For the spool's database and its log, as large again, and dead letters beside them."""
-    return f"{ceil(2 * edge.spool.max_bytes / _MIB) + 64}Mi"
+    return f"{ceil(edge.volume_bytes / _MIB)}Mi"
 
 
 def unsayable_limits(edge: Edge) -> list[str]:

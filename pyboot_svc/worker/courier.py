@@ -7,6 +7,7 @@ spool, so that they keep their order and can be acknowledged upstream.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pyboot_svc.config import Endpoint, SpoolLimits
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.budget import log_bytes
 from pyboot_svc.worker.message import DIGEST_BYTES, Parcel
 from pyboot_svc.worker.outgoing import DEAD_LETTERS, RESULTS, Outgoing, Sendable, lane_of
 from pyboot_svc.worker.packets import ID_PROPERTY
@@ -42,6 +44,7 @@ class Courier:
     `settle` is told of messages whose results are safe: durable in the spool, or with the broker.
     `count` is told of what ends otherwise than as a message: rows that are `published`, `refused`,
     or dropped from the spool.
+    `room` says how many bytes more may go to the disk, given how many are wanted.
     `wake` has the outbox look again, `nudge` has it send results here and now.
     """
 
@@ -52,6 +55,7 @@ class Courier:
         results: PostQueue,
         spooled: Lane,
         dead_letters: Lane,
+        room: Callable[[int], int],
         wake: Callable[[], None],
         nudge: Callable[[], None],
     ) -> None:
@@ -60,6 +64,8 @@ class Courier:
         self._results = results
         self._spooled = spooled
         self._dead_letters = dead_letters
+        self._room = room
+        self._most_pending_bytes = log_bytes(limits.max_bytes)
         self._wake = wake
         self._nudge = nudge
         named = {ID_PROPERTY: bytes(DIGEST_BYTES).hex()}
@@ -161,7 +167,7 @@ class Courier:
         if DEAD_LETTERS not in self._held:
             letters = self._dead_letters.take(room, from_disk=from_disk)
         with self._lock:
-            if self._goes_straight or RESULTS in self._held:
+            if RESULTS in self._held:
                 return letters
             return letters + self._spooled.take(room - len(letters), from_disk=from_disk)
 
@@ -176,13 +182,9 @@ class Courier:
 
     @property
     def _goes_straight(self) -> bool:
-        """Whether results go to the broker without the spool.
-
-        They do as soon as all that was spooled is on its way before them: to wait until it is
-        deleted, too, would never end beside a steady input. While one that went straight is in
-        flight, no other goes to the spool: if the connection is lost, it has to go there first.
-        """
-        return self._live > 0 or not self._spooled.waiting
+        """Whether results go to the broker without the spool: all that was spooled is on its way
+        before them. To wait until it is deleted, too, would never end beside a steady input."""
+        return not self._spooled.waiting
 
     @property
     def _nearly_through(self) -> bool:
@@ -266,8 +268,9 @@ class Courier:
     def _divert(self) -> bool:
         """Move some results to the spool; False when there is nothing to move, or no room."""
         with self._lock:
-            if self._online and self._goes_straight:
-                # The spool has just become empty: from here on results go straight out.
+            if self._online and (self._live > 0 or self._goes_straight):
+                # From here on results go straight out. While one that did is in flight, no other
+                # goes to the spool: if the connection is lost, it has to go there first.
                 self._wake()
                 return False
             if self._online and (self._spooled.in_memory or self._nearly_through):
@@ -285,24 +288,30 @@ class Courier:
         self._wake()
 
     def _fitting(self) -> int:
-        """How many of the results that wait the spool has room for now."""
-        most_bytes, spooled = self._limits.max_bytes, self._spooled
+        """How many of the results that wait the disk has room for now."""
+        spooled = self._spooled
         if spooled.pending >= _MOST_PENDING or not self._results.ready:
             return 0
-        if self._limits.on_full == "drop_oldest":
-            _, size = self._fit(most_bytes)
-            excess = spooled.size + size - most_bytes
-            if excess > 0:
-                oldest = _first_bytes(spooled.oldest(_MOST_ROWS), excess)
-                self._drop(oldest, "spool_overflowed", "the spool is full")
-        fitting, _ = self._fit(most_bytes - spooled.size)
+        most = max(self._most_pending_bytes - spooled.pending_bytes, 0)
+        fitting, wanted = self._fit(most)
+        if fitting == 0:
+            if spooled.pending:
+                return 0
+            fitting, wanted = self._results.fitting(1, sys.maxsize, self._beside_payload)
+        room = self._room(wanted)
+        if wanted > room and self._limits.on_full == "drop_oldest":
+            oldest = _first_bytes(spooled.oldest(_MOST_ROWS), wanted - room)
+            self._drop(oldest, "spool_overflowed", "the spool is full")
+            room = self._room(wanted)
+        if wanted > room:
+            fitting, _ = self._fit(room)
         if fitting == 0 and spooled.size == 0:
             return 1  # larger than the spool may be: it would wait for ever
         if fitting == 0 and self._limit.admit("full") is not None:
             log.error(
-                "the spool holds its %d bytes: no more input is taken in until the post broker is "
-                "back; the pre broker keeps the rest",
-                most_bytes,
+                "the spool is full, by the %d bytes of spool.max_bytes: no more input is taken in "
+                "until the post broker is back; the pre broker keeps the rest",
+                self._limits.max_bytes,
             )
         return fitting
 

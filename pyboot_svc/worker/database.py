@@ -13,13 +13,22 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 10.0
+# A log that is emptied must not wait for long for who reads.
+_TIDY_BUSY_MS = 50
+_LOG_BYTES = 4 * 1024**2
+_PAGE_BYTES = 4096
+# Free pages are given back to the disk so many at a time; a few are kept for what comes next.
+_GIVE_BACK_PAGES, _KEPT_PAGES = 256, 8
+# One of an earlier version is rewritten once it is so small: it gives pages back from then on.
+_REWRITTEN_PAGES = 1024
+# What is carried over from a damaged file is committed so often: else the log holds it all.
+_SALVAGED_BYTES, _SALVAGED_ROWS = 1024**2, 1000
 # Of row numbers between damaged pages: a flipped bit must not make them look endless.
 _MOST_PROBES = 10_000_000
 
@@ -37,6 +46,7 @@ CREATE TABLE IF NOT EXISTS dead (
     kind TEXT NOT NULL, error TEXT NOT NULL, attempts INTEGER NOT NULL, model TEXT NOT NULL,
     version TEXT NOT NULL, created REAL NOT NULL, request TEXT,
     checksum INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS asked ON dead (id) WHERE request IS NOT NULL;
 CREATE TABLE IF NOT EXISTS crashes (
     content TEXT PRIMARY KEY, count INTEGER NOT NULL, last REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS state (
@@ -70,14 +80,53 @@ class DatabaseDamaged(DatabaseTrouble):
     """The file's content is broken."""
 
 
-def open_database(file: Path) -> sqlite3.Connection:
-    """Open or make the database; what is damaged is put aside. Raises DatabaseTrouble."""
+def open_database(file: Path, log_bytes: int = _LOG_BYTES) -> sqlite3.Connection:
+    """Open or make the database, whose log is kept to about `log_bytes`; what is damaged is put
+    aside. Raises DatabaseTrouble."""
     with troubles(file):
         try:
             with troubles(file):
-                return _open(file)
+                return _open(file, log_bytes)
         except DatabaseDamaged as error:
-            return _replace(file, error)
+            return _replace(file, error, log_bytes)
+
+
+def used_bytes(connection: sqlite3.Connection, file: Path) -> tuple[int, int]:
+    """What the database takes of the disk without its free pages, and what its log takes."""
+    pages = _number(connection, "page_count") - _number(connection, "freelist_count")
+    try:
+        log_size = os.stat(f"{file}-wal").st_size
+    except OSError:
+        log_size = 0
+    return pages * _PAGE_BYTES, log_size
+
+
+def give_back(connection: sqlite3.Connection) -> bool:
+    """Give some free pages back to the disk, and at last the log; whether there is more to give."""
+    if not _number(connection, "auto_vacuum"):
+        if _number(connection, "page_count") <= _REWRITTEN_PAGES:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("VACUUM")
+    elif _number(connection, "freelist_count") > _KEPT_PAGES:
+        connection.execute(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})").fetchall()
+        if _number(connection, "freelist_count") > _KEPT_PAGES:
+            return True
+    empty_log(connection)
+    return False
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Work the log into the database and give its bytes back, unless somebody reads for long."""
+    connection.execute(f"PRAGMA busy_timeout = {_TIDY_BUSY_MS}")
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    found: int = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+    return found
 
 
 @contextmanager
@@ -100,6 +149,8 @@ def connect(file: Path) -> sqlite3.Connection:
     # A flipped bit that SQLite can't notice must not make a row unreadable.
     connection.text_factory = _lenient_text
     connection.execute("PRAGMA synchronous = FULL")
+    # Some builds overwrite what is deleted: the log would hold all of it once more.
+    connection.execute("PRAGMA secure_delete = OFF")
     return connection
 
 
@@ -185,10 +236,15 @@ def count_kept(file: Path) -> int:
         return 0
 
 
-def _open(file: Path) -> sqlite3.Connection:
+def _open(file: Path, log_bytes: int) -> sqlite3.Connection:
     connection = connect(file)
     try:
+        # One of an earlier version is rewritten by `give_back`.
+        if not _number(connection, "page_count"):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {log_bytes // _PAGE_BYTES}")
+        connection.execute(f"PRAGMA journal_size_limit = {log_bytes}")
         _check_pages(connection)
         connection.executescript(_SCHEMA)
         _check_rows(connection)
@@ -198,14 +254,14 @@ def _open(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _replace(file: Path, error: DatabaseDamaged) -> sqlite3.Connection:
+def _replace(file: Path, error: DatabaseDamaged, log_bytes: int) -> sqlite3.Connection:
     aside = _free_name(file)
     for suffix in _PARTS:
         part = file.with_name(file.name + suffix)
         if part.exists():
             os.replace(part, aside.with_name(aside.name + suffix))
     log.critical("damaged: %s: put aside as %s", error, aside.name)
-    fresh = _open(file)
+    fresh = _open(file, log_bytes)
     saved = _salvage(aside, fresh)
     counts = ", ".join(f"{table} {count}" for table, count in saved.items())
     log.critical("%s: carried over what could be read: %s", file, counts)
@@ -213,13 +269,12 @@ def _replace(file: Path, error: DatabaseDamaged) -> sqlite3.Connection:
 
 
 def _free_name(file: Path) -> Path:
-    """Where to put it aside: there may be others of the same second."""
-    stem = f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
-    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-    taken = {path.name for path in file.parent.iterdir()}
-    return file.with_name(
-        next(name for name in names if taken.isdisjoint(name + part for part in _PARTS))
-    )
+    """Where to put it aside. Numbered: the time is for people, and may be that of a clock that
+    steps."""
+    from pyboot_svc.worker.budget import put_aside
+
+    number = max((aside.order[0] for aside in put_aside(file)), default=0) + 1
+    return file.with_name(f"{file.name}.damaged-{number}-{time.strftime('%Y%m%dT%H%M%S')}")
 
 
 def _salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
@@ -242,7 +297,13 @@ def _salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
 
 def _salvage_table(old: sqlite3.Connection, fresh: sqlite3.Connection, table: str) -> int:
     fresh.execute("BEGIN")
+    rows = size = 0
     for row in _readable_rows(old, table):
+        rows, size = rows + 1, size + sum(len(v) for v in row if isinstance(v, bytes))
+        if rows >= _SALVAGED_ROWS or size >= _SALVAGED_BYTES:
+            rows = size = 0
+            fresh.execute("COMMIT")
+            fresh.execute("BEGIN")
         if not _sound(table, row):
             continue  # better none than a wrong one
         marks = ",".join("?" * len(row))

@@ -5,26 +5,31 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.text import clip_utf8, property_text
+from pyboot_svc.worker.budget import dead_letter_bytes, log_bytes
+from pyboot_svc.worker.kept import KeptDead, Record, record_size
 from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.spool import Lane, Row
+from pyboot_svc.worker.spool import Lane, Row, row_size
 from pyboot_svc.worker.store import Store
 
 if TYPE_CHECKING:
     import sqlite3
 
-# Of what user properties tell, in bytes: MQTT strings end at 65,535, and brokers take less. All
-# that is known stands in the local copy.
+# Of what user properties tell, in bytes: MQTT strings end at 65,535, and brokers take less. More
+# stands in the local copy; a model may quote its whole input in an error.
 _LONGEST_ERROR = 8_000
 _LONGEST_NAME = 2_000
+_LONGEST_KEPT_ERROR = 64 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +80,12 @@ class Graveyard:
         self._instance = str(config.identity)
         self._model = edge.edge_mode
         self._topic = edge.dead_letter.topic
-        self._keep = edge.dead_letter.keep
         self._envelope = edge.post.broker.protocol != "5"
         self._drop = edge.on_error.then == "drop"
-        self._most_bytes = edge.spool.max_bytes
+        budget = edge.spool.max_bytes
+        self._most_bytes = dead_letter_bytes(budget, edge.dead_letter.max_bytes)
+        self._most_at_once = log_bytes(budget) // 2
+        self._kept = KeptDead(store, edge.dead_letter.keep, self._most_bytes)
         self._store = store
         self._lane = lane
         self._wake = wake
@@ -86,38 +93,45 @@ class Graveyard:
 
     def bury(self, buried: list[tuple[Message, Fault]], done: Callable[[], None]) -> None:
         """`done` is called when they are durable, or at once when they are only to be dropped."""
-        if self._drop:
+        if self._drop or not buried:
             done()
             return
-        from pyboot_svc.worker.database import checksum
+        parts = self._parts(buried, time.time())
+        left = _Countdown(len(parts), done)
+        for records, letters, size in parts:
+            # Both in the store's queue: when the second is durable, so is the first.
+            self._store.submit(partial(self._keep, records), lambda: None, size=size)
+            self._lane.append(letters if self._has_room(letters) else [], partial(self._end, left))
 
-        now = time.time()
-        records = []
+    def _keep(self, records: list[Record], connection: sqlite3.Connection) -> None:
+        self._kept.add(connection, records)
+
+    def _end(self, left: _Countdown) -> None:
+        left.one()
+        self._wake()
+
+    def _parts(
+        self, buried: list[tuple[Message, Fault]], now: float
+    ) -> list[tuple[list[Record], list[Row], int]]:
+        """What is kept, what is published, and the bytes of the former: cut to what one commit may
+        write."""
+        parts: list[tuple[list[Record], list[Row], int]] = []
         for message, fault in buried:
-            values = self._record(message, fault, now)
-            records.append((*values, checksum(*values)))
+            record = self._record(message, fault, now)
+            letter = self._letter(message, fault, now)
+            size = record_size(record)
+            if parts and parts[-1][2] + size <= self._most_at_once:
+                records, letters, before = parts[-1]
+                records.append(record)
+                letters.append(letter)
+                parts[-1] = (records, letters, before + size)
+            else:
+                parts.append(([record], [letter], size))
+        return parts
 
-        def keep(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT INTO dead (topic, payload, kind, error, attempts, model, version, created,"
-                " checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                records,
-            )
-            connection.execute(
-                "DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (self._keep,)
-            )
-
-        def durable() -> None:
-            done()
-            self._wake()
-
-        # Both in the store's queue: when the second is durable, so is the first.
-        self._store.submit(keep, lambda: None)
-        letters = [self._letter(message, fault, now) for message, fault in buried]
-        self._lane.append(letters if self._has_room() else [], durable)
-
-    def _has_room(self) -> bool:
-        if self._lane.size < self._most_bytes:
+    def _has_room(self, letters: list[Row]) -> bool:
+        size = sum(row_size(topic, payload, about) for topic, payload, _, about in letters)
+        if self._lane.size + size <= self._most_bytes or not self._lane.busy:
             return True
         if self._limit.admit("full") is not None:
             log.error(
@@ -127,14 +141,12 @@ class Graveyard:
             )
         return False
 
-    def _record(
-        self, message: Message, fault: Fault, now: float
-    ) -> tuple[str, bytes, str, str, int, str, str, float]:
+    def _record(self, message: Message, fault: Fault, now: float) -> Record:
         return (
             message.topic,
             message.payload,
             fault.kind,
-            fault.error.encode(errors="backslashreplace").decode(),
+            clip_utf8(fault.error, _LONGEST_KEPT_ERROR),
             fault.attempts,
             self._model,
             __version__,
@@ -159,3 +171,19 @@ class Graveyard:
             return self._topic, message.payload, 1, clean
         envelope = {**about, "payload_base64": base64.b64encode(message.payload).decode()}
         return self._topic, json.dumps(envelope).encode(), 1, {}
+
+
+class _Countdown:
+    """Calls `done` when so many things have come true."""
+
+    def __init__(self, left: int, done: Callable[[], None]) -> None:
+        self._left = left
+        self._done = done
+        self._lock = threading.Lock()
+
+    def one(self) -> None:
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._done()

@@ -21,6 +21,7 @@ from pyboot_svc.logs import RateLimit
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
+from pyboot_svc.worker.budget import DiskBudget
 from pyboot_svc.worker.courier import Courier
 from pyboot_svc.worker.graveyard import REFUSED, Graveyard, refused, refused_result
 from pyboot_svc.worker.held import Held, input_bytes
@@ -106,8 +107,10 @@ class Safe:
 
     def __init__(self, config: InstanceConfig, state_dir: Path) -> None:
         self.file = file = state_dir / DATABASE_NAME
-        self.store = Store(file)
         edge = config.edge
+        self.store = Store(file, edge.spool.max_bytes)
+        self.budget = DiskBudget(file, edge.spool.max_bytes, lambda: self.store.used)
+        self.store.watch(self.budget.look)
         most = max(LONGEST_CHUNK, edge.batch.max_size if edge.batch is not None else 0)
         # One slot more: for what the outbox sends from the disk.
         self.ledger = Ledger(state_dir / _LEDGER_NAME, edge.threads + 1, most)
@@ -116,6 +119,8 @@ class Safe:
         self.rows_in_hand = RowsInHand(self.ledger, edge.threads, most, self.suspects)
         self.results = Lane(self.store, file, RESULTS)
         self.dead_letters = Lane(self.store, file, DEAD_LETTERS)
+        self.budget.count(self.results)
+        self.budget.count(self.dead_letters)
         connection = self.store.open_if_there()
         if connection is not None:
             self.results.load(connection)
@@ -184,6 +189,7 @@ class Pipeline:
             self._post_queue,
             safe.results,
             safe.dead_letters,
+            safe.budget.room,
             outbox.wake,
             outbox.nudge,
         )

@@ -145,6 +145,17 @@ class Lane:
             return self._pending + self._rows + len(self._memory)
 
     @property
+    def pending_bytes(self) -> int:
+        """What is not durable yet."""
+        return self._pending_bytes
+
+    @property
+    def growth(self) -> int:
+        """By how many bytes it will have grown when all is written and deleted that is to be."""
+        with self._lock:
+            return self._pending_bytes - sum(self._removing.values())
+
+    @property
     def size(self) -> int:
         """Bytes of its rows, without what is about to be deleted."""
         with self._lock:
@@ -195,7 +206,7 @@ class Lane:
                 self._pending += len(rows)
                 self._pending_bytes += size
                 # Inside the lock: the store's order is the lane's.
-                self._store.submit(write, written, take_back)
+                self._store.submit(write, written, take_back, size)
         if wake is not None:
             wake()
 
@@ -235,6 +246,10 @@ class Lane:
             if not sizes:
                 return
             self._keep_from_out(sizes)
+        for part in _parts(sizes, self._store.most_at_once):
+            self._delete(part, done)
+
+    def _delete(self, sizes: Mapping[int, int], done: Callable[[], None]) -> None:
         deleted: list[int] = []
 
         def write(connection: sqlite3.Connection) -> None:
@@ -251,7 +266,7 @@ class Lane:
                 self._bytes -= sum(sizes[row] for row in deleted)
             done()
 
-        self._store.submit(write, removed)
+        self._store.submit(write, removed, size=sum(sizes.values()))
 
     def oldest(self, most: int, age: float = -math.inf) -> list[Outgoing]:
         """Rows that are older than `age` seconds, oldest first: candidates for dropping.
@@ -455,6 +470,19 @@ def _sealed(records: Iterable[tuple[Any, ...]], created: float) -> Iterator[tupl
     for record in records:
         values = (*record, created)
         yield (*values, checksum(*values))
+
+
+def _parts(sizes: Mapping[int, int], most: int) -> Iterator[dict[int, int]]:
+    """Cut to what one write should not exceed; each has at least one row."""
+    part: dict[int, int] = {}
+    left = most
+    for row, size in sizes.items():
+        if part and size > left:
+            yield part
+            part, left = {}, most
+        part[row] = size
+        left -= size
+    yield part
 
 
 def _runs(rows: Iterable[int]) -> Iterator[tuple[int, int]]:

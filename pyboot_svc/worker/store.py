@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.budget import EMPTY_BYTES, log_bytes
 from pyboot_svc.worker.clock import AgeClock
 from pyboot_svc.worker.mark import Mark
 
@@ -21,14 +23,20 @@ DATABASE_NAME = "worker.sqlite"
 
 log = logging.getLogger(__name__)
 
+_MOST_BYTES = 256 * 1024**2
+
 Write = Callable[["sqlite3.Connection"], None]
 Done = Callable[[], None]
 TakeBack = Callable[[], bool]
 Watcher = Callable[["sqlite3.Connection"], None]
-_Item = tuple[Write, Done, TakeBack]
+_Item = tuple[Write, Done, TakeBack, int]
 
 _RETRY_SECONDS = 1.0
 _MOST_WRITES = 1000
+# So long after the last write what was freed is given back to the disk; while writes don't cease,
+# now and then.
+_IDLE_SECONDS = 1.0
+_LONGEST_UNTIDY_SECONDS = 10.0
 
 
 class Store:
@@ -36,11 +44,16 @@ class Store:
 
     All writes that wait are committed together, so that one fsync serves them all. One that
     fails, for want of room say, is tried again until it works: nobody is told before, unless it
-    is taken back. The database, and SQLite with it, is opened when it is first needed.
+    is taken back. The database, and SQLite with it, is opened when it is first needed. Of the bytes
+    that its budget has, `most_bytes`, a commit takes no more than the log may have.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, most_bytes: int = _MOST_BYTES) -> None:
         self._file = file
+        self._log_bytes = log_bytes(most_bytes)
+        # What the database takes of the disk, and its log, by the last commit.
+        self.used = (EMPTY_BYTES, 0)
+        self._untidy_since: float | None = None
         self.clock = AgeClock()
         self._mark = Mark(file.with_name(f"{file.name}-mark"))
         self._connection: sqlite3.Connection | None = None
@@ -51,6 +64,11 @@ class Store:
         self._thread: threading.Thread | None = None
         self._watchers: list[Watcher] = []
         self._releases: list[Callable[[], None]] = []
+
+    @property
+    def most_at_once(self) -> int:
+        """What one write should not exceed, in bytes."""
+        return self._log_bytes // 2
 
     @property
     def trouble(self) -> str | None:
@@ -79,14 +97,18 @@ class Store:
 
     def write_now(self, write: Write) -> bool:
         """Commit before the thread starts; whether it could be done."""
-        return self._commit([(write, lambda: None, lambda: False)])
+        return self._commit([(write, lambda: None, lambda: False, 0)])
 
     def start(self, on_crash: Callable[[], None]) -> None:
         self._thread = spawn("store", self._run, on_crash)
 
-    def submit(self, write: Write, done: Done, take_back: TakeBack = lambda: False) -> None:
-        """`take_back` is asked each time the write has failed: true means to do without it."""
-        self._writes.put((write, done, take_back))
+    def submit(
+        self, write: Write, done: Done, take_back: TakeBack = lambda: False, size: int = 0
+    ) -> None:
+        """`take_back` is asked each time the write has failed: true means to do without it.
+
+        `size` is about what it writes, in bytes."""
+        self._writes.put((write, done, take_back, size))
 
     def stop(self, timeout: float) -> None:
         """Commit what waits and close; `timeout` in seconds."""
@@ -101,7 +123,7 @@ class Store:
                 if self._stopping.wait(_RETRY_SECONDS):
                     return  # not durable, so not acknowledged either: it comes again
                 batch = self._still_wanted(batch)
-            for _, done, _ in batch:
+            for _, done, *_ in batch:
                 done()
         self._close()
 
@@ -126,12 +148,14 @@ class Store:
         return batch
 
     def _next_batch(self) -> list[_Item] | None:
-        """What waits, at least one; None at the end."""
+        """What waits, at least one, as far as one commit takes it; None at the end."""
         batch: list[_Item] = []
-        item = self._writes.get()
+        size = 0
+        item = self._first()
         while item is not None:
             batch.append(item)
-            if len(batch) >= _MOST_WRITES or self._writes.empty():
+            size += item[3]
+            if len(batch) >= _MOST_WRITES or size >= self._log_bytes or self._writes.empty():
                 return batch
             item = self._writes.get()
         if batch:
@@ -139,15 +163,60 @@ class Store:
             return batch
         return None
 
+    def _first(self) -> _Item | None:
+        """The next write; while there is none, what was freed is given back to the disk."""
+        if (since := self._untidy_since) is None:
+            return self._writes.get()
+        if time.monotonic() - since > _LONGEST_UNTIDY_SECONDS:
+            self._tidy()
+        while self._untidy_since is not None:
+            try:
+                return self._writes.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                while self._tidy() and self._writes.empty():
+                    pass
+        return self._writes.get()
+
+    def _tidy(self) -> bool:
+        """Give some of what was freed back to the disk; whether there is more."""
+        from pyboot_svc.worker.database import DatabaseDamaged, give_back, troubles, used_bytes
+
+        self._untidy_since = None
+        try:
+            with troubles(self._file):
+                more = self._connection is not None and give_back(self._connection)
+                if self._connection is not None:
+                    self.used = used_bytes(self._connection, self._file)
+        except DatabaseDamaged:
+            self._give_up()
+            return False
+        except OSError:
+            return False  # a commit will say what is wrong, if it is
+        if more:
+            self._untidy_since = time.monotonic()
+        return more
+
     def _commit(self, batch: list[_Item]) -> bool:
-        from pyboot_svc.worker.database import DatabaseDamaged, transaction
+        from pyboot_svc.worker.database import (
+            DatabaseDamaged,
+            empty_log,
+            transaction,
+            troubles,
+            used_bytes,
+        )
 
         try:
             with transaction(self._open(), self._file) as connection:
-                for write, _, _ in batch:
+                for write, *_ in batch:
                     write(connection)
                 self.clock.note(connection)
                 held = self._mark.count(connection)
+            with troubles(self._file):
+                self.used = used_bytes(connection, self._file)
+                if self.used[1] > self._log_bytes * 3 // 2:
+                    # It begins anew by itself, but not while somebody reads, now and again.
+                    empty_log(connection)
+                    self.used = used_bytes(connection, self._file)
         except DatabaseDamaged:
             self._give_up()  # opening it again puts the file aside
             return False
@@ -157,6 +226,8 @@ class Store:
             self._complain(error)
             return False
         self._mark.note(held)
+        if self._untidy_since is None:
+            self._untidy_since = time.monotonic()
         if self._trouble is not None:
             self._trouble = None
             log.warning("%s can be written again", self._file)
@@ -174,11 +245,12 @@ class Store:
         self._mark.close()
 
     def _open(self) -> sqlite3.Connection:
-        from pyboot_svc.worker.database import open_database, troubles
+        from pyboot_svc.worker.database import open_database, troubles, used_bytes
 
         if self._connection is None:
-            connection = open_database(self._file)
+            connection = open_database(self._file, self._log_bytes)
             with troubles(self._file):
+                self.used = used_bytes(connection, self._file)
                 missing = self._mark.missing(connection)
                 if missing is not None:
                     log.critical("%s: %s", self._file, missing)

@@ -1,8 +1,10 @@
-"""The spool: empties as fast as the broker takes it, and beside live input."""
+"""The spool: empties as fast as the broker takes it, and takes no more of the disk than it may."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,14 @@ def post(tmp_path: Path) -> Iterator[Broker]:
 def worker(
     write_config: Callable[..., Path], up: Callable[..., Up], topic: str, post: Broker
 ) -> Callable[..., Up]:
-    def start(**more: Any) -> Up:
+    def start(*options: str, **more: Any) -> Up:
         """Its post broker is away; `more` are settings of the edge, as YAML has them."""
         settings = "".join(f", {key}: {value}" for key, value in more.items())
         edge = (
             f"{{name: m, edge_mode: my_models.same, pre_topic: {topic}/in, pre_qos: 1, "
             f"post_port: {post.port}, post_topic: {topic}/out, post_qos: 1{settings}}}"
         )
-        started = up(write_config(edge, models=MODELS), ready=False)
+        started = up(write_config(edge, models=MODELS), *options, ready=False)
         until(lambda: started.instance("m-1")["state"] in ("waiting", "ready"), "it runs")
         until(lambda: subscribed(started), "it is subscribed")
         return started
@@ -89,3 +91,77 @@ def test_the_spool_ends_beside_live_input(
         until(lambda: reader.received and reader.payloads()[-1] == number, "the last one", 60)
         found = reader.payloads()
         assert found == list(range(found[0], number + 1)), "in order, none missing"
+
+
+BUDGET = 512 * 1024
+
+
+def taken(folder: Path) -> dict[str, int]:
+    """What the files of the state directory take of the disk; some may go meanwhile."""
+    found = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            found[path.name] = path.stat().st_blocks * 512
+    return found
+
+
+class Greatest:
+    """Looks, again and again, how much of the disk is taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self.found: dict[str, int] = {}
+        self._folder = folder
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.002):
+            found = taken(self._folder)
+            if sum(found.values()) > sum(self.found.values()):
+                self.found = found
+
+    def end(self) -> dict[str, int]:
+        self._stop.set()
+        self._thread.join()
+        return self.found
+
+
+@pytest.fixture
+def greatest(tmp_path: Path) -> Iterator[Greatest]:
+    found = Greatest(tmp_path / "state" / "m-1")
+    yield found
+    found.end()
+
+
+@pytest.mark.parametrize("size", [4, 1000, 30_000])
+@pytest.mark.parametrize("on_full", ["block", "drop_oldest"])
+def test_the_disk_holds_no_more_than_it_may_and_gets_it_back(
+    on_full: str,
+    size: int,
+    worker: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    post: Broker,
+    tmp_path: Path,
+    greatest: Greatest,
+) -> None:
+    """Small results take several times their payload."""
+    limits = f"{{max_bytes: {BUDGET}, on_full: {on_full}}}"
+    up = worker("--state-dir", str(tmp_path / "state"), spool=limits, queue="{pre: 500, post: 500}")
+    count = 20_000 if size < 1000 else 4_000_000 // size
+    plant.publish_all(f"{topic}/in", [f"{number:0{size}}" for number in range(count)], 1)
+    if on_full == "block":
+        up.wait_log("no more input is taken in until the post broker is back", 60)
+    else:
+        until(lambda: up.instance("m-1")["counters"]["spool_overflowed"] > 0, "dropped", 60)
+        until(lambda: up.instance("m-1")["unacknowledged"] == 0, "all is taken in", 60)
+    assert up.instance("m-1")["spooled"] > 0
+    post.start()
+    until(lambda: up.instance("m-1")["spooled"] == 0, "all is sent", 60)
+    until(lambda: up.instance("m-1")["unacknowledged"] == 0, "all is safe", 60)
+    counters = up.instance("m-1")["counters"]
+    assert counters["published"] + counters["spool_overflowed"] == count
+    until(lambda: sum(taken(tmp_path / "state" / "m-1").values()) < BUDGET // 3, "given back")
+    found = greatest.end()
+    assert BUDGET // 8 < sum(found.values()) <= BUDGET, found

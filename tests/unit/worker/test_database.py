@@ -26,7 +26,7 @@ from pyboot_svc.worker.database import (
 )
 
 ROWS = 60
-PAGE, PAGES = 4096, 20
+PAGE, PAGES = 4096, 22
 
 
 @pytest.fixture
