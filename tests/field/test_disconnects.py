@@ -19,7 +19,7 @@ MODELS = """
 def same(payload):
     return payload
 """
-TWICE = "run twice"
+TWICE = "twice"
 
 
 def reason_string(text: bytes) -> bytes:

@@ -147,7 +147,7 @@ def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
         assert "closes the connection whenever it is sent (30" in error
         assert "QoS that it doesn't support" in error
     assert f"a result for {topic}/out is given up" in app.log
-    assert "does it run twice" not in app.log
+    assert "twice?" not in app.log
     until(lambda: app.get("/readyz")[0] == 200, "ready again", LONG)
     assert app.instance("m-1")["errors"] == {"refused": 1}
     # No more than one of its own: what tells of it is as large as itself.
