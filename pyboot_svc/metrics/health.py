@@ -59,8 +59,8 @@ def ask_health(path: Path, seconds: float) -> dict[str, Any]:
     """What the worker answers at `path`; one that doesn't is not alive.
 
     Its keys: `instance`, `alive` (all its threads make progress), `loaded` (its model is),
-    `started` (it was ready once), `ready` (it can work right now), `reasons` (why it is not ready)
-    and `stalls` (why it is not alive).
+    `started` (it was ready once), `ready` (it can work right now), `reasons` (why it is not ready),
+    `stalls` (why it is not alive), and `notices`, if a broker grants less than it was asked for.
     """
     try:
         return decode_line(_read_line(path, seconds))

@@ -212,6 +212,7 @@ class Worker:
         if self._state == "draining":
             reasons.append("it is stopping")
         stalls = self._pipeline.stalls() if self._pipeline else []
+        notices = self._notices()
         if self._heartbeat.overdue > 0:
             late = self._heartbeat.overdue
             stalls.append(f"the main thread made no progress for {late:.0f} s past its limit")
@@ -222,8 +223,8 @@ class Worker:
             "started": self._supervision is not None and self._supervision.started,
             "ready": not reasons and not stalls,
             "reasons": reasons,
-            "notices": self._notices(),
             "stalls": stalls,
+            **({"notices": notices} if notices else {}),
         }
 
     def _reasons(self) -> list[str]:
