@@ -22,10 +22,12 @@ from pyboot_svc.config import Broker
 from pyboot_svc.config.schema import credential_name
 from pyboot_svc.text import printable
 from pyboot_svc.worker.credentials import delivered, delivered_tls, read_password, tls_context
+from pyboot_svc.worker.frames import FrameReader
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.link import explain_alert
 from pyboot_svc.worker.misfits import HEADROOM_BYTES
 from pyboot_svc.worker.opening import Deadline, PunctualSocket, Resolver, dial, secure
+from pyboot_svc.worker.output import WOULD_BLOCK
 from pyboot_svc.worker.refusals import Refusal
 
 # How often `keep_alive` is called.
@@ -174,6 +176,8 @@ class ControlClient:
                 raise WebsocketConnectionError("WebSocket handshake error") from error
             raise
         punctual.settle()
+        reader = FrameReader(punctual, _answering(layer, punctual))
+        cast(Any, layer).recv, cast(Any, layer).pending = reader.recv, reader.pending
         return layer
 
     def use_socket(self, stand_in: Any) -> None:
@@ -392,6 +396,23 @@ def _with_details(text: str, properties: Any) -> str:
     told = [getattr(properties, name, "") for name in ("ReasonString", "ServerReference")]
     details = "; ".join(printable(detail) for detail in told if detail)
     return f"{text} ({details})" if details else text
+
+
+def _answering(layer: _WebsocketWrapper, sock: PunctualSocket) -> Callable[[int, bytes], None]:
+    """Sends a WebSocket's control frame, but not into the midst of another frame."""
+
+    def answer(opcode: int, payload: bytes) -> None:
+        if layer._sendbuffer:
+            return  # the broker sees that something comes
+        frame = layer._create_frame(opcode, bytearray(payload))
+        try:
+            sent = sock.send(frame)
+        except WOULD_BLOCK:
+            return
+        if sent < len(frame):
+            raise ConnectionError("a part of a frame was sent")
+
+    return answer
 
 
 def _whole_frames(send: Callable[[Any], int]) -> Callable[[Any], int]:
