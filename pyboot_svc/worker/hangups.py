@@ -12,6 +12,7 @@ to be lost sooner than that once it is sent. At three such losses the message is
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from pyboot_svc.worker.message import Parcel
@@ -28,6 +29,10 @@ _LESSON_SECONDS = 600.0
 _MOST_IN_A_ROW = 3
 # One at a time is slow: then all is tried as usual once more.
 _MOST_ALONE = 20
+
+# A broker that hangs up does so that soon after what it minds.
+_MOMENTS_SECONDS, _MOMENT_SECONDS = 1.0, 0.1
+_MOST_MOMENTS = 100
 
 Key = tuple[object, ...]
 
@@ -179,3 +184,55 @@ class Lesson:
     def _draw(self, size: int) -> None:
         self.bytes = size
         self._until = self._clock() + _LESSON_SECONDS
+
+
+class Unanswered:
+    """What was written at QoS 0 just before a connection was lost: no answer tells what did it.
+
+    A message of twice the size of others is named. When that happens again and again, and others
+    of its size never got through, it is taken for too large.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Since when, the smallest and the largest: of each moment of the last second.
+        self._recent: deque[tuple[float, int, int]] = deque(maxlen=_MOST_MOMENTS)
+        self._survived = 0
+        self._sizes: list[int] = []
+
+    def written(self, sizes: Sequence[int]) -> None:
+        now = self._clock()
+        recent, least, most = self._recent, min(sizes), max(sizes)
+        while recent and recent[0][0] < now - _MOMENTS_SECONDS:
+            self._survived = max(self._survived, recent.popleft()[2])
+        if recent and now - recent[-1][0] < _MOMENT_SECONDS and most < 2 * recent[-1][2]:
+            since, before_least, before_most = recent.pop()
+            recent.append((since, min(least, before_least), max(most, before_most)))
+        else:  # what is so much larger has a place of its own: those before it did no harm
+            recent.append((now, least, most))
+
+    def lost(self) -> tuple[int | None, bool]:
+        """The size of the message that may be the reason, and whether it is that for certain."""
+        moments = list(self._recent)
+        self._recent.clear()
+        due = self._clock() - _MOMENTS_SECONDS
+        recent = [moment for moment in moments if moment[0] >= due]
+        if not recent:
+            return None, False
+        largest = max(most for _, _, most in recent)
+        # The broker reads in order: what it closed the connection for came after these.
+        for _, _, most in moments:
+            if most == largest:
+                break
+            self._survived = max(self._survived, most)
+        usual = self._survived or min(least for _, least, _ in recent)
+        if largest < 2 * usual:
+            self._sizes.clear()
+            return None, False
+        if self._survived:
+            self._sizes.append(largest)
+        if len(self._sizes) < _CERTAIN_LOSSES:
+            return largest, False
+        smallest = min(self._sizes)
+        self._sizes.clear()
+        return smallest, True

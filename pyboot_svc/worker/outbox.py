@@ -12,7 +12,7 @@ from pyboot_svc.logs import RateLimit
 from pyboot_svc.text import printable
 from pyboot_svc.worker.connection import Carriage, Connection
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
-from pyboot_svc.worker.hangups import HangUps, Lesson
+from pyboot_svc.worker.hangups import HangUps, Lesson, Unanswered
 from pyboot_svc.worker.holds import Holds, place_of
 from pyboot_svc.worker.inhand import RowsInHand
 from pyboot_svc.worker.leader import Leader
@@ -38,6 +38,7 @@ _WINDOW = 2000
 # paho looks at every message in flight at every PUBACK: more would cost more than it gains.
 _PLAIN_WINDOW = 100
 _LETTER_QOS = 1
+_SAMPLE = 8
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class MqttOutbox:
         self._in_hand = in_hand
         self._holds = Holds(self._window)
         self._hang_ups = HangUps(edge.post.topic)
+        self._unanswered = Unanswered()
         self._lessons = {RESULTS: Lesson(), DEAD_LETTERS: Lesson(optional=True)}
         # Whether the lessons may have something to learn from what is taken.
         self._given_up = False
@@ -167,10 +169,10 @@ class MqttOutbox:
             in_flight = sorted(again + in_flight, key=place_of)
         self._source.lost(in_flight)
         if not self._hang_ups.suspects:
-            return None
+            return self._judge_unanswered()
         if not any(lesson.slow for lesson in self._lessons.values()):
             self._connection.hurry()
-        return f"it happens whenever the same message is sent: {self._suspicion}"
+        return f"it happens whenever the same message is sent: {self._suspicion(self._qos or 1)}"
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         if self._letters_in_flight:
@@ -182,6 +184,8 @@ class MqttOutbox:
         if self._unusual:
             safe = self._note_unusual(safe)
         if safe:
+            if self._qos == 0 and (sizes := _some_sizes(safe)):
+                self._unanswered.written(sizes)
             if self._given_up:
                 self._learn(safe)
             self._source.delivered(safe)
@@ -269,6 +273,18 @@ class MqttOutbox:
         self._connection.wake()
         return safe
 
+    def _judge_unanswered(self) -> str | None:
+        """What is known of a loss soon after results of QoS 0 were sent."""
+        length, certain = self._unanswered.lost()
+        if length is None or self._stopping:
+            return None
+        size = self._packet_size(length)
+        if certain:
+            for lesson in self._lessons.values():
+                lesson.warned(size)
+            self._given_up = True
+        return f"right after a result of {size} bytes was sent at QoS 0: {self._suspicion(0)}"
+
     def _learn(self, safe: list[Sendable]) -> None:
         for item in safe:
             self._lessons[lane_of(item)].taken(self._size(item))
@@ -286,13 +302,13 @@ class MqttOutbox:
         self._refuse(
             item,
             f"the post broker closes the connection whenever it is sent ({size} bytes, QoS {qos}): "
-            f"{self._suspicion}",
+            f"{self._suspicion(qos)}",
         )
 
-    @property
-    def _suspicion(self) -> str:
-        qos = "" if self._v5 else ", or of a QoS that it doesn't support"
-        return f"is it larger than the broker takes, or for a topic that it doesn't allow{qos}?"
+    def _suspicion(self, qos: int) -> str:
+        """By MQTT 5 the broker has told which QoS it takes."""
+        more = ", or of a QoS that it doesn't support" if qos and not self._v5 else ""
+        return f"is it larger than the broker takes, or for a topic that it doesn't allow{more}?"
 
     def _fitting(self, parcel: Parcel) -> list[Parcel]:
         """What of it the broker takes; the rest is refused here.
@@ -349,8 +365,11 @@ class MqttOutbox:
         return publish_size(row.topic, len(row.payload), row.qos, properties)
 
     def _result_size(self, payload: bytes) -> int:
+        return self._packet_size(len(payload))
+
+    def _packet_size(self, payload: int) -> int:
         properties = LONGEST_ID_PROPERTY if self._v5 else 0
-        return publish_size(self._endpoint.topic, len(payload), self._qos, properties)
+        return publish_size(self._endpoint.topic, payload, self._qos, properties)
 
     def _refuse(self, item: Sendable, reason: str) -> None:
         silent = self._log_limit.admit("refused")
@@ -366,3 +385,14 @@ class MqttOutbox:
 
 def _count_letters(items: Sequence[Sendable]) -> int:
     return sum(lane_of(item) == DEAD_LETTERS for item in items)
+
+
+def _some_sizes(items: Sequence[Sendable]) -> list[int]:
+    """Of the payloads of a few results: to look at each would cost too much."""
+    found: list[int] = []
+    for item in items[-_SAMPLE:]:
+        if isinstance(item, Parcel):
+            found += map(len, item.payloads[-_SAMPLE:])
+        elif item.lane == RESULTS:
+            found.append(len(item.payload))
+    return found

@@ -180,6 +180,37 @@ def same(payload):
     assert "1200" in error
 
 
+def test_at_qos_0_what_is_too_large_is_named_and_refused_after_some_times(
+    post_broker: Callable[[str], Broker],
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    post = post_broker("max_packet_size 2000\n")
+    app = start(up, config(post.port, "3.1.1", 0), tmp_path)
+    with subscribed(post, f"{topic}/out") as reader:
+        for n in range(1, 40):
+            plant.publish(topic, {"n": n, "text": LARGE if n % 4 == 0 else ""}, 1)
+            if n % 4:
+                until(lambda n=n: n in received(reader), "it came through", LONG)  # type: ignore[misc]
+            elif not dead(tmp_path):
+                connects = app.instance("m-1")["brokers"]["post"]["connects"]
+                until(
+                    lambda before=connects: (  # type: ignore[misc]
+                        dead(tmp_path)
+                        or app.instance("m-1")["brokers"]["post"]["connects"] > before
+                    ),
+                    "the broker hung up",
+                    LONG,
+                )
+            if len(dead(tmp_path)) > 2:
+                break
+    assert "right after a result of 30" in app.log
+    assert [kind for kind, *_ in dead(tmp_path)] == ["refused"] * 3
+
+
 def test_a_broker_that_hangs_up_with_and_without_the_message_costs_none(
     config: Callable[..., Path],
     up: Callable[..., Up],

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from support.columns import parcel_of
 
-from pyboot_svc.worker.hangups import HangUps, Lesson
+from pyboot_svc.worker.hangups import HangUps, Lesson, Unanswered
 from pyboot_svc.worker.outgoing import DEAD_LETTERS, RESULTS, Outgoing, Sendable
 
 
@@ -197,3 +197,39 @@ def test_lanes_are_told_apart() -> None:
     for number in range(2):
         hang_ups.lost([Outgoing("out", b"%d" % number, 1, {}, lane=RESULTS, row=number), letter])
     assert hang_ups.alone
+
+
+def test_at_qos_0_a_message_of_unusual_size_is_named_and_then_taken_for_too_large() -> None:
+    clock = Clock()
+    unanswered = Unanswered(clock)
+    found = []
+    for size in (3000, 5000, 4000):
+        for _ in range(10):
+            unanswered.written([100, 120])
+            clock.now += 0.3
+        unanswered.written([size, 100])
+        clock.now += 0.2
+        found.append(unanswered.lost())
+    assert found == [(3000, False), (5000, False), (3000, True)]
+
+
+@pytest.mark.parametrize("sizes", [[100], [100, 150], [3000]])
+def test_at_qos_0_messages_of_usual_size_are_not_named(sizes: list[int]) -> None:
+    clock = Clock()
+    unanswered = Unanswered(clock)
+    for _ in range(10):
+        unanswered.written(sizes)
+        clock.now += 0.1
+        assert unanswered.lost() == (None, False)
+    assert unanswered.lost() == (None, False)
+
+
+def test_at_qos_0_what_was_long_before_a_loss_did_no_harm() -> None:
+    clock = Clock()
+    unanswered = Unanswered(clock)
+    unanswered.written([3000, 100])
+    clock.now += 1.1
+    unanswered.written([100])
+    assert unanswered.lost() == (None, False)
+    unanswered.written([3000])
+    assert unanswered.lost() == (None, False)
