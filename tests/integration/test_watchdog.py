@@ -1,4 +1,4 @@
-"""`pyboot up` restarts a worker that doesn't get on, whatever holds it, and says where it was."""
+"""`pyboot up` restarts a worker that makes no progress, and says what held it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STALLS = {
     "endless_loop": "use the processor",
     # Without a GIL it holds up nobody else.
     "backtracking": "no answer for" if gil_enabled() else "use the processor",
-    "deadlock": "thread pre has not got on",
+    "deadlock": "thread pre made no progress",
 }
 
 

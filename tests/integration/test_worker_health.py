@@ -95,6 +95,7 @@ def test_a_worker_that_can_work_is_ready_until_it_ends(worker: Worker, health: H
         **dict.fromkeys(("alive", "loaded", "started", "ready"), True),
         "reasons": [],
         "stalls": [],
+        "notices": [],
     }
     assert running.stop() == 0
     code, answer = health()
@@ -156,8 +157,8 @@ def test_one_without_a_folder_for_its_socket_says_so_and_works(
             *("held_gil", "no answer within 1 s"),
             marks=pytest.mark.skipif(not gil_enabled(), reason="there is no GIL to hold"),
         ),
-        ("deadlock", "thread pre has not got on"),
-        ("stuck_main", "the main thread has not got on"),
+        ("deadlock", "thread pre made no progress"),
+        ("stuck_main", "the main thread made no progress"),
     ],
 )
 def test_a_worker_that_hangs_is_not_alive(

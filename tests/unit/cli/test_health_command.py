@@ -45,7 +45,7 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
 
 Ask = Callable[..., tuple[int, str]]
 WAITING = {"ready": False, "reasons": ["not subscribed yet"]}
-STALLED = {"alive": False, "ready": False, "stalls": ["thread pre has not got on"]}
+STALLED = {"alive": False, "ready": False, "stalls": ["thread pre made no progress"]}
 
 
 def apply(tmp_path: Path, name: str) -> None:
@@ -68,7 +68,7 @@ def test_one_that_waits_is_alive_and_not_ready(ask: Ask, serve: Serve) -> None:
 
 def test_one_that_stalls_is_neither(ask: Ask, serve: Serve) -> None:
     serve("a-1", **STALLED)
-    assert ask("a-1") == (1, "a-1: not alive: thread pre has not got on\n")
+    assert ask("a-1") == (1, "a-1: not alive: thread pre made no progress\n")
     assert ask("a-1", "--ready")[0] == 1
 
 
