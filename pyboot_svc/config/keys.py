@@ -82,7 +82,7 @@ QUEUE = Section(
         ),
         "overflow": Key(
             Choice("drop_oldest", "drop_newest"),
-            "what QoS 0 input loses when `pre` or `bytes` is full",
+            "which QoS 0 inputs are dropped when `pre` or `bytes` is full",
             "drop_oldest",
         ),
     }

@@ -101,7 +101,7 @@ def test_two_applies_at_once_take_turns(machine: Machine) -> None:
     set_up(machine, trio(options={"scale": 2}))
     with one_after_the_other(machine):
         said = machine.sh("pyboot apply >/var/tmp/said & pyboot apply; wait; cat /var/tmp/said")
-    assert said.count("another apply is at work") == 1
+    assert said.count("another apply is running") == 1
     assert said.count("applied: restart 3\n") == 1
     assert said.count("unchanged: nothing to do\n") == 1
 
