@@ -66,18 +66,22 @@ class Patience:
         moving = before >= 0 and self._moved - before > _MOVING
         self._waited += passed
         self._still = 0.0 if moving else self._still + passed
-        if self._still < ANSWER_SECONDS and self._waited < _MOVING_SECONDS:
-            return False
-        packet = "SUBSCRIBE" if self._subscribing else "PUBLISH"
-        seconds = _MOVING_SECONDS if self._still < ANSWER_SECONDS else ANSWER_SECONDS
-        self.doubt = f"no answer to {packet} within {seconds:.0f} s"
-        return True
+        ends = self._still >= ANSWER_SECONDS or self._waited >= _MOVING_SECONDS
+        if ends or (self._subscribing and self._waited >= ANSWER_SECONDS):
+            packet = "SUBSCRIBE" if self._subscribing else "PUBLISH"
+            self.doubt = f"no answer to {packet} within {_last_step(self._waited):.0f} s"
+        return ends
 
     def _grow_confident(self, seconds: float) -> None:
         """With nothing left to answer nobody can tell: then the doubt passes."""
         self._idle = self._idle + seconds if seconds else 0.0
         if self._idle >= ANSWER_SECONDS:
             self.doubt = ""
+
+
+def _last_step(waited: float) -> float:
+    """So that the same trouble is said in the same words."""
+    return _MOVING_SECONDS if waited >= _MOVING_SECONDS else ANSWER_SECONDS
 
 
 def bytes_moved(descriptor: int) -> int:

@@ -65,6 +65,14 @@ def test_a_slow_network_that_moves_has_more_time_and_not_for_ever(time: Time) ->
     assert time.patience.doubt == "no answer to PUBLISH within 300 s"
 
 
+def test_a_subscription_behind_a_backlog_is_doubted_in_time_and_not_given_up(time: Time) -> None:
+    time.patience.subscribing()
+    assert not time.ends(29, None, moving=10_000)
+    assert time.patience.doubt == "no answer to SUBSCRIBE within 25 s"
+    time.patience.answered()
+    assert not time.patience.doubt
+
+
 def test_pings_alone_are_no_progress(time: Time) -> None:
     assert time.ends(29, 1, moving=4)
 
