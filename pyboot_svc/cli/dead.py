@@ -7,9 +7,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from pyboot_svc.cli.state import known_instances
@@ -21,6 +22,11 @@ from pyboot_svc.worker.database import ERRORS, DatabaseTrouble, connect, transac
 from pyboot_svc.worker.store import DATABASE_NAME
 
 _COLUMNS = "id, topic, payload, kind, error, attempts, model, version, created, request"
+# Of what a list needs; payloads are read one at a time, when they are to be shown.
+_LISTED = (
+    "id, topic, kind, substr(error, 1, 1000) AS error, attempts, model, version, created, request, "
+    "length(payload) AS bytes"
+)
 # Of one value; `--json` gives all of it.
 _LONGEST_SHOWN = 100_000
 _HEADER = ("ID", "TIME", "KIND", "TRIED", "BYTES", "TOPIC", "ERROR")
@@ -28,16 +34,17 @@ _HEADER = ("ID", "TIME", "KIND", "TRIED", "BYTES", "TOPIC", "ERROR")
 
 def list_dead(options: argparse.Namespace) -> ExitCode:
     """Without an instance: those of all instances; one that can't be read hides no other's."""
-    documents = []
+    kept: dict[InstanceId, list[dict[str, Any]]] = {}
     unreadable = []
     for identity in _instances(options):
         try:
-            letters = _letters(options, identity)
+            kept[identity] = _letters(options, identity)
         except UnavailableError as error:
             unreadable.append(f"{identity}: {error}")
-        else:
-            documents += [{"instance": str(identity), **letter} for letter in letters]
-    _print_list(options, documents)
+    if options.json:
+        _print_json(options, kept)
+    else:
+        _print_table(kept)
     if unreadable:
         # Behind what can be read, also where both go to the same place.
         sys.stdout.flush()
@@ -45,11 +52,20 @@ def list_dead(options: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _print_list(options: argparse.Namespace, documents: list[dict[str, Any]]) -> None:
-    if options.json:
-        print(json.dumps(documents, indent=1))
-        return
-    rows = [("INSTANCE", *_HEADER), *(_row(letter) for letter in documents)]
+def _print_json(options: argparse.Namespace, kept: dict[InstanceId, list[dict[str, Any]]]) -> None:
+    """One list of all, printed as it is read."""
+    before = "[\n"
+    for identity, letters in kept.items():
+        for letter in _whole(options, identity, [letter["id"] for letter in letters]):
+            document = json.dumps({"instance": str(identity), **letter}, indent=1)
+            print(before, indent(document, " "), sep="", end="")
+            before = ",\n"
+    print("[]" if before == "[\n" else "\n]")
+
+
+def _print_table(kept: dict[InstanceId, list[dict[str, Any]]]) -> None:
+    letters = [(identity, letter) for identity, found in kept.items() for letter in found]
+    rows = [("INSTANCE", *_HEADER), *(_row(identity, letter) for identity, letter in letters)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
@@ -58,7 +74,8 @@ def _print_list(options: argparse.Namespace, documents: list[dict[str, Any]]) ->
 
 def show(options: argparse.Namespace) -> ExitCode:
     identity = _named(options)
-    for letter in _chosen(options, identity):
+    chosen = [letter["id"] for letter in _chosen(options, identity)]
+    for letter in _whole(options, identity, chosen):
         if options.json:
             print(json.dumps({"instance": str(identity), **letter}, indent=1))
             continue
@@ -144,18 +161,41 @@ def _file(options: argparse.Namespace, identity: InstanceId) -> Path:
 
 
 def _letters(options: argparse.Namespace, identity: InstanceId) -> list[dict[str, Any]]:
+    """All that an instance keeps, without the payloads."""
     file = _file(options, identity)
-    try:
-        os.stat(file)
+    with _reading(file):
+        try:
+            os.stat(file)
+        except FileNotFoundError:
+            return []
         with closing(connect(file)) as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM dead ORDER BY id").fetchall()
-    except FileNotFoundError:
-        return []
+            found = connection.execute(f"SELECT {_LISTED} FROM dead ORDER BY id")
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _whole(
+    options: argparse.Namespace, identity: InstanceId, numbers: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """These with their payloads, one at a time: all of them may be more than fits into memory."""
+    if not numbers:
+        return
+    file = _file(options, identity)
+    with _reading(file), closing(connect(file)) as connection:
+        for number in numbers:
+            row = connection.execute(f"SELECT {_COLUMNS} FROM dead WHERE id = ?", (number,))
+            if (found := row.fetchone()) is not None:  # it may have been dropped meanwhile
+                yield _document(found)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
     except (*ERRORS, OSError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         advice = "; root can (sudo)" if os.geteuid() != 0 else ""
         raise UnavailableError(f"{file} can't be read: {why}{advice}") from error
-    return [_document(row) for row in rows]
 
 
 def _document(row: tuple[Any, ...]) -> dict[str, Any]:
@@ -166,10 +206,10 @@ def _document(row: tuple[Any, ...]) -> dict[str, Any]:
     return letter
 
 
-def _row(letter: dict[str, Any]) -> tuple[str, ...]:
+def _row(identity: InstanceId, letter: dict[str, Any]) -> tuple[str, ...]:
     error = printable(letter["error"].splitlines()[0]) if letter["error"] else ""
     return (
-        letter["instance"],
+        str(identity),
         str(letter["id"]),
         time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(letter["created"])),
         letter["kind"] + (" (retry)" if letter["request"] else ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,9 @@ from pyboot_svc.worker.store import Store
 if TYPE_CHECKING:
     import sqlite3
 
+
+# So much of it may be on its way at a time, in messages and in bytes; the rest waits on disk.
+_MOST_ROWS, _MOST_BYTES = 2000, 16 * 1024**2
 
 Publish = Callable[[list[tuple[str, bytes]], Callable[[], None]], None]
 
@@ -38,6 +41,9 @@ class Revival:
         # Held while the file is looked at: it is let go of from the store's thread.
         self._looking = threading.Lock()
         self._taken: set[int] = set()
+        # The sizes of those that have not reached their end yet, and whether more were asked for.
+        self._open: dict[int, int] = {}
+        self._more = False
         store.watch(lambda connection: self._reset(), self._reset)
 
     def tick(self) -> None:
@@ -57,6 +63,8 @@ class Revival:
 
     def forget(self, rows: list[int]) -> None:
         """These have reached their end: published, or given up anew."""
+        for row in rows:
+            self._open.pop(row, None)
         self._store.submit(partial(_delete, [(row,) for row in rows]), lambda: None)
 
     def _reset(self) -> None:
@@ -68,18 +76,13 @@ class Revival:
 
     def _look(self, reader: sqlite3.Connection) -> None:
         (version,) = reader.execute("PRAGMA data_version").fetchone()
-        if version == self._seen:
+        if version == self._seen and not self._more:
             return
         self._seen = version
-        asked = reader.execute(
-            "SELECT id, topic, payload, kind, attempts FROM dead WHERE request = 'retry'"
-        ).fetchall()
         results: list[tuple[int, str, bytes]] = []
         inputs: list[tuple[int, str, bytes]] = []
-        for row, topic, payload, kind, attempts in asked:
-            if row not in self._taken:
-                (results if is_result(kind, attempts) else inputs).append((row, topic, payload))
-                self._taken.add(row)
+        for row, topic, payload, kind, attempts in self._asked(reader):
+            (results if is_result(kind, attempts) else inputs).append((row, topic, payload))
         if results:
             rows = [row for row, _, _ in results]
             self._publish([one[1:] for one in results], partial(self.forget, rows))
@@ -89,6 +92,27 @@ class Revival:
             # As of QoS 1, so that no full queue drops them; of no session: no broker waits for it.
             numbers = [1] * len(rows)
             self._deliver(Batch(topics, payloads, numbers, [now] * len(rows), rows=rows))
+
+    def _asked(self, reader: sqlite3.Connection) -> Iterator[tuple[int, str, bytes, str, int]]:
+        """What is to be taken in now, in order."""
+        asked = reader.execute("SELECT id FROM dead WHERE request = 'retry' ORDER BY id").fetchall()
+        size = sum(self._open.copy().values())
+        self._more = False
+        for (row,) in asked:
+            if row in self._taken:
+                continue
+            if size >= _MOST_BYTES or len(self._open) >= _MOST_ROWS:
+                self._more = True
+                return
+            found = reader.execute(_SELECT, (row,)).fetchone()
+            if found is not None:
+                self._taken.add(row)
+                self._open[row] = len(found[2])
+                size += len(found[2])
+                yield found
+
+
+_SELECT = "SELECT id, topic, payload, kind, attempts FROM dead WHERE id = ?"
 
 
 def _delete(rows: list[tuple[int]], connection: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.app import PYBOOT
 from support.store import configured, rows, running, settled
 
 from pyboot_svc.cli import main
@@ -68,6 +70,18 @@ def test_list_of_all_instances(state: Path, capsys: pytest.CaptureFixture[str]) 
         ("b-1", "1", "model", "4", "1", "plant/7", "line 1"),
     ]
     assert len({line.index("plant/7") for line in lines}) == 1
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["show", "a-1", "--all"]])
+def test_all_of_it_is_shown_in_less_memory_than_it_takes(state: Path, arguments: list[str]) -> None:
+    bury(state, "a-1", *[b"x" * 4_000_000] * 15)
+    command = [*PYBOOT, "dead", *arguments, "--state-dir", str(state)]
+    shell = ["sh", "-c", 'ulimit -v 120000; exec "$@"', "sh", *command]
+    found = subprocess.run(shell, capture_output=True, timeout=60, check=False)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert found.stdout.count(b"plant/7") == 15
+    if "--json" in arguments:
+        assert [letter["bytes"] for letter in json.loads(found.stdout)] == [4_000_000] * 15
 
 
 def test_list_of_one_instance_as_json(state: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,6 +86,28 @@ def test_what_was_asked_for_comes_in_once(
     assert [again.rows for again in delivered] == [[2, 3], [1]]
 
 
+def test_what_was_asked_for_comes_in_by_parts_of_a_size_that_memory_holds(
+    store: Store, tmp_path: Path, revival: Revival, delivered: list[Batch]
+) -> None:
+    bury(store, tmp_path, *(b"%02d" % number + b"x" * 2_000_000 for number in range(20)))
+    ask(tmp_path, *range(1, 21))
+    came: list[int] = []
+    while len(came) < 20:
+        delivered.clear()
+        revival.tick()
+        [batch] = delivered
+        assert sum(map(len, batch.payloads)) <= 18 * 1024**2
+        revival.tick()
+        assert delivered == [batch], "no more before these have reached their end"
+        assert batch.rows is not None
+        came += batch.rows
+        assert [int(payload[:2]) + 1 for payload in batch.payloads] == batch.rows
+        revival.forget(batch.rows)
+        settled(store)
+    revival.tick()
+    assert (came, delivered) == (list(range(1, 21)), [batch])
+
+
 def test_what_was_asked_for_before_the_start(
     store: Store, tmp_path: Path, delivered: list[Batch]
 ) -> None:
