@@ -66,7 +66,7 @@ COUNTERS = (
     ),
     _counter(
         "dropped",
-        "Inputs of QoS 0 that were dropped because pre_queue was full.",
+        "Inputs of QoS 0 that were dropped because pre_queue was full, in messages or in bytes.",
         title="dropped",
     ),
     _counter("dropped_at_stop", "Inputs of QoS 0 that a stop left unprocessed."),
