@@ -180,3 +180,15 @@ def test_where_the_next_packet_begins_nobody_knows(rig: Rig, packet: str) -> Non
     rig.master.wait_ready()
     if not PLAIN:
         assert "what arrived is not MQTT: a " in rig.master.log
+
+
+@pytest.mark.skipif(not PLAIN, reason="paho reads only the plain data plane's packets")
+def test_what_paho_stumbles_over_costs_no_more_than_the_connection(rig: Rig) -> None:
+    """By MQTT 5 properties without an end, by 3.1.1 an empty topic."""
+    bad = "30 04 0001 61 80" if rig.v5 else "32 05 0000 0002 31"
+    rig.stub.send(rig.good(1) + bytes.fromhex(bad), rig.subscriber())
+    again = rig.subscriber(2)
+    rig.stub.send(rig.good(1) + rig.good(2), again)
+    until(lambda: rig.results()[-1:] == [2], "the next message", 60)
+    assert set(rig.results()) == {1, 2}
+    rig.master.wait_ready()
