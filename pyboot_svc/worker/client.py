@@ -93,16 +93,30 @@ class PatientClient(Client):
 
     def _handle_pubrec(self) -> MQTTErrorCode:
         """A refusal is the end of it; paho goes on as if the broker had taken the message."""
+        code = self._refusal_code()
+        if code is None:
+            return super()._handle_pubrec()
+        return self._end(refusal(code))
+
+    def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
+        """Of any reason code: paho ends the connection at those that it doesn't expect."""
+        code = self._refusal_code()
+        if code is None:
+            return super()._handle_pubackcomp(cmd)
+        # At PUBCOMP the broker has had the message since its PUBREC.
+        return self._end(refusal(code) if cmd == "PUBACK" else ReasonCode(PacketTypes.PUBCOMP))
+
+    def _refusal_code(self) -> int | None:
         packet = self._in_packet["packet"]
-        if self._protocol == MQTTProtocolVersion.MQTTv5 and len(packet) > 2 and packet[2] >= 0x80:
-            mid = int.from_bytes(packet[:2])
-            with self._out_message_mutex:
-                if mid not in self._out_messages:
-                    return MQTTErrorCode.MQTT_ERR_SUCCESS
-                reason = ReasonCode(PacketTypes.PUBREC, identifier=packet[2])
-                properties = Properties(PacketTypes.PUBREC)  # type: ignore[no-untyped-call]
-                return self._do_on_publish(mid, reason, properties)
-        return super()._handle_pubrec()
+        v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        return packet[2] if v5 and len(packet) > 2 and packet[2] >= 0x80 else None
+
+    def _end(self, outcome: Any) -> MQTTErrorCode:
+        mid = int.from_bytes(self._in_packet["packet"][:2])
+        with self._out_message_mutex:
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, outcome, cast(Any, None))
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 class ControlClient:
@@ -199,8 +213,7 @@ class ControlClient:
         def told_published(
             client: Client, userdata: Any, mid: int, reason: Any, properties: Any
         ) -> None:
-            refused = reason.is_failure
-            on_published(mid, Refusal(str(reason), reason.value) if refused else None)
+            on_published(mid, reason if isinstance(reason, Refusal) else None)
 
         self._client.on_message = told_message
         self._client.on_publish = told_published

@@ -335,7 +335,7 @@ class MqttOutbox:
             self._in_hand.clear(row)
             self._refuse(row, f"the process died {crashes} times when it was to be sent")
             return False
-        reason = unsendable(row.topic, row.properties)
+        reason = unsendable(row.topic, row.properties if self._v5 else {})
         if reason is None:
             reason = self._too_large(self._row_size(row), row.lane)
         if reason is None:

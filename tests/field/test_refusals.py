@@ -358,9 +358,11 @@ def test_a_dead_letter_that_is_too_large_is_only_kept(
         assert (len(dead(tmp_path)), stub.connections) == (1, 1)
 
 
+@pytest.mark.parametrize("code", [0x87, 0x95, 0xA7])
 @pytest.mark.parametrize("qos", [1, 2])
 def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
     qos: int,
+    code: int,
     config: Callable[..., Path],
     up: Callable[..., Up],
     plant: Plant,
@@ -374,9 +376,8 @@ def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
             return puback(packet.mid)
         refused = refusing[0] and number_of(packet) in (2, 3, 4)
         if qos == 1:
-            return puback(packet.mid, 0x87 if refused else None)
-        code = b"\x87" if refused else b"\x00"
-        return b"\x50\x03" + packet.mid.to_bytes(2) + code
+            return puback(packet.mid, code if refused else None)
+        return b"\x50\x03" + packet.mid.to_bytes(2) + bytes([code if refused else 0])
 
     port = free_port()
     app = start(up, config(port, post_qos=qos), tmp_path, ready=False)
@@ -390,7 +391,8 @@ def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
         assert [(kind, name, json.loads(result)["n"]) for kind, name, result, _, _ in kept] == [
             ("refused", f"{topic}/out", n) for n in (2, 3, 4)
         ]
-        assert all("the post broker: Not authorized" in error for _, _, _, error, _ in kept)
+        words = {0x87: "Not authorized", 0x95: "Packet too large", 0xA7: "reason code 167"}[code]
+        assert all(f"the post broker: {words}" in error for _, _, _, error, _ in kept)
         assert app.instance("m-1")["errors"] == {"refused": 3}
         assert counters(app)["dropped"] == 0
         # They are results, and are published as such when somebody wants that.
