@@ -12,6 +12,7 @@ from pyboot_svc.services.plan import Applied, Wanted
 
 # Words of a UnitState.
 BROKEN = ("failed", "failing")
+STARTING = "starting"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class UnitState:
     @property
     def word(self) -> str:
         signs = ("failed", "failing", "stopped", "waiting", "ready")
-        return next((sign for sign in signs if getattr(self, sign)), "starting")
+        return next((sign for sign in signs if getattr(self, sign)), STARTING)
 
 
 class HostManager(Protocol):

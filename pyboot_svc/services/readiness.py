@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.services.host import BROKEN, HostManager, UnitState
+from pyboot_svc.services.host import BROKEN, STARTING, HostManager, UnitState
 
 _POLL_SECONDS = 0.2
 # How long an instance with its model loaded may take to reach its brokers; less when it hadn't
@@ -70,14 +70,18 @@ def check_at_work(instances: Sequence[InstanceId], manager: HostManager) -> None
     One that is about to be up again, or busy for a moment, is given that moment.
     """
     deadline = time.monotonic() + _MOMENT_SECONDS
-    broken = list(instances)
+    left = list(instances)
+    seen: dict[InstanceId, UnitState] = {}
     while True:
-        states = manager.states(broken)
-        broken = [identity for identity in broken if states[identity].word in BROKEN]
-        if not broken:
+        states = manager.states(left)
+        seen |= {identity: s for identity, s in states.items() if s.word in BROKEN}
+        left = [identity for identity in left if states[identity].word in (*BROKEN, STARTING)]
+        broken = [identity for identity in left if identity in seen]
+        over = not left or time.monotonic() > deadline
+        if broken and (over or any(seen[identity].failed for identity in broken)):
+            raise not_ready(broken, seen, "unchanged, but not running", rest="")
+        if over:
             return
-        if time.monotonic() > deadline or any(states[identity].failed for identity in broken):
-            raise not_ready(broken, states, "unchanged, but not running", rest="")
         time.sleep(_POLL_SECONDS)
 
 

@@ -28,7 +28,7 @@ RUNNING = Path("/run/systemd/system")
 UNIT_DIR = Path("/run/systemd/system")
 _DROP_IN = "50-pyboot.conf"
 _TEMPLATE_DIRS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
-_PROPERTIES = "Id,ActiveState,SubState,Job,Result,ExecMainCode,ExecMainStatus,NRestarts,StatusText"
+_PROPERTIES = "Id,ActiveState,SubState,Job,Result,ExecMainCode,ExecMainStatus,StatusText"
 _ADVICE = f"""\
 If the journal says "Operation not permitted" or "Permission denied", this host, which may be a
 container, forbids a part of the units' sandbox. These drop-ins do without it; write them, then run
@@ -178,8 +178,7 @@ def unit_state(facts: Mapping[str, str]) -> UnitState:
     told = facts.get("StatusText", "")
     waits = _WAITING.fullmatch(told)
     status = facts.get("ExecMainStatus", "")
-    again = sub.startswith("start") and not waits and facts.get("NRestarts", "0") != "0"
-    failing = active == "activating" and (again or (sub == "auto-restart" and settled))
+    failing = active == "activating" and sub == "auto-restart" and settled
     broken = failing or active == "failed"
     return UnitState(
         ready=active == "active" and sub == "running" and settled,
@@ -198,10 +197,7 @@ def _broken(facts: Mapping[str, str]) -> str:
     end = explain_end(
         facts.get("ExecMainCode", ""), facts.get("ExecMainStatus", ""), facts.get("Result", "")
     )
-    if facts["ActiveState"] == "failed":
-        head = "failed"
-    else:
-        head = f"ends again and again ({facts.get('NRestarts', '0')} restarts)"
+    head = "failed" if facts["ActiveState"] == "failed" else "ended, and will be started again"
     told = facts.get("StatusText", "")
     said = [text for text in (head, end, told) if text]
     return f"{': '.join(said)} (journalctl -u {facts['Id'].removesuffix('.service')})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -161,6 +162,18 @@ def test_what_is_about_to_be_up_again_is_given_a_moment() -> None:
     host.states = states  # type: ignore[method-assign]
     assert apply(host, PUMP_1, changed=False) == []
     assert asked == 2
+
+
+def test_what_ends_again_and_again_is_not_at_work_while_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readiness, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "_MOMENT_SECONDS", 0.05)
+    host = Host(PUMP_1)
+    seen = itertools.chain([STARTING, CRASHING], itertools.repeat(STARTING))
+    host.states = lambda instances: dict.fromkeys(instances, next(seen))  # type: ignore[method-assign]
+    with pytest.raises(NotReady, match=f"pump-1: {CRASHING.detail}"):
+        apply(host, PUMP_1, changed=False)
 
 
 def test_what_the_host_forbids_is_said_at_once_with_what_helps() -> None:
