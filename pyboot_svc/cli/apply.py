@@ -56,7 +56,7 @@ def _left_over(made: Plan) -> list[str]:
 def _problems(made: Plan, manager: HostManager) -> dict[InstanceId, str]:
     """What is unchanged and fails all the same, and how, as far as the manager answers."""
     try:
-        states = manager.states(made.of(UNCHANGED))
+        states = manager.states(manager.suspects(made.of(UNCHANGED)))
     except UnavailableError:
         return {}
     return {identity: s.detail for identity, s in states.items() if s.word in BROKEN}

@@ -44,7 +44,7 @@ class UnitState:
 
 
 class HostManager(Protocol):
-    """What systemd and OpenRC can do; all of it needs root but `applied` and `states`."""
+    """What systemd and OpenRC can do; all of it needs root but `applied`, `states` and `suspects`."""
 
     def render(self, instance: InstanceConfig) -> str:
         """What the manager needs beside the compiled configuration: its own kind of file."""
@@ -53,6 +53,9 @@ class HostManager(Protocol):
         """What was applied last and is still there, by instance."""
 
     def states(self, instances: Sequence[InstanceId]) -> Mapping[InstanceId, UnitState]: ...
+
+    def suspects(self, instances: Sequence[InstanceId]) -> list[InstanceId]:
+        """Those whose `states` are worth a look, since they may be broken."""
 
     def tell_master(self, changes: bool) -> None:
         """Have the master, if it runs, show what the configuration says now.

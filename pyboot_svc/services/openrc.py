@@ -79,6 +79,9 @@ class OpenrcManager:
     def states(self, instances: Sequence[InstanceId]) -> Mapping[InstanceId, UnitState]:
         return dict(zip(instances, _each(self._state, instances), strict=True))
 
+    def suspects(self, instances: Sequence[InstanceId]) -> list[InstanceId]:
+        return list(instances)
+
     def tell_master(self, changes: bool) -> None:
         # In a reload without changes, the script tells it.
         if not changes or not socket_path(self._run_dir).exists():

@@ -70,7 +70,7 @@ def check_at_work(instances: Sequence[InstanceId], manager: HostManager) -> None
     One that is about to be up again, or busy for a moment, is given that moment.
     """
     deadline = time.monotonic() + _MOMENT_SECONDS
-    left = list(instances)
+    left = manager.suspects(instances)
     seen: dict[InstanceId, UnitState] = {}
     while True:
         states = manager.states(left)

@@ -52,7 +52,7 @@ class SystemdManager:
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = {_instance_of(folder.name) for folder in self._unit_dir.glob("edge-model@*.d")}
         found |= compiled_names(self._run_dir)
-        failed = _failed_units()
+        failed = _listed_units("failed")
         return {
             identity: Applied(
                 identity,
@@ -74,6 +74,11 @@ class SystemdManager:
             facts = dict(line.partition("=")[::2] for line in block.splitlines())
             states[names[facts["Id"]]] = unit_state(facts)
         return states
+
+    def suspects(self, instances: Sequence[InstanceId]) -> list[InstanceId]:
+        # Of those that are loaded: to be shown, units that are stopped would have to be loaded.
+        listed = _listed_units("failed,activating")
+        return [identity for identity in instances if unit_name(identity) in listed]
 
     def tell_master(self, changes: bool) -> None:
         # While it starts, this is a part of that, and it reads the configuration anyway.
@@ -149,11 +154,11 @@ def _template_file() -> str:
     raise UnavailableError(f"{TEMPLATE} is not installed: install the package, or copy systemd/*")
 
 
-def _failed_units() -> set[str]:
+def _listed_units(states: str) -> set[str]:
     # Without an answer, as in a container without D-Bus, files alone say what there is to do.
     pattern = "edge-model@*.service"
     listed = _systemctl(
-        "list-units", "--state=failed", "--plain", "--no-legend", "--full", pattern, check=False
+        "list-units", f"--state={states}", "--plain", "--no-legend", "--full", pattern, check=False
     )
     return {line.split()[0] for line in listed.splitlines() if line.strip()}
 

@@ -64,6 +64,9 @@ class Host:
                 self.now[identity] = self.ends.get(identity, READY)
         return seen
 
+    def suspects(self, instances: Sequence[InstanceId]) -> list[InstanceId]:
+        return list(instances)
+
     def tell_master(self, changes: bool) -> None:
         self.log.append("tell")
 
