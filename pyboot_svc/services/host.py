@@ -44,7 +44,7 @@ class UnitState:
 
 
 class HostManager(Protocol):
-    """What systemd and OpenRC can do; all of it needs root but `applied`, `states` and `suspects`."""
+    """What systemd and OpenRC can do; what changes something needs root."""
 
     def render(self, instance: InstanceConfig) -> str:
         """What the manager needs beside the compiled configuration: its own kind of file."""
