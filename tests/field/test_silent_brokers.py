@@ -34,14 +34,14 @@ def write(folder: Path, edges: dict[str, dict[str, int]]) -> Path:
     (folder / "my_models.py").write_text(MODELS)
     lines = "".join(
         f"- {{name: {name}, pre_port: {ports['pre']}, post_port: {ports['post']}, "
-        f"pre_topic: {name}/in, post_topic: {name}/out}}\n"
+        f"post_qos: {ports.get('qos', 1)}, pre_topic: {name}/in, post_topic: {name}/out}}\n"
         for name, ports in edges.items()
     )
     config = folder / "config.yaml"
     config.write_text(
         f"model_path: .\nbrokers:\n  plant: {{host: 127.0.0.1, keepalive: 5}}\n"
         f"defaults: {{edge_mode: my_models.same, data_plane: {data_plane()}, pre_qos: 1, "
-        f"post_qos: 1, pre_broker: plant, post_broker: plant}}\nedge:\n{lines}"
+        f"pre_broker: plant, post_broker: plant}}\nedge:\n{lines}"
     )
     return config
 
@@ -60,18 +60,27 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
         StubBroker() as good,
         StubBroker(subscribe=silent.suback) as pre,
         StubBroker(publish=silent.puback) as post,
+        StubBroker(publish=lambda packet: b"\x50\x02" + packet.mid.to_bytes(2)) as half,
     ):
         edges = {
             "deaf": {"pre": pre.port, "post": good.port},
             "mute": {"pre": good.port, "post": post.port},
+            # It takes a message of QoS 2, and never lets it go.
+            "half": {"pre": good.port, "post": half.port, "qos": 2},
         }
         master = up(write(tmp_path, edges), ready=False)
-        until(lambda: not reasons(master, "mute-1"), "one is ready", 60)
-        subscription = next(iter(good.of_kind(SUBSCRIBE))).connection
-        for mid in range(1, 21):
-            good.send(publish("mute/in", b"%d" % mid, 1, mid), subscription)
+        for name in ("mute", "half"):
+            until(lambda name=name: not reasons(master, f"{name}-1"), f"{name} is ready", 60)  # type: ignore[misc]
+            asked = [packet for packet in good.of_kind(SUBSCRIBE) if name.encode() in packet.body]
+            for mid in range(1, 21):
+                message = publish(f"{name}/in", b"%d" % mid, 1, mid)
+                good.send(message, asked[0].connection)
         until(lambda: len(post.of_kind(PUBLISH)) == 20, "20 are in flight", 60)
-        for instance, packet in (("deaf-1", "SUBSCRIBE"), ("mute-1", "PUBLISH")):
+        for instance, packet in (
+            ("deaf-1", "SUBSCRIBE"),
+            ("mute-1", "PUBLISH"),
+            ("half-1", "PUBLISH"),
+        ):
             text = f"no answer to {packet} within 25 s"
             until(
                 lambda instance=instance, text=text: text in " ".join(reasons(master, instance)),  # type: ignore[misc]
@@ -86,7 +95,8 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
         silent.answers = True
         pre.hang_up(pre.connections)
         post.hang_up(post.connections)
-        master.wait_ready(120)
+        for instance in ("deaf-1", "mute-1"):
+            until(lambda instance=instance: not reasons(master, instance), "it is ready", 120)  # type: ignore[misc]
 
         def published() -> bool:
             row = master.instance("mute-1")
