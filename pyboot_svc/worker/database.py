@@ -25,7 +25,7 @@ _LOG_BYTES = 4 * 1024**2
 _PAGE_BYTES = 4096
 # Free pages are given back to the disk so many at a time; a few are kept for what comes next.
 _GIVE_BACK_PAGES, _KEPT_PAGES = 256, 8
-# One of an earlier version is rewritten once it is so small: it gives pages back from then on.
+# One of an earlier version is rewritten once it holds so little: it gives pages back from then on.
 _REWRITTEN_PAGES = 1024
 # What is carried over from a damaged file is committed so often: else the log holds it all.
 _SALVAGED_BYTES, _SALVAGED_ROWS = 1024**2, 1000
@@ -93,7 +93,7 @@ def open_database(file: Path, log_bytes: int = _LOG_BYTES) -> sqlite3.Connection
 
 def used_bytes(connection: sqlite3.Connection, file: Path) -> tuple[int, int]:
     """What the database takes of the disk without its free pages, and what its log takes."""
-    pages = _number(connection, "page_count") - _number(connection, "freelist_count")
+    pages = _used_pages(connection)
     try:
         log_size = os.stat(f"{file}-wal").st_size
     except OSError:
@@ -102,16 +102,20 @@ def used_bytes(connection: sqlite3.Connection, file: Path) -> tuple[int, int]:
 
 
 def give_back(connection: sqlite3.Connection) -> bool:
-    """Give some free pages back to the disk, and at last the log; whether there is more to give."""
+    """Give some free pages back to the disk, and at last the log; whether there is more to give.
+
+    Where few pages are free nothing is written: a trickle of commits must not wear the disk out.
+    """
     if not _number(connection, "auto_vacuum"):
-        if _number(connection, "page_count") <= _REWRITTEN_PAGES:
+        if _used_pages(connection) <= _REWRITTEN_PAGES:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("VACUUM")
+            empty_log(connection)
     elif _number(connection, "freelist_count") > _KEPT_PAGES:
         connection.execute(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})").fetchall()
         if _number(connection, "freelist_count") > _KEPT_PAGES:
             return True
-    empty_log(connection)
+        empty_log(connection)
     return False
 
 
@@ -122,6 +126,10 @@ def empty_log(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
+
+
+def _used_pages(connection: sqlite3.Connection) -> int:
+    return _number(connection, "page_count") - _number(connection, "freelist_count")
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

@@ -144,7 +144,7 @@ def test_a_database_of_an_earlier_version_gives_back_too(file: Path) -> None:
         old.execute("PRAGMA journal_mode = WAL")
         old.execute("CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT, checksum INTEGER)")
         old.execute("CREATE TABLE large (content BLOB)")
-        old.execute("INSERT INTO large VALUES (zeroblob(3000000))")
+        old.execute("INSERT INTO large VALUES (zeroblob(10000000))")
         old.execute("DROP TABLE large")
     with closing(open_database(file)) as connection:
         while give_back(connection):

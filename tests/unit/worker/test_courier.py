@@ -184,9 +184,9 @@ def topics(items: list[Sendable]) -> list[str]:
     return [item.topic for item in items if isinstance(item, Outgoing)]
 
 
-def take(desk: Desk, room: int) -> list[Sendable]:
+def take(desk: Desk, room: int, *, from_disk: bool = True) -> list[Sendable]:
     """What the outbox takes in one turn."""
-    items: list[Sendable] = [*desk.courier.take_rows(room)]
+    items: list[Sendable] = [*desk.courier.take_rows(room, from_disk=from_disk)]
     items += desk.courier.take_results(room - len(items))
     return items
 
@@ -550,7 +550,7 @@ class Chance:
         if not self.up:
             return
         room = self.chance.randint(0, 12)
-        items = take(self.desk, room)
+        items = take(self.desk, room, from_disk=self.chance.random() < 0.5)
         assert size_of(items) <= room
         check_ids(items)
         for number in payloads(items):
