@@ -56,8 +56,8 @@ class HangUps:
 
     @property
     def suspects(self) -> bool:
-        """Whether a message that was alone is under suspicion."""
-        return self._losses > 0
+        """Whether a message was alone in flight at the last loss."""
+        return self._suspect is not None
 
     def connected(self) -> None:
         self._sent = None
