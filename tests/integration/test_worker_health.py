@@ -95,7 +95,6 @@ def test_a_worker_that_can_work_is_ready_until_it_ends(worker: Worker, health: H
         **dict.fromkeys(("alive", "loaded", "started", "ready"), True),
         "reasons": [],
         "stalls": [],
-        "notices": [],
     }
     assert running.stop() == 0
     code, answer = health()
