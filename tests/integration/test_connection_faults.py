@@ -306,7 +306,10 @@ def test_nothing_is_lost_that_was_published_while_the_pre_broker_was_cut_off(
     wait_state(master, "same-1", "pre", "unreachable")
     plant.publish_all(f"{topic}/in", list(range(300)), qos=qos)
     proxy.resume()
-    assert plant.wait_for(301) == list(range(-1, 300))
+    until(lambda: plant.payloads()[-1] == 299, "the last one", 60)
+    expected = list(range(-1, 300))
+    # The first one's acknowledgement may have been lost with the connection.
+    assert plant.payloads() in (expected, [-1, *expected])
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
