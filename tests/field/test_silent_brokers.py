@@ -75,7 +75,7 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
             for mid in range(1, 21):
                 message = publish(f"{name}/in", b"%d" % mid, 1, mid)
                 good.send(message, asked[0].connection)
-        until(lambda: len(post.of_kind(PUBLISH)) == 20, "20 are in flight", 60)
+        until(lambda: len(post.of_kind(PUBLISH)) >= 20, "20 are in flight", 60)
         for instance, packet in (
             ("deaf-1", "SUBSCRIBE"),
             ("mute-1", "PUBLISH"),
@@ -88,7 +88,7 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
                 90,
             )
             assert text in master.log
-        until(lambda: len(pre.of_kind(SUBSCRIBE)) == 2, "it is asked anew", 60)
+        until(lambda: len(pre.of_kind(SUBSCRIBE)) >= 2, "it is asked anew", 60)
         until(lambda: len(post.of_kind(PUBLISH)) >= 21, "what was in flight goes again", 60)
         # Connected again, and not ready before an answer has come.
         assert "no answer to PUBLISH" in " ".join(reasons(master, "mute-1"))
