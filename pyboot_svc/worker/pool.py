@@ -25,7 +25,7 @@ CHUNK_SECONDS = 0.002
 LONGEST_CHUNK = 256
 # Calls that never end are left behind, each in its thread; with more, the process has to go.
 _MOST_LEFT_BEHIND = 16
-# Of a processor: calls that go on using it take it from the others. On a busy host they get little.
+# Of a processor: calls that go on using it, or waiting for it, take it from the others.
 _BURNING_SHARE = 0.2
 _CAREFUL_POLL_SECONDS = 0.05
 
@@ -83,7 +83,7 @@ class ModelPool:
                 continue
             rest = runner.give_up(stuck)
             if rest is not None:
-                self._left_behind.append((runner, runner.cpu_seconds() or 0.0))
+                self._left_behind.append((runner, runner.busy_seconds() or 0.0))
                 self._launch(number, rest)
             else:
                 self._hand_on(stuck)
@@ -93,10 +93,10 @@ class ModelPool:
         still: list[tuple[Runner, float]] = []
         burnt = 0.0
         for runner, before in self._left_behind:
-            cpu = runner.cpu_seconds()
-            if cpu is not None:
-                still.append((runner, cpu))
-                burnt += cpu - before
+            busy = runner.busy_seconds()
+            if busy is not None:
+                still.append((runner, busy))
+                burnt += busy - before
         self._left_behind = still
         found = []
         if burnt > _BURNING_SHARE * elapsed:  # together: they take it from the same others

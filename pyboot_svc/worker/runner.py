@@ -164,10 +164,19 @@ class Runner:
         # Of a batch nobody knows which one it is: each gets a call of its own.
         return Job(chunk, kept, buried, handed, singly=True)
 
-    def cpu_seconds(self) -> float | None:
-        """CPU time that its thread has used; None when it has ended."""
+    def busy_seconds(self) -> float | None:
+        """How long its thread has run, or waited for a core to run on; None when it has ended.
+
+        On a busy host one that computes gets little of a core, and waits for the rest.
+        """
+        task = Path(f"/proc/self/task/{self._native_id}")
         try:
-            stat = Path(f"/proc/self/task/{self._native_id}/stat").read_text(encoding="ascii")
+            ran, waited, _ = (task / "schedstat").read_text(encoding="ascii").split()
+            return (int(ran) + int(waited)) / 1e9
+        except (OSError, ValueError):
+            pass  # it has ended, or this kernel keeps no such account
+        try:
+            stat = (task / "stat").read_text(encoding="ascii")
         except OSError:
             return None
         fields = stat.rpartition(")")[2].split()
