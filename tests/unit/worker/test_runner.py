@@ -500,7 +500,7 @@ def test_a_suspect_that_is_processed_is_cleared(tmp_path: Path) -> None:
     assert not workshop.suspects
 
 
-def test_its_thread_is_seen_by_its_processor_time(
+def test_its_thread_is_seen_by_the_time_it_computes_or_waits_for_a_core(
     shop: Callable[..., Workshop], gate: threading.Event
 ) -> None:
     def burn(payload: Any, context: Context) -> None:
@@ -510,7 +510,7 @@ def test_its_thread_is_seen_by_its_processor_time(
     workshop = shop(burn)
     thread = threading.Thread(target=lambda: workshop.work(b"1"))
     thread.start()
-    until(lambda: (workshop.runner.cpu_seconds() or 0) > 0.05, "it uses the processor")
+    until(lambda: (workshop.runner.busy_seconds() or 0) > 0.05, "it uses the processor")
     gate.set()
     thread.join(20)
-    until(lambda: workshop.runner.cpu_seconds() is None, "it has ended")
+    until(lambda: workshop.runner.busy_seconds() is None, "it has ended")
