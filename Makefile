@@ -19,6 +19,8 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PYTEST_ADDOPTS=$(PYTEST_AD
 CORES := $(shell nproc)
 COMPUTING := -n $(CORES)
 WAITING := -n $(shell expr 2 \* $(CORES))
+# Booted hosts, each for all tests of a file, two at a time.
+HOSTS := -n 2 --dist loadfile
 # What unit, integration and chaos tests run on, one after the other: see tests/on.sh. Together they
 # run on each data plane with each set of dependencies.
 UNIT_ON ?= newest-bulk oldest-bulk
@@ -156,13 +158,13 @@ test-system: $(VENV)/.test deb rpm
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
 	@packaging/need.sh rpmlint rpmlint
-	$(AS_ROOT) $(BIN)/pytest tests/system
+	$(AS_ROOT) $(BIN)/pytest $(HOSTS) tests/system
 
 # The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
 test-openrc: $(VENV)/.test deb
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
-	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest tests/system -m "not systemd"
+	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest $(HOSTS) tests/system -m "not systemd"
 
 # The image, built by buildah and run under systemd-nspawn as an engine would.
 test-container: $(VENV)/.test

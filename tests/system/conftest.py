@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[2]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What the first test needs may have to be made first: a root file system, a package."""
     here = [item for item in items if Path(__file__).parent in item.path.parents]
-    for number, item in enumerate(here):
-        item.add_marker(pytest.mark.timeout(1200 if number == 0 else 300))
+    first_of_file = {item.path: item for item in reversed(here)}
+    for item in here:
+        item.add_marker(pytest.mark.timeout(1200 if first_of_file[item.path] is item else 300))
 
 
 @pytest.fixture(scope="session")
