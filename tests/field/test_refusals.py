@@ -113,8 +113,10 @@ def subscribed(broker: Broker, *topics: str) -> Iterator[Plant]:
         yield plant
 
 
-@pytest.mark.parametrize("spooled", [False, True], ids=["live", "spooled"])
-@pytest.mark.parametrize(("protocol", "qos"), [("3.1.1", 1), ("3.1.1", 2), ("5", 1)])
+@pytest.mark.parametrize(
+    ("protocol", "qos", "spooled"),
+    [("3.1.1", 1, False), ("3.1.1", 1, True), ("3.1.1", 2, True), ("5", 1, False)],
+)
 def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
     protocol: str,
     qos: int,
@@ -365,8 +367,7 @@ def test_a_dead_letter_that_is_too_large_is_only_kept(
         assert (len(dead(tmp_path)), stub.connections) == (1, 1)
 
 
-@pytest.mark.parametrize("code", [0x87, 0x95, 0xA7])
-@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize(("qos", "code"), [(1, 0x87), (2, 0x87), (1, 0xA7), (2, 0x95)])
 def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
     qos: int,
     code: int,
@@ -416,8 +417,7 @@ def pubcomp(packet: Packet) -> bytes:
     return b"\x70\x02" + packet.mid.to_bytes(2)
 
 
-@pytest.mark.parametrize("code", [0x97, 0x80])
-@pytest.mark.parametrize("spooled", [False, True], ids=["live", "spooled"])
+@pytest.mark.parametrize(("code", "spooled"), [(0x97, False), (0x97, True), (0x80, False)])
 def test_what_is_refused_for_now_is_tried_again_in_order(
     code: int,
     spooled: bool,
