@@ -28,6 +28,11 @@ _pyboot_value() {
     echo "$2"
 }
 
+# An instance's name, and nothing else that a file may be called: compgen would expand it.
+_pyboot_name() {
+    [[ $1 =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*-[1-9][0-9]*$ ]] && echo "$1"
+}
+
 # The instances that were applied, and those of the configuration.
 _pyboot_instances() {
     local config file
@@ -35,7 +40,8 @@ _pyboot_instances() {
     config=$(_pyboot_value --config "")
     if [[ -z $config ]]; then
         for file in "$(_pyboot_value --run-dir /run/pyboot)"/instances/*.json; do
-            [[ -e $file ]] && file=${file##*/} && echo "${file%.json}"
+            file=${file##*/}
+            _pyboot_name "${file%.json}"
         done
     fi
     pyboot check --instances ${config:+--config "$config"} 2>/dev/null
@@ -49,7 +55,8 @@ _pyboot_models() {
 _pyboot_kept() {
     local folder
     for folder in "$(_pyboot_value --state-dir /var/lib/edge-model)"/*-*/; do
-        [[ -d $folder ]] && folder=${folder%/} && echo "${folder##*/}"
+        folder=${folder%/}
+        _pyboot_name "${folder##*/}"
     done
 }
 

@@ -25,6 +25,8 @@ def check(options: argparse.Namespace) -> ExitCode:
         config = load_config(file, model_path=folders)
         problems = list(_model_problems(config, str(file))) if options.models else []
     except ConfigError as error:
+        if options.instances:
+            raise  # names alone go to standard output
         problems = list(error.problems)
     if options.instances and config is not None:
         print("\n".join(str(instance.identity) for instance in config.instances()))

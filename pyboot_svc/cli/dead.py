@@ -36,7 +36,10 @@ def list_dead(options: argparse.Namespace) -> ExitCode:
     """Without an instance: those of all instances; one that can't be read hides no other's."""
     kept: dict[InstanceId, list[dict[str, Any]]] = {}
     unreadable = []
-    for identity in _instances(options):
+    instances = _instances(options)
+    if not instances:
+        print(f"no instance has kept state in {options.state_dir}", file=sys.stderr)
+    for identity in instances:
         try:
             kept[identity] = _letters(options, identity)
         except UnavailableError as error:
@@ -194,7 +197,8 @@ def _reading(file: Path) -> Iterator[None]:
         yield
     except (*ERRORS, OSError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        advice = "; root can (sudo)" if os.geteuid() != 0 else ""
+        forbidden = not os.access(file, os.R_OK | os.W_OK, effective_ids=True)
+        advice = "; root can (sudo)" if forbidden and os.geteuid() != 0 else ""
         raise UnavailableError(f"{file} can't be read: {why}{advice}") from error
 
 

@@ -57,8 +57,8 @@ def _refuse_what_is_wanted(options: argparse.Namespace, chosen: list[InstanceId]
     for identity in chosen:
         if identity in configured:
             raise UsageError(
-                f"{identity} is configured in {file}: its state is removed when it is no longer, "
-                "and that is applied (`pyboot apply`)"
+                f"{identity} is configured in {file}: remove it there, and run `pyboot apply`, "
+                "before you remove its state"
             )
         if identity in applied:
             raise UsageError(f"{identity} is still applied: run `pyboot apply` first")

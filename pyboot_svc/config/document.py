@@ -219,5 +219,5 @@ class _Converter:
 
     def _wrong_tag(self, raw: Any, path: str) -> Node:
         # The tag stays unsaid: it may be a password that starts with `!` and lacks its quotes.
-        hint = "put text that starts with ! in quotes"
+        hint = "put text that starts with ! in quotes, and text that is `=` alone"
         return self._wrong(raw, path, "has a tag that is not allowed", hint)

@@ -16,7 +16,9 @@ from typing import NamedTuple
 from pyboot_svc.config.document import Node, Problems
 from pyboot_svc.config.schema import Broker, Edge
 
-_HERE = frozenset(("localhost", "localhost.localdomain", "127.0.0.1", "::1", "0.0.0.0", "::"))
+_HERE = frozenset(
+    ("localhost", "localhost.localdomain", "ip6-localhost", "127.0.0.1", "::1", "0.0.0.0", "::")
+)
 _HINT = "choose another topic, or set `loop: true` where the loop is meant and comes to an end"
 
 

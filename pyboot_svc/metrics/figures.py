@@ -56,7 +56,7 @@ def _waiting(key: str, meaning: str, prometheus: str, title: str = "") -> Figure
 # Counted by the worker, since its start; nothing else is.
 COUNTERS = (
     _counter("received", "Inputs that arrived."),
-    _counter("processed", "Inputs that the model was called with."),
+    _counter("processed", "Inputs that are done: with a result, with none, or given up."),
     _counter("published", "Results that were published, and acknowledged where the QoS has that."),
     _counter("nothing_to_publish", "Inputs for which the model returned None."),
     _counter(
@@ -121,7 +121,7 @@ GAUGES = (
     ),
     _waiting(
         "unacknowledged",
-        "Inputs of QoS 1 that were taken in, and not acknowledged to the pre broker yet.",
+        "Inputs of QoS 1 or 2 that were taken in, and not acknowledged to the pre broker yet.",
         "pyboot_unacknowledged_messages",
     ),
     _waiting("spooled", "Results that wait in the spool, on disk.", "pyboot_spooled_messages"),

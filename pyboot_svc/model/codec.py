@@ -1,6 +1,7 @@
 """Payloads to Python values and back, strictly by RFC 8259: UTF-8, and no NaN or Infinity.
 
-Two things that firmware adds to JSON are taken off: a byte order mark, and zero bytes at the end.
+What firmware adds to JSON is taken off: a byte order mark, and zero bytes at the end, also with
+line ends among or behind them.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ _encoder = json.JSONEncoder(
 _DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS = b"0" * 19
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ZEROS_AND_SPACE = b"\0 \t\r\n"
 
 
 def _decode_fast(loads: Callable[[bytes], Any], payload: bytes) -> Any:
@@ -128,7 +130,10 @@ def _encode_fast(dumps: Callable[..., bytes], options: int, result: Any) -> byte
 
 def _decode_json(payload: bytes) -> Any:
     # RFC 8259, section 8.1, lets a parser ignore the mark; C programs send a string's end with it.
-    payload = payload.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\0")
+    payload = payload.removeprefix(_BYTE_ORDER_MARK)
+    text = payload.rstrip(_ZEROS_AND_SPACE)
+    if b"\0" in payload[len(text) :]:
+        payload = text
     if not payload:
         raise PayloadError(PayloadFault.EMPTY, "the payload is empty")
     try:

@@ -103,6 +103,7 @@ def test_a_leading_wildcard_gets_no_topic_with_a_dollar() -> None:
     [
         ("localhost", "127.0.0.1"),
         ("::1", "LOCALHOST"),
+        ("ip6-localhost", "localhost"),
         ("broker.example", "Broker.Example."),
         ("10.0.0.1", "::ffff:10.0.0.1"),
         ("2001:db8::1", "2001:DB8:0::1"),

@@ -80,5 +80,7 @@ def test_one_name_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["render", "kubernetes", "--config", str(config)]) == 0
     assert f"image: {IMAGE}\n" in capsys.readouterr().out.replace('"', "").replace("'", "")
     for file in (*ROOT.glob("docs/*.md"), *ROOT.glob("packaging/*/*.yaml"), ROOT / "README.md"):
-        for found in re.findall(r"pyboot-svc:[\w.]+", file.read_text()):
-            assert found == IMAGE, file
+        for found in re.findall(
+            r"(?:FROM|image:) (pyboot\S*)|(pyboot-svc:[\w.]+)", file.read_text()
+        ):
+            assert "".join(found) == IMAGE, file

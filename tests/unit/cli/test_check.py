@@ -185,3 +185,14 @@ def test_nothing_is_changed_by_checking(file: Path) -> None:
         stat.S_IMODE(before.st_mode),
     )
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_names_of_instances_are_alone_on_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("edge: [")
+    assert main(["check", "--config", str(file), "--instances"]) == 78
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{file}:2:1: broken YAML" in printed.err

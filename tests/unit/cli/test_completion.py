@@ -88,3 +88,19 @@ def test_instances_that_have_left_something_behind(tmp_path: Path) -> None:
     (tmp_path / "gone-3").mkdir()
     offered = complete(tmp_path, "dead", "show", "--state-dir", str(tmp_path), "go")
     assert offered == ["gone-3"]
+
+
+def test_what_is_no_name_of_an_instance_is_neither_offered_nor_run(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    for name in ("gone-3", "$(touch made)-1", "`touch made`-1", "lost+found", "a b-1", "x-0"):
+        (state / name).mkdir(parents=True)
+    (tmp_path / "instances").mkdir()
+    for name in ("pump-1", "$(touch made)-1"):
+        (tmp_path / "instances" / f"{name}.json").touch()
+    for words, name in (
+        (("purge", "--state-dir", str(state), ""), "gone-3"),
+        (("health", "--run-dir", str(tmp_path), ""), "pump-1"),
+    ):
+        offered = complete(tmp_path, *words)
+        assert [word for word in offered if not word.startswith("-")] == [name]
+    assert not Path("made").exists()

@@ -120,7 +120,8 @@ def test_before_any_instance_has_run_there_is_nothing(
     state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dead(state, "list", "--json") == 0
-    assert capsys.readouterr().out == "[]\n"
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("[]\n", f"no instance has kept state in {state}\n")
     assert not state.exists()
 
 
