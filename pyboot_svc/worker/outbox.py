@@ -33,6 +33,7 @@ from pyboot_svc.worker.packets import (
     unsendable,
 )
 from pyboot_svc.worker.refusals import Refusal
+from pyboot_svc.worker.untold import UntoldWindow
 
 _WINDOW = 2000
 # paho looks at every message in flight at every PUBACK: more would cost more than it gains.
@@ -79,6 +80,7 @@ class MqttOutbox:
         # Of QoS 2 paho keeps the account.
         bulk = edge.data_plane == "bulk" and edge.post.qos < 2
         self._window = _WINDOW if bulk else _PLAIN_WINDOW
+        self._untold = UntoldWindow() if edge.post.qos == 2 and not self._v5 else None
         session = Session(f"{config.identity.client_id}-post", False, self._window)
         carriage = Carriage(bulk, edge.max_linger_us, leader)
         self._connection = Connection("post", edge.post.broker, session, carriage, self)
@@ -136,7 +138,8 @@ class MqttOutbox:
         return False
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
-        self._limits = replace(limits, in_flight=min(self._window, limits.in_flight))
+        window = self._window if self._untold is None else self._untold.size
+        self._limits = replace(limits, in_flight=min(window, limits.in_flight))
         self._qos = min(self._endpoint.qos, limits.qos)
         if limits.qos < max(self._endpoint.qos, _LETTER_QOS) and not self._said_qos:
             self._said_qos = True
@@ -158,6 +161,8 @@ class MqttOutbox:
         log.warning("post broker sent %d messages without a subscription", len(batch))
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
+        if self._untold is not None and not self._stopping:
+            self._untold.lost(sum(map(count_of, in_flight)))
         # At a stop it is the worker that hangs up.
         culprit = None if self._stopping else self._hang_ups.lost(in_flight)
         again = self._holds.lost()
@@ -184,6 +189,8 @@ class MqttOutbox:
         if self._unusual:
             safe = self._note_unusual(safe)
         if safe:
+            if self._untold is not None:
+                self._untold.answered(sum(map(count_of, safe)))
             if self._qos == 0 and (sizes := _some_sizes(safe)):
                 self._unanswered.written(sizes)
             if self._given_up:

@@ -134,7 +134,7 @@ def test_a_worker_that_is_killed_before_its_results_were_safe_gets_them_again(
         config = write_config(tmp_path, own_broker.port, model="gated", options=f"gate: {gate}")
         process = worker(config)
         in_hand = tmp_path / "state" / "m-1" / "in-hand"
-        process.wait_log("subscribed to")
+        process.wait_log("subscribed to", 60)
         until(lambda: in_hand.exists() and any(in_hand.read_bytes()), "one is in hand")
         process.stop(signal.SIGKILL)
         gate.touch()
@@ -170,3 +170,24 @@ def test_it_is_taken_over_from_the_broker_when_its_result_is_safe(
         stub.send(struct.pack(">BBHBBH", PUBREL << 4 | 2, 2, 7, PUBREL << 4 | 2, 2, 9), pre)
         until(lambda: len(stub.of_kind(PUBCOMP)) == 3, "they are let go")
         assert [packet.mid for packet in stub.of_kind(PUBCOMP)] == [99, 7, 9]
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize("most", [20, 10])
+def test_many_results_of_qos_2_are_no_more_at_once_than_the_broker_takes(
+    most: int, protocol: str, tmp_path: Path, worker: Callable[[Path], Running]
+) -> None:
+    """By 3.1.1 it can't say how many it takes, and mosquitto hangs up on who sends more."""
+    lines = f"listener {{port}} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages {most}\n"
+    broker = Broker(tmp_path / "short", lines).start()
+    try:
+        config = write_config(tmp_path, broker.port, protocol)
+        config.write_text(config.read_text().replace("post_qos: 1", "post_qos: 2"))
+        process = worker(config)
+        process.wait_log("subscribed to", 60)
+        with Plant(broker.port).subscribe("t/out") as plant:
+            plant.publish_all("t/in", list(range(300)), qos=1)
+            until(lambda: set(plant.payloads()) == set(range(300)), "all have come", 60)
+        assert process.stop(signal.SIGTERM) == 0
+    finally:
+        broker.stop()
