@@ -90,7 +90,7 @@ def measure(case: Case, rows: int) -> Drain:
         def figures() -> dict[str, Any]:
             return up.instance("same-1")
 
-        until(lambda: figures().get("brokers", {}).get("pre", {}).get("state") == "connected")
+        up.wait_log("subscribed to")
         plant.publish_all("spool/in", list(range(rows)), 1)
         until(lambda: figures()["spooled"] == rows, f"{rows} are spooled", _PATIENCE_SECONDS)
         if case.live:
