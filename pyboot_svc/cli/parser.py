@@ -166,7 +166,7 @@ def _add_up(commands: _Commands[_Parser]) -> None:
         type=_seconds,
         default=30.0,
         metavar="N",
-        help="restart a worker that doesn't answer for so long (default: 30; 0: never)",
+        help="restart a worker after so many seconds without progress (default: 30; 0: never)",
     )
     _add_log_format(parser)
     _add_model_path(parser)

@@ -61,7 +61,7 @@ COUNTERS = (
     _counter("nothing_to_publish", "Inputs for which the model returned None."),
     _counter(
         "spooled",
-        "Results written to the spool because the post broker was away.",
+        "Results written to the spool because they could not go out at once.",
         "pyboot_results_spooled_total",
     ),
     _counter(
@@ -116,7 +116,7 @@ GAUGES = (
     ),
     _waiting(
         "in_flight",
-        "Results that were sent, and that the post broker has not acknowledged.",
+        "Results and dead letters that were sent, and that the post broker has not acknowledged.",
         "pyboot_in_flight_messages",
     ),
     _waiting(
@@ -158,7 +158,10 @@ RATE_OUT = Figure(
     ("rates", "out"), "gauge", "1/s", "`published`, over the last 10 s.", "", title="out/s"
 )
 
-_LATENCY = "From an input's arrival to its result's being published, over the last 10 s"
+_LATENCY = (
+    "From an input's arrival to its result's being published, spooled ones left out, over the "
+    "last 10 s"
+)
 LATENCY_NAME, LATENCY_MEANING = "pyboot_latency_seconds", f"{_LATENCY}."
 # In ms in the API; Prometheus wants seconds, and a label for the quantile.
 LATENCIES = {

@@ -32,7 +32,7 @@ def sample_statistics(payloads: list[Any]) -> list[dict[str, Any]]:
     Raises ValueError if one of the payloads is bad: pyboot then calls with each alone.
     """
     if not isinstance(payloads, list):
-        raise ValueError("this model takes many messages a call: set `batch: {}` in its edge")
+        raise ValueError("this model takes many messages per call: set `batch: {}` in its edge")
     series = [_values(payload) for payload in payloads]
     lengths = [len(values) for values in series]
     counts = np.array(lengths)

@@ -67,7 +67,7 @@ _FORBIDDEN = frozenset({217, 225, 226, 227, 228, 232, 237, 245})
 _RESULTS = {
     "watchdog": "made no progress, and was ended by the watchdog",
     "timeout": "took longer than its unit allows",
-    "oom-kill": "took more memory than it may (`limits.memory`)",
+    "oom-kill": "used more memory than its limit (`limits.memory`)",
     "protocol": "ended before it was ready",
     "resources": "could not be started: a resource or a file of its unit is missing",
     "exec-condition": "was kept from starting by a condition",

@@ -1,7 +1,7 @@
 """Opens the socket of a connection: name look-up, TCP, TLS and WebSocket share one deadline.
 
 A peer that is silent, or that sends a byte a second, is left when the deadline is over, in
-whichever step it is. So does a name server, though the system's look-up itself can't be cut short.
+whichever step it is. So is a name server, though the system's look-up itself can't be cut short.
 """
 
 from __future__ import annotations
