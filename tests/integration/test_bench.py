@@ -50,7 +50,7 @@ def test_figures_for_people(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
-        (("mean", "other"), 64, "configured are: mean"),
+        (("mean", "other"), 64, "configured: mean"),
         (("--payload", "--model-path"), 64, "mosquitto_sub -h 127.0.0.1"),
         (("messages", "absent"), 64, "can't be read"),
         (("--lines", "--json"), 78, "not JSON"),
@@ -74,4 +74,4 @@ def test_an_empty_file(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "messages").write_text("\n")
     ended = run_pyboot("bench", *arguments)
     assert ended.returncode == 64
-    assert "no line" in ended.stderr
+    assert "no non-empty line" in ended.stderr
