@@ -165,6 +165,16 @@ class Connection:
     def unsubscribe(self, topic_filter: str) -> None:
         self._client.unsubscribe(topic_filter)
 
+    @property
+    def silent(self) -> bool:
+        """Whether it was given up for want of an answer."""
+        return self._lost is not None and self._lost == self._patience.doubt
+
+    @property
+    def selective(self) -> bool:
+        """Whether others were answered, when one was not."""
+        return self._patience.selective
+
     def publish_results(
         self, topic: str, qos: int, parcels: Sequence[Parcel]
     ) -> list[tuple[Parcel, str]]:
@@ -183,7 +193,7 @@ class Connection:
         return self._plane.room(window)
 
     def hurry(self) -> None:
-        """Make the next attempt soon: the broker is there, whatever it thinks of a message."""
+        """Make the next attempt at once: is the broker there, whatever it thinks of a message?"""
         self._hurry = True
 
     def drop(self, reason: str) -> None:
@@ -213,7 +223,8 @@ class Connection:
                 reason += f" soon after it was up, again and again: {rival}, is it running twice?"
             self._link.lost(reason)
             patient = not hurry and (self._refused or short_lives >= _MOST_SHORT_LIVES)
-            self._pause(max(backoff.next(patient=patient), self._rest))
+            pause = 0.0 if hurry else backoff.next(patient=patient)
+            self._pause(max(pause, self._rest))
 
     def _attempt(self) -> str:
         """Connect and serve; says why it ended."""

@@ -6,7 +6,10 @@ lost for many other reasons, which are no message's fault.
 
 So when the same message was the first in flight at two losses, messages are sent one at a time.
 Before the first of them the connection has to live without any for a while, longer each time, and
-to be lost sooner than that once it is sent. At three such losses the message is given up.
+to be lost sooner than that once it is sent. At three such losses the message is given up. One
+after which the broker can't be reached at once was a restart, say, and hardly counts.
+
+A message that is left without an answer, while the broker has one for others, is given up as well.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from pyboot_svc.worker.outgoing import Sendable, count_of
 
 _SUSPICIOUS_LOSSES = 2
 _CERTAIN_LOSSES = 3
+# After which the broker was away: it may be the message that ends it, but that takes many.
+_CERTAIN_ABSENCES = 20
 _FIRST_QUIET_SECONDS, _LAST_QUIET_SECONDS = 1.0, 16.0
 # What is of QoS 0 gets no answer: so long it is alone on its way.
 _UNANSWERED_SECONDS = 0.25
@@ -49,7 +54,10 @@ class HangUps:
         self._heads: dict[Key, int] = {}
         self._left = 0
         self._suspect: Key | None = None
-        self._losses = 0
+        self._losses = self._absences = 0
+        # The last loss came soon after a message was sent: which of both it was is seen later.
+        self._unsettled = False
+        self._ignored: tuple[Key, int] | None = None
         self._quiet_seconds = _FIRST_QUIET_SECONDS
         self._not_before = 0.0
         self._sent: float | None = None
@@ -59,7 +67,12 @@ class HangUps:
         """Whether a message was alone in flight at the last loss."""
         return self._suspect is not None
 
-    def connected(self) -> None:
+    def connected(self, *, at_once: bool = True) -> None:
+        """`at_once`: at the first attempt, so that the broker was there all the time."""
+        if self._unsettled:
+            self._losses += at_once
+            self._absences += not at_once
+            self._unsettled = False
         self._sent = None
         self._not_before = self._clock() + self._quiet_seconds
 
@@ -76,8 +89,7 @@ class HangUps:
     def delivered(self, count: int) -> None:
         """While `alone`: these did no harm."""
         self._left -= count
-        self._suspect, self._losses = None, 0
-        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        self._clear_suspicion()
         if self._left <= 0:
             self._forget()
 
@@ -94,16 +106,28 @@ class HangUps:
         self._quiet_seconds = min(2 * self._quiet_seconds, _LAST_QUIET_SECONDS)
         key = self._key(first)
         if key != self._suspect:
-            self._suspect, self._losses = key, 0
-        self._losses += soon
-        if self._losses < _CERTAIN_LOSSES:
+            self._suspect, self._losses, self._absences = key, 0, 0
+        self._unsettled = soon
+        if self._losses + soon < _CERTAIN_LOSSES and self._absences + soon < _CERTAIN_ABSENCES:
             return None
-        self._suspect, self._losses = None, 0
-        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        self._clear_suspicion()
         self._left -= 1
         if self._left <= 0:
             self._forget()
         return first
+
+    def ignored(self, in_flight: Sequence[Sendable], *, others_answered: bool) -> Sendable | None:
+        """The connection was given up, for want of an answer to the first of these.
+
+        Gives it if it is to blame: `others_answered` by the same broker, again and again.
+        """
+        self._forget()
+        if not in_flight or not others_answered or count_of(in_flight[0]) > 1:
+            return None
+        key = self._key(in_flight[0])
+        before = self._ignored[1] if self._ignored is not None and self._ignored[0] == key else 0
+        self._ignored = (key, before + 1) if before + 1 < _CERTAIN_LOSSES else None
+        return None if self._ignored else in_flight[0]
 
     def _note_heads(self, in_flight: Sequence[Sendable]) -> None:
         heads: dict[object, Key] = {}
@@ -118,7 +142,12 @@ class HangUps:
     def _forget(self) -> None:
         self.alone = False
         self._heads = {}
-        self._suspect, self._losses = None, 0
+        self._clear_suspicion()
+
+    def _clear_suspicion(self) -> None:
+        self._suspect = None
+        self._losses = self._absences = 0
+        self._unsettled = False
         self._quiet_seconds = _FIRST_QUIET_SECONDS
 
     def _key(self, item: Sendable) -> Key:

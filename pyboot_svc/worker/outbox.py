@@ -151,7 +151,7 @@ class MqttOutbox:
                 _LETTER_QOS,
                 limits.qos,
             )
-        self._hang_ups.connected()
+        self._hang_ups.connected(at_once=self._connection.status.attempts == 1)
         self._source.connected()
 
     def on_subscribed(self, code: int, reason: str) -> None:
@@ -164,7 +164,7 @@ class MqttOutbox:
         if self._untold is not None and not self._stopping:
             self._untold.lost(sum(map(count_of, in_flight)))
         # At a stop it is the worker that hangs up.
-        culprit = None if self._stopping else self._hang_ups.lost(in_flight)
+        culprit = None if self._stopping else self._culprit(in_flight)
         again = self._holds.lost()
         self._letters_in_flight = 0
         if culprit is not None:
@@ -178,6 +178,12 @@ class MqttOutbox:
         if not any(lesson.slow for lesson in self._lessons.values()):
             self._connection.hurry()
         return f"it happens whenever the same message is sent: {self._suspicion(self._qos or 1)}"
+
+    def _culprit(self, in_flight: list[Sendable]) -> Sendable | None:
+        if self._connection.silent:
+            others = self._connection.selective
+            return self._hang_ups.ignored(in_flight, others_answered=others)
+        return self._hang_ups.lost(in_flight)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         if self._letters_in_flight:
@@ -298,14 +304,22 @@ class MqttOutbox:
         self._given_up = any(lesson.open for lesson in self._lessons.values())
 
     def _give_up(self, item: Sendable) -> None:
-        """It was alone in flight each time that the broker closed the connection."""
+        """It was alone in flight each time that the broker closed the connection, or the only one
+        without an answer."""
         size, lane = self._size(item), lane_of(item)
+        qos = item.qos if isinstance(item, Outgoing) else self._qos
+        if self._connection.silent:
+            self._refuse(
+                item,
+                f"the post broker leaves it without an answer, and has one for others "
+                f"({size} bytes, QoS {qos}): {self._suspicion(qos)}",
+            )
+            return
         self._lessons[lane].given_up(size)
         if lane == RESULTS:
             # What comes of it among the dead letters is no smaller.
             self._lessons[DEAD_LETTERS].warned(size)
         self._given_up = True
-        qos = item.qos if isinstance(item, Outgoing) else self._qos
         self._refuse(
             item,
             f"the post broker closes the connection whenever it is sent ({size} bytes, QoS {qos}): "

@@ -25,6 +25,9 @@ class Patience:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.doubt = ""
+        # Whether one was left without an answer though others got theirs since the last doubt.
+        self.selective = False
+        self._doubted = False
         self._clock = clock
         self.connected()
 
@@ -68,6 +71,8 @@ class Patience:
         self._still = 0.0 if moving else self._still + passed
         ends = self._still >= ANSWER_SECONDS or self._waited >= _MOVING_SECONDS
         if ends or (self._subscribing and self._waited >= ANSWER_SECONDS):
+            self.selective = self._doubted and not self.doubt
+            self._doubted = True
             packet = "SUBSCRIBE" if self._subscribing else "PUBLISH"
             self.doubt = f"no answer to {packet} within {_last_step(self._waited):.0f} s"
         return ends

@@ -242,6 +242,11 @@ def connects(app: Up) -> int:
     return found
 
 
+def post_reason(app: Up) -> str:
+    found: str = app.instance("m-1")["brokers"]["post"]["reason"]
+    return found
+
+
 def lost_since(app: Up, before: int, tmp_path: Path) -> bool:
     """Whether there was another connection since, or the message was refused without a loss."""
     return bool(dead(tmp_path)) or connects(app) > before
@@ -302,6 +307,25 @@ def test_a_broker_that_comes_and_goes_costs_no_message(
         until(lambda: counters(app)["published"] == 10, "all are published", LONG)
         assert numbers(stub, f"{topic}/out")[-10:] == list(range(10))
         assert dead(tmp_path) == []
+
+
+def test_a_broker_that_is_killed_whenever_it_has_the_same_message_costs_none(
+    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+) -> None:
+    """It is away after that, as one that is restarted; what hangs up on a message stays."""
+    port = free_port()
+    app = start(up, config(port), tmp_path, ready=False)
+    app.wait_log("subscribed to")
+    plant.publish_all(topic, [{"n": n} for n in range(5)], 1)
+    until(lambda: counters(app)["spooled"] == 5, "all are spooled")
+    for _ in range(5):
+        with StubBroker(publish=lambda packet: None, port=port) as stub:
+            until(partial(came, stub, 1, PUBLISH), "it comes", LONG)
+        until(lambda: "connection refused" in post_reason(app), "it is seen to be away", LONG)
+    with StubBroker(port=port) as stub:
+        until(lambda: counters(app)["published"] == 5, "all are published", LONG)
+        assert numbers(stub, f"{topic}/out") == list(range(5))
+    assert dead(tmp_path) == []
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])

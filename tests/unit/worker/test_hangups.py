@@ -233,3 +233,58 @@ def test_at_qos_0_what_was_long_before_a_loss_did_no_harm() -> None:
     assert unanswered.lost() == (None, False)
     unanswered.written([3000])
     assert unanswered.lost() == (None, False)
+
+
+def alone_and_lost(hang_ups: HangUps, clock: Clock, row: Outgoing, *, at_once: bool) -> bool:
+    """One connection: the message is sent when it may be, and lost with it; True if given up."""
+    hang_ups.connected(at_once=at_once)
+    while hang_ups.alone and not hang_ups.may_send():
+        clock.now += 0.5
+    if hang_ups.alone:
+        hang_ups.sent(answered=True)
+    clock.now += 0.1
+    return hang_ups.lost([row]) is row
+
+
+@pytest.mark.parametrize(("at_once", "losses"), [(True, 5), (False, 22)])
+def test_a_broker_that_is_away_after_each_loss_was_restarted_more_likely(
+    at_once: bool, losses: int
+) -> None:
+    """It takes many to say that a message ends it."""
+    clock = Clock()
+    hang_ups = HangUps("out", clock)
+    row = Outgoing("out", b"1", 1, {}, row=1)
+    ends = [alone_and_lost(hang_ups, clock, row, at_once=at_once) for _ in range(losses)]
+    assert ends == [False] * (losses - 1) + [True]
+
+
+def test_a_loss_counts_once_though_the_connection_is_open_for_long() -> None:
+    clock = Clock()
+    hang_ups = HangUps("out", clock)
+    row = Outgoing("out", b"1", 1, {}, row=1)
+    for _ in range(3):
+        alone_and_lost(hang_ups, clock, row, at_once=True)
+    hang_ups.connected()
+    while not hang_ups.may_send():
+        clock.now += 0.5
+    hang_ups.sent(answered=True)
+    clock.now += 100.0
+    assert hang_ups.lost([row]) is None
+    hang_ups.connected()
+    while not hang_ups.may_send():
+        clock.now += 0.5
+    hang_ups.sent(answered=True)
+    hang_ups.delivered(1)
+    assert not hang_ups.suspects
+
+
+def test_what_alone_is_left_without_an_answer_is_given_up() -> None:
+    hang_ups = HangUps("out", Clock())
+    rows = [Outgoing("out", b"%d" % number, 1, {}, row=number) for number in (1, 2)]
+    for _ in range(10):  # the broker has no answer for any
+        assert hang_ups.ignored(rows, others_answered=False) is None
+    assert not hang_ups.alone
+    assert [hang_ups.ignored(rows, others_answered=True) for _ in range(3)] == [None, None, rows[0]]
+    # What comes next is another matter.
+    assert hang_ups.ignored(rows[1:], others_answered=True) is None
+    assert hang_ups.ignored([], others_answered=True) is None

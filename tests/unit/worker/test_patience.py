@@ -118,3 +118,14 @@ def test_what_moves_is_counted_by_the_kernel() -> None:
         near.recv(1)
         assert bytes_moved(near.fileno()) - before == 8001
     assert bytes_moved(-1) == 0
+
+
+def test_a_broker_that_answers_others_is_told_from_one_that_answers_none(time: Time) -> None:
+    found = []
+    for answers in (False, False, True, False, True):
+        time.patience.connected()
+        if answers:
+            time.patience.answered()
+        assert time.ends(29, 1)
+        found.append(time.patience.selective)
+    assert found == [False, False, True, False, True]
