@@ -196,8 +196,10 @@ class Connection:
         """Make the next attempt at once: is the broker there, whatever it thinks of a message?"""
         self._hurry = True
 
-    def drop(self, reason: str) -> None:
-        """Give this connection up and open another one after a while."""
+    def drop(self, reason: str, *, refused: bool = False) -> None:
+        """Give this connection up and open another one after a while: a longer one when the broker
+        has `refused` what it is for."""
+        self._refused |= refused
         self._lost = self._lost or reason
 
     # The thread:
@@ -221,7 +223,7 @@ class Connection:
             if short_lives >= _MOST_SHORT_LIVES:
                 rival = f"does another client use the id {self._session.client_id}"
                 reason += f" soon after it was up, again and again: {rival}, is it running twice?"
-            self._link.lost(reason)
+            self._link.lost(reason, refused=self._refused and lived >= 0)
             patient = not hurry and (self._refused or short_lives >= _MOST_SHORT_LIVES)
             pause = 0.0 if hurry else backoff.next(patient=patient)
             self._pause(max(pause, self._rest))
@@ -417,11 +419,10 @@ class Connection:
         self._handler.on_subscribed(code, reason)
 
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
-        self._refused |= refused
         if taken_over:
             # To come back at once would throw the other one out, and so on for ever.
             self._rest = _TAKEN_OVER_SECONDS
-        self.drop(reason)
+        self.drop(reason, refused=refused)
 
 
 def _watch(selector: selectors.BaseSelector, sock: Any, watched: int, wanted: int) -> None:

@@ -149,7 +149,7 @@ class MqttInbox:
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         if self._shared and not limits.shares:
-            self._connection.drop(f"it has no shared subscriptions: {_UNSHARED}")
+            self._connection.drop(f"it has no shared subscriptions: {_UNSHARED}", refused=True)
             return
         if self._persistent:
             self._resume(session_present, limits)
@@ -199,7 +199,8 @@ class MqttInbox:
         if code >= _REFUSED:
             hint = f"; {_UNSHARED}" if self._shared else ""
             self._connection.drop(
-                f"the subscription to {printable(self._filter)} was refused: {reason}{hint}"
+                f"the subscription to {printable(self._filter)} was refused: {reason}{hint}",
+                refused=True,
             )
             return
         asked = self._asked_qos

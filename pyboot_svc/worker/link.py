@@ -41,6 +41,7 @@ class Link:
     def __init__(self, role: str, address: str) -> None:
         self._name = f"{role} broker {address}"
         self._said: set[str] = set()
+        self._refused = False
         self.status = LinkStatus(address, "connecting", "", time.time())
 
     def attempt(self) -> None:
@@ -51,16 +52,22 @@ class Link:
         self.status = replace(
             self.status, state="connected", reason=doubt, since=time.time(), connects=connects
         )
-        self._said.clear()
-        log.info("%s: connected", self._name)
+        if not self._refused:
+            self._said.clear()
+            log.info("%s: connected", self._name)
 
     def doubt(self, reason: str) -> None:
         """While it is up; none when it is empty."""
         if reason != self.status.reason:
             self.status = replace(self.status, reason=reason)
 
-    def lost(self, reason: str) -> None:
-        """The link is down; each reason is said once until it is up again."""
+    def lost(self, reason: str, *, refused: bool = False) -> None:
+        """The link is down; each reason is said once until it is up again.
+
+        A connection behind which the broker has `refused` what it was for was none: the next one
+        may end likewise, and is not told of.
+        """
+        self._refused = refused
         if self.status.state != "unreachable":
             self.status = replace(self.status, state="unreachable", since=time.time(), attempts=0)
         self.status = replace(self.status, reason=reason)

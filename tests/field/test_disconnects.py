@@ -79,7 +79,7 @@ def test_the_reason_of_an_end_is_said_and_stands_alone(data: str, start: Callabl
         master = start(stub.port)
         until(lambda: len(stub.of_kind(CONNECT)) >= 4, "it is tried again, three times", 60)
         until(lambda: link(master, "pre").get("reason") == ENDS[data], ENDS[data])
-        assert f": {ENDS[data]}; retrying" in master.log
+        master.wait_log(f": {ENDS[data]}; retrying")
         assert TWICE not in master.log
 
 

@@ -87,7 +87,7 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
                 f"{instance} is not ready, and says why",
                 90,
             )
-            assert text in master.log
+            master.wait_log(text)
         until(lambda: len(pre.of_kind(SUBSCRIBE)) >= 2, "it is asked anew", 60)
         until(lambda: len(post.of_kind(PUBLISH)) >= 21, "what was in flight goes again", 60)
         # Connected again, and not ready before an answer has come.

@@ -70,7 +70,7 @@ def test_a_lower_qos_than_was_asked_for_is_told(
         (notice,) = master.instance("m-1")["notices"]
         assert "granted QoS 0 for t/in, not QoS 1" in notice
         assert master.get("/readyz")[1]["notices"] == [f"m-1: {notice}"]
-        assert "subscribed to t/in at QoS 0" in master.log
+        master.wait_log("subscribed to t/in at QoS 0")
         for connection in {packet.connection for packet in stub.of_kind(SUBSCRIBE)}:
             stub.hang_up(connection)
         until(lambda: len(stub.of_kind(SUBSCRIBE)) == 2, "it is connected again")
@@ -80,7 +80,8 @@ def test_a_lower_qos_than_was_asked_for_is_told(
 
 def test_the_log_names_the_granted_qos(run: Callable[..., Up], broker: Broker, topic: str) -> None:
     master = run(broker.port, pre_qos=2, pre_topic=topic)
-    assert f"subscribed to {topic} at QoS 1" in master.log
+    # What a worker says comes by way of `pyboot up`, which may have more to do.
+    master.wait_log(f"subscribed to {topic} at QoS 1")
     assert master.instance("m-1")["notices"] == []
     assert "notices" not in master.get("/readyz")[1]
 
@@ -104,6 +105,19 @@ def test_a_refused_shared_subscription_names_the_way_out(
         master = run(stub.port, protocol, instance=2, ready=False)
         until(lambda: "share: false" in reasons(master), "the reason is known")
         assert "$share/pyboot-m/t/in was refused" in reasons(master)
+
+
+def test_a_subscription_that_is_refused_again_and_again_is_told_once(
+    run: Callable[..., Up],
+) -> None:
+    """Others, and this one once, filled the log with it: every few seconds, two lines."""
+    codes = iter([0x87] * 4)
+    with StubBroker(subscribe=lambda packet: suback(packet.mid, next(codes, 1))) as stub:
+        master = run(stub.port)
+        master.wait_log("subscribed to t/in at QoS 1")
+        assert len(stub.of_kind(SUBSCRIBE)) == 5
+        assert master.log.count("the subscription to t/in was refused") == 1
+        assert master.log.count("pre broker 127.0.0.1:") == 2, "connected, and refused"
 
 
 def test_one_instance_needs_no_shared_subscriptions(run: Callable[..., Up]) -> None:

@@ -59,6 +59,22 @@ def test_reasons_that_differ_each_time_are_not_said_for_ever(
     assert link.status.reason.endswith("(request 99)")
 
 
+def test_what_is_refused_at_each_connection_is_said_once(said: pytest.LogCaptureFixture) -> None:
+    link = Link("pre", "b:1")
+    for _ in range(10):
+        link.connected()
+        link.lost("the subscription to t was refused", refused=True)
+    assert [record.getMessage() for record in said.records] == [
+        "pre broker b:1: connected",
+        "pre broker b:1: the subscription to t was refused; retrying",
+    ]
+    link.connected()
+    link.lost("connection lost")
+    link.connected()
+    link.lost("the subscription to t was refused", refused=True)
+    assert len(said.records) == 5
+
+
 def test_attempts_and_since_count_from_when_it_became_unreachable() -> None:
     link = Link("post", "b:1")
     link.attempt()
