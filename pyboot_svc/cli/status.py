@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from typing import Any
 
 from pyboot_svc.config.loader import load_config
@@ -113,11 +114,11 @@ def top(options: argparse.Namespace) -> ExitCode:
 
 def fetch_instances(host: str, port: int) -> dict[str, Any]:
     """What the master's /api/instances gives; raises UnavailableError when nobody answers."""
-    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     try:
-        connection.request("GET", "/api/instances")
-        response = connection.getresponse()
-        document = json.loads(response.read())
+        with closing(http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)) as asking:
+            asking.request("GET", "/api/instances")
+            response = asking.getresponse()
+            document = json.loads(response.read())
         if response.status != http.HTTPStatus.OK or "instances" not in document:
             raise ValueError(f"HTTP status {response.status}")
     except (OSError, ValueError, http.client.HTTPException, TypeError) as error:
@@ -125,8 +126,6 @@ def fetch_instances(host: str, port: int) -> dict[str, Any]:
             f"no master answers at http://{host}:{port}: {error}; is it running, "
             "and does it listen there? (--config FILE or --listen HOST:PORT)"
         ) from error
-    finally:
-        connection.close()
     return document  # type: ignore[no-any-return]
 
 

@@ -18,6 +18,10 @@ _LONGEST_PATH = 107
 _RETRY_SECONDS = 1.0
 
 
+class Occupied(UnavailableError):
+    """Another process listens there."""
+
+
 def open_listener(path: Path, name: str = "metrics", owner: str = "master") -> socket.socket:
     """Listen at `path`; raises UnavailableError when that can't be done.
 
@@ -84,4 +88,4 @@ def _remove_stale(path: Path, owner: str) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
-    raise UnavailableError(f"another {owner} is already running: it listens at {path}")
+    raise Occupied(f"another {owner} is already running: it listens at {path}")

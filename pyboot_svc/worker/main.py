@@ -24,7 +24,8 @@ from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import retired_file
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
-from pyboot_svc.metrics.health import HealthServer
+from pyboot_svc.metrics.health import HealthServer, ask_health
+from pyboot_svc.metrics.listener import Occupied
 from pyboot_svc.metrics.probes import ProbeServer
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.metrics.tcp import Address
@@ -41,6 +42,8 @@ from pyboot_svc.worker.supervision import LONGEST_LOAD_SECONDS, StartExtension, 
 
 # What a drain may take beyond its deadline.
 _FAREWELL_SECONDS = 10.0
+# Of another process of this instance, if there is one.
+_ANSWER_SECONDS = 2.0
 # How long a stall lasts until every thread's stack is written, where nobody sends SIGABRT.
 _STACKS_SECONDS = 10.0
 
@@ -95,10 +98,10 @@ class Worker:
             spawn("parent", self._watch_parent)
         # Before anybody is told of this one: there may be another.
         self._claimed = self._claim()
-        reporter = Reporter(self._settings.master, str(self._config.identity), self._snapshot)
-        reporter.start()
         self._heartbeat.beat(LONGEST_LOAD_SECONDS)
         health = self._open_health()
+        reporter = Reporter(self._settings.master, str(self._config.identity), self._snapshot)
+        reporter.start()
         if self._settings.probes is not None:
             ProbeServer(self._settings.probes, self._health)
         try:
@@ -139,9 +142,14 @@ class Worker:
     def _open_health(self) -> HealthServer | None:
         if watchdog_seconds() is not None:
             return None  # the service manager wants to be told, and doesn't ask
+        socket = self._settings.health_socket
         try:
-            return HealthServer(self._settings.health_socket, self._health)
+            return HealthServer(socket, self._health)
         except UnavailableError as error:
+            # One with another state directory: the two would fight for the session. What a dead
+            # one's model has forked may hold the socket, too, and doesn't answer.
+            if isinstance(error, Occupied) and ask_health(socket, _ANSWER_SECONDS).get("alive"):
+                raise
             log.warning("%s; `pyboot health` can't see how this instance does", error)
             return None
 

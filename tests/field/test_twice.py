@@ -31,6 +31,11 @@ def test_a_second_process_of_an_instance_is_refused_and_disturbs_nobody(
     assert f"m-1 runs already, as process {first.pid}" in second.stderr
     assert "connected" not in second.stderr
 
+    elsewhere = run_pyboot(*command, "--state-dir", str(tmp_path / "elsewhere"))
+    assert elsewhere.returncode == 69
+    assert "another worker of this instance is already running" in elsewhere.stderr
+    assert "connected" not in elsewhere.stderr
+
     ready = ("health", "m-1", "--ready", *folders[:2])
     until(lambda: run_pyboot(*ready).returncode == 0, "the first one is at work")
     assert first.log.count("broker") == 2  # one connection each way, for good

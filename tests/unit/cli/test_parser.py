@@ -175,3 +175,8 @@ def test_status_needs_to_know_the_port(capsys: pytest.CaptureFixture[str], tmp_p
     file.write_text("web: {port: 0}\nedge: []")
     assert main(["status", "--config", str(file)]) == 64
     assert "give --listen HOST:PORT" in capsys.readouterr().err
+
+
+def test_a_master_that_nobody_can_be_asked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--listen", "no\x1bhost here:1"]) == 69
+    assert "no master answers at http://no\\x1bhost here:1: " in capsys.readouterr().err
