@@ -67,13 +67,15 @@ One YAML file lists the models that
 runs, and the brokers that they work with.
 .B pyboot check
 says what is wrong in it.
-A relative path is meant from the file's own folder. A
+Relative paths are relative to this file. Plain scalars that YAML 1.1 turns into something else
+(22:30 into 1350, 0123 into 83) have to be put in quotes. A
 .B pre_broker
 or
 .B post_broker
 that is no name in
 .B brokers
-is a host. What an edge doesn't say,
+is a host; where there are named brokers, a host of one word needs a dot at its end.
+What an edge doesn't say,
 .B defaults
 says.
 .SH KEYS"""
