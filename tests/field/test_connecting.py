@@ -35,6 +35,7 @@ TCP = (
     "no answer to the TCP connection within 10 s: is the host up, "
     "and does a firewall let it through?"
 )
+NO_WEBSOCKET = "no WebSocket was opened: does this port speak WebSockets, and is `path` right?"
 ENCRYPTED, WEB = "tls: {ca: %s}", "transport: websockets"
 PLACES = {
     "full": ("", TCP),
@@ -49,6 +50,7 @@ PLACES = {
     "slow_tls": (ENCRYPTED, TLS),
     "slow_ws": (WEB, WEBSOCKET),
     "slow_within_wss": (f"{ENCRYPTED}, {WEB}", WEBSOCKET),
+    "other_path": (WEB, NO_WEBSOCKET),
 }
 
 
@@ -95,6 +97,7 @@ def places(
     secret.load_cert_chain(own.cert, own.key)
     with ExitStack() as stack:
         silent = stack.enter_context(Impostor(lambda: b""))
+        nothing_there = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
         servers: dict[str, Server] = {
             "silent_within_tls": SilentWithin(secret),
             "silent_within_wss": SilentWithin(secret),
@@ -102,6 +105,7 @@ def places(
             "slow_tls": Dripping(b"\x16\x03\x03\x3f\xff\x02"),
             "slow_ws": Dripping(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: "),
             "slow_within_wss": Dripping(b"HTTP/1.1 101 Switching Protocols\r\nA: ", secret),
+            "other_path": Impostor(lambda: nothing_there),
         }
         for server in servers.values():
             stack.enter_context(server)
