@@ -26,7 +26,14 @@ from pyboot_svc.worker.frames import FrameReader
 from pyboot_svc.worker.handler import MAX_PACKET_BYTES, BrokerLimits, Session
 from pyboot_svc.worker.link import explain_alert
 from pyboot_svc.worker.misfits import HEADROOM_BYTES
-from pyboot_svc.worker.opening import Deadline, PunctualSocket, Resolver, dial, secure
+from pyboot_svc.worker.opening import (
+    Deadline,
+    NoWebSocket,
+    PunctualSocket,
+    Resolver,
+    dial,
+    secure,
+)
 from pyboot_svc.worker.output import WOULD_BLOCK
 from pyboot_svc.worker.refusals import Refusal
 
@@ -186,8 +193,9 @@ class ControlClient:
             )
         except BaseException as error:
             sock.close()
-            if isinstance(error, IndexError | ValueError):  # it stumbles over what isn't HTTP
-                raise WebsocketConnectionError("WebSocket handshake error") from error
+            # It stumbles over what isn't HTTP.
+            if isinstance(error, WebsocketConnectionError | IndexError | ValueError):
+                raise NoWebSocket from error
             raise
         punctual.settle()
         reader = FrameReader(punctual, _answering(layer, punctual))

@@ -10,9 +10,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from paho.mqtt.client import WebsocketConnectionError
-
-from pyboot_svc.worker.opening import NoAnswer
+from pyboot_svc.worker.opening import NoAnswer, NoWebSocket
 
 _MOST_REASONS = 20
 
@@ -91,8 +89,8 @@ def explain(error: Exception, host: str) -> str:
         return str(error) if isinstance(error, NoAnswer) else "no answer"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
-    if isinstance(error, WebsocketConnectionError):
-        return "no WebSocket was opened: does this port speak WebSockets, and is `path` right?"
+    if isinstance(error, NoWebSocket):
+        return str(error)
     if isinstance(error, ConnectionResetError | ssl.SSLEOFError):
         return "it ended the handshake: does this port speak TLS, or WebSockets, as configured?"
     if isinstance(error, ssl.SSLError):

@@ -27,6 +27,15 @@ class NoAnswer(TimeoutError):
     """The deadline was over; says what was waited for."""
 
 
+class NoWebSocket(ConnectionError):
+    """What answered the WebSocket handshake opened none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no WebSocket was opened: does this port speak WebSockets, and is `path` right?"
+        )
+
+
 class Deadline:
     """When an attempt has to be at its end."""
 
