@@ -208,7 +208,7 @@ rpm: $(VENV)/.test
 	@packaging/need.sh rpmbuild rpm
 	@packaging/need.sh pip3 python3-pip
 	@packaging/need.sh dh_python3 dh-python
-	@PYTEST=$(CURDIR)/$(BIN)/pytest packaging/build-rpm.sh dist
+	@PYTEST=$(CURDIR)/$(BIN)/pytest PYTEST_ADDOPTS="$(COMPUTING)" packaging/build-rpm.sh dist
 
 # The container image, by docker, podman or buildah (ENGINE=…), on BASE if it is given.
 images:
