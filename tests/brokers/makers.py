@@ -54,18 +54,19 @@ _ERLANG = "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
 @dataclass(frozen=True)
 class Maker:
     """What a broker can do. `durable`: sessions and messages survive its restart; `shared`: it
-    knows shared subscriptions."""
+    knows shared subscriptions; `dot`: what becomes of a dot in a topic on its way through."""
 
     name: str
     protocols: tuple[str, ...]
     durable: bool = True
     shared: bool = True
+    dot: str = "."
 
 
 MAKERS = (
     Maker("mosquitto", ("5", "3.1.1")),
     Maker("mosquitto-13", ("5", "3.1.1")),
-    Maker("rabbitmq", ("5", "3.1.1"), shared=False),
+    Maker("rabbitmq", ("5", "3.1.1"), shared=False, dot="/"),
     Maker("aedes", ("3.1.1",), durable=False, shared=False),
 )
 

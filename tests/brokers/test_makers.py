@@ -39,15 +39,20 @@ def plant(broker: Launched, protocol: str, topic: str) -> Iterator[Plant]:
 def configure(
     write_config: Callable[..., Path], broker: Launched, protocol: str
 ) -> Callable[..., Path]:
-    """Writes a configuration of one edge, both of whose brokers are this one."""
+    """Writes a configuration whose brokers are all this one, with an edge for each of `topics`.
 
-    def write(topic: str, model: str = "same", more: str = "") -> Path:
+    The first is named `m`.
+    """
+
+    def write(*topics: str, model: str = "same", more: str = "") -> Path:
         head = f"brokers: {{it: {{host: 127.0.0.1, port: {broker.port}, protocol: '{protocol}'}}}}"
-        edge = (
-            f"{{name: m, edge_mode: my_models.{model}, pre_broker: it, pre_topic: '{topic}/in', "
-            f"pre_qos: 1, post_broker: it, post_topic: '{topic}/out', post_qos: 1{more}}}"
-        )
-        return write_config(edge, models=MODELS, head=head)
+        edges = [
+            f"{{name: m{number or ''}, edge_mode: my_models.{model}, pre_broker: it, pre_qos: 1, "
+            f"pre_topic: '{topic}/in', post_broker: it, post_topic: '{topic}/out', post_qos: 1"
+            f"{more}}}"
+            for number, topic in enumerate(topics)
+        ]
+        return write_config(*edges, models=MODELS, head=head)
 
     return write
 
@@ -61,26 +66,26 @@ def has_more(plant: Plant, some: int) -> bool:
     return len(numbers(plant)) > some
 
 
-@pytest.mark.parametrize("middle", ["plain", "with blank", "grösse.°C", "a.b.c"])
 def test_messages_go_through_in_order_whatever_the_topic_is_called(
-    middle: str,
-    topic: str,
-    configure: Callable[..., Path],
-    up: Callable[..., Up],
-    plant: Plant,
+    maker: Maker, topic: str, configure: Callable[..., Path], up: Callable[..., Up], plant: Plant
 ) -> None:
-    place = f"{topic}/{middle}"
-    plant.subscribe(f"{place}/out", 1)
-    up(configure(place))
-    plant.publish_all(f"{place}/in", list(range(100)), qos=1)
-    assert plant.wait_for(100) == list(range(100))
+    places = [f"{topic}/{name}" for name in ("plain", "with blank", "grösse.°C", "a.b.c")]
+    for place in places:
+        plant.subscribe(f"{place}/out", 1)
+    up(configure(*places))
+    for place in places:
+        plant.publish_all(f"{place}/in", list(range(100)), qos=1)
+    plant.wait_for(400)
+    for place in places:
+        heard = f"{place}/out".replace(".", maker.dot)
+        assert plant.payloads(heard) == list(range(100))
 
 
 def test_a_killed_worker_loses_nothing(
     topic: str, configure: Callable[..., Path], up: Callable[..., Up], plant: Plant
 ) -> None:
     plant.subscribe(f"{topic}/out", 1)
-    master = up(configure(topic, "slow"))
+    master = up(configure(topic, model="slow"))
     plant.publish_all(f"{topic}/in", list(range(MESSAGES)), qos=1)
     for some in (MESSAGES // 4, MESSAGES // 2):
         until(partial(has_more, plant, some), "some results")
@@ -101,7 +106,7 @@ def test_a_broker_that_restarts_loses_nothing(
     if not maker.durable:
         pytest.skip(f"{maker.name} keeps nothing over its own restart")
     plant.subscribe(f"{topic}/out", 1)
-    up(configure(topic, "slow"))
+    up(configure(topic, model="slow"))
     plant.publish_all(f"{topic}/in", list(range(MESSAGES)), qos=1)
     until(lambda: len(numbers(plant)) > MESSAGES // 4, "some results")
     broker.stop()
