@@ -18,13 +18,13 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PYTEST_ADDOPTS=$(PYTEST_AD
 # How many tests run side by side: of those that compute, and of those that mostly wait.
 CORES := $(shell nproc)
 COMPUTING := -n $(CORES)
-WAITING := -n $(shell expr 2 \* $(CORES))
+WAITING := -n $(shell expr 5 \* $(CORES) / 2)
 # Booted hosts, each for all tests of a file, two at a time.
 HOSTS := -n 2 --dist loadfile
-# What unit, integration and chaos tests run on, one after the other: see tests/on.sh. Together they
-# run on each data plane with each set of dependencies.
+# What unit, integration and chaos tests run on, one after the other: see tests/on.sh. Each suite runs
+# with each set of dependencies, and those of workers on each data plane.
 UNIT_ON ?= newest-bulk oldest-bulk
-INTEGRATION_ON ?= newest-bulk oldest-bulk oldest-plain
+INTEGRATION_ON ?= newest-bulk oldest-plain
 CHAOS_ON ?= newest-bulk oldest-bulk newest-plain
 # $(call on_each,DEPENDENCIES-PLANE…,AS_ROOT or nothing,arguments of pytest)
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done

@@ -39,7 +39,8 @@ _EAGER_RETRY, _EAGER_SECONDS = 4.0, 300.0
 # A connection that was up for so long starts the backoff anew. Two clients of one id throw each
 # other out, and most brokers don't tell them: they must not do it ever faster.
 _STABLE_SECONDS = 60.0
-_MOST_SHORT_LIVES = 3
+# A message that the broker hangs up on has been found by then.
+_MOST_SHORT_LIVES = 4
 _TICK_SECONDS = 1.0
 # How soon an owner that was full is asked again.
 _FULL_SECONDS = 0.02

@@ -185,11 +185,12 @@ class Rig:
         self.config.write_text(json.dumps(document))
 
     def keeper(self, instance: str, elsewhere: Path | None = None) -> Keeper:
-        """`elsewhere` is the folder of another host, which the instance has state of its own on."""
+        """`elsewhere` is the folder of another host, with a state and sockets of its own."""
         state_dir = elsewhere / "state" if elsewhere else self.state_dir
+        run_dir = elsewhere / "run" if elsewhere else self.run_dir
         keeper = Keeper(
             elsewhere or self.folder / instance,
-            *(instance, "--config", str(self.config), "--run-dir", str(self.run_dir)),
+            *(instance, "--config", str(self.config), "--run-dir", str(run_dir)),
             *("--state-dir", str(state_dir), "--drain-seconds", "10"),
         )
         self.stack.callback(keeper.close)
