@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from support.app import Running, Up
 from support.client import Plant
@@ -39,8 +40,14 @@ def test_prometheus_and_the_api_say_the_same(
     master = up(write_config(edge, models=MODELS), ready=False)
     master.wait_log("subscribed to")
     plant.publish(topic, b"1", qos=1)
-    until(lambda: master.instance("away-1")["dead_letters_waiting"] == 1, "a dead letter")
-    instance = master.instance("away-1")
+
+    def at_rest() -> dict[str, Any] | None:
+        row = master.instance("away-1")
+        done = row["dead_letters_waiting"] == 1 and not row["unacknowledged"] + row["held_bytes"]
+        return row if done else None
+
+    instance = until(at_rest, "a dead letter, and nothing in hand")
+    assert instance is not None
     told = metrics(master)
     assert told["pyboot_dead_letters_waiting_messages"] == 1
     for figure in (*GAUGES, *COUNTERS):
