@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.app import Up, data_plane
+from support.app import Up
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
@@ -35,35 +35,6 @@ def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
     yield make
     for broker in running:
         broker.stop()
-
-
-@pytest.fixture
-def run(tmp_path: Path, up: Callable[..., Up]) -> Callable[..., Up]:
-    """Runs m-1 (and more) with `pre_qos: 1`; a second run finds what the first has left behind."""
-
-    def start(port: int, protocol: str = "5", ready: bool = True, **keys: object) -> Up:
-        (tmp_path / "my_models.py").write_text(MODELS)
-        edge: dict[str, object] = {
-            "name": "m",
-            "edge_mode": "my_models.same",
-            "data_plane": data_plane(),
-            "pre_broker": "plant",
-            "pre_topic": "t/in",
-            "pre_qos": 1,
-            "post_broker": "plant",
-            "post_topic": "t/out",
-            "post_qos": 1,
-        }
-        lines = "".join(f"  {key}: {value}\n" for key, value in (edge | keys).items())
-        config = tmp_path / "config.yaml"
-        config.write_text(
-            f"model_path: .\nbrokers:\n"
-            f'  plant: {{host: 127.0.0.1, port: {port}, protocol: "{protocol}"}}\n'
-            f"edge:\n- {lines.lstrip()}"
-        )
-        return up(config, "--state-dir", str(tmp_path / "state"), ready=ready)
-
-    return start
 
 
 def counters(master: Up, instance: str = "m-1") -> dict[str, int]:
