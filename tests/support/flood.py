@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 
 from support.proxy import Server
+from support.stub import read_length
 
 _CONNECT, _PUBACK, _SUBSCRIBE, _PINGREQ = 1, 4, 8, 12
 # Success, MQTT 5, no properties.
@@ -32,7 +33,7 @@ class Flood(Server):
         self.connections += 1
         while True:
             (first,) = await reader.readexactly(1)
-            kind, body = first >> 4, await reader.readexactly(await _length(reader))
+            kind, body = first >> 4, await reader.readexactly(await read_length(reader))
             if kind == _CONNECT:
                 writer.write(_CONNACK)
             elif kind == _SUBSCRIBE:
@@ -42,13 +43,3 @@ class Flood(Server):
                 writer.write(_PINGRESP)
             elif kind == _PUBACK:
                 self.acknowledged.append(struct.unpack(">H", body[:2])[0])
-
-
-async def _length(reader: asyncio.StreamReader) -> int:
-    value = shift = 0
-    while True:
-        (byte,) = await reader.readexactly(1)
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value

@@ -143,7 +143,7 @@ class StubBroker(Server):
         self._connected[number] = writer
         while True:
             (first,) = await reader.readexactly(1)
-            body = await reader.readexactly(await _read_length(reader))
+            body = await reader.readexactly(await read_length(reader))
             packet = Packet(first, body, number)
             self.packets.append(packet)
             rule = self._rules.get(packet.kind)
@@ -180,7 +180,7 @@ def _length_field(value: int) -> bytes:
             return bytes(found)
 
 
-async def _read_length(reader: asyncio.StreamReader) -> int:
+async def read_length(reader: asyncio.StreamReader) -> int:
     value = shift = 0
     while True:
         (byte,) = await reader.readexactly(1)
