@@ -53,5 +53,5 @@ def _reading(pump: int, elapsed: float) -> str:
     value = 60 + 8 * math.sin(elapsed / 20 + pump) + random.gauss(0, 0.5)
     if pump == int(elapsed / 5) % _PUMPS and elapsed % 5 < 2:
         value += 30
-    reading = {"device": f"pump-{pump}", "ts": time.time(), "value": round(value, 2), "unit": "C"}
+    reading = {"device": f"pump-{pump}", "ts": time.time(), "temperature": round(value, 2)}
     return json.dumps(reading)

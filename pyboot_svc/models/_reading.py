@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
@@ -19,6 +19,13 @@ _Value = TypeVar("_Value")
 # Squares of such numbers, and sums of many of them, are still finite.
 LARGEST = 1e100
 _LONGEST_NAME = 256
+_NAME_WANTED = f"text of 1 to {_LONGEST_NAME} printable characters"
+# What devices call these fields; the first that a payload has counts.
+_DEVICE_KEYS = ("device", "device_id", "sensor", "sensor_id")
+_TIME_KEYS = ("ts", "timestamp", "time")
+# Of the keys that an error message names.
+_MOST_KEYS_SHOWN = 3
+_LONGEST_KEY_SHOWN = 16
 
 
 class Options:
@@ -55,6 +62,9 @@ class Options:
             return isinstance(value, str) and value in words
 
         return self._take(name, default, f"one of {', '.join(words)}", check, str)
+
+    def name(self, name: str, default: str) -> str:
+        return self._take(name, default, _NAME_WANTED, _is_name, str)
 
     def require(self, condition: bool, problem: str) -> None:
         if not condition:
@@ -103,39 +113,79 @@ class Reading(NamedTuple):
 class SeriesModel(ABC):
     """A model with a state for each series, which is a device and one point of it.
 
-    A payload is a reading, `{"device": text, "value": number, "point": text, "ts": …}`, where
-    `point` and `ts` may be absent, or a list of readings, which is taken as a whole or not at all.
-    `ts` is UNIX time in seconds or an ISO 8601 text; one without a time zone is taken as UTC.
+    A payload is a reading, `{"device": text, "value": number, "point": text, "ts": …}`, or a
+    number alone, or a list of readings, which is taken as a whole or not at all. Only the value is
+    needed:
+    - `device` may also be called `device_id`, `sensor` or `sensor_id`; without it, the topic that
+      the message came by is the device;
+    - `value` may also be called what the point is called;
+    - `point` is that of the option `point`, if the reading doesn't say it;
+    - `ts`, also `timestamp` or `time`, is UNIX time in seconds or an ISO 8601 text; one without a
+      time zone is taken as UTC.
 
     `max_devices` limits the series that are remembered (default 10000): the one not seen for
     longest is forgotten, and starts anew when it comes again.
     """
 
-    def __init__(self, context: Context, options: Options, point: str = "value") -> None:
+    def __init__(
+        self,
+        context: Context,
+        options: Options,
+        point: str = "value",
+        value_keys: Sequence[str] = (),
+    ) -> None:
+        """`point` is the default of the option of that name; `value_keys` are more names by which
+        devices call the value."""
         self._max_devices = options.whole("max_devices", 10_000, 1, 10_000_000)
+        self._point = options.name("point", point)
         options.done()
-        self._point = point
+        self._value_keys = tuple(dict.fromkeys(("value", self._point, *value_keys)))
         self._state = context.state
         self._recent = OrderedDict.fromkeys(context.state)
         self._lock = Lock()
 
-    def __call__(self, payload: Any) -> Any:
+    def __call__(self, payload: Any, context: Context | None = None) -> Any:
         """The result for a reading, or the list of those for a list; None if there is none."""
+        topic = context.topic if context is not None else ""
         if not isinstance(payload, list):
-            return self._advance([self._read(payload)])[0]
-        readings = [self._read_item(index, item) for index, item in enumerate(payload)]
+            return self._advance([self._read(payload, topic)])[0]
+        readings = [self._read_item(index, item, topic) for index, item in enumerate(payload)]
         return [result for result in self._advance(readings) if result is not None] or None
 
     @abstractmethod
     def _update(self, reading: Reading, stored: Any) -> tuple[Any, dict[str, Any] | None]:
         """The series' new state and the result. Never raises: `_read` has rejected bad input."""
 
-    def _read(self, payload: Any) -> Reading:
-        return read(payload, self._point)
+    def _read(self, payload: Any, topic: str) -> Reading:
+        """Check a payload; raises ValueError that begins with the name of the field."""
+        if _is_number(payload):
+            payload = {"value": payload}
+        if not isinstance(payload, dict):
+            raise ValueError(f"payload: must be an object or a number, not {shown(payload)}")
+        device = _device(payload, topic)
+        point = _name(payload, "point", self._point)
+        value = self._value(payload)
+        echo: dict[str, Any] = {"device": device}
+        if "point" in payload:
+            echo["point"] = point
+        time_key = _first(payload, _TIME_KEYS)
+        if time_key is not None:
+            echo["ts"] = payload[time_key]
+        return Reading(_key(device, point), value, _seconds(payload, time_key), echo)
 
-    def _read_item(self, index: int, item: Any) -> Reading:
+    def _value(self, payload: dict[str, Any]) -> float:
+        key = _first(payload, self._value_keys)
+        if key is None:
+            wanted = ", ".join(f"`{key}`" for key in self._value_keys)
+            raise ValueError(f"value: is missing; found {_keys(payload)}; accepted {wanted}")
+        value = payload[key]
+        if not _is_number(value):
+            raise ValueError(f"{key}: must be a number, not {shown(value)}")
+        return float(value)
+
+    def _read_item(self, index: int, item: Any, topic: str) -> Reading:
         try:
-            return self._read(item)
+            return self._read(item, topic)
         except ValueError as error:
             raise ValueError(f"reading {index}: {error}") from None
 
@@ -157,19 +207,6 @@ class SeriesModel(ABC):
             self._state.pop(forgotten, None)
 
 
-def read(payload: Any, point: str) -> Reading:
-    """Check a payload; raises ValueError that begins with the name of the field."""
-    if not isinstance(payload, dict):
-        raise ValueError(f"payload: must be an object, not {shown(payload)}")
-    device = _name(payload, "device", payload.get("device"))
-    point = _name(payload, "point", payload.get("point", point))
-    value = payload.get("value")
-    if not _is_number(value):
-        raise ValueError(f"value: must be a number, {instead(payload, 'value')}")
-    echo = {name: payload[name] for name in ("device", "point", "ts") if name in payload}
-    return Reading(_key(device, point), float(value), _seconds(payload), echo)
-
-
 def shown(value: Any) -> str:
     """A value as it goes into a message."""
     if value is None or isinstance(value, bool):
@@ -185,15 +222,43 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return type(value) in (int, float) and -LARGEST <= value <= LARGEST
 
 
-def _name(payload: dict[str, Any], field: str, value: Any) -> str:
-    if isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable():
-        return value
-    wanted = f"must be text of 1 to {_LONGEST_NAME} printable characters"
-    raise ValueError(f"{field}: {wanted}, {instead(payload, field)}")
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
 
 
-def _seconds(payload: dict[str, Any]) -> float | None:
-    ts = payload.get("ts")
+def _first(payload: dict[str, Any], keys: Sequence[str]) -> str | None:
+    """The first of `keys` that the payload has."""
+    for key in keys:
+        if key in payload:
+            return key
+    return None
+
+
+def _device(payload: dict[str, Any], topic: str) -> str:
+    key = _first(payload, _DEVICE_KEYS)
+    return _name(payload, key or "device", topic or None)
+
+
+def _name(payload: dict[str, Any], field: str, default: str | None) -> str:
+    value = payload.get(field, default)
+    if _is_name(value):
+        return str(value)
+    raise ValueError(f"{field}: must be {_NAME_WANTED}, {instead(payload, field)}")
+
+
+def _keys(payload: dict[str, Any]) -> str:
+    """The keys that a payload has, as they go into a message."""
+    names = [str(key) for key in payload]
+    cut = [
+        name if len(name) <= _LONGEST_KEY_SHOWN else name[: _LONGEST_KEY_SHOWN - 1] + "…"
+        for name in names[:_MOST_KEYS_SHOWN]
+    ]
+    more = ["…"] if len(names) > _MOST_KEYS_SHOWN else []
+    return ", ".join([*cut, *more]) or "none"
+
+
+def _seconds(payload: dict[str, Any], key: str | None) -> float | None:
+    ts = None if key is None else payload[key]
     if ts is None:
         return None
     if _is_number(ts):
@@ -203,7 +268,7 @@ def _seconds(payload: dict[str, Any]) -> float | None:
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError):
         wanted = "must be seconds since 1970 or an ISO 8601 time"
-        raise ValueError(f"ts: {wanted}, {instead(payload, 'ts')}") from None
+        raise ValueError(f"{key}: {wanted}, not {shown(ts)}") from None
 
 
 def instead(payload: dict[str, Any], field: str) -> str:

@@ -26,8 +26,9 @@ class _Standing(NamedTuple):
 class threshold_alarm(SeriesModel):
     """Raises an alarm beyond a limit, with deadband, on-delay and off-delay.
 
-    In:  `{"device": "pump-7", "ts": 1700000000.0, "value": 93.5}`; also `point` (default `value`),
-         or a list of such. `ts` is needed only with `on_delay` or `off_delay`.
+    In:  `{"device": "pump-7", "ts": 1700000000.0, "value": 93.5}`, a number alone, or a list of
+         such; also `point`. With the option `point: temperature`, the value may also be called
+         `temperature` (see `SeriesModel`). `ts` is needed only with `on_delay` or `off_delay`.
     Out: `{"device", "ts", "value", "state", "previous", "limit"}` when the state changes, else
          None. `state` is `normal`, `high` or `low`; `limit` is the one that is violated, null if
          normal. A series starts as normal.
@@ -40,7 +41,7 @@ class threshold_alarm(SeriesModel):
       break before the alarm is raised, or before it returns to normal.
     - `on_count`, `off_count` (default 1): the same in readings in a row. Given both, both count.
     - `publish`: `transitions` (default) or `all`, a result for every reading.
-    - `max_devices`.
+    - `point` of readings that don't say theirs (default `value`), and `max_devices`.
 
     Delays are judged when a reading comes. Readings count in the order in which they come; a `ts`
     before the start of a delay moves that start back, so a clock set back can't hold an alarm up.
@@ -75,8 +76,8 @@ class threshold_alarm(SeriesModel):
         fits = self._low >= self._high or self._deadband <= self._high - self._low
         options.require(fits, "`deadband` must not be more than `high` - `low`")
 
-    def _read(self, payload: Any) -> Reading:
-        reading = super()._read(payload)
+    def _read(self, payload: Any, topic: str) -> Reading:
+        reading = super()._read(payload, topic)
         if reading.seconds is None and (self._on[0] or self._off[0]):
             raise ValueError("ts: is missing, and `on_delay` and `off_delay` need it")
         return reading

@@ -2,8 +2,9 @@
 
 A chart first learns the mean and sigma of its series, then judges each reading by them.
 
-In:  `{"device": "pump-7", "ts": 1700000000.0, "value": 4.2}`; also `point` (default `value`), or a
-     list of such.
+In:  `{"device": "pump-7", "ts": 1700000000.0, "value": 4.2}`, a number alone, or a list of such;
+     also `point`. With the option `point: pressure`, the value may also be called `pressure` (see
+     `SeriesModel`).
 Out: `{"device", "ts", "value", "state", "previous", "anomaly", "mean", "sigma"}` and the chart's
      figures when the state changes, else None. `state` is `learning`, `normal`, `high` or `low`;
      `anomaly` is true for the last two. Figures are in the unit of the value; those of the chart
@@ -18,6 +19,7 @@ Options of every chart:
 - `min_sigma`: the least sigma to go by (default 0), for signals with coarse steps.
 - `relearn_after`: learn anew after so many anomalous readings in a row (default 0: never).
 - `publish`: `transitions` (default) or `all`, a result for every reading.
+- `point` of readings that don't say theirs (default `value`).
 - `max_devices`: series that are remembered (default 10000).
 
 Both raise ValueError for a bad reading.

@@ -25,6 +25,13 @@ _SCALES: Mapping[str, _Scale] = {
     "R": _Scale(9, 491.67, 0.0),
 }
 
+_UNIT_NAMES: Mapping[str, str] = {
+    "celsius": "C",
+    "fahrenheit": "F",
+    "kelvin": "K",
+    "rankine": "R",
+}
+
 # Count, mean, sum of squared deviations, least and greatest of some readings; empty for none.
 _Summary = list[float]
 
@@ -33,14 +40,16 @@ _Summary = list[float]
 class telm_temperature(SeriesModel):
     """Converts a temperature, and gives mean, minimum, maximum and standard deviation.
 
-    In:  `{"device": "pump-7", "ts": 1700000000.0, "value": 71.6, "unit": "F"}`; also `point`
-         (default `temperature`), or a list of such. Units: C, F, K, R (Rankine), also as °C, degC.
+    In:  `{"device": "pump-7", "temperature": 21.5}`, a number alone, or a list of such; also
+         `ts`, `point` (default `temperature`) and `unit` (default C). The temperature may also be
+         called `value` or `temp`; without `device`, the topic stands for it (see `SeriesModel`).
+         Units: C, F, K, R (Rankine), also as °C, degC, celsius.
     Out: `{"device", "ts", "value", "unit", "count", "mean", "min", "max", "std"}`, over the last
          `window` readings of this device and point with the current one, all in the output unit.
          `std` is that of a population: the root of the mean squared deviation.
 
-    Options: `unit` of the output (default C), `input_unit` of readings that don't say it (default:
-    they must), `window` in readings (default 60), `max_devices`.
+    Options: `unit` of the output (default C), `input_unit` of readings that don't say theirs
+    (default C), `window` in readings (default 60), `point`, `max_devices` (default 10000).
 
     Raises ValueError for a bad reading, one below absolute zero among them.
 
@@ -53,13 +62,13 @@ class telm_temperature(SeriesModel):
     def __init__(self, context: Context) -> None:
         options = Options(context.options)
         self._unit = options.choice("unit", "C", *_SCALES)
-        self._input_unit = options.choice("input_unit", None, *_SCALES)
+        self._input_unit = options.choice("input_unit", "C", *_SCALES)
         self._window = options.whole("window", 60, 1, 100_000)
-        super().__init__(context, options, point="temperature")
+        super().__init__(context, options, "temperature", ("temperature", "temp"))
 
-    def _read(self, payload: Any) -> Reading:
-        reading = super()._read(payload)
-        unit = _unit(payload, self._input_unit)
+    def _read(self, payload: Any, topic: str) -> Reading:
+        reading = super()._read(payload, topic)
+        unit = _unit(payload, self._input_unit) if isinstance(payload, dict) else self._input_unit
         return reading._replace(value=_converted(reading.value, unit, self._unit))
 
     def _update(self, reading: Reading, stored: Any) -> tuple[Any, dict[str, Any]]:
@@ -70,12 +79,13 @@ class telm_temperature(SeriesModel):
         return stored, result
 
 
-def _unit(payload: dict[str, Any], default: str | None) -> str:
+def _unit(payload: dict[str, Any], default: str) -> str:
     given = payload.get("unit")
     if given is None:
-        given = default
+        return default
     if isinstance(given, str):
-        unit = given.strip().removeprefix("°").removeprefix("deg").upper()
+        word = given.strip().removeprefix("°").removeprefix("deg").lower()
+        unit = _UNIT_NAMES.get(word, word.upper())
         if unit in _SCALES:
             return unit
     raise ValueError(f"unit: must be one of {', '.join(_SCALES)}, not {shown(given)}")

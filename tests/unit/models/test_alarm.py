@@ -251,3 +251,11 @@ def test_threads_raise_each_alarm_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         raised = [result for result in pool.map(model, payloads) if result]
     assert sorted(result["device"] for result in raised) == [f"pump-{n}" for n in range(4)]
+
+
+@pytest.mark.parametrize("payload", [{"device": "a", "temperature": 90}, {"temperature": 90}, 90])
+def test_messages_as_devices_send_them(payload: Any) -> None:
+    model = threshold_alarm(context(point="temperature", high=85))
+    message: Any = SimpleNamespace(topic="a")
+    result = model(payload, message)
+    assert (result["device"], result["value"], result["state"]) == ("a", 90, "high")

@@ -210,7 +210,8 @@ def test_a_list_gives_its_transitions(chart: Chart) -> None:
 @pytest.mark.parametrize(
     ("field", "payload"),
     [
-        ("payload", 90),
+        ("payload", "90"),
+        ("device", 90),
         ("device", {"value": 90}),
         ("point", reading(90, point="")),
         ("value", reading(math.nan)),

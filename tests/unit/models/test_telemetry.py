@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import statistics
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -44,8 +45,8 @@ class JsonState(MutableMapping[str, Any]):
         return len(self._texts)
 
 
-def context(state: Any = None, **options: Any) -> Any:
-    return SimpleNamespace(options=options, state={} if state is None else state)
+def context(state: Any = None, *, topic: str = "", **options: Any) -> Any:
+    return SimpleNamespace(options=options, state={} if state is None else state, topic=topic)
 
 
 def reading(value: Any, unit: str = "C", **more: Any) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def test_nothing_comes_out_below_absolute_zero(kelvin: float, unit: str) -> None
     assert back == pytest.approx(kelvin, abs=1e-9)
 
 
-@pytest.mark.parametrize("spelling", ["F", "f", "°F", "degF", " F "])
+@pytest.mark.parametrize("spelling", ["F", "f", "°F", "degF", " F ", "Fahrenheit"])
 def test_spellings_of_a_unit(spelling: str) -> None:
     assert telm_temperature(context())(reading(212, spelling))["value"] == 100
 
@@ -102,6 +103,70 @@ def test_input_unit_is_for_readings_that_do_not_say_theirs() -> None:
     model = telm_temperature(context(input_unit="F"))
     assert model({"device": "a", "value": 212})["value"] == 100
     assert model({"device": "b", "value": 50, "unit": "C"})["value"] == 50
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"device": "a", "temperature": 21.5},
+        {"device": "a", "temperature": 21.5, "unit": None},
+        {"device_id": "a", "temp": 21.5},
+        {"sensor": "a", "value": 21.5},
+        {"sensor_id": "a", "value": 21.5, "temperature": 99},
+        {"device": "a", "sensor": "b", "temperature": 21.5, "humidity": 40, "id": 7},
+    ],
+)
+def test_messages_as_devices_send_them(payload: dict[str, Any]) -> None:
+    result = telm_temperature(context())(payload)
+    assert (result["device"], result["value"], result["unit"]) == ("a", 21.5, "C")
+
+
+@pytest.mark.parametrize("payload", [21.5, {"temperature": 21.5}])
+def test_without_a_device_the_topic_is_the_device(payload: Any) -> None:
+    model = telm_temperature(context(input_unit="F"))
+    counts = [
+        model(payload, context(topic=topic))["count"] for topic in ("plant/a", "plant/b", "plant/a")
+    ]
+    assert counts == [1, 1, 2]
+    result = model([payload], context(topic="plant/c"))[0]
+    assert result["device"] == "plant/c"
+    assert result["value"] == pytest.approx(-5.83, abs=0.01)
+
+
+@pytest.mark.parametrize("key", ["timestamp", "time"])
+def test_other_names_of_the_time(key: str) -> None:
+    assert (
+        telm_temperature(context())({"value": 1, key: 1700000000, "device": "a"})["ts"]
+        == 1700000000
+    )
+    with pytest.raises(ValueError, match=rf"^{key}: must be seconds since 1970 .* not 'x'"):
+        telm_temperature(context())({"value": 1, key: "x", "device": "a"})
+
+
+def test_an_option_names_the_point_and_the_key_of_its_value() -> None:
+    state: dict[str, Any] = {}
+    model = telm_temperature(context(state, point="outlet"))
+    assert model({"device": "a", "outlet": 21.5})["value"] == 21.5
+    assert sorted(state) == ["a/outlet"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (
+            {"device": "a", "humidity": 4},
+            "value: is missing; found device, humidity; accepted `value`, `temperature`, `temp`",
+        ),
+        ({}, "device: must be text of 1 to 256 printable characters, but is missing"),
+        ({"device": "a", "temperature": "hot"}, "temperature: must be a number, not 'hot'"),
+        ({"sensor": 7, "temperature": 1}, "sensor: must be text of 1 to 256 printable"),
+        ({"device": "a", "temp": 1, "unit": "X"}, "unit: must be one of C, F, K, R, not 'X'"),
+        ("21.5", "payload: must be an object or a number, not '21.5'"),
+    ],
+)
+def test_an_error_says_what_was_found_and_what_is_accepted(payload: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)}"):
+        telm_temperature(context())(payload)
 
 
 def test_a_window_by_hand() -> None:
@@ -176,7 +241,8 @@ def test_a_list_of_readings_gives_a_list_of_results() -> None:
 
 
 PAYLOADS = [
-    ("payload", 7),
+    ("payload", True),
+    ("device", 7),
     ("payload", None),
     ("payload", b"raw"),
     ("payload", "text" * 100),
@@ -188,6 +254,8 @@ PAYLOADS = [
     ("point", reading(1, point=None)),
     ("point", reading(1, point=[])),
     ("value", {"device": "pump-7", "unit": "C"}),
+    ("value", {"device": "pump-7", **{f"{'x' * 99}{number}": 1 for number in range(9)}}),
+    ("temperature", {"device": "pump-7", "temperature": "20"}),
     ("value", reading(None)),
     ("value", reading(True)),
     ("value", reading("20")),
@@ -205,7 +273,6 @@ PAYLOADS = [
     ("ts", reading(1, ts=True)),
     ("ts", reading(1, ts=math.nan)),
     ("ts", reading(1, ts={})),
-    ("unit", {"device": "pump-7", "value": 1}),
     ("unit", reading(1, "X")),
     ("unit", {"device": "pump-7", "value": 1, "unit": 5}),
 ]
@@ -239,8 +306,9 @@ OPTIONS = [
     ({"window": 2.5}, "not 2.5"),
     ({"window": True}, "not true"),
     ({"max_devices": 0}, "`max_devices` must be a whole number"),
+    ({"point": ""}, "`point` must be text of 1 to 256 printable characters, not ''"),
     ({"windw": 5}, "unknown option `windw` (did you mean `window`?)"),
-    ({"zzz": 5}, "the options are input_unit, max_devices, unit, window"),
+    ({"zzz": 5}, "the options are input_unit, max_devices, point, unit, window"),
     ({"window": [], "unit": {}}, "`unit` must be one of C, F, K, R, not an object; `window` must"),
 ]
 
