@@ -35,9 +35,9 @@ from benchmarks.rounds import in_turns, ratio
 from benchmarks.toolbox import Toolbox, pyboot
 from benchmarks.window import example_payload, message_bytes
 from pyboot_svc.config.schema import QueueLimits
-from pyboot_svc.worker.message import Batch, Chunk
-from pyboot_svc.worker.packets import PublishEncoder
-from pyboot_svc.worker.parser import Parser
+from pyboot_svc.worker.messages import Chunk, MessageBatch
+from pyboot_svc.worker.mqtt.wire.decoder import Decoder
+from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder
 
 _READY_SECONDS = 120
 _SAMPLE_SECONDS = 0.2
@@ -187,13 +187,13 @@ def topic_costs(topics: int) -> tuple[float, float]:
     ]
     parsing, digesting = [], []
     for _ in range(_REPEATS):
-        parser = Parser(v5=True)
+        parser = Decoder(v5=True)
         started = time.process_time()
         arrivals = [parser.feed(read) for read in reads]
         parsed = time.process_time()
         for one in arrivals:
-            times = [0] * len(one.mids)
-            assert Chunk(0, Batch(one.topics, one.payloads, one.mids, times)).digests
+            times = [0] * len(one.packet_ids)
+            assert Chunk(0, MessageBatch(one.topics, one.payloads, one.packet_ids, times)).digests
         parsing.append(parsed - started)
         digesting.append(time.process_time() - parsed)
     return min(parsing) / count * 1e6, min(digesting) / count * 1e6

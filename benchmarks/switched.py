@@ -2,7 +2,7 @@
 
     python switched.py REPORT worker NAME-N …
 
-Tally (metrics), ledger and heartbeats (watchdog) are called for each batch: they are switched off
+Stats (metrics), ledger and heartbeats (watchdog) are called for each batch: they are switched off
 and on for a moment each, in the same process, so that nothing else differs. The rest, a tick and
 an answer to the master a second, with the title, is all that the main thread and the one of the
 metrics socket do: their CPU time tells what it costs. Digests stay: results carry them, too.
@@ -77,13 +77,13 @@ class Switch:
 
 def install(switch: Switch) -> None:
     """Put all of it under the switch; raises Changed."""
-    from pyboot_svc.worker.ledger import Ledger
+    from pyboot_svc.worker.execution.crash_journal import CrashJournal
+    from pyboot_svc.worker.heartbeat import Heartbeat
     from pyboot_svc.worker.pipeline import Pipeline
-    from pyboot_svc.worker.progress import Heartbeat
-    from pyboot_svc.worker.tally import Tally
+    from pyboot_svc.worker.stats import Stats
 
     counters = ("add", "add_errors", "published")
-    switch.put(Tally, dict.fromkeys(counters, _nothing), {"count", "figures", "tick"})
+    switch.put(Stats, dict.fromkeys(counters, _nothing), {"count", "figures", "tick"})
     switch.put(Heartbeat, {"beat": _nothing, "rest": _nothing}, {"overdue"})
     # What is left of noting the message at hand is to note it in a list.
     notes: dict[str, Callable[..., Any]] = {
@@ -91,7 +91,7 @@ def install(switch: Switch) -> None:
         "end": _nothing,
         "cursor": _list_cursor,
     }
-    switch.put(Ledger, notes, {"left_in_hand", "close"})
+    switch.put(CrashJournal, notes, {"left_in_hand", "close"})
     switch.replace(Pipeline, "_published", _settle_only)
     _count_published(Pipeline, switch)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sized
 
 from benchmarks.peers.work import compute
-from pyboot_svc.worker.message import Batch, Chunk
+from pyboot_svc.worker.messages import Chunk, MessageBatch
 
 _VALUES = 20
 _STEP = 16  # the allocator's
@@ -19,8 +19,8 @@ def message_bytes(payload: bytes) -> int:
 
     The topic is not counted: messages of one device have it in common.
     """
-    chunk = Chunk(0, Batch(["bench/in/00000"], [payload], [60_000], [1 << 50]))
-    result, digest, mid = compute(payload), chunk.digests[0], chunk.batch.mids[0]
+    chunk = Chunk(0, MessageBatch(["bench/in/00000"], [payload], [60_000], [1 << 50]))
+    result, digest, mid = compute(payload), chunk.digests[0], chunk.batch.packet_ids[0]
     columns = _each([None] * _MANY) * _COLUMNS
     return sum(map(_allocated, (payload, result, digest, mid))) + columns
 

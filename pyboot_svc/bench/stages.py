@@ -14,10 +14,10 @@ from typing import Any
 from pyboot_svc.bench.subject import Subject
 from pyboot_svc.errors import ModelError
 from pyboot_svc.model.codec import PayloadError, codec_named
-from pyboot_svc.worker.message import Batch, Chunk
-from pyboot_svc.worker.packets import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
-from pyboot_svc.worker.parser import Parser
-from pyboot_svc.worker.runner import one_each
+from pyboot_svc.worker.execution.runner import one_each
+from pyboot_svc.worker.messages import Chunk, MessageBatch
+from pyboot_svc.worker.mqtt.wire.decoder import Decoder
+from pyboot_svc.worker.mqtt.wire.encoder import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
 
 # A value, and which message's it is.
 Placed = tuple[int, Any]
@@ -85,7 +85,7 @@ class _Meter:
         in_v5 = edge.pre.broker.protocol == "5"
         self._acknowledges = edge.pre.qos > 0
         self._post_qos = min(edge.post.qos, 1)
-        self._parser = Parser(in_v5)
+        self._parser = Decoder(in_v5)
         self._sender = PublishEncoder(subject.topic, min(edge.pre.qos, 1), b"\0" if in_v5 else b"")
         self._named = self._v5 and (edge.pre.qos > 0 or edge.post.qos > 0)
         lead = ID_LEAD if self._named else b"\0" if self._v5 else b""
@@ -102,12 +102,12 @@ class _Meter:
 
     def round(self, count: int) -> None:
         payloads = list(islice(self._payloads, count))
-        mids = range(1, count + 1)
-        stream = b"".join(self._sender.encode(payloads, mids))
+        packet_ids = range(1, count + 1)
+        stream = b"".join(self._sender.encode(payloads, packet_ids))
         with self._stage("read"):
             arrivals = self._parser.feed(stream)
         times = [0] * count
-        batch = Batch(arrivals.topics, arrivals.payloads, arrivals.mids, times)
+        batch = MessageBatch(arrivals.topics, arrivals.payloads, arrivals.packet_ids, times)
         chunk = Chunk(0, batch)
         with self._stage("digest"):
             digests = chunk.digests if self._named or self._acknowledges else []
@@ -119,7 +119,7 @@ class _Meter:
         with self._stage("encode"):
             done = self._encode(results)
         with self._stage("write"):
-            self._write(done, digests, batch.mids)
+            self._write(done, digests, batch.packet_ids)
         self.messages += count
 
     def costs(self) -> StageCosts:
@@ -202,8 +202,8 @@ class _Meter:
         self, done: Sequence[tuple[int, bytes]], digests: Sequence[bytes], inputs: Sequence[int]
     ) -> None:
         ids = encode_ids([digests[place] for place, _ in done]) if self._named else ()
-        mids = range(1, len(done) + 1) if self._post_qos else ()
-        parts = self._writer.encode([payload for _, payload in done], mids, ids)
+        packet_ids = range(1, len(done) + 1) if self._post_qos else ()
+        parts = self._writer.encode([payload for _, payload in done], packet_ids, ids)
         if self._acknowledges:
             parts.append(encode_pubacks(inputs))
         b"".join(parts)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.model import Context, Model, load_model
-from pyboot_svc.worker.memory import DurableState
+from pyboot_svc.worker.delivery.model_state import ModelState
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Subject:
     model: Model
     payloads: tuple[bytes, ...]
     folder: Path
-    state: DurableState
+    state: ModelState
     instance: str
 
     def make_context(self) -> Context:
@@ -34,13 +34,13 @@ class Subject:
 
 def load_subject(config: InstanceConfig, payloads: tuple[bytes, ...], folder: Path) -> Subject:
     """Raises ModelError when the model can't be loaded."""
-    state = DurableState({})
+    state = ModelState({})
     make = partial(Subject, config.edge, payloads=payloads, folder=folder, state=state)
     instance = str(config.identity)
     context = _make_context(instance, config.edge, folder, state)
     return make(load_model(config.edge.edge_mode, config.model_path, context), instance=instance)
 
 
-def _make_context(instance: str, edge: Edge, folder: Path, state: DurableState) -> Context:
+def _make_context(instance: str, edge: Edge, folder: Path, state: ModelState) -> Context:
     logger = logging.getLogger(f"model.{instance}")
     return Context(instance, folder, logger, edge.options, state)

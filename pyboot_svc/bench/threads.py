@@ -13,12 +13,17 @@ from itertools import cycle, islice
 from pyboot_svc.bench.subject import Subject
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Batch, Chunk
-from pyboot_svc.worker.pool import CHUNK_SECONDS, LONGEST_CHUNK
-from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
-from pyboot_svc.worker.store import Store
-from pyboot_svc.worker.suspects import Suspects
+from pyboot_svc.worker.execution.crash_journal import CrashJournal
+from pyboot_svc.worker.execution.failure_log import FailureLog
+from pyboot_svc.worker.execution.poison import PoisonTracker
+from pyboot_svc.worker.execution.pool import CHUNK_SECONDS, LONGEST_CHUNK
+from pyboot_svc.worker.execution.runner import (
+    Job,
+    ModelCall,
+    Runner,
+)
+from pyboot_svc.worker.messages import Chunk, MessageBatch
+from pyboot_svc.worker.storage.writer import DatabaseWriter
 
 _ALWAYS = (1, 2, 4)
 _TURNS = 3
@@ -53,17 +58,17 @@ def _run(subject: Subject, threads: int, seconds: float) -> float:
     edge = subject.edge
     longest = edge.batch.max_size if edge.batch is not None else LONGEST_CHUNK
     folder = subject.folder
-    ledger = Ledger(folder / f"in-hand-{threads}", threads, longest)
+    ledger = CrashJournal(folder / f"in-hand-{threads}", threads, longest)
     failures = FailureLog()
     # A message that fails is to cost its call, and not the pauses between the attempts.
     on_error = replace(edge.on_error, retries=0)
-    calling = Calling(
+    calling = ModelCall(
         subject.model,
         codec_named(edge.codec),
         on_error,
         edge.model_timeout,
         ledger,
-        Suspects(Store(folder / "no-suspects")),
+        PoisonTracker(DatabaseWriter(folder / "no-suspects")),
         failures,
         batches=edge.batch is not None,
     )
@@ -98,7 +103,9 @@ def _work(
     began = now = time.perf_counter()
     while not done or now < deadline:
         columns = [topic] * count, list(islice(payloads, count)), [0] * count, [0] * count
-        runner.work(Job(Chunk(number, Batch(*columns, recurs=subject.edge.pre.qos > 0))))
+        runner.work(
+            Job(Chunk(number, MessageBatch(*columns, redeliverable=subject.edge.pre.qos > 0)))
+        )
         before, now = now, time.perf_counter()
         done += count
         number += 1
@@ -110,7 +117,7 @@ def _work(
 
 def silence_failures() -> None:
     """The stages have counted and told them."""
-    logging.getLogger("pyboot_svc.worker.runner").setLevel(logging.CRITICAL)
+    logging.getLogger("pyboot_svc.worker.execution.runner").setLevel(logging.CRITICAL)
 
 
 def gil_enabled() -> bool:

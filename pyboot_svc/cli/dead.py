@@ -18,8 +18,8 @@ from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.text import block, printable
-from pyboot_svc.worker.database import ERRORS, DatabaseTrouble, connect, transaction
-from pyboot_svc.worker.store import DATABASE_NAME
+from pyboot_svc.worker.storage.database import ERRORS, DatabaseTrouble, connect, transaction
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 _COLUMNS = "id, topic, payload, kind, error, attempts, model, version, created, request"
 # Of what a list needs; payloads are read one at a time, when they are to be shown.

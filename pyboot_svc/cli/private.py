@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.store import DATABASE_NAME
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 # What clears the temporary directory goes by days.
 _TOUCH_SECONDS = 3600.0
@@ -34,7 +34,7 @@ class PrivateFolder:
 
     def close(self) -> None:
         """Remove it, unless it holds what was acknowledged and not yet published."""
-        from pyboot_svc.worker.database import count_kept
+        from pyboot_svc.worker.storage.database import count_kept
 
         self._closed.set()
         os.close(self._lock)

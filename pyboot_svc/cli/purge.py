@@ -14,9 +14,9 @@ from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.live import applied_states
-from pyboot_svc.worker.claim import is_claimed
-from pyboot_svc.worker.database import ERRORS, connect
-from pyboot_svc.worker.store import DATABASE_NAME
+from pyboot_svc.worker.storage.claim import is_claimed
+from pyboot_svc.worker.storage.database import ERRORS, connect
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 

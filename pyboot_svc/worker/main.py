@@ -32,13 +32,13 @@ from pyboot_svc.metrics.tcp import Address
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.claim import claim_state
-from pyboot_svc.worker.inbox import MqttInbox
-from pyboot_svc.worker.leader import Leader
-from pyboot_svc.worker.outbox import MqttOutbox
-from pyboot_svc.worker.pipeline import Pipeline, Safe
-from pyboot_svc.worker.progress import TICK_SECONDS, Heartbeat
-from pyboot_svc.worker.supervision import LONGEST_LOAD_SECONDS, StartExtension, Supervision
+from pyboot_svc.worker.heartbeat import TICK_SECONDS, Heartbeat
+from pyboot_svc.worker.mqtt.inbox import MqttInbox
+from pyboot_svc.worker.mqtt.outbox import MqttOutbox
+from pyboot_svc.worker.mqtt.reactor import Reactor
+from pyboot_svc.worker.pipeline import Durables, Pipeline
+from pyboot_svc.worker.readiness import LONGEST_LOAD_SECONDS, Readiness, StartExtension
+from pyboot_svc.worker.storage.claim import claim_state
 
 # What a drain may take beyond its deadline.
 _FAREWELL_SECONDS = 10.0
@@ -81,7 +81,7 @@ class Worker:
         self._state = "loading"
         self._title = ""
         self._pipeline: Pipeline | None = None
-        self._supervision: Supervision | None = None
+        self._supervision: Readiness | None = None
         self._heartbeat = Heartbeat()
 
     def run(self) -> ExitCode:
@@ -123,7 +123,7 @@ class Worker:
             loading.end()
         pipeline.start(on_crash=lambda: self._events.put("crash"))
         self._state = "running"
-        self._supervision = Supervision(str(self._config.identity), pipeline, self._notifier)
+        self._supervision = Readiness(str(self._config.identity), pipeline, self._notifier)
         reason = self._wait(pipeline, self._supervision)
         self._state = "draining"
         faulthandler.cancel_dump_traceback_later()
@@ -155,7 +155,7 @@ class Worker:
 
     def _build(self) -> Pipeline:
         edge = self._config.edge
-        safe = Safe(self._config, self._settings.state_dir)
+        safe = Durables(self._config, self._settings.state_dir)
         context = self._make_context(safe.state)
         model = load_model(edge.edge_mode, self._config.model_path, context)
         log.info("%s: loaded %s", self._config.identity, edge.edge_mode)
@@ -164,7 +164,7 @@ class Worker:
         thread_context = partial(self._make_context, safe.state)
         # Of several threads, or while one waits for a batch to fill, none is simply idle.
         patient = edge.batch is not None and edge.batch.max_wait_ms > 0
-        leader = Leader(edge.max_linger_us) if edge.threads == 1 and not patient else None
+        leader = Reactor(edge.max_linger_us) if edge.threads == 1 and not patient else None
         subscriptions = self._settings.state_dir / _SUBSCRIPTIONS_NAME
         inbox = MqttInbox(self._config, subscriptions, leader)
         outbox = MqttOutbox(self._config, leader, safe.rows_in_hand)
@@ -179,7 +179,7 @@ class Worker:
             state=state,
         )
 
-    def _wait(self, pipeline: Pipeline, supervision: Supervision) -> str:
+    def _wait(self, pipeline: Pipeline, supervision: Readiness) -> str:
         """Tick until something ends the worker; says what."""
         next_tick = time.monotonic()
         while True:

@@ -21,28 +21,36 @@ from pyboot_svc.logs import RateLimit
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
-from pyboot_svc.worker.budget import DiskBudget
-from pyboot_svc.worker.courier import Courier
-from pyboot_svc.worker.graveyard import REFUSED, Graveyard, refused, refused_result
-from pyboot_svc.worker.held import Held, input_bytes
-from pyboot_svc.worker.inbox import Count, Deliver
-from pyboot_svc.worker.inhand import RowsInHand
-from pyboot_svc.worker.leader import Leader
-from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.link import LinkStatus
-from pyboot_svc.worker.memory import DurableState
-from pyboot_svc.worker.message import Batch, Message, Parcel
-from pyboot_svc.worker.outbox import Source
-from pyboot_svc.worker.outgoing import Outgoing, Sendable, count_of
-from pyboot_svc.worker.pool import LONGEST_CHUNK, ModelPool
-from pyboot_svc.worker.queues import PostQueue, PreQueue
-from pyboot_svc.worker.revival import Revival
-from pyboot_svc.worker.runner import Calling, FailureLog
-from pyboot_svc.worker.settlement import Settlement
-from pyboot_svc.worker.spool import DEAD_LETTERS, RESULTS, Lane
-from pyboot_svc.worker.store import DATABASE_NAME, Store
-from pyboot_svc.worker.suspects import Suspects
-from pyboot_svc.worker.tally import Tally
+from pyboot_svc.worker.delivery.dead_letters import REFUSED, DeadLetters, refused, refused_result
+from pyboot_svc.worker.delivery.forwarder import Forwarder
+from pyboot_svc.worker.delivery.model_state import ModelState
+from pyboot_svc.worker.delivery.post_queue import PostQueue
+from pyboot_svc.worker.delivery.redrive import Redrive
+from pyboot_svc.worker.delivery.settlement import Settlement
+from pyboot_svc.worker.execution.crash_journal import CrashJournal
+from pyboot_svc.worker.execution.failure_log import FailureLog
+from pyboot_svc.worker.execution.poison import PoisonTracker
+from pyboot_svc.worker.execution.pool import LONGEST_CHUNK, ModelPool
+from pyboot_svc.worker.execution.pre_queue import PreQueue
+from pyboot_svc.worker.execution.runner import ModelCall
+from pyboot_svc.worker.execution.stored_in_hand import StoredInHand
+from pyboot_svc.worker.memory_budget import Held, input_bytes
+from pyboot_svc.worker.messages import (
+    Message,
+    MessageBatch,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+    count_of,
+)
+from pyboot_svc.worker.mqtt.inbox import Count, Deliver
+from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus
+from pyboot_svc.worker.mqtt.outbox import Source
+from pyboot_svc.worker.mqtt.reactor import Reactor
+from pyboot_svc.worker.stats import Stats
+from pyboot_svc.worker.storage.disk_budget import DiskBudget
+from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, RESULTS, DurableQueue
+from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,7 +70,7 @@ class Inbox(Protocol):
     """Where messages come from."""
 
     @property
-    def status(self) -> LinkStatus: ...
+    def status(self) -> ConnectionStatus: ...
     @property
     def overdue(self) -> float: ...
     @property
@@ -77,7 +85,7 @@ class Inbox(Protocol):
         count: Count,
         on_crash: Callable[[], None],
     ) -> None: ...
-    def acknowledge(self, session: int, mids: Sequence[int]) -> None: ...
+    def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None: ...
     def leave(self) -> None: ...
     @property
     def quiet_seconds(self) -> float: ...
@@ -89,7 +97,7 @@ class Outbox(Protocol):
     """Where messages go; it takes them from its source when it can send."""
 
     @property
-    def status(self) -> LinkStatus: ...
+    def status(self) -> ConnectionStatus: ...
     @property
     def overdue(self) -> float: ...
     @property
@@ -102,23 +110,23 @@ class Outbox(Protocol):
     def stop(self, timeout: float) -> None: ...
 
 
-class Safe:
+class Durables:
     """What survives the process: database, ledger, the model's state. Opened before the model."""
 
     def __init__(self, config: InstanceConfig, state_dir: Path) -> None:
         self.file = file = state_dir / DATABASE_NAME
         edge = config.edge
-        self.store = Store(file, edge.spool.max_bytes)
+        self.store = DatabaseWriter(file, edge.spool.max_bytes)
         self.budget = DiskBudget(file, edge.spool.max_bytes, lambda: self.store.used)
         self.store.watch(self.budget.look)
         most = max(LONGEST_CHUNK, edge.batch.max_size if edge.batch is not None else 0)
         # One slot more: for what the outbox sends from the disk.
-        self.ledger = Ledger(state_dir / _LEDGER_NAME, edge.threads + 1, most)
-        self.suspects = Suspects(self.store)
+        self.ledger = CrashJournal(state_dir / _LEDGER_NAME, edge.threads + 1, most)
+        self.suspects = PoisonTracker(self.store)
         self.suspects.load(self.ledger)
-        self.rows_in_hand = RowsInHand(self.ledger, edge.threads, most, self.suspects)
-        self.results = Lane(self.store, file, RESULTS)
-        self.dead_letters = Lane(self.store, file, DEAD_LETTERS)
+        self.rows_in_hand = StoredInHand(self.ledger, edge.threads, most, self.suspects)
+        self.results = DurableQueue(self.store, file, RESULTS)
+        self.dead_letters = DurableQueue(self.store, file, DEAD_LETTERS)
         self.budget.count(self.results)
         self.budget.count(self.dead_letters)
         connection = self.store.open_if_there()
@@ -130,20 +138,20 @@ class Safe:
             self.store.submit(lambda connection: None, lambda: None)
         self.state = self._load_state(connection)
 
-    def _load_state(self, connection: sqlite3.Connection | None) -> DurableState:
+    def _load_state(self, connection: sqlite3.Connection | None) -> ModelState:
         """Also of a file that can't be written now; once it can be, both are made the same."""
         stored: dict[str, str] = {}
         if self.file.exists():
-            from pyboot_svc.worker.database import read_state, stored_state
+            from pyboot_svc.worker.storage.database import read_state, stored_state
 
             stored = read_state(self.file) if connection is None else stored_state(connection)
-        state = DurableState(stored, known=connection is not None or bool(stored))
+        state = ModelState(stored, known=connection is not None or bool(stored))
         self.store.watch(lambda opened: _meet(state, opened))
         return state
 
 
-def _meet(state: DurableState, opened: sqlite3.Connection) -> None:
-    from pyboot_svc.worker.database import stored_state
+def _meet(state: ModelState, opened: sqlite3.Connection) -> None:
+    from pyboot_svc.worker.storage.database import stored_state
 
     state.meet(stored_state(opened))
 
@@ -156,10 +164,10 @@ class Pipeline:
         config: InstanceConfig,
         model: Model,
         make_context: Callable[[], Context],
-        safe: Safe,
+        safe: Durables,
         inbox: Inbox,
         outbox: Outbox,
-        leader: Leader | None = None,
+        leader: Reactor | None = None,
     ) -> None:
         edge = config.edge
         self._threads = edge.threads
@@ -167,7 +175,7 @@ class Pipeline:
         self._inbox = inbox
         self._outbox = outbox
         self._leader = leader
-        self._tally = Tally()
+        self._tally = Stats()
         self._drop_log = RateLimit(1, 10.0)
         self._ticked = time.monotonic()
         self._stalls: list[str] = []
@@ -183,7 +191,7 @@ class Pipeline:
         self._settlement = Settlement(
             self._acknowledge, lambda batch: self._held.add_inputs(-input_bytes(batch))
         )
-        self._courier = Courier(
+        self._courier = Forwarder(
             edge.post,
             edge.spool,
             self._post_queue,
@@ -193,9 +201,9 @@ class Pipeline:
             outbox.wake,
             outbox.nudge,
         )
-        self._revival = Revival(safe.store, safe.file, self._deliver, self._courier.send_again)
-        self._graveyard = Graveyard(config, safe.store, safe.dead_letters, outbox.wake)
-        calling = Calling(
+        self._revival = Redrive(safe.store, safe.file, self._deliver, self._courier.send_again)
+        self._graveyard = DeadLetters(config, safe.store, safe.dead_letters, outbox.wake)
+        calling = ModelCall(
             model,
             codec_named(edge.codec),
             edge.on_error,
@@ -347,11 +355,11 @@ class Pipeline:
         sent = max(self._outbox.in_flight, self._courier.live)
         return waiting + sent + self._courier.writing
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, batch: MessageBatch) -> None:
         if not self._open and batch.rows is None:
             # Not acknowledged, so the broker keeps those of QoS 1, for the next start or another
             # instance.
-            lost = batch.mids.count(0)
+            lost = batch.packet_ids.count(0)
             self._tally.add("received", lost)
             self._tally.add("dropped_at_stop", lost)
             return
@@ -373,19 +381,19 @@ class Pipeline:
         if self._leader is not None:
             self._leader.recall()
 
-    def _acknowledge(self, batch: Batch, start: int, stop: int) -> None:
+    def _acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
         if batch.rows is not None:
             self._revival.forget(batch.rows[start:stop])
         else:
-            self._inbox.acknowledge(batch.session, batch.mids[start:stop])
+            self._inbox.acknowledge(batch.session, batch.packet_ids[start:stop])
 
-    def _published(self, parcels: list[Parcel]) -> None:
+    def _published(self, parcels: list[ResultBatch]) -> None:
         for parcel in parcels:
             self._tally.published(parcel.arrivals())
             self._settlement.settle(parcel.chunk, parcel.places)
         self._post_queue.left(parcels)
 
-    def _spooled(self, parcels: list[Parcel]) -> None:
+    def _spooled(self, parcels: list[ResultBatch]) -> None:
         for parcel in parcels:
             self._tally.add("spooled", len(parcel))
             self._settlement.settle(parcel.chunk, parcel.places)
@@ -394,11 +402,11 @@ class Pipeline:
     def _refused(self, items: list[Sendable], reason: str) -> None:
         for item in items:
             self._tally.add_errors([REFUSED] * count_of(item))
-            if isinstance(item, Outgoing):
+            if isinstance(item, StoredMessage):
                 result = Message(item.topic, item.payload), refused_result(reason)
-                self._graveyard.bury([result], lambda: None)
+                self._graveyard.add([result], lambda: None)
                 continue
             chunk, places = item.chunk, item.places
             buried = [(chunk.batch.message(place), refused(reason)) for place in places]
-            self._graveyard.bury(buried, partial(self._settlement.settle, chunk, places))
-        self._post_queue.left([item for item in items if isinstance(item, Parcel)])
+            self._graveyard.add(buried, partial(self._settlement.settle, chunk, places))
+        self._post_queue.left([item for item in items if isinstance(item, ResultBatch)])

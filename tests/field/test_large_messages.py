@@ -13,7 +13,7 @@ from support.client import Plant
 from support.poll import until
 from support.stub import CONNECT, PUBACK, PUBLISH, SUBSCRIBE, StubBroker, publish
 
-from pyboot_svc.worker.misfits import HEADROOM_BYTES
+from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
 
 MIB = 1024**2
 MODELS = """

@@ -586,8 +586,8 @@ def crashing(kind: str) -> str:
     """Models that have the process die when a packet of something deadly is to be made."""
     return f"""
 import os
-from pyboot_svc.worker.client import ControlClient
-from pyboot_svc.worker.packets import PublishEncoder
+from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
+from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder
 
 def deadly(make):
     def made(self, *arguments):

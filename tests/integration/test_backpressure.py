@@ -11,7 +11,7 @@ from support.client import Plant
 from support.flood import Flood
 from support.poll import until
 
-from pyboot_svc.worker.packets import PublishEncoder
+from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder
 
 MESSAGES = 5_000
 WINDOW = 500

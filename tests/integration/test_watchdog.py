@@ -30,7 +30,7 @@ def backtracking(payload):
     return payload
 
 def deadlock(payload):
-    from pyboot_svc.worker.inbox import MqttInbox
+    from pyboot_svc.worker.mqtt.inbox import MqttInbox
     def lock_up(self, batch):
         threading.Event().wait()
     if payload == "hang":

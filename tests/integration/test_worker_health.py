@@ -30,7 +30,7 @@ def held_gil(payload):
         re.match("(a+)+$", "a" * 60 + "b")
 
 def deadlock(payload):
-    from pyboot_svc.worker.inbox import MqttInbox
+    from pyboot_svc.worker.mqtt.inbox import MqttInbox
     MqttInbox.on_messages = lambda self, batch: threading.Event().wait()
 
 def stuck_main(payload):

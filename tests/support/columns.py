@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pyboot_svc.worker.message import Batch, Chunk, Message, Parcel
+from pyboot_svc.worker.messages import Chunk, Message, MessageBatch, ResultBatch
 
 
 def batch_of(
     payloads: Sequence[bytes],
     topics: str | Sequence[str] = "in",
     *,
-    mids: Sequence[int] | None = None,
+    packet_ids: Sequence[int] | None = None,
     arrived: int = 0,
     session: int = 0,
-    recurs: bool = True,
+    redeliverable: bool = True,
     rows: list[int] | None = None,
-) -> Batch:
-    """One topic is that of all; `mids` count from 1 if none are given, as of QoS 1."""
+) -> MessageBatch:
+    """One topic is that of all; `packet_ids` count from 1 if none are given, as of QoS 1."""
     count = len(payloads)
-    return Batch(
+    return MessageBatch(
         [topics] * count if isinstance(topics, str) else list(topics),
         list(payloads),
-        list(mids) if mids is not None else list(range(1, count + 1)),
+        list(packet_ids) if packet_ids is not None else list(range(1, count + 1)),
         [arrived] * count,
         session,
-        recurs=recurs,
+        redeliverable=redeliverable,
         rows=rows,
     )
 
@@ -36,15 +36,15 @@ def chunk_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> Chunk:
     return Chunk(number, batch_of(payloads, **about))
 
 
-def parcel_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> Parcel:
+def parcel_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> ResultBatch:
     """A result for each message of a chunk: its own payload."""
     chunk = chunk_of(payloads, number, **about)
-    return Parcel(chunk, range(len(chunk)), list(payloads))
+    return ResultBatch(chunk, range(len(chunk)), list(payloads))
 
 
-def messages_of(batch: Batch) -> list[Message]:
+def messages_of(batch: MessageBatch) -> list[Message]:
     return [batch.message(place) for place in range(len(batch))]
 
 
-def payloads_of(parcels: Iterable[Parcel]) -> list[bytes]:
+def payloads_of(parcels: Iterable[ResultBatch]) -> list[bytes]:
     return [payload for parcel in parcels for payload in parcel.payloads]

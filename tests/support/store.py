@@ -13,7 +13,7 @@ from typing import Any
 
 from pyboot_svc.config import Broker, Edge, Endpoint, InstanceConfig
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.worker.store import DATABASE_NAME, Store
+from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 POST = Endpoint(Broker("10.0.0.1"), "out", 1)
 
@@ -54,10 +54,10 @@ def rows_after_a_crash(folder: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def running(file: Path) -> Iterator[Store]:
+def running(file: Path) -> Iterator[DatabaseWriter]:
     """A store at work; it must not die of an error."""
     crashed = threading.Event()
-    store = Store(file)
+    store = DatabaseWriter(file)
     store.start(crashed.set)
     try:
         yield store
@@ -66,7 +66,7 @@ def running(file: Path) -> Iterator[Store]:
     assert not crashed.is_set()
 
 
-def settled(store: Store) -> None:
+def settled(store: DatabaseWriter) -> None:
     """Wait until all that was submitted up to here is committed."""
     done = threading.Event()
     store.submit(lambda connection: None, done.set)
@@ -74,7 +74,7 @@ def settled(store: Store) -> None:
 
 
 @contextmanager
-def held_up(store: Store) -> Iterator[None]:
+def held_up(store: DatabaseWriter) -> Iterator[None]:
     """Meanwhile the store's thread stands still, and what is submitted waits."""
     began, go_on = threading.Event(), threading.Event()
 

@@ -18,13 +18,18 @@ import pytest
 from pyboot_svc.config import OnError
 from pyboot_svc.model import Context
 from pyboot_svc.model.codec import codec_named
-from pyboot_svc.worker.ledger import Ledger
-from pyboot_svc.worker.message import Batch, Chunk
-from pyboot_svc.worker.packets import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
-from pyboot_svc.worker.parser import Parser
-from pyboot_svc.worker.runner import Calling, FailureLog, Job, Runner
-from pyboot_svc.worker.store import Store
-from pyboot_svc.worker.suspects import Suspects
+from pyboot_svc.worker.execution.crash_journal import CrashJournal
+from pyboot_svc.worker.execution.failure_log import FailureLog
+from pyboot_svc.worker.execution.poison import PoisonTracker
+from pyboot_svc.worker.execution.runner import (
+    Job,
+    ModelCall,
+    Runner,
+)
+from pyboot_svc.worker.messages import Chunk, MessageBatch
+from pyboot_svc.worker.mqtt.wire.decoder import Decoder
+from pyboot_svc.worker.mqtt.wire.encoder import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
+from pyboot_svc.worker.storage.writer import DatabaseWriter
 
 MESSAGES = 256
 # What another version of Python may take more: not one call, or one line, more a message.
@@ -94,21 +99,23 @@ def mixed() -> bytes:
     return published([b'{"value":%d}' % 10 ** (number % 10) for number in range(MESSAGES)])
 
 
-def batch_of(stream: bytes) -> Batch:
-    found = Parser(v5=True).feed(stream)
-    times = [1] * len(found.mids)
-    return Batch(found.topics, found.payloads, found.mids, times, 1, recurs=found.recurs)
+def batch_of(stream: bytes) -> MessageBatch:
+    found = Decoder(v5=True).feed(stream)
+    times = [1] * len(found.packet_ids)
+    return MessageBatch(
+        found.topics, found.payloads, found.packet_ids, times, 1, redeliverable=found.redeliverable
+    )
 
 
 @pytest.fixture
 def runner(tmp_path: Path, request: pytest.FixtureRequest) -> Runner:
-    calling = Calling(
+    calling = ModelCall(
         lambda payload, context: payload,
         codec_named(request.param),
         OnError(),
         60.0,
-        Ledger(tmp_path / "in-hand", 1, MESSAGES),
-        Suspects(Store(tmp_path / "database")),
+        CrashJournal(tmp_path / "in-hand", 1, MESSAGES),
+        PoisonTracker(DatabaseWriter(tmp_path / "database")),
         FailureLog(),
     )
     context = Context("model-1", tmp_path, logging.getLogger("model"))
@@ -147,7 +154,7 @@ def test_writing(stream: bytes) -> None:
 
     def write() -> None:
         parts = encoder.encode(chunk.batch.payloads, range(1, MESSAGES + 1), encode_ids(digests))
-        b"".join([*parts, encode_pubacks(chunk.batch.mids)])
+        b"".join([*parts, encode_pubacks(chunk.batch.packet_ids)])
 
     check("write", count(write))
 

@@ -98,6 +98,40 @@ def test_imports_go_in_no_circle() -> None:
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
 
 
+# Of the worker: each from itself and from those that it names.
+WINGS = {
+    "messages": {"invalid_messages"},
+    "mqtt": {"messages", "invalid_messages", "heartbeat"},
+    "storage": {"messages"},
+    "delivery": {"messages", "invalid_messages", "memory_budget", "stats", "storage"},
+    "execution": {"messages", "invalid_messages", "memory_budget", "stats", "storage", "delivery"},
+}
+# What the rest of the worker may import of the wing with rooms of its own.
+DOORS = {"inbox", "outbox", "reactor", "interfaces"}
+
+
+def worker_imports() -> Iterator[tuple[list[str], list[str]]]:
+    """(importing module, imported module), each by its path within the worker."""
+    for source in SOURCES:
+        user = module_name(source).split(".")[1:]
+        for name in imported(source):
+            used = name.split(".")[1:]
+            if user[:1] == ["worker"] and used[:1] == ["worker"] and len(user) > 1 < len(used):
+                yield user[1:], used[1:]
+
+
+def test_the_wings_of_the_worker_import_one_way() -> None:
+    pairs = {(user[0], used[0]) for user, used in worker_imports() if user[0] != used[0]}
+    assert {
+        (user, used) for user, used in pairs if user in WINGS and used not in WINGS[user]
+    } == set()
+
+
+def test_the_worker_meets_mqtt_at_its_doors() -> None:
+    used = {used[1] for user, used in worker_imports() if user[0] != "mqtt" and used[0] == "mqtt"}
+    assert used <= DOORS
+
+
 def test_worker_and_services_never_import_each_other() -> None:
     assert set(own_imports()) & SIBLINGS == set()
 

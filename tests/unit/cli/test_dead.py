@@ -17,10 +17,10 @@ from support.app import PYBOOT
 from support.store import configured, rows, running, settled
 
 from pyboot_svc.cli import main
-from pyboot_svc.worker.graveyard import Fault, Graveyard
-from pyboot_svc.worker.message import Message
-from pyboot_svc.worker.spool import DEAD_LETTERS, Lane
-from pyboot_svc.worker.store import DATABASE_NAME
+from pyboot_svc.worker.delivery.dead_letters import DeadLetters, Fault
+from pyboot_svc.worker.messages import Message
+from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, DurableQueue
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def bury(
+def add(
     state: Path,
     instance: str,
     *payloads: bytes,
@@ -38,10 +38,10 @@ def bury(
     folder = state / instance
     folder.mkdir(parents=True, exist_ok=True)
     with running(folder / DATABASE_NAME) as store:
-        lane = Lane(store, folder / DATABASE_NAME, DEAD_LETTERS)
-        graveyard = Graveyard(configured(), store, lane, lambda: None)
+        lane = DurableQueue(store, folder / DATABASE_NAME, DEAD_LETTERS)
+        graveyard = DeadLetters(configured(), store, lane, lambda: None)
         buried = [(Message("plant/7", data), Fault(kind, error, 4)) for data in payloads]
-        graveyard.bury(buried, lambda: None)
+        graveyard.add(buried, lambda: None)
         settled(store)
 
 
@@ -54,8 +54,8 @@ def requests(state: Path, instance: str) -> list[tuple[Any, ...]]:
 
 
 def test_list_of_all_instances(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bury(state, "b-1", b"1")
-    bury(state, "a-2", b"22", "温".encode())
+    add(state, "b-1", b"1")
+    add(state, "a-2", b"22", "温".encode())
     (state / "not ours").mkdir()
     (state / "not ours" / DATABASE_NAME).touch()
     assert dead(state, "list") == 0
@@ -74,7 +74,7 @@ def test_list_of_all_instances(state: Path, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["show", "a-1", "--all"]])
 def test_all_of_it_is_shown_in_less_memory_than_it_takes(state: Path, arguments: list[str]) -> None:
-    bury(state, "a-1", *[b"x" * 4_000_000] * 15)
+    add(state, "a-1", *[b"x" * 4_000_000] * 15)
     command = [*PYBOOT, "dead", *arguments, "--state-dir", str(state)]
     shell = ["sh", "-c", 'ulimit -v 120000; exec "$@"', "sh", *command]
     found = subprocess.run(shell, capture_output=True, timeout=60, check=False)
@@ -85,8 +85,8 @@ def test_all_of_it_is_shown_in_less_memory_than_it_takes(state: Path, arguments:
 
 
 def test_list_of_one_instance_as_json(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bury(state, "a-1", b"\xff1")
-    bury(state, "b-1", b"1")
+    add(state, "a-1", b"\xff1")
+    add(state, "b-1", b"1")
     assert dead(state, "list", "a-1", "--json") == 0
     [letter] = json.loads(capsys.readouterr().out)
     assert letter.pop("created") > 0
@@ -143,8 +143,8 @@ def test_an_instance_that_does_not_exist_is_an_error(
 def test_one_that_can_not_be_read_is_named_and_hides_no_other(
     state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bury(state, "a-1", b"1")
-    bury(state, "c-1", b"3")
+    add(state, "a-1", b"1")
+    add(state, "c-1", b"3")
     (state / "b-1").mkdir()
     (state / "b-1" / DATABASE_NAME).write_bytes(b"x" * 5000)
     assert dead(state, "list") == 69
@@ -167,7 +167,7 @@ def test_who_may_not_read_is_told_so(capsys: pytest.CaptureFixture[str]) -> None
 @contextmanager
 def as_nobody_else(state: Path) -> Iterator[Path]:
     """A state directory with an instance that this process, not root meanwhile, can't read."""
-    bury(state, "a-1", b"1")
+    add(state, "a-1", b"1")
     state.chmod(0o755)
     (state / "a-1").chmod(0)
     root = os.geteuid() == 0
@@ -182,7 +182,7 @@ def as_nobody_else(state: Path) -> Iterator[Path]:
 
 
 def test_show(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bury(state, "a-1", b"first", b"second", b"third")
+    add(state, "a-1", b"first", b"second", b"third")
     assert dead(state, "show", "a-1", "3", "1") == 0
     output = capsys.readouterr().out
     assert "second" not in output
@@ -195,7 +195,7 @@ def test_show(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_is_shown_no_control_characters(
     state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bury(state, "a-1", b"\x1b[2Jid:\n9 \xe2\x80\xae", error="\x1b]0;title\x07 of\r\nline\t2")
+    add(state, "a-1", b"\x1b[2Jid:\n9 \xe2\x80\xae", error="\x1b]0;title\x07 of\r\nline\t2")
     assert dead(state, "show", "a-1", "1") == 0
     output = capsys.readouterr().out
     assert "payload:   \\x1b[2Jid:\\n9 \\u202e\n" in output
@@ -205,7 +205,7 @@ def test_a_terminal_is_shown_no_control_characters(
 
 
 def test_retry_asks_the_worker(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bury(state, "a-1", b"1", b"2", b"3")
+    add(state, "a-1", b"1", b"2", b"3")
     assert dead(state, "retry", "a-1", "1", "3") == 0
     assert capsys.readouterr().out == "a-1: 2 to be retried\n"
     assert requests(state, "a-1") == [(1, "retry"), (2, None), (3, "retry")]
@@ -217,8 +217,8 @@ def test_what_is_kept_in_part_is_not_tried_again(
     state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A model would take its beginning for all of it."""
-    bury(state, "a-1", b"1", b"2")
-    bury(state, "a-1", b"[", kind="too_large")
+    add(state, "a-1", b"1", b"2")
+    add(state, "a-1", b"[", kind="too_large")
     assert dead(state, "retry", "a-1", "3") == 64
     assert "of message 3 only the beginning is kept" in capsys.readouterr().err
     assert requests(state, "a-1") == [(1, None), (2, None), (3, None)]
@@ -232,7 +232,7 @@ def test_what_is_kept_in_part_is_not_tried_again(
 
 
 def test_drop_forgets(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bury(state, "a-1", b"1", b"2", b"3")
+    add(state, "a-1", b"1", b"2", b"3")
     assert dead(state, "drop", "a-1", "2") == 0
     assert [number for number, _ in requests(state, "a-1")] == [1, 3]
     assert dead(state, "drop", "a-1", "--all") == 0
@@ -246,7 +246,7 @@ def test_all_of_nothing(
     state: Path, capsys: pytest.CaptureFixture[str], action: str, file: bool
 ) -> None:
     if file:
-        bury(state, "a-1")
+        add(state, "a-1")
     (state / "a-1").mkdir(parents=True, exist_ok=True)
     assert dead(state, action, "a-1", "--all") == 0
     assert capsys.readouterr().out == "a-1: nothing is kept\n"
@@ -256,7 +256,7 @@ def test_all_of_nothing(
 def test_without_a_choice_nothing_is_done(
     state: Path, capsys: pytest.CaptureFixture[str], action: str
 ) -> None:
-    bury(state, "a-1", b"1")
+    add(state, "a-1", b"1")
     assert dead(state, action, "a-1") == 64
     assert "name the messages by their IDs, or all of them with --all" in capsys.readouterr().err
     assert requests(state, "a-1") == [(1, None)]
@@ -266,7 +266,7 @@ def test_without_a_choice_nothing_is_done(
 def test_one_that_is_not_kept_spoils_it_all(
     state: Path, capsys: pytest.CaptureFixture[str], action: str
 ) -> None:
-    bury(state, "a-1", b"1")
+    add(state, "a-1", b"1")
     assert dead(state, action, "a-1", "1", "7", "8") == 64
     assert "a-1 keeps no message 7, 8; see pyboot dead list" in capsys.readouterr().err
     assert requests(state, "a-1") == [(1, None)]
@@ -281,7 +281,7 @@ def test_no_name_of_an_instance(
         assert "is not an instance; write NAME-NUMBER" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", ["", "bury a-1", "show", "retry a-1 x", "list a-1 b-1"])
+@pytest.mark.parametrize("arguments", ["", "add a-1", "show", "retry a-1 x", "list a-1 b-1"])
 def test_wrong_usage(state: Path, capsys: pytest.CaptureFixture[str], arguments: str) -> None:
     assert main(["dead", *arguments.split()]) == 64
     assert capsys.readouterr().err.startswith("usage: pyboot")
@@ -298,8 +298,8 @@ def test_a_file_that_can_not_be_read(state: Path, capsys: pytest.CaptureFixture[
 def test_a_database_that_somebody_holds(
     state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bury(state, "a-1", b"1")
-    monkeypatch.setattr("pyboot_svc.worker.database._BUSY_SECONDS", 0.1)
+    add(state, "a-1", b"1")
+    monkeypatch.setattr("pyboot_svc.worker.storage.database._BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(state / "a-1" / DATABASE_NAME)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert dead(state, "drop", "a-1", "1") == 69
@@ -308,7 +308,7 @@ def test_a_database_that_somebody_holds(
 
 
 def test_who_may_not_write_is_told_who_can(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bury(state, "a-1", b"1")
+    add(state, "a-1", b"1")
     folder = state / "a-1"
     for path in (*folder.iterdir(), folder):
         path.chmod(0o500)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pyboot_svc.cli import main
-from pyboot_svc.worker.database import open_database
-from pyboot_svc.worker.store import DATABASE_NAME
+from pyboot_svc.worker.storage.database import open_database
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 EDGE = (
     "edge: [{name: %s, instance: 2, edge_mode: a.b, pre_broker: h, pre_topic: in,"
@@ -116,7 +116,7 @@ def test_what_runs_is_refused(
     # A lock of the process that asks is none to itself: it takes another one.
     code = (
         "import sys; from pathlib import Path; from pyboot_svc.identity import InstanceId;"
-        "from pyboot_svc.worker.claim import claim_state;"
+        "from pyboot_svc.worker.storage.claim import claim_state;"
         "claim_state(Path(sys.argv[1]), InstanceId('pump', 1)); print('held', flush=True);"
         "sys.stdin.read()"
     )

@@ -22,16 +22,15 @@ from pyboot_svc.config import Batch, OnError, QueueLimits, SpoolLimits
 from pyboot_svc.metrics.figures import COUNTERS
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.inbox import Count, Deliver
-from pyboot_svc.worker.link import LinkStatus
-from pyboot_svc.worker.message import Message, Parcel
-from pyboot_svc.worker.outbox import Source
-from pyboot_svc.worker.outgoing import Outgoing, Sendable, count_of
-from pyboot_svc.worker.pipeline import Pipeline, Safe
-from pyboot_svc.worker.store import DATABASE_NAME
+from pyboot_svc.worker.messages import Message, ResultBatch, Sendable, StoredMessage, count_of
+from pyboot_svc.worker.mqtt.inbox import Count, Deliver
+from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus
+from pyboot_svc.worker.mqtt.outbox import Source
+from pyboot_svc.worker.pipeline import Durables, Pipeline
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
-AWAY = LinkStatus("10.0.0.1:1883", "unreachable", "connection refused", 0.0)
-CONNECTED = LinkStatus("10.0.0.1:1883", "connected", "", 0.0)
+AWAY = ConnectionStatus("10.0.0.1:1883", "unreachable", "connection refused", 0.0)
+CONNECTED = ConnectionStatus("10.0.0.1:1883", "connected", "", 0.0)
 
 
 # What the broker waits for an acknowledgement of: by which connection it came, and its number.
@@ -77,14 +76,14 @@ class MemoryInbox:
 
     def send_mixed(self, *messages: tuple[bytes, int], retained: bool = False) -> list[Held]:
         """Payloads, each with its QoS."""
-        mids = [self._next_mid() if qos else 0 for _, qos in messages]
-        held = [(self.session, mid) for mid in mids if mid]
+        packet_ids = [self._next_mid() if qos else 0 for _, qos in messages]
+        held = [(self.session, mid) for mid in packet_ids if mid]
         batch = batch_of(
             [payload for payload, _ in messages],
-            mids=mids,
+            packet_ids=packet_ids,
             arrived=time.monotonic_ns(),
             session=self.session,
-            recurs=bool(held) or retained,
+            redeliverable=bool(held) or retained,
         )
         self._deliver(batch)
         return held
@@ -94,8 +93,8 @@ class MemoryInbox:
         self.session += 1
         self._last_mid = 0
 
-    def acknowledge(self, session: int, mids: Sequence[int]) -> None:
-        self.acknowledged.extend((session, mid) for mid in mids if mid)
+    def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
+        self.acknowledged.extend((session, mid) for mid in packet_ids if mid)
 
     def _next_mid(self) -> int:
         self._last_mid += 1
@@ -126,14 +125,14 @@ class MemoryOutbox:
         self._up = False
         self._lock = threading.Lock()
         self._woken = threading.Event()
-        self._status: LinkStatus | None = None
+        self._status: ConnectionStatus | None = None
 
     @property
-    def status(self) -> LinkStatus:
+    def status(self) -> ConnectionStatus:
         return self._status or (AWAY if self.away else CONNECTED)
 
     @status.setter
-    def status(self, status: LinkStatus) -> None:
+    def status(self, status: ConnectionStatus) -> None:
         self._status = status
 
     @property
@@ -167,7 +166,7 @@ class MemoryOutbox:
                 first = self.unanswered.pop(0)
                 size = count_of(first)
                 if size > count:
-                    assert isinstance(first, Parcel)
+                    assert isinstance(first, ResultBatch)
                     self.unanswered.insert(0, first.part(count, size))
                     first, size = first.part(0, count), count
                 safe.append(first)
@@ -242,7 +241,7 @@ class Line:
         self.outbox = MemoryOutbox()
         self.outbox.away = away
         self.crashed = threading.Event()
-        safe = Safe(config, folder)
+        safe = Durables(config, folder)
         self.pipeline = Pipeline(
             config,
             model,
@@ -270,15 +269,15 @@ class Line:
         """Those that came straight from the model, and those that came by the spool."""
         found: list[bytes] = []
         for item in self.outbox.sent:
-            if isinstance(item, Parcel):
+            if isinstance(item, ResultBatch):
                 found += item.payloads
             elif item.topic == "out":
                 found.append(item.payload)
         return found
 
     @property
-    def dead_letters(self) -> list[Outgoing]:
-        rows = (item for item in self.outbox.sent if isinstance(item, Outgoing))
+    def dead_letters(self) -> list[StoredMessage]:
+        rows = (item for item in self.outbox.sent if isinstance(item, StoredMessage))
         return [row for row in rows if row.topic == "pyboot/dead"]
 
 
@@ -705,7 +704,7 @@ def test_what_a_drain_leaves_in_hand_is_no_suspect(
     line.inbox.send(b"1", qos=1)
     until(lambda: line.figures["pre_queue"] == 0, "in hand")
     assert line.pipeline.drain(1.1) == 1
-    assert not Safe(configured(), tmp_path).suspects
+    assert not Durables(configured(), tmp_path).suspects
 
 
 @pytest.mark.parametrize(("qos", "retained"), [(0, False), (0, True), (1, False)])
@@ -727,7 +726,7 @@ def test_what_is_in_hand_at_a_crash_is_a_suspect_if_it_can_come_again(
     assert in_hand.wait(20)
     left = tmp_path_factory.mktemp("left") / "as-by-a-crash"
     shutil.copytree(tmp_path, left)
-    suspects = Safe(configured(), left).suspects
+    suspects = Durables(configured(), left).suspects
     crashes = [suspects.crashes(Message("in", payload)) for payload in (b"1", b"2")]
     assert crashes == [qos or retained, 0]
 
@@ -779,8 +778,8 @@ def test_not_ready_says_which_broker_and_why(start: Callable[..., Line]) -> None
     assert line.pipeline.not_ready() == []
     line.inbox.subscribed = False
     assert line.pipeline.not_ready() == ["not subscribed yet"]
-    line.inbox.status = LinkStatus("pre:1883", "unreachable", "connection refused", 0.0)
-    line.outbox.status = LinkStatus("post:1883", "connecting", "", 0.0)
+    line.inbox.status = ConnectionStatus("pre:1883", "unreachable", "connection refused", 0.0)
+    line.outbox.status = ConnectionStatus("post:1883", "connecting", "", 0.0)
     assert line.pipeline.not_ready() == [
         "pre broker pre:1883: connection refused",
         "post broker post:1883: connecting",

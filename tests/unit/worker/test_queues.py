@@ -16,15 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.columns import batch_of, chunk_of, parcel_of, payloads_of
 from support.poll import until
 
-from pyboot_svc.worker.message import Batch, Chunk, Parcel
-from pyboot_svc.worker.queues import PostQueue, PreQueue
+from pyboot_svc.worker.delivery.post_queue import PostQueue
+from pyboot_svc.worker.execution.pre_queue import PreQueue
+from pyboot_svc.worker.messages import Chunk, MessageBatch, ResultBatch
 
 
-def numbered(numbers: Iterable[int], qos: int = 0, session: int = 1) -> Batch:
+def numbered(numbers: Iterable[int], qos: int = 0, session: int = 1) -> MessageBatch:
     """Messages that are known by their numbers."""
     payloads = [b"%d" % number for number in numbers]
-    mids = [int(payload) + 1 if qos else 0 for payload in payloads]
-    return batch_of(payloads, mids=mids, session=session)
+    packet_ids = [int(payload) + 1 if qos else 0 for payload in payloads]
+    return batch_of(payloads, packet_ids=packet_ids, session=session)
 
 
 def numbers_of(chunk: Chunk | None) -> list[int]:
@@ -50,24 +51,24 @@ def entry(number: int, qos: int, session: int) -> Entry:
     return Entry(f"in/{number}", payload, number if qos else 0, -number, session, row)
 
 
-def batch_with(entries: list[Entry], *, recurs: bool = True) -> Batch:
+def batch_with(entries: list[Entry], *, redeliverable: bool = True) -> MessageBatch:
     rows = [one.row for one in entries if one.row is not None]
-    return Batch(
+    return MessageBatch(
         [one.topic for one in entries],
         [one.payload for one in entries],
         [one.mid for one in entries],
         [one.arrived for one in entries],
         entries[0].session,
-        recurs=recurs,
+        redeliverable=redeliverable,
         rows=rows or None,
     )
 
 
-def entries_of(batch: Batch) -> list[Entry]:
+def entries_of(batch: MessageBatch) -> list[Entry]:
     count = len(batch)
     rows: list[int] | list[None] = batch.rows if batch.rows is not None else [None] * count
     sessions = [batch.session] * count
-    columns = (batch.topics, batch.payloads, batch.mids, batch.arrived, sessions, rows)
+    columns = (batch.topics, batch.payloads, batch.packet_ids, batch.arrived, sessions, rows)
     return [Entry(*values) for values in zip(*columns, strict=True)]
 
 
@@ -76,7 +77,7 @@ def of_one_connection(entries: list[Entry]) -> list[Entry]:
     return list(takewhile(lambda one: one.session == entries[0].session, entries))
 
 
-def behind(parcels: list[Parcel], count: int) -> list[Parcel]:
+def behind(parcels: list[ResultBatch], count: int) -> list[ResultBatch]:
     """Without the first `count` results."""
     found = []
     for parcel in parcels:
@@ -183,7 +184,7 @@ class Result(NamedTuple):
     payload: bytes
 
 
-def results_of(parcels: list[Parcel]) -> list[Result]:
+def results_of(parcels: list[ResultBatch]) -> list[Result]:
     return [
         Result(parcel.chunk.number, place, payload)
         for parcel in parcels
@@ -232,7 +233,7 @@ class PostQueueMachine(RuleBasedStateMachine):
         places = range(first, first + step * len(sizes), step)
         self.places[number] = places.stop
         payloads = [b"x" * size for size in sizes]
-        parcel = Parcel(self.chunks[number], list(places) if silent else places, payloads)
+        parcel = ResultBatch(self.chunks[number], list(places) if silent else places, payloads)
         self.early.setdefault(number, []).extend(results_of([parcel]))
         if last:
             self.unfinished.remove(number)
@@ -290,7 +291,7 @@ def test_part_of_a_batch_is_taken_and_the_rest_waits() -> None:
     third = queue.take(10, sharers=1)
     assert numbers_of(third) == [3, 4]
     assert third is not None
-    assert (third.number, third.batch.mids, third.batch.session) == (2, [4, 5], 1)
+    assert (third.number, third.batch.packet_ids, third.batch.session) == (2, [4, 5], 1)
     assert not queue.has_some()
 
 
@@ -345,16 +346,16 @@ def test_more_than_one_batch_is_dropped_for_one_that_arrives() -> None:
 
 
 def test_of_a_batch_that_arrives_only_qos_0_is_dropped() -> None:
-    payloads, mids = [b"%d" % number for number in range(6)], [0, 1, 0, 2, 0, 3]
+    payloads, packet_ids = [b"%d" % number for number in range(6)], [0, 1, 0, 2, 0, 3]
     oldest, newest = PreQueue(5), PreQueue(5, drop_oldest=False)
     for queue in (oldest, newest):
-        assert queue.put(batch_of(payloads, mids=mids, rows=list(range(6)))) == 1
+        assert queue.put(batch_of(payloads, packet_ids=packet_ids, rows=list(range(6)))) == 1
     first, second = oldest.take(10, sharers=1), newest.take(10, sharers=1)
     assert (numbers_of(first), numbers_of(second)) == ([1, 2, 3, 4, 5], [0, 1, 2, 3, 5])
     assert first is not None
     assert second is not None
-    assert (first.batch.mids, first.batch.rows) == ([1, 0, 2, 0, 3], [1, 2, 3, 4, 5])
-    assert (second.batch.mids, second.batch.rows) == ([0, 1, 0, 2, 3], [0, 1, 2, 3, 5])
+    assert (first.batch.packet_ids, first.batch.rows) == ([1, 0, 2, 0, 3], [1, 2, 3, 4, 5])
+    assert (second.batch.packet_ids, second.batch.rows) == ([0, 1, 0, 2, 3], [0, 1, 2, 3, 5])
 
 
 def test_a_batch_that_is_dropped_whole_leaves_nothing() -> None:
@@ -378,11 +379,11 @@ def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
     queue = PreQueue(1000)
     sent: list[Entry] = []
     recurring: list[bool] = []
-    for size, session, recurs in arriving:
+    for size, session, redeliverable in arriving:
         batch = [entry(len(sent) + number, 1, session) for number in range(1, size + 1)]
         sent += batch
-        recurring += [recurs] * size
-        assert queue.put(batch_with(batch, recurs=recurs)) == 0
+        recurring += [redeliverable] * size
+        assert queue.put(batch_with(batch, redeliverable=redeliverable)) == 0
     came: list[Entry] = []
     for most in cycle(wanted):
         if not queue.has_some():
@@ -392,7 +393,7 @@ def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
         rest = sent[len(came) :]
         expected = of_one_connection(rest[:most])
         assert entries_of(chunk.batch) == expected
-        assert chunk.batch.recurs == any(recurring[len(came) :][: len(expected)])
+        assert chunk.batch.redeliverable == any(recurring[len(came) :][: len(expected)])
         assert (queue.depth(), queue.unfinished()) == (len(rest) - 1, len(rest))
         came += expected
         queue.done(chunk)
@@ -420,7 +421,7 @@ def test_what_a_full_pre_queue_drops(drop_oldest: bool, kept: range) -> None:
 
 def test_the_oldest_are_dropped_up_to_the_first_that_must_not_be() -> None:
     queue = PreQueue(3)
-    queue.put(batch_of([b"0", b"1", b"2"], mids=[0, 1, 0], session=1))
+    queue.put(batch_of([b"0", b"1", b"2"], packet_ids=[0, 1, 0], session=1))
     assert queue.put(numbered([3, 4])) == 2
     assert numbers_of(queue.take(10, sharers=1)) == [1, 2, 4]
 
@@ -521,7 +522,7 @@ def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
     assert queue.depth() == 0
 
 
-def parcels(*counts: int) -> list[Parcel]:
+def parcels(*counts: int) -> list[ResultBatch]:
     """Of consecutive chunks, with so many results each; no two are the same."""
     return [
         parcel_of([b"%d/%d" % (number, place) for place in range(count)], number)
@@ -623,7 +624,7 @@ def test_results_of_many_threads_come_out_in_order() -> None:
 
     def work() -> None:
         while chunk := waiting.take(3, sharers=8):
-            queue.put(chunk.number, Parcel(chunk, range(len(chunk)), chunk.batch.payloads))
+            queue.put(chunk.number, ResultBatch(chunk, range(len(chunk)), chunk.batch.payloads))
 
     received: list[bytes] = []
 

@@ -1,0 +1,164 @@
+"""Results that wait to be published: batches, counted as messages."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from pyboot_svc.worker.memory_budget import Held, result_bytes
+from pyboot_svc.worker.messages import ResultBatch
+
+_UNBOUNDED = 2**63
+
+
+class PostQueue:
+    """Results that wait to be published, released in order of arrival of their inputs.
+
+    It tells `held` of them; `left` is to be called when some are safe, and held no longer.
+    """
+
+    def __init__(
+        self, capacity: int, on_ready: Callable[[], None], held: Held | None = None
+    ) -> None:
+        self._capacity = capacity
+        self._held = held or Held(_UNBOUNDED)
+        self._on_ready = on_ready
+        self._early: dict[int, list[ResultBatch]] = {}
+        self._complete: set[int] = set()
+        self._parcels: deque[ResultBatch] = deque()
+        self._ready = 0
+        self._next_number = 0
+        self._count = 0
+        self._closed = False
+        self._waiters = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+
+    def put(self, number: int, results: ResultBatch | None, *, last: bool = True) -> None:
+        """Hand over results of the chunk `number`; never blocks, so that order can't lock.
+
+        Unless they are its `last`, more of that chunk will come.
+        """
+        if results is not None:
+            self._held.add_results(result_bytes(results))
+        with self._lock:
+            before = self._ready
+            if number == self._next_number:
+                if results is not None:
+                    self._count += len(results)
+                    self._release(results)
+                if last:
+                    self._next_number += 1
+                    if self._early or self._complete:
+                        self._release_early()
+            else:
+                if results is not None:
+                    self._count += len(results)
+                    self._early.setdefault(number, []).append(results)
+                if last:
+                    self._complete.add(number)
+            released = self._ready > before
+        if released:
+            self._on_ready()
+
+    def _release(self, results: ResultBatch) -> None:
+        self._parcels.append(results)
+        self._ready += len(results)
+
+    def _release_early(self) -> None:
+        """What was waiting for the chunk before it."""
+        for results in self._early.pop(self._next_number, ()):
+            self._release(results)
+        while self._next_number in self._complete:
+            self._complete.remove(self._next_number)
+            self._next_number += 1
+            for results in self._early.pop(self._next_number, ()):
+                self._release(results)
+
+    @property
+    def ready(self) -> int:
+        """How many results can be taken now."""
+        return self._ready
+
+    def wait_for_room(self) -> int:
+        """Wait until fewer results wait than the capacity; gives how many more it allows.
+
+        Asked before a chunk is taken.
+        """
+        with self._lock:
+            if self._full():
+                self._waiters += 1
+                try:
+                    while self._full() and not self._closed:
+                        self._changed.wait()
+                finally:
+                    self._waiters -= 1
+            return self._capacity - self._count
+
+    def left(self, results: Iterable[ResultBatch]) -> None:
+        """These are safe elsewhere."""
+        self._held.add_results(-sum(map(result_bytes, results)))
+        with self._lock:
+            if self._waiters:
+                self._changed.notify_all()
+
+    def _full(self) -> bool:
+        return self._count >= self._capacity or self._held.crowded
+
+    def take(self, most: int) -> list[ResultBatch]:
+        """Up to `most` results, oldest first."""
+        taken: list[ResultBatch] = []
+        with self._lock:
+            left = min(most, self._ready)
+            if left <= 0:
+                return taken
+            self._ready -= left
+            self._count -= left
+            parcels = self._parcels
+            while left:
+                parcel = parcels.popleft()
+                size = len(parcel.payloads)
+                if size > left:
+                    parcels.appendleft(parcel.part(left, size))
+                    parcel, size = parcel.part(0, left), left
+                taken.append(parcel)
+                left -= size
+            if self._waiters:
+                self._changed.notify_all()
+        return taken
+
+    def fitting(self, most: int, room: int, beside: int = 0) -> tuple[int, int]:
+        """How many of the first `most` results take at most `room` bytes; and how many those.
+
+        Each takes so many bytes `beside` its payload.
+        """
+        count = size = 0
+        with self._lock:
+            payloads = (payload for parcel in self._parcels for payload in parcel.payloads)
+            for payload in islice(payloads, most):
+                more = len(payload) + beside
+                if size + more > room:
+                    break
+                count += 1
+                size += more
+        return count, size
+
+    def put_back(self, results: Iterable[ResultBatch]) -> None:
+        """Return results that were taken and not sent, to the head of the queue."""
+        returned = list(results)
+        count = sum(map(len, returned))
+        with self._lock:
+            self._parcels.extendleft(reversed(returned))
+            self._ready += count
+            self._count += count
+
+    def depth(self) -> int:
+        with self._lock:
+            return self._count
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,61 @@
+"""What a model's failures look like in the log, and in a dead letter."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from pyboot_svc.logs import RateLimit
+from pyboot_svc.model.codec import PayloadFault
+from pyboot_svc.text import printable
+from pyboot_svc.worker.messages import Message
+
+_SHOWN_BYTES = 64
+
+log = logging.getLogger(__name__)
+
+
+class FailureLog:
+    """Says which messages failed and why: a few of each kind in a while, the others counted."""
+
+    def __init__(self) -> None:
+        self._limit = RateLimit(5, 10.0)
+
+    def say(self, fault: PayloadFault, message: Message, reason: str) -> None:
+        silent = self._limit.admit(fault)
+        if silent is None:
+            return
+        more = f" ({silent} more of this kind were not shown)" if silent else ""
+        log.error(
+            "message failed (%s): topic %s, %d bytes, begins %r: %s%s",
+            fault,
+            printable(message.topic),
+            len(message.payload),
+            message.payload[:_SHOWN_BYTES],
+            reason,
+            more,
+            extra={"TOPIC": message.topic},
+        )
+
+    def say_batch(self, count: int, error: BaseException) -> None:
+        if self._limit.admit("batch") is not None:
+            log.warning(
+                "the model failed on a batch of %d, each gets a call of its own now: %s: %s",
+                count,
+                type(error).__name__,
+                printable(_text(error)),
+            )
+
+
+def summary(error: BaseException) -> str:
+    """The error and where in the model it came from; a deep recursion's trace is cut."""
+    lines = traceback.format_exception(error, limit=-5)
+    head = f"the model raised {type(error).__name__}: {_text(error)}"
+    return f"{head}\n{''.join(lines).rstrip()}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # its own __str__ is the user's code, too
+        return "(it can't be shown)"

@@ -1,0 +1,47 @@
+"""Rows from the disk that the outbox makes packets of: a crash meanwhile is counted against one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pyboot_svc.worker.execution.crash_journal import CrashJournal
+from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
+from pyboot_svc.worker.messages import Message, StoredMessage
+
+
+class StoredInHand:
+    """Notes rows in the ledger's slot `slot`, which has room for `most`."""
+
+    def __init__(self, ledger: CrashJournal, slot: int, most: int, suspects: PoisonTracker) -> None:
+        self._ledger = ledger
+        self._slot = slot
+        self._most = most
+        self._suspects = suspects
+
+    def crashes(self, row: StoredMessage) -> int:
+        """How many crashes it was in hand at, if they are too many; else 0."""
+        if not self._suspects:
+            return 0
+        count = self._suspects.crashes(_content(row))
+        return count if count >= MOST_CRASHES else 0
+
+    def each(self, rows: Sequence[StoredMessage]) -> Iterator[StoredMessage]:
+        """These rows; each is in hand until the next is asked for."""
+        ledger = self._ledger
+        words, cursor = ledger.cursor(self._slot)
+        for start in range(0, len(rows), self._most):
+            part = rows[start : start + self._most]
+            ledger.begin(self._slot, [_content(row).digest for row in part])
+            for number, row in enumerate(part):
+                words[cursor] = number
+                yield row
+                self.clear(row)
+            ledger.end(self._slot)
+
+    def clear(self, row: StoredMessage) -> None:
+        if self._suspects:
+            self._suspects.clear(_content(row))
+
+
+def _content(row: StoredMessage) -> Message:
+    return Message(row.topic, row.payload)

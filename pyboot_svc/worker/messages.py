@@ -1,0 +1,275 @@
+"""What travels through a worker, from the inbox to its acknowledgement: messages in columns.
+
+Many messages move as one object, whose columns are lists with an item for each; what concerns a
+single message, which is rare, is cut out of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from pyboot_svc.worker.invalid_messages import InvalidMessage
+
+DIGEST_BYTES = 16
+# The user property that carries the id of a result's input.
+ID_PROPERTY = "pyboot-id"
+
+T = TypeVar("T")
+
+
+class Message(NamedTuple):
+    """One input message, for those who look at single ones."""
+
+    topic: str
+    payload: bytes
+
+    @property
+    def digest(self) -> bytes:
+        return _digests([self.topic], [self.payload])[0]
+
+    @property
+    def id(self) -> str:
+        """Names the message by its content: the same when it is delivered and computed again."""
+        return self.digest.hex()
+
+
+class MessageBatch:
+    """Consecutive messages, at least one, by columns.
+
+    `packet_ids` are 0 for QoS 0; they are good for the connection that `session` numbers. `arrived`
+    is the monotonic clock in ns. `redeliverable` says that one of them may be delivered again after
+    a crash. Of messages that are tried again, `rows` are those among the dead.
+    `invalid` are those that no model gets, by their places. `retained` are the places of those that
+    the broker had kept and sends for the first time.
+    """
+
+    __slots__ = (
+        *(
+            "arrived",
+            "packet_ids",
+            "invalid",
+            "payloads",
+            "redeliverable",
+            "retained",
+            "rows",
+            "session",
+        ),
+        "topics",
+    )
+
+    def __init__(
+        self,
+        topics: list[str],
+        payloads: list[bytes],
+        packet_ids: list[int],
+        arrived: list[int],
+        session: int = 0,
+        *,
+        redeliverable: bool = True,
+        rows: list[int] | None = None,
+        invalid: dict[int, InvalidMessage] | None = None,
+        retained: Sequence[int] = (),
+    ) -> None:
+        self.topics = topics
+        self.payloads = payloads
+        self.packet_ids = packet_ids
+        self.arrived = arrived
+        self.session = session
+        self.redeliverable = redeliverable
+        self.rows = rows
+        self.invalid = invalid
+        self.retained = retained
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def message(self, place: int) -> Message:
+        return Message(self.topics[place], self.payloads[place])
+
+    def part(self, start: int, stop: int) -> MessageBatch:
+        return MessageBatch(
+            self.topics[start:stop],
+            self.payloads[start:stop],
+            self.packet_ids[start:stop],
+            self.arrived[start:stop],
+            self.session,
+            redeliverable=self.redeliverable,
+            rows=self.rows[start:stop] if self.rows is not None else None,
+            invalid=self._misfits_of(range(start, stop)),
+        )
+
+    def only(self, places: Sequence[int]) -> MessageBatch:
+        """Those at these places."""
+        return MessageBatch(
+            pick(self.topics, places),
+            pick(self.payloads, places),
+            pick(self.packet_ids, places),
+            pick(self.arrived, places),
+            self.session,
+            redeliverable=self.redeliverable,
+            rows=pick(self.rows, places) if self.rows is not None else None,
+            invalid=self._misfits_of(places),
+        )
+
+    def extend(self, other: MessageBatch) -> None:
+        """Put one of the same session behind."""
+        if other.retained:
+            self.retained = [*self.retained, *(len(self) + place for place in other.retained)]
+        if other.invalid:
+            moved = {len(self) + place: misfit for place, misfit in other.invalid.items()}
+            self.invalid = {**(self.invalid or {}), **moved}
+        self.topics += other.topics
+        self.payloads += other.payloads
+        self.packet_ids += other.packet_ids
+        self.arrived += other.arrived
+        self.redeliverable |= other.redeliverable
+        if self.rows is not None and other.rows is not None:
+            self.rows += other.rows
+
+    @property
+    def held(self) -> int:
+        """How many somebody waits to have acknowledged."""
+        return len(self.packet_ids) - self.packet_ids.count(0)
+
+    def _misfits_of(self, places: Sequence[int]) -> dict[int, InvalidMessage] | None:
+        if not self.invalid:
+            return None
+        found = ((at, self.invalid.get(place)) for at, place in enumerate(places))
+        return {at: misfit for at, misfit in found if misfit is not None}
+
+
+class Chunk:
+    """A batch that one model thread works through.
+
+    Chunks are numbered in order of arrival. `results` has an item for each message that is done
+    with: what to publish, or None. Only the thread at work appends to it; whoever takes the work
+    away from it goes on with a list of its own. `together` says that the model has them all.
+
+    Settlement keeps its account here: the first `settled` messages are, and of the others `holds`
+    says what has still to come true, one thing each without it.
+    """
+
+    __slots__ = ("_digests", "batch", "holds", "number", "results", "settled", "together")
+
+    def __init__(self, number: int, batch: MessageBatch) -> None:
+        self.number = number
+        self.batch = batch
+        self.results: list[bytes | None] = []
+        self.together = False
+        self.settled = 0
+        self.holds: list[int] | None = None
+        self._digests: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self.batch.payloads)
+
+    @property
+    def digests(self) -> list[bytes]:
+        """Of topic and payload of each message, made when first asked for."""
+        if not self._digests:
+            self._digests = _digests(self.batch.topics, self.batch.payloads)
+        return self._digests
+
+    @property
+    def waiting(self) -> int:
+        """How many the model has not been called for."""
+        if self.together:
+            return 0
+        return max(len(self) - len(self.results) - 1, 0)
+
+
+class ResultBatch:
+    """Results of one chunk on their way out: `payloads[n]` is that of the message `places[n]`."""
+
+    __slots__ = ("chunk", "payloads", "places")
+
+    def __init__(self, chunk: Chunk, places: Sequence[int], payloads: list[bytes]) -> None:
+        self.chunk = chunk
+        self.places = places
+        self.payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def part(self, start: int, stop: int) -> ResultBatch:
+        """The results from `start` to `stop`; itself if those are all."""
+        if start == 0 and stop >= len(self.payloads):
+            return self
+        return ResultBatch(self.chunk, self.places[start:stop], self.payloads[start:stop])
+
+    def digests(self) -> list[bytes]:
+        return pick(self.chunk.digests, self.places)
+
+    def arrivals(self) -> list[int]:
+        return pick(self.chunk.batch.arrived, self.places)
+
+    @property
+    def redeliverable(self) -> bool:
+        return self.chunk.batch.redeliverable
+
+
+def pick(column: list[T], places: Sequence[int]) -> list[T]:
+    """The items at these places."""
+    if isinstance(places, range):
+        if len(places) == len(column):
+            return column
+        return column[places.start : places.stop]
+    return [column[place] for place in places]
+
+
+def _digests(topics: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
+    found = []
+    last: str | None = None
+    begin: Callable[[], Any] | None = None
+    for topic, payload in zip(topics, payloads, strict=True):
+        if topic is not last:
+            last, begin = topic, None
+            digest = hashlib.blake2b(_lead(topic) + payload, digest_size=DIGEST_BYTES)
+        else:
+            # Topics mostly come in runs: what they have in common is digested once.
+            if begin is None:
+                begin = hashlib.blake2b(_lead(topic), digest_size=DIGEST_BYTES).copy
+            digest = begin()
+            digest.update(payload)
+        found.append(digest.digest())
+    return found
+
+
+def _lead(topic: str) -> bytes:
+    return topic.encode() + b"\0"
+
+
+RESULTS, DEAD_LETTERS = 0, 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredMessage:
+    """The row `row` of the lane `lane`; `properties` are user properties.
+
+    `size` is what the row takes of the disk, in bytes, as it is estimated.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+    properties: Mapping[str, str]
+    lane: int = 0
+    row: int = 0
+    size: int = 0
+
+
+# What can be on its way to the broker: results that come straight from the model, or a row.
+Sendable = ResultBatch | StoredMessage
+
+
+def lane_of(item: Sendable) -> int:
+    """What goes straight out is a result."""
+    return item.lane if isinstance(item, StoredMessage) else RESULTS
+
+
+def count_of(item: Sendable) -> int:
+    """How many messages that is."""
+    return len(item.payloads) if isinstance(item, ResultBatch) else 1

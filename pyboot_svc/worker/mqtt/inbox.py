@@ -1,0 +1,276 @@
+"""Takes messages from the pre broker, and acknowledges them there when told to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pyboot_svc.config import InstanceConfig
+from pyboot_svc.text import printable
+from pyboot_svc.worker.messages import MessageBatch, Sendable
+from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, ConnectionStatus, Session
+from pyboot_svc.worker.mqtt.link.connection import Connection, TransportOptions
+from pyboot_svc.worker.mqtt.link.paho_client import SESSION_SECONDS
+from pyboot_svc.worker.mqtt.reactor import Reactor
+from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.session.notes import SessionNotes
+from pyboot_svc.worker.mqtt.session.notices import Notices
+from pyboot_svc.worker.mqtt.session.retained import RetainedFilter
+
+log = logging.getLogger(__name__)
+
+Deliver = Callable[[MessageBatch], None]
+Count = Callable[[str, int], None]
+
+# Of a SUBACK, from here on.
+_REFUSED = 0x80
+_UNSHARED = (
+    "several instances need them; with `share: false` each gets every message, with `instance: 1` "
+    "and `threads` one does all"
+)
+_SHORT_SESSION = (
+    "the pre broker keeps the session for %d s only, not the %d s that it was asked for: after a "
+    "longer absence what was published is missing"
+)
+_LOWER_QOS = (
+    "the pre broker granted QoS %d for %s, not QoS %d: inputs can get lost; its configuration or "
+    "its access rules limit it"
+)
+
+
+class MqttInbox:
+    """Subscribes, hands on whole batches, and sends acknowledgements in the order they come.
+
+    `subscriptions` is where it notes what its session at the broker is subscribed to.
+    """
+
+    def __init__(
+        self, config: InstanceConfig, subscriptions: Path, leader: Reactor | None = None
+    ) -> None:
+        edge = config.edge
+        self._endpoint = edge.pre
+        shared = f"$share/{config.identity.share_group}/{edge.pre.topic}"
+        self._filter = shared if edge.share and edge.instance > 1 else edge.pre.topic
+        self._other_filter = edge.pre.topic if self._filter == shared else shared
+        self._shared = self._filter == shared
+        self._notes = SessionNotes(subscriptions, edge.pre.broker.address)
+        self._notices = Notices()
+        self._persistent = edge.pre.qos > 0
+        repeats = edge.pre.broker.protocol != "5" and self._persistent and not self._shared
+        self._replays = RetainedFilter() if repeats else None
+        self._asked_qos = min(edge.pre.qos, 1)
+        self._client_id = config.identity.client_id
+        session = Session(
+            self._client_id,
+            persistent=edge.pre.qos > 0,
+            window=min(edge.queue.pre, 65_535),
+            max_message=edge.max_message,
+        )
+        carriage = TransportOptions(edge.data_plane == "bulk", edge.max_linger_us, leader)
+        self._window = session.window
+        self._connection = Connection("pre", edge.pre.broker, session, carriage, self)
+        self._acknowledged: deque[tuple[int, Sequence[int]]] = deque()
+        self._deliver: Deliver = lambda batch: None
+        self._unacknowledged: Callable[[], int] = int
+        self._count: Count = lambda name, count: None
+        self._crowded: Callable[[], bool] = bool
+        self._subscribed = False
+        self._open = True
+        self._leaving = False
+        self._last_arrival = time.monotonic()
+
+    @property
+    def overdue(self) -> float:
+        return self._connection.overdue
+
+    @property
+    def status(self) -> ConnectionStatus:
+        return self._connection.status
+
+    @property
+    def notices(self) -> list[str]:
+        """What the broker grants less than it was asked for."""
+        return self._notices.texts
+
+    @property
+    def subscribed(self) -> bool:
+        return self._subscribed
+
+    def start(
+        self,
+        deliver: Deliver,
+        unacknowledged: Callable[[], int],
+        crowded: Callable[[], bool],
+        count: Count,
+        on_crash: Callable[[], None],
+    ) -> None:
+        """`unacknowledged` says how many of QoS 1 were delivered, and not acknowledged yet;
+        `crowded`, whether as many bytes are held as may be. `count` is told of sessions that were
+        lost, or may be."""
+        self._count = count
+        self._deliver = deliver
+        self._crowded = crowded
+        self._unacknowledged = unacknowledged
+        self._connection.start(on_crash)
+
+    def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
+        """These are done with; they came by the connection that `session` numbers."""
+        self._acknowledged.append((session, packet_ids))
+        self._connection.nudge()
+
+    def leave(self) -> None:
+        """Unsubscribe for good; what the broker holds for this session already still comes in."""
+        self._leaving = True
+        self._connection.wake()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long ago the last messages came."""
+        return time.monotonic() - self._last_arrival
+
+    def close_intake(self) -> None:
+        """Take nothing more in; what is in hand can still be acknowledged."""
+        self._open = False
+        self._connection.wake()
+
+    def stop(self, timeout: float) -> None:
+        self._connection.stop(timeout, end_session=self._leaving)
+
+    @property
+    def full(self) -> bool:
+        """Whether the broker has sent more than it was told to, which not every one keeps to, or
+        more bytes than there is room for. Of QoS 0 what is too much is dropped instead."""
+        return self._persistent and (self._unacknowledged() > self._window or self._crowded())
+
+    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
+        if self._shared and not limits.shares:
+            self._connection.drop(f"it has no shared subscriptions: {_UNSHARED}", refused=True)
+            return
+        if self._persistent:
+            self._resume(session_present, limits)
+        else:
+            self._forget()  # a clean start has just ended what session there was
+        # Anew for each connection: mosquitto forgets a session's shared subscriptions when it is
+        # restarted, and keeps the session.
+        # At QoS 2 a client owns a message from its PUBREC on, long before it is processed; at
+        # QoS 1 the broker keeps it until it is acknowledged, and duplicates can be recognised.
+        self._connection.subscribe(self._filter, self._asked_qos)
+
+    def _resume(self, present: bool, limits: BrokerLimits) -> None:
+        """Go on with the session that the broker has kept, or begin one."""
+        noted = self._notes.filters()
+        if not present and self._replays is not None:
+            self._replays.forget()
+        if not present and self._notes.established:
+            self._count("sessions_lost", 1)
+            log.warning(
+                "the pre broker has lost the session %s: what it held of %s, and what was "
+                "published since, may be missing; does it keep sessions when it is restarted "
+                "(mosquitto: `persistence true`), and for as long as this instance was away?",
+                self._client_id,
+                printable(self._filter),
+            )
+        elif present and self._shared:
+            self._count("sessions_unsure", 1)
+            log.log(
+                logging.WARNING if self.status.connects > 1 else logging.INFO,
+                "the pre broker has kept the session %s, which doesn't say that it has kept its "
+                "shared subscription %s: when mosquitto is restarted, what is published before the "
+                "instances are back is missing",
+                self._client_id,
+                printable(self._filter),
+            )
+        kept = limits.session_seconds
+        short = kept is not None and kept < SESSION_SECONDS
+        self._notices.show("session", _SHORT_SESSION % (kept, SESSION_SECONDS) if short else "")
+        # The session remembers what it was subscribed to before the configuration changed.
+        others = {*noted, self._other_filter} - {self._filter} if present else ()
+        for other in sorted(others):
+            self._connection.unsubscribe(other)
+        if self._filter not in noted:
+            self._note([*noted, self._filter])
+
+    def on_subscribed(self, code: int, reason: str) -> None:
+        if code >= _REFUSED:
+            hint = f"; {_UNSHARED}" if self._shared else ""
+            self._connection.drop(
+                f"the subscription to {printable(self._filter)} was refused: {reason}{hint}",
+                refused=True,
+            )
+            return
+        asked = self._asked_qos
+        lower = _LOWER_QOS % (code, printable(self._filter), asked) if code < asked else ""
+        self._notices.show("qos", lower)
+        if not self._subscribed:
+            log.info("subscribed to %s at QoS %d", printable(self._filter), code)
+            if self._persistent:
+                self._establish()
+        self._subscribed = True
+
+    def on_lost(self, in_flight: list[Sendable]) -> str | None:
+        self._subscribed = False
+        return None
+
+    def on_messages(self, batch: MessageBatch) -> None:
+        self._last_arrival = time.monotonic()
+        if self._replays is None:
+            self._deliver(batch)
+            return
+        news, known = self._replays.sift(batch)
+        if known:
+            self._connection.acknowledge(batch.session, known)
+        if news is not None:
+            self._deliver(news)
+
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
+        raise AssertionError("an inbox publishes nothing")
+
+    def wants_turn(self) -> bool:
+        return bool(self._acknowledged)
+
+    def on_nudge(self) -> bool:
+        while self._acknowledged:
+            self._connection.acknowledge(*self._acknowledged.popleft())
+        return False
+
+    def on_turn(self) -> None:
+        self.on_nudge()
+        done = self._leaving or (not self._open and self._endpoint.qos == 0)
+        if done and self._subscribed:
+            self._subscribed = False
+            self._connection.unsubscribe(self._filter)
+            self._forget()  # with a session that is left the broker forgets it, too
+
+    def _note(self, filters: list[str]) -> None:
+        try:
+            self._notes.note(filters)
+        except OSError as error:
+            log.warning(
+                "%s can't be written: %s; when pre_topic is changed, the broker will go on sending "
+                "what is published to the old one, too",
+                self._notes.subscribed,
+                error.strerror,
+            )
+
+    def _establish(self) -> None:
+        """The broker answers in order: all other subscriptions of the session are gone."""
+        if self._notes.filters() != [self._filter]:
+            self._note([self._filter])
+        try:
+            self._notes.establish()
+        except OSError as error:
+            log.warning(
+                "%s can't be written: %s; after a restart of this instance nobody will know "
+                "whether the broker has lost its session",
+                self._notes.session,
+                error.strerror,
+            )
+
+    def _forget(self) -> None:
+        try:
+            self._notes.forget()
+        except OSError as error:
+            log.warning("%s can't be removed: %s", self._notes.session, error.strerror)

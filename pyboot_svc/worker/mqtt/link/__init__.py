@@ -1,0 +1,1 @@
+"""One connection to a broker: opened, served, lost and opened again."""

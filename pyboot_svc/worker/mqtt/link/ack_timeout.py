@@ -1,0 +1,99 @@
+"""How long a broker that keeps the connection may leave a SUBSCRIBE or a PUBLISH unanswered."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Hashable
+
+ANSWER_SECONDS = 25.0
+# While bytes move a slow network may hold the answer up, behind a backlog or a large message.
+_MOVING_SECONDS = 300.0
+_TICK_SECONDS = 1.0
+# A process that was stopped meanwhile has not waited.
+_LONGEST_TICK_SECONDS = 2.0
+# In bytes a tick: pings alone are less.
+_MOVING = 1024
+# Of Linux's `struct tcp_info`: bytes that the other side has acknowledged, and that have come.
+_TCP_INFO = struct.Struct("=120xQQ")
+
+
+class AckTimeout:
+    """Over all connections of one link: `doubt` is why the last one was given up, until it is seen
+    that the broker answers again."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.doubt = ""
+        # Whether one was left without an answer though others got theirs since the last doubt.
+        self.selective = False
+        self._doubted = False
+        self._clock = clock
+        self.connected()
+
+    def connected(self) -> None:
+        self._subscribing = False
+        self._head: Hashable = None
+        self._waited = self._still = self._idle = 0.0
+        self._ticked = self._clock()
+        self._moved = -1
+
+    def subscribing(self) -> None:
+        self._subscribing = True
+
+    def answered(self) -> None:
+        """To what there was to answer, or a part of it."""
+        self._subscribing = False
+        self.doubt = ""
+
+    def tick(self, head: Hashable, moved: Callable[[], int], *, busy: bool) -> bool:
+        """At each turn; True when the patience is at its end.
+
+        `head` stands for the oldest message in flight, None without any; `moved` counts the bytes
+        that came and went. While its owner is `busy`, nothing is read, no answer either.
+        """
+        now = self._clock()
+        if now < self._ticked + _TICK_SECONDS:
+            return False
+        passed = min(now - self._ticked, _LONGEST_TICK_SECONDS)
+        self._ticked = now
+        waits = self._subscribing or (head is not None and head == self._head)
+        self._head = head
+        if busy or not waits:
+            self._waited = self._still = 0.0
+            self._moved = -1
+            self._grow_confident(passed if head is None else 0.0)
+            return False
+        self._idle = 0.0
+        before, self._moved = self._moved, moved()
+        moving = before >= 0 and self._moved - before > _MOVING
+        self._waited += passed
+        self._still = 0.0 if moving else self._still + passed
+        ends = self._still >= ANSWER_SECONDS or self._waited >= _MOVING_SECONDS
+        if ends or (self._subscribing and self._waited >= ANSWER_SECONDS):
+            self.selective = self._doubted and not self.doubt
+            self._doubted = True
+            packet = "SUBSCRIBE" if self._subscribing else "PUBLISH"
+            self.doubt = f"no answer to {packet} within {_last_step(self._waited):.0f} s"
+        return ends
+
+    def _grow_confident(self, seconds: float) -> None:
+        """With nothing left to answer nobody can tell: then the doubt passes."""
+        self._idle = self._idle + seconds if seconds else 0.0
+        if self._idle >= ANSWER_SECONDS:
+            self.doubt = ""
+
+
+def _last_step(waited: float) -> float:
+    """So that the same trouble is said in the same words."""
+    return _MOVING_SECONDS if waited >= _MOVING_SECONDS else ANSWER_SECONDS
+
+
+def bytes_moved(descriptor: int) -> int:
+    """What the other side of a TCP connection has sent, and acknowledged; 0 where nobody knows."""
+    try:
+        with socket.socket(fileno=socket.dup(descriptor)) as tcp:
+            info = tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        return sum(_TCP_INFO.unpack(info))
+    except (OSError, struct.error):
+        return 0

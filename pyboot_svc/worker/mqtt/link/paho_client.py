@@ -1,0 +1,456 @@
+"""The control plane of one connection: paho-mqtt, which only this module imports.
+
+CONNECT, authentication, SUBSCRIBE, keep-alive and all that is rare. Its socket and its time are
+its owner's: nothing here waits, but `connect`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, cast
+
+from paho.mqtt.client import Client, MQTTMessage, WebsocketConnectionError, _WebsocketWrapper
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from pyboot_svc.config import Broker
+from pyboot_svc.config.schema import credential_name
+from pyboot_svc.text import printable
+from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
+from pyboot_svc.worker.mqtt.interfaces import MAX_PACKET_BYTES, BrokerLimits, Session
+from pyboot_svc.worker.mqtt.link.credentials import (
+    delivered,
+    delivered_tls,
+    read_password,
+    tls_context,
+)
+from pyboot_svc.worker.mqtt.link.opening import (
+    Deadline,
+    NoWebSocket,
+    PunctualSocket,
+    Resolver,
+    dial,
+    secure,
+)
+from pyboot_svc.worker.mqtt.link.status import explain_alert
+from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader
+from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.wire.send_buffer import WOULD_BLOCK
+
+# How often `keep_alive` is called.
+_TICK_SECONDS = 1.0
+# How long the broker is asked to keep a session whose client is away.
+SESSION_SECONDS = 7 * 24 * 3600
+# MQTT 5, section 3.8.3.1.
+_RETAINED_IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+# MQTT 5, section 3.14.2.1.
+_TAKEN_OVER = 0x8E
+# Server unavailable, server busy: as while it starts.
+_SOON_THERE = (0x88, 0x89)
+HINT = "is it an MQTT broker, and of this protocol version?"
+
+OnMessage = Callable[[bytes, bytes, int, int, bool, bool], None]
+OnPublished = Callable[[int, Refusal | None], None]
+
+
+class Events(Protocol):
+    """What a client tells its owner, from within the owner's calls of `read` and `write`."""
+
+    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
+    def on_subscribed(self, code: int, reason: str) -> None: ...
+    def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
+        """`refused`: for a reason that will be the same for a while."""
+
+
+class PatientClient(Client):
+    """paho, but what comes at QoS 2 is told at once, and gets its PUBREC when it is processed.
+
+    paho answers at once and tells it afterwards: a crash would lose what the broker has forgotten.
+    And its socket is opened by `open_socket`: paho's timeouts differ from version to version, and
+    begin anew with each byte. Its owner hears of the broker's DISCONNECT by `told_to_go`: paho 2.1
+    drops the reason of a short one.
+    """
+
+    open_socket: Callable[[], Any]
+    told_to_go: Callable[[bytes], None]
+
+    def _create_socket(self) -> Any:
+        return self.open_socket()
+
+    def _handle_disconnect(self) -> None:
+        self.told_to_go(bytes(self._in_packet["packet"]))
+        super()._handle_disconnect()
+
+    def take_over(self, mid: int) -> None:
+        super()._send_pubrec(mid)
+
+    def _send_pubrec(self, mid: int) -> MQTTErrorCode:
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        result = super()._handle_publish()
+        while self._in_messages:
+            self._handle_on_message(self._in_messages.popitem(last=False)[1])
+        return result
+
+    def _handle_pubrel(self) -> MQTTErrorCode:
+        mid = int.from_bytes(self._in_packet["packet"][:2])
+        super()._handle_pubrel()
+        return self._send_pubcomp(mid)  # also for one that another process took over
+
+    def _handle_pubrec(self) -> MQTTErrorCode:
+        """A refusal is the end of it; paho goes on as if the broker had taken the message."""
+        code = self._refusal_code()
+        if code is None:
+            return super()._handle_pubrec()
+        return self._end(refusal(code))
+
+    def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
+        """Of any reason code: paho ends the connection at those that it doesn't expect."""
+        code = self._refusal_code()
+        if code is None:
+            return super()._handle_pubackcomp(cmd)
+        # At PUBCOMP the broker has had the message since its PUBREC.
+        return self._end(refusal(code) if cmd == "PUBACK" else ReasonCode(PacketTypes.PUBCOMP))
+
+    def _refusal_code(self) -> int | None:
+        packet = self._in_packet["packet"]
+        v5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        return packet[2] if v5 and len(packet) > 2 and packet[2] >= 0x80 else None
+
+    def _end(self, outcome: Any) -> MQTTErrorCode:
+        mid = int.from_bytes(self._in_packet["packet"][:2])
+        with self._out_message_mutex:
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, outcome, cast(Any, None))
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
+class ControlClient:
+    """A client for one connection. `connect` raises what TCP, TLS and WebSocket raise, and
+    ConfigError for files that can't be used."""
+
+    def __init__(self, role: str, broker: Broker, session: Session, events: Events) -> None:
+        self._role = role
+        self._broker = broker
+        self._session = session
+        self._events = events
+        self._up = False
+        # How many seconds without a sign of life the broker allows.
+        self.keepalive: float = broker.keepalive
+        self._tls = None
+        if broker.tls is not None:
+            self._tls = tls_context(delivered_tls(broker.tls, role), broker.host)
+        # Whether packets of paho's own wait to be written.
+        self.wants_write = False
+        self._client = self._make()
+
+    @property
+    def v5(self) -> bool:
+        return self._broker.protocol == "5"
+
+    @property
+    def max_message(self) -> int:
+        return self._session.max_message
+
+    def connect(self, deadline: Deadline, resolver: Resolver) -> Any:
+        """Open the connection and queue CONNECT; gives the socket, or a layer that is like one."""
+        broker, session = self._broker, self._session
+        self._client.open_socket = lambda: self._open(deadline, resolver)
+        if not self.v5:
+            self._client.connect(broker.host, broker.port, broker.keepalive)
+            return self._client.socket()
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.ReceiveMaximum = session.window
+        properties.MaximumPacketSize = min(session.max_message + HEADROOM_BYTES, MAX_PACKET_BYTES)
+        if session.persistent:
+            properties.SessionExpiryInterval = SESSION_SECONDS
+        self._client.connect(
+            broker.host,
+            broker.port,
+            broker.keepalive,
+            clean_start=not session.persistent,
+            properties=properties,
+        )
+        return self._client.socket()
+
+    def _open(self, deadline: Deadline, resolver: Resolver) -> Any:
+        broker = self._broker
+        sock = dial(resolver.resolve(broker.host, broker.port, deadline), deadline)
+        if self._tls is not None:
+            sock = secure(sock, self._tls, broker.host, deadline)
+        if broker.transport != "websockets":
+            return sock
+        punctual = PunctualSocket(sock, deadline)
+        try:
+            layer = _WebsocketWrapper(
+                socket=cast(Any, punctual),
+                host=broker.host,
+                port=broker.port,
+                is_ssl=self._tls is not None,
+                path=broker.path,
+                extra_headers=None,
+            )
+        except BaseException as error:
+            sock.close()
+            # It stumbles over what isn't HTTP.
+            if isinstance(error, WebsocketConnectionError | IndexError | ValueError):
+                raise NoWebSocket from error
+            raise
+        punctual.settle()
+        reader = FrameReader(punctual, _answering(layer, punctual))
+        cast(Any, layer).recv, cast(Any, layer).pending = reader.recv, reader.pending
+        return layer
+
+    def use_socket(self, stand_in: Any) -> None:
+        """Let paho read and write by `stand_in` from here on: all that touches its insides."""
+        self._client._sock = stand_in
+
+    def listen(self, on_message: OnMessage, on_published: OnPublished) -> None:
+        """Have messages and the outcomes of `publish` told: for an owner that leaves them here."""
+
+        def told_message(client: Client, userdata: Any, message: MQTTMessage) -> None:
+            payload = bytes(message.payload)
+            try:
+                topic = message.topic.encode()
+            except UnicodeDecodeError as error:  # paho decodes it when it is asked for
+                topic = error.object
+            kinds = message.qos, message.mid, message.retain, message.dup
+            on_message(topic, payload, *kinds)
+
+        def told_published(
+            client: Client, userdata: Any, mid: int, reason: Any, properties: Any
+        ) -> None:
+            on_published(mid, reason if isinstance(reason, Refusal) else None)
+
+        self._client.on_message = told_message
+        self._client.on_publish = told_published
+
+    def read(self) -> None:
+        """Read one packet."""
+        self._client.loop_read()
+
+    def write(self) -> None:
+        self._client.loop_write()
+
+    def keep_alive(self) -> None:
+        """To be called about once a second."""
+        self._client.loop_misc()
+
+    def ping(self) -> None:
+        """Queue PINGREQ, and don't insist on an answer before `keep_alive` is called again."""
+        self._client._send_pingreq()
+
+    def _obey(self, server_keepalive: int) -> None:
+        """The broker allows no more than that many seconds; 0 would be any number."""
+        # paho 2.1 doesn't heed it; 2.2 does, and would never ping at 0.
+        heeded: float = self._broker.keepalive
+        if 0 < server_keepalive < heeded:
+            self.keepalive = server_keepalive
+            # Less what paho may be late by, which counts where seconds are few.
+            heeded = server_keepalive - min(_TICK_SECONDS, server_keepalive / 2)
+        self._client._keepalive = heeded  # type: ignore[assignment]
+
+    def subscribe(self, topic_filter: str, qos: int) -> None:
+        """By MQTT 5 retained messages come with a new subscription only, not with each connection
+        of a session that has it."""
+        if self.v5:
+            options = SubscribeOptions(qos, retainHandling=_RETAINED_IF_NEW)
+            self._client.subscribe(topic_filter, options=options)
+        else:
+            self._client.subscribe(topic_filter, qos)
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        self._client.unsubscribe(topic_filter)
+
+    def publish(self, topic: str, payload: bytes, qos: int, user: Mapping[str, str]) -> int:
+        """Queue a message and number it; `user` properties need MQTT 5."""
+        properties = None
+        if self.v5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.UserProperty = list(user.items())
+        return self._client.publish(topic, payload, qos, properties=properties).mid
+
+    def acknowledge(self, mid: int, *, exact: bool) -> None:
+        """By PUBACK, or PUBREC for what came at QoS 2."""
+        if exact:
+            self._client.take_over(mid)
+        else:
+            self._client.ack(mid, 1)
+
+    def disconnect(self, *, end_session: bool) -> None:
+        """Queue DISCONNECT; with `end_session` the broker forgets the session (MQTT 5)."""
+        properties = None
+        if end_session and self.v5:
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 0
+        self._client.disconnect(properties=properties)
+
+    def _on_connect(
+        self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
+    ) -> None:
+        if reason.is_failure:
+            hint = "; set `protocol: 3.1.1`" if "protocol" in str(reason).lower() else ""
+            if reason == "Client identifier not valid" and not self.v5:
+                # What mosquitto's max_keepalive makes of it, which has no other word for it.
+                hint = "; or is `keepalive` longer than it allows?"
+            refused = _with_details(f"the broker refused: {reason}", properties)
+            lasting = reason.value not in _SOON_THERE
+            self._events.on_ended(f"{refused}{hint}", refused=lasting)
+            return
+        self._up = True
+        self._obey(getattr(properties, "ServerKeepAlive", 0))
+        client.on_log = None  # from here on it would cost something for each packet
+        limits = BrokerLimits(
+            in_flight=getattr(properties, "ReceiveMaximum", 65_535),
+            packet_bytes=getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES),
+            session_seconds=getattr(properties, "SessionExpiryInterval", None),
+            shares=bool(getattr(properties, "SharedSubscriptionAvailable", 1)),
+            qos=getattr(properties, "MaximumQoS", 2),
+        )
+        self._events.on_connected(flags.session_present, limits)
+
+    def _on_told_to_go(self, packet: bytes) -> None:
+        """The broker's DISCONNECT, behind its length: a reason, 0 when it is left out, and
+        properties, if there are any."""
+        reason = packet[0] if packet else 0
+        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+        with suppress(Exception):  # what can't be read of them takes nothing from the reason
+            properties.unpack(packet[1:])  # type: ignore[no-untyped-call]
+        if reason == _TAKEN_OVER:
+            taken = _with_details(
+                f"another client took over the session {self._session.client_id}", properties
+            )
+            self._events.on_ended(f"{taken}: is it running twice?", taken_over=True)
+        else:
+            name = _reason_name(PacketTypes.DISCONNECT, reason)
+            text = _with_details(f"the broker ended the session: {name}", properties)
+            self._events.on_ended(text)
+
+    def _on_disconnect(
+        self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
+    ) -> None:
+        """Also after `_on_told_to_go`, whose reason stands."""
+        unanswered = self._up and reason == "Keep alive timeout"
+        self._events.on_ended(loss(self._up) + (": no answer to PINGREQ" if unanswered else ""))
+
+    def _on_log(self, client: Client, userdata: Any, level: int, text: str) -> None:
+        # How a broker refuses our certificate under TLS 1.3; paho tells of it nowhere else.
+        alert = explain_alert(text)
+        if alert is not None:
+            self._events.on_ended(alert, refused=True)
+
+    def _on_subscribe(
+        self, client: Client, userdata: Any, mid: int, reasons: Any, properties: Any
+    ) -> None:
+        for reason in reasons[:1]:  # there was one filter
+            self._events.on_subscribed(reason.value, _with_details(str(reason), properties))
+
+    def _on_queued(self, client: Client, userdata: Any, sock: Any) -> None:
+        self.wants_write = True
+
+    def _on_written(self, client: Client, userdata: Any, sock: Any) -> None:
+        self.wants_write = False
+
+    def _on_socket_open(self, client: Client, userdata: Any, sock: Any) -> None:
+        # By descriptor: `sock` may be a TLS or WebSocket layer, and the option is TCP's.
+        with socket.socket(fileno=socket.dup(sock.fileno())) as tcp:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._broker.transport == "websockets":
+            sock.send = _whole_frames(sock.send)
+
+    def _make(self) -> PatientClient:
+        broker, session = self._broker, self._session
+        client = PatientClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=session.client_id,
+            clean_session=None if self.v5 else not session.persistent,
+            protocol=MQTTProtocolVersion.MQTTv5 if self.v5 else MQTTProtocolVersion.MQTTv311,
+            transport="websockets" if broker.transport == "websockets" else "tcp",
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        if broker.transport == "websockets":
+            client.ws_set_options(path=broker.path)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        if broker.username is not None:
+            # Read anew for each connection: the password may have been changed meanwhile.
+            password = None
+            if broker.password_file is not None:
+                name = credential_name(self._role, "password")
+                password = read_password(delivered(broker.password_file, name))
+            client.username_pw_set(broker.username, password)
+        client.max_inflight_messages_set(session.window)
+        client.on_log = self._on_log
+        client.on_connect = self._on_connect
+        client.told_to_go = self._on_told_to_go
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_socket_open = self._on_socket_open
+        # With these set, paho queues packets, and the loop writes them once a turn.
+        client.on_socket_register_write = self._on_queued
+        client.on_socket_unregister_write = self._on_written
+        return client
+
+
+def loss(up: bool) -> str:
+    """How the end of a connection is said, which may have been `up`."""
+    return "connection lost" if up else f"closed before it answered CONNECT: {HINT}"
+
+
+def refusal(reason: int) -> Refusal:
+    """A PUBACK's reason code, with its words."""
+    return Refusal(_reason_name(PacketTypes.PUBACK, reason), reason)
+
+
+def _reason_name(packet: int, reason: int) -> str:
+    """In words, also of a code that is not meant for that packet."""
+    for kind in (packet, PacketTypes.DISCONNECT, PacketTypes.CONNACK, PacketTypes.SUBACK):
+        with suppress(KeyError, ValueError):
+            return str(ReasonCode(kind, identifier=reason))
+    return f"reason code {reason}"
+
+
+def _with_details(text: str, properties: Any) -> str:
+    """What else the broker says: why, in its own words, and whom to ask instead."""
+    told = [getattr(properties, name, "") for name in ("ReasonString", "ServerReference")]
+    details = "; ".join(printable(detail) for detail in told if detail)
+    return f"{text} ({details})" if details else text
+
+
+def _answering(layer: _WebsocketWrapper, sock: PunctualSocket) -> Callable[[int, bytes], None]:
+    """Sends a WebSocket's control frame, but not into the midst of another frame."""
+
+    def answer(opcode: int, payload: bytes) -> None:
+        if layer._sendbuffer:
+            return  # the broker sees that something comes
+        frame = layer._create_frame(opcode, bytearray(payload))
+        try:
+            sent = sock.send(frame)
+        except WOULD_BLOCK:
+            return
+        if sent < len(frame):
+            raise ConnectionError("a part of a frame was sent")
+
+    return answer
+
+
+def _whole_frames(send: Callable[[Any], int]) -> Callable[[Any], int]:
+    """Mends paho's WebSocket layer: it says 0 for a frame that the socket took only a part of.
+
+    paho then forgets the packet, and the rest of the frame is never sent.
+    """
+
+    def send_or_block(data: Any) -> int:
+        sent = send(data)
+        if sent == 0:
+            raise BlockingIOError
+        return sent
+
+    return send_or_block

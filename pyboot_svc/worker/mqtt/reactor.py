@@ -1,0 +1,111 @@
+"""A model thread that has nothing to compute serves the connections itself: leader/followers.
+
+What comes is then read, computed and sent by one thread, without a change of threads on the way.
+The connections' own threads follow: each looks now and then whether the leader makes progress, and
+goes on by itself while the leader is busy with a long call, or stuck in one.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from pyboot_svc.worker.mqtt.link.linger import Linger
+from pyboot_svc.worker.mqtt.link.wakeup import Wakeup
+
+# A leader that was away for so long is busy: connections serve themselves.
+_QUICK_SECONDS = 0.1
+_TICK_SECONDS = 1.0
+
+
+class Pollable(Protocol):
+    """A connection, as its leader sees it."""
+
+    def serve(self) -> tuple[int, bool]:
+        """Read, hand on, and write, in the caller's thread.
+
+        Gives how many messages came, and whether there were more than a read can take.
+        """
+
+
+class Reactor:
+    """Waits for all connections that have joined. One thread leads; the others join and leave."""
+
+    def __init__(self, max_linger_us: int) -> None:
+        self._epoll = select.epoll()
+        self._recalled = Wakeup()
+        self._epoll.register(self._recalled, select.EPOLLIN)
+        self._led: dict[int, Pollable] = {}
+        self._changing = threading.Lock()
+        self._pace = Linger(max_linger_us)
+        self._waiting = False
+        self._seen = float("-inf")
+        self._idle = False
+
+    def join(self, descriptor: int, connection: Pollable) -> None:
+        """Serve this one, too, from now on."""
+        with self._changing:
+            self._led[descriptor] = connection
+            self._epoll.register(descriptor, select.EPOLLIN)
+
+    def leave(self, descriptor: int) -> None:
+        """To be called before the descriptor is closed; one that has not joined may leave."""
+        with self._changing:
+            if self._led.pop(descriptor, None) is not None:
+                with suppress(OSError):  # paho has closed it
+                    self._epoll.unregister(descriptor)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits for the connections, or did a moment ago."""
+        return self._waiting or time.monotonic() - self._seen < _QUICK_SECONDS
+
+    @property
+    def look_seconds(self) -> float:
+        """How long a connection may leave it alone: longer in a quiet time."""
+        return _TICK_SECONDS if self._idle else _QUICK_SECONDS
+
+    def lead(self, busy: Callable[[], bool]) -> bool:
+        """Wait for something, and take it in; False when there is no connection to wait for.
+
+        It doesn't wait when `busy`, which is asked after the point from which on `recall` is heard.
+        """
+        if not self._led:
+            return False
+        self._waiting = True
+        try:
+            if busy():
+                return True
+            linger = self._pace.linger_seconds
+            if linger:
+                time.sleep(linger)
+            ready = self._epoll.poll(_TICK_SECONDS)
+        finally:
+            self._seen = time.monotonic()
+            self._waiting = False
+        self._idle = not ready
+        count, full = 0, False
+        for descriptor, _ in ready:
+            connection = self._led.get(descriptor)
+            if connection is not None:
+                came, more = connection.serve()
+                count += came
+                full |= more
+            elif descriptor == self._recalled.fileno():
+                self._recalled.answer()
+        self._pace.note(count, full)
+        return True
+
+    def recall(self) -> None:
+        """There is something to compute; from any thread."""
+        if self._waiting:
+            self._recalled.call()
+
+    def close(self) -> None:
+        """When the last thread that led has ended."""
+        self._recalled.close()
+        self._epoll.close()

@@ -1,0 +1,266 @@
+"""Finds the message that a broker answers by hanging up, and tells it from those beside it.
+
+A broker that doesn't take a message (too large, a topic or a QoS that it doesn't allow) may close
+the connection without a word, and does so again each time that it comes. A connection is also
+lost for many other reasons, which are no message's fault.
+
+So when the same message was the first in flight at two losses, messages are sent one at a time.
+Before the first of them the connection has to live without any for a while, longer each time, and
+to be lost sooner than that once it is sent. At three such losses the message is given up. One
+after which the broker can't be reached at once was a restart, say, and hardly counts.
+
+A message that is left without an answer, while the broker has one for others, is given up as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from pyboot_svc.worker.messages import ResultBatch, Sendable, count_of
+
+_SUSPICIOUS_LOSSES = 2
+_CERTAIN_LOSSES = 3
+# After which the broker was away: it may be the message that ends it, but that takes many.
+_CERTAIN_ABSENCES = 20
+_FIRST_QUIET_SECONDS, _LAST_QUIET_SECONDS = 1.0, 16.0
+# What is of QoS 0 gets no answer: so long it is alone on its way.
+_UNANSWERED_SECONDS = 0.25
+
+# How long what is as large as a message that was given up is not tried.
+_LESSON_SECONDS = 600.0
+_MOST_IN_A_ROW = 3
+# One at a time is slow: then all is tried as usual once more.
+_MOST_ALONE = 20
+
+# A broker that hangs up does so that soon after what it minds.
+_MOMENTS_SECONDS, _MOMENT_SECONDS = 1.0, 0.1
+_MOST_MOMENTS = 100
+
+Key = tuple[object, ...]
+
+
+class HangUps:
+    """`alone` while messages are sent one at a time; the owner asks `may_send` before each."""
+
+    def __init__(self, topic: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`topic` is that of results."""
+        self._topic = topic
+        self._clock = clock
+        self.alone = False
+        # Losses by what was first in flight, of each kind: they are on their way side by side.
+        self._heads: dict[Key, int] = {}
+        self._left = 0
+        self._suspect: Key | None = None
+        self._losses = self._absences = 0
+        # The last loss came soon after a message was sent: which of both it was is seen later.
+        self._unsettled = False
+        self._ignored: tuple[Key, int] | None = None
+        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        self._not_before = 0.0
+        self._sent: float | None = None
+
+    @property
+    def suspects(self) -> bool:
+        """Whether a message was alone in flight at the last loss."""
+        return self._suspect is not None
+
+    def connected(self, *, at_once: bool = True) -> None:
+        """`at_once`: at the first attempt, so that the broker was there all the time."""
+        if self._unsettled:
+            self._losses += at_once
+            self._absences += not at_once
+            self._unsettled = False
+        self._sent = None
+        self._not_before = self._clock() + self._quiet_seconds
+
+    def may_send(self) -> bool:
+        """While `alone`, and nothing is in flight."""
+        return self._clock() >= self._not_before
+
+    def sent(self, *, answered: bool) -> None:
+        """While `alone`: one was sent, to be `answered` or not."""
+        self._sent = self._clock()
+        if not answered:
+            self._not_before = self._sent + _UNANSWERED_SECONDS
+
+    def delivered(self, count: int) -> None:
+        """While `alone`: these did no harm."""
+        self._left -= count
+        self._clear_suspicion()
+        if self._left <= 0:
+            self._forget()
+
+    def lost(self, in_flight: Sequence[Sendable]) -> Sendable | None:
+        """The connection was; gives the message that is to blame for it, which is given up."""
+        if not self.alone:
+            self._note_heads(in_flight)
+            return None
+        if not in_flight or self._sent is None:
+            self._forget()  # it falls without any message, too
+            return None
+        first = in_flight[0]
+        soon = self._clock() - self._sent <= self._quiet_seconds
+        self._quiet_seconds = min(2 * self._quiet_seconds, _LAST_QUIET_SECONDS)
+        key = self._key(first)
+        if key != self._suspect:
+            self._suspect, self._losses, self._absences = key, 0, 0
+        self._unsettled = soon
+        if self._losses + soon < _CERTAIN_LOSSES and self._absences + soon < _CERTAIN_ABSENCES:
+            return None
+        self._clear_suspicion()
+        self._left -= 1
+        if self._left <= 0:
+            self._forget()
+        return first
+
+    def ignored(self, in_flight: Sequence[Sendable], *, others_answered: bool) -> Sendable | None:
+        """The connection was given up, for want of an answer to the first of these.
+
+        Gives it if it is to blame: `others_answered` by the same broker, again and again.
+        """
+        self._forget()
+        if not in_flight or not others_answered or count_of(in_flight[0]) > 1:
+            return None
+        key = self._key(in_flight[0])
+        before = self._ignored[1] if self._ignored is not None and self._ignored[0] == key else 0
+        self._ignored = (key, before + 1) if before + 1 < _CERTAIN_LOSSES else None
+        return None if self._ignored else in_flight[0]
+
+    def _note_heads(self, in_flight: Sequence[Sendable]) -> None:
+        heads: dict[object, Key] = {}
+        for item in in_flight:
+            heads.setdefault(None if isinstance(item, ResultBatch) else item.lane, self._key(item))
+        self._heads = {key: self._heads.get(key, 0) + 1 for key in heads.values()}
+        if any(losses >= _SUSPICIOUS_LOSSES for losses in self._heads.values()):
+            self._heads = {}
+            self.alone = True
+            self._left = min(sum(map(count_of, in_flight)), _MOST_ALONE)
+
+    def _forget(self) -> None:
+        self.alone = False
+        self._heads = {}
+        self._clear_suspicion()
+
+    def _clear_suspicion(self) -> None:
+        self._suspect = None
+        self._losses = self._absences = 0
+        self._unsettled = False
+        self._quiet_seconds = _FIRST_QUIET_SECONDS
+
+    def _key(self, item: Sendable) -> Key:
+        """The same for a result that went straight out, and after that by the spool."""
+        if isinstance(item, ResultBatch):
+            return self._topic, item.payloads[0]
+        return item.topic, item.payload
+
+
+class Lesson:
+    """What messages that were given up teach about others of the same way.
+
+    One as large as one of them is not tried for a while. Of results it takes a smaller one that
+    got through afterwards: else their size may not be what the broker minds. Dead letters are
+    `optional`, since they are kept locally: after some that were given up, none is tried.
+    """
+
+    def __init__(
+        self, *, optional: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._optional = optional
+        self._clock = clock
+        self._size: int | None = None
+        self._in_a_row = 0
+        self._until = 0.0
+        # From this size on; None while there is none.
+        self.bytes: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there is something to learn from what gets through, or to apply."""
+        return self._size is not None or self.bytes is not None
+
+    @property
+    def slow(self) -> bool:
+        """Whether so many were given up without one that got through that it may be anything."""
+        return not self._optional and self._in_a_row >= _MOST_IN_A_ROW
+
+    def given_up(self, size: int) -> None:
+        self._size = size if self._size is None else min(size, self._size)
+        self._in_a_row += 1
+        if self._optional:
+            self._draw(0 if self._in_a_row >= _MOST_IN_A_ROW else self._size)
+
+    def warned(self, size: int) -> None:
+        """A message of the other way was given up."""
+        self._draw(size if self.bytes is None else min(size, self.bytes))
+
+    def taken(self, size: int) -> None:
+        """The broker has one of this size."""
+        self._in_a_row = 0
+        if self._size is None:
+            return
+        if size < self._size:
+            self._draw(self._size)
+        self._size = None
+
+    def forbids(self, size: int) -> bool:
+        if self.bytes is not None and self._clock() > self._until:
+            self.bytes = None
+        return self.bytes is not None and size >= self.bytes
+
+    def _draw(self, size: int) -> None:
+        self.bytes = size
+        self._until = self._clock() + _LESSON_SECONDS
+
+
+class Unanswered:
+    """What was written at QoS 0 just before a connection was lost: no answer tells what did it.
+
+    A message of twice the size of others is named. When that happens again and again, and others
+    of its size never got through, it is taken for too large.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Since when, the smallest and the largest: of each moment of the last second.
+        self._recent: deque[tuple[float, int, int]] = deque(maxlen=_MOST_MOMENTS)
+        self._survived = 0
+        self._sizes: list[int] = []
+
+    def written(self, sizes: Sequence[int]) -> None:
+        now = self._clock()
+        recent, least, most = self._recent, min(sizes), max(sizes)
+        while recent and recent[0][0] < now - _MOMENTS_SECONDS:
+            self._survived = max(self._survived, recent.popleft()[2])
+        if recent and now - recent[-1][0] < _MOMENT_SECONDS and most < 2 * recent[-1][2]:
+            since, before_least, before_most = recent.pop()
+            recent.append((since, min(least, before_least), max(most, before_most)))
+        else:  # what is so much larger has a place of its own: those before it did no harm
+            recent.append((now, least, most))
+
+    def lost(self) -> tuple[int | None, bool]:
+        """The size of the message that may be the reason, and whether it is that for certain."""
+        moments = list(self._recent)
+        self._recent.clear()
+        due = self._clock() - _MOMENTS_SECONDS
+        recent = [moment for moment in moments if moment[0] >= due]
+        if not recent:
+            return None, False
+        largest = max(most for _, _, most in recent)
+        # The broker reads in order: what it closed the connection for came after these.
+        for _, _, most in moments:
+            if most == largest:
+                break
+            self._survived = max(self._survived, most)
+        usual = self._survived or min(least for _, least, _ in recent)
+        if largest < 2 * usual:
+            self._sizes.clear()
+            return None, False
+        if self._survived:
+            self._sizes.append(largest)
+        if len(self._sizes) < _CERTAIN_LOSSES:
+            return largest, False
+        smallest = min(self._sizes)
+        self._sizes.clear()
+        return smallest, True

@@ -1,0 +1,1 @@
+"""The data plane: PUBLISH and its acknowledgements, as bytes."""

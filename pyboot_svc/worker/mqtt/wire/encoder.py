@@ -1,0 +1,160 @@
+"""The frequent packets of MQTT as they are sent, many at a time: PUBLISH and PUBACK.
+
+Layouts are those of MQTT 3.1.1 and 5, sections 2.1, 3.3 and 3.4. What arrives is parser.py's.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Container, Mapping, Sequence
+
+from pyboot_svc.worker.messages import DIGEST_BYTES, ID_PROPERTY
+
+_PUBLISH = 0x30
+_QOS_1 = 0x02
+_SHORT = 0x80
+_PUBACK_LENGTH_2 = 0x40020000
+_PUBREC_LENGTH_2 = 0x50020000
+_PUBCOMP_LENGTH_2 = 0x70020000
+_USER_PROPERTY = b"\x26"
+_LONGEST_STRING = 65_535
+PING = b"\xc0\0"
+
+
+def encode_length(value: int) -> bytes:
+    """A variable byte integer."""
+    if value < _SHORT:
+        return bytes((value,))
+    found = bytearray()
+    while value >= _SHORT:
+        found.append(value & 0x7F | _SHORT)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+class PublishEncoder:
+    """Writes PUBLISH packets to one topic; the fixed header is made once per length.
+
+    `properties` are those that all have in common (MQTT 5: encoded, with their length).
+    """
+
+    def __init__(self, topic: str, qos: int, properties: bytes) -> None:
+        name = topic.encode()
+        lead = len(name).to_bytes(2) + name
+        if qos:
+            self._heads = _Heads(_PUBLISH | _QOS_1, lead, 2 + len(properties))
+            self._middle = properties
+        else:
+            self._heads = _Heads(_PUBLISH, lead + properties, 0)
+        self._qos = qos
+
+    def encode(
+        self, payloads: Sequence[bytes], packet_ids: Sequence[int] = (), ids: Sequence[bytes] = ()
+    ) -> list[bytes]:
+        """The packets' parts, to be joined.
+
+        `packet_ids` are those of QoS 1, `ids` what follows the properties in common,
+        each of the same length; without any, nothing does.
+        """
+        self._heads.forget_if_many()
+        id_size = len(ids[0]) if ids else 0
+        columns: list[Sequence[bytes]] = []
+        sizes = map(len, payloads)
+        columns.append([self._heads[size + id_size] for size in sizes])
+        if self._qos:
+            columns.append(_mid_bytes(packet_ids))
+            columns.append([self._middle] * len(payloads))
+        if ids:
+            columns.append(ids)
+        columns.append(payloads)
+        width = len(columns)
+        parts = [b""] * (width * len(payloads))
+        for number, column in enumerate(columns):
+            parts[number::width] = column
+        return parts
+
+
+class _Heads(dict[int, bytes]):
+    """Fixed header and topic of a PUBLISH, by how many bytes differ from packet to packet."""
+
+    _MOST = 1024
+
+    def __init__(self, first: int, topic: bytes, more: int) -> None:
+        self._first = bytes((first,))
+        self._topic = topic
+        self._more = more
+
+    def __missing__(self, size: int) -> bytes:
+        length = encode_length(len(self._topic) + self._more + size)
+        head = self[size] = self._first + length + self._topic
+        return head
+
+    def forget_if_many(self) -> None:
+        if len(self) > self._MOST:
+            self.clear()
+
+
+def _mid_bytes(packet_ids: Sequence[int]) -> list[bytes]:
+    packed = struct.pack(f">{len(packet_ids)}H", *packet_ids)
+    return [packed[at : at + 2] for at in range(0, len(packed), 2)]
+
+
+def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
+    """PUBACK packets of success, of both versions."""
+    return struct.pack(f">{len(packet_ids)}I", *[_PUBACK_LENGTH_2 | mid for mid in packet_ids])
+
+
+def encode_acknowledgements(packet_ids: Sequence[int], exact: Container[int]) -> bytes:
+    """PUBACK packets of success, and PUBREC for those among `exact`, which came at QoS 2."""
+    packets = [mid | (_PUBREC_LENGTH_2 if mid in exact else _PUBACK_LENGTH_2) for mid in packet_ids]
+    return struct.pack(f">{len(packet_ids)}I", *packets)
+
+
+def encode_pubcomps(packet_ids: Sequence[int]) -> bytes:
+    """PUBCOMP packets of success, of both versions."""
+    return struct.pack(f">{len(packet_ids)}I", *[_PUBCOMP_LENGTH_2 | mid for mid in packet_ids])
+
+
+def encode_user_properties(properties: Mapping[str, str]) -> bytes:
+    """User properties of MQTT 5, with the length of all in front."""
+    encoded = b"".join(
+        _USER_PROPERTY + _string(key) + _string(value) for key, value in properties.items()
+    )
+    return encode_length(len(encoded)) + encoded
+
+
+def publish_size(topic: str, payload: int, qos: int, properties: int) -> int:
+    """Bytes of a PUBLISH packet; those of payload and encoded properties are given."""
+    body = 2 + len(topic.encode()) + (2 if qos else 0) + properties + payload
+    return 1 + len(encode_length(body)) + body
+
+
+def unsendable(topic: str, properties: Mapping[str, str]) -> str | None:
+    """Why no PUBLISH can be made of it; None if it can."""
+    if not topic or "+" in topic or "#" in topic or "\0" in topic:
+        return "its topic is empty, or has a wildcard or a zero character in it"
+    strings = [topic, *properties, *properties.values()]
+    try:
+        if all(len(text.encode()) <= _LONGEST_STRING for text in strings):
+            return None
+    except UnicodeEncodeError:
+        return "its topic or a property can't be encoded"
+    return f"its topic or a property is longer than {_LONGEST_STRING} bytes"
+
+
+def encode_ids(digests: Sequence[bytes]) -> list[bytes]:
+    """The `id` of each message, as it stands in a packet."""
+    size = 2 * DIGEST_BYTES
+    names = b"".join(digests).hex().encode()
+    return [names[at : at + size] for at in range(0, len(names), size)]
+
+
+def _string(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(2) + encoded
+
+
+# What stands before the id in the properties of a result: their length, and its name.
+ID_LEAD = encode_user_properties({ID_PROPERTY: "0" * (2 * DIGEST_BYTES)})[: -2 * DIGEST_BYTES]
+LONGEST_ID_PROPERTY = len(ID_LEAD) + 2 * DIGEST_BYTES

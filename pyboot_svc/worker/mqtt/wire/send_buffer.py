@@ -1,0 +1,84 @@
+"""What goes out by a socket, whoever wrote it: the data plane, or paho."""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+# Longer payloads are not copied once more to go out with others.
+LONG_PAYLOAD = 64 * 1024
+
+
+class SendBuffer:
+    """Bytes on their way to the socket; `queued` and `sent` count all there ever were."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._waiting: list[bytes] = []
+        # What the socket was offered last: a layer that encrypts wants the very same again.
+        self._offered: deque[bytes | memoryview] = deque()
+        self.sent = 0
+        self.unsent = 0
+
+    @property
+    def queued(self) -> int:
+        return self.sent + self.unsent
+
+    def append(self, parts: Sequence[bytes]) -> None:
+        # Without empty ones: a WebSocket layer can't tell that it has sent nothing.
+        self._waiting += filter(None, parts)
+        self.unsent += sum(map(len, parts))
+
+    def flush(self) -> None:
+        offered = self._offered
+        while self.unsent:
+            if not offered:
+                self._offer()
+            data = offered[0]
+            try:
+                sent = self._sock.send(data)
+            except WOULD_BLOCK:
+                return
+            self.sent += sent
+            self.unsent -= sent
+            if sent == len(data):
+                offered.popleft()
+            else:
+                offered[0] = memoryview(data)[sent:]
+
+    def _offer(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) > 1 and max(map(len, waiting)) < LONG_PAYLOAD:
+            waiting = [b"".join(waiting)]
+        self._offered.extend(waiting)
+
+
+class ControlSocket:
+    """What paho takes for its socket: it reads the packets that were kept for it."""
+
+    def __init__(self, sock: Any, output: SendBuffer) -> None:
+        self._sock = sock
+        self._output = output
+        self._packets = b""
+
+    def received(self, packets: Sequence[bytes]) -> None:
+        self._packets += b"".join(packets)
+
+    def recv(self, size: int) -> bytes:
+        if not self._packets:
+            raise BlockingIOError
+        data, self._packets = self._packets[:size], self._packets[size:]
+        return data
+
+    def send(self, data: Any) -> int:
+        self._output.append([bytes(data)])
+        return len(data)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """It is closed by its owner, when what it still has to send is gone."""

@@ -1,0 +1,112 @@
+"""What a worker counts: messages, errors, rates and latency."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+
+from pyboot_svc.metrics.figures import COUNTERS
+
+_WINDOW_SECONDS = 10
+
+
+class Stats:
+    """Counters that several threads add to, a batch at a time.
+
+    Rates and percentiles look back over the last seconds; `tick` moves that window and is to be
+    called about once a second.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._latency = LatencyHistogram()
+        self._history: deque[tuple[float, int, int]] = deque(maxlen=_WINDOW_SECONDS + 1)
+        self.tick()
+
+    def add(self, name: str, count: int) -> None:
+        with self._lock:
+            self._counts[name] += count
+
+    def count(self, name: str) -> int:
+        with self._lock:
+            return self._counts[name]
+
+    def add_errors(self, kinds: Iterable[str]) -> None:
+        with self._lock:
+            self._errors.update(kinds)
+
+    def published(self, arrivals: Sequence[int]) -> None:
+        """Messages that arrived at these times (monotonic ns, in order) are safe just now."""
+        now = time.monotonic_ns()
+        # Those of one read arrived at the same time, and most are sent together.
+        same = arrivals[0] == arrivals[-1]
+        together = {arrivals[0]: len(arrivals)} if same else Counter(arrivals)
+        with self._lock:
+            self._counts["published"] += len(arrivals)
+            for arrived, count in together.items():
+                self._latency.record(now - arrived, count)
+
+    def tick(self) -> None:
+        with self._lock:
+            self._latency.rotate()
+            self._history.append(
+                (time.monotonic(), self._counts["received"], self._counts["published"])
+            )
+
+    def figures(self) -> dict[str, object]:
+        """Counters since the start, errors by kind, rates in 1/s, latency in ms."""
+        with self._lock:
+            since, received, published = self._history[0]
+            elapsed = max(time.monotonic() - since, 1e-3)
+            return {
+                "counters": {figure.key: self._counts[figure.key] for figure in COUNTERS},
+                "errors": dict(self._errors),
+                "rates": {
+                    "in": round((self._counts["received"] - received) / elapsed, 1),
+                    "out": round((self._counts["published"] - published) / elapsed, 1),
+                },
+                "latency_ms": {
+                    "p50": self._latency.percentile(0.50),
+                    "p99": self._latency.percentile(0.99),
+                },
+            }
+
+
+class LatencyHistogram:
+    """Durations of the last seconds in buckets that are 1/16 of a power of two wide."""
+
+    _SUB_BITS = 4
+
+    def __init__(self) -> None:
+        self._recent: deque[Counter[int]] = deque([Counter()], maxlen=_WINDOW_SECONDS)
+
+    def record(self, nanoseconds: int, count: int = 1) -> None:
+        self._recent[-1][self._bucket(nanoseconds)] += count
+
+    def rotate(self) -> None:
+        self._recent.append(Counter())
+
+    def percentile(self, share: float) -> float | None:
+        """Milliseconds that `share` of the durations did not exceed; None without any."""
+        total: Counter[int] = Counter()
+        for second in self._recent:
+            total.update(second)
+        rank = share * total.total()
+        for bucket in sorted(total):
+            rank -= total[bucket]
+            if rank <= 0:
+                return round(self._upper_bound(bucket) / 1e6, 3)
+        return None
+
+    def _bucket(self, nanoseconds: int) -> int:
+        micros = max(nanoseconds, 0) // 1000
+        extra = max(micros.bit_length() - self._SUB_BITS - 1, 0)
+        return (extra << self._SUB_BITS) + (micros >> extra)
+
+    def _upper_bound(self, bucket: int) -> int:
+        extra = max((bucket >> self._SUB_BITS) - 1, 0)
+        return ((bucket - (extra << self._SUB_BITS) + 1) << extra) * 1000

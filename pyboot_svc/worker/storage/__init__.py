@@ -1,0 +1,1 @@
+"""What survives the process: one SQLite file that a single thread writes, and what guards it."""

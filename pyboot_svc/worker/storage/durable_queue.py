@@ -1,0 +1,518 @@
+"""The part of the database that holds what is still to be published, in lanes.
+
+Results are one lane, dead letters another: within a lane order is kept, between them there is
+none. Rows are written by the store's thread and read by the outbox's. While the disk can't be
+written, and the broker is there, rows go out from memory instead.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyboot_svc.worker.messages import DEAD_LETTERS, RESULTS, StoredMessage
+from pyboot_svc.worker.storage.clock import uptime
+from pyboot_svc.worker.storage.writer import DatabaseWriter
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["DEAD_LETTERS", "RESULTS", "DurableQueue", "Row"]
+
+# One read of the disk takes so many rows, or so many bytes of them: they wait in memory then.
+_READ_ROWS = 1000
+_READ_BYTES = 1024**2
+# So much of it may be on its way to the broker: then no more is handed out.
+_MOST_OUT_BYTES = 8 * 1024**2
+# Of a row beside topic, payload and properties: numbers, lengths, its place in the page.
+_ROW_BYTES = 64
+_SIZE = (
+    "length(CAST(topic AS BLOB)) + length(payload) + length(CAST(properties AS BLOB)) + "
+    f"{_ROW_BYTES}"
+)
+
+Row = tuple[str, bytes, int, Mapping[str, str]]
+
+
+@dataclass(eq=False)
+class _Unwritten:
+    """Rows that are in memory alone: how many are left, and whom to tell when there are none."""
+
+    left: int
+    done: Callable[[], None]
+
+
+class DurableQueue:
+    """Rows of one kind: appended at the end, taken from the front, removed when delivered."""
+
+    def __init__(self, store: DatabaseWriter, file: Path, number: int) -> None:
+        self._store = store
+        self._file = file
+        self.number = number
+        self._lock = threading.Lock()
+        self._pending = 0
+        self._pending_bytes = 0
+        self._rows = 0
+        self._bytes = 0
+        # Rows up to the cursor were read, and those that were not handed out yet are `_ahead`.
+        self._cursor = 0
+        self._ahead: deque[StoredMessage] = deque()
+        # Counts how often all is read from the start again: a read that goes on meanwhile is void.
+        self._reads = 0
+        self._removed_meanwhile: set[int] = set()
+        # Rows that are not to be taken: handed out (with their size), or about to be deleted.
+        self._out: dict[int, int] = {}
+        self._out_bytes = 0
+        self._removing: dict[int, int] = {}
+        self._checking = False
+        self._reader: sqlite3.Connection | None = None
+        # The outbox takes rows while the courier looks for old ones: one query at a time.
+        self._reading = threading.Lock()
+        # By numbers below 0, in order: none is older than what the database holds.
+        self._memory: dict[int, tuple[StoredMessage, _Unwritten]] = {}
+        self._last_in_memory = 0
+        self._wake: Callable[[], None] | None = None
+        store.watch(self.load, self._release)
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Count what the database holds: an earlier process left it, or it was put aside."""
+        count, size = connection.execute(
+            f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM spool WHERE lane = ?",
+            (self.number,),
+        ).fetchone()
+        self._release()  # it may have the file open that was put aside
+        with self._lock:
+            self._rows, self._bytes = count, size
+            self._start_over(kept={row: size for row, size in self._out.items() if row < 0})
+            wake = self._wake
+        if wake is not None and count:
+            wake()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is on its way in or out: what is newer has to wait behind it."""
+        # Without the lock, in the order of the way: what moves is counted there before it is not
+        # counted here any more.
+        if not (self._pending or self._rows or self._memory):
+            return False
+        with self._lock:
+            waiting = self._pending + self._rows + len(self._memory)
+            if waiting and self._store.trouble is not None:
+                # What can't be deleted now is out of the way all the same.
+                waiting -= len(self._removing)
+            return waiting > 0
+
+    @property
+    def waiting(self) -> int:
+        """How many have still to be handed out: what is newer has to go behind them."""
+        if not (self._pending or self._rows or self._memory):
+            return 0
+        with self._lock:
+            return self._pending + self._rows + len(self._memory) - len(self._out)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are rows to take."""
+        if not (self._rows or self._memory):
+            return False
+        with self._lock:
+            waiting = self._rows + len(self._memory)
+            return waiting > len(self._out) and self._may_hand_out
+
+    @property
+    def pending(self) -> int:
+        """How many are not durable yet."""
+        with self._lock:
+            return self._pending + len(self._memory)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether rows are in memory alone: what is newer must not become durable before them."""
+        return bool(self._memory)
+
+    @property
+    def depth(self) -> int:
+        with self._lock:
+            return self._pending + self._rows + len(self._memory)
+
+    @property
+    def pending_bytes(self) -> int:
+        """What is not durable yet."""
+        return self._pending_bytes
+
+    @property
+    def growth(self) -> int:
+        """By how many bytes it will have grown when all is written and deleted that is to be."""
+        with self._lock:
+            return self._pending_bytes - sum(self._removing.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of its rows, without what is about to be deleted."""
+        with self._lock:
+            return self._pending_bytes + self._bytes - sum(self._removing.values())
+
+    def append(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
+        """Write these; `done` is called when they are durable."""
+        records = [
+            (self.number, topic, payload, qos, json.dumps(dict(properties)))
+            for topic, payload, qos, properties in rows
+        ]
+        size = sum(_size(topic, payload, text) for _, topic, payload, _, text in records)
+        made = uptime()
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT INTO spool (lane, topic, payload, qos, properties, created, checksum) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                _sealed(records, self._store.clock.at(made)),
+            )
+
+        def written() -> None:
+            with self._lock:
+                self._rows += len(rows)
+                self._bytes += size
+                self._pending -= len(rows)
+                self._pending_bytes -= size
+            done()
+
+        def take_back() -> bool:
+            with self._lock:
+                wake = self._wake
+                if wake is None or not rows:
+                    return False
+                self._keep_in_memory(rows, done)
+                self._pending -= len(rows)
+                self._pending_bytes -= size
+            wake()
+            return True
+
+        with self._lock:
+            wake = self._wake
+            if rows and self._memory and self._pending == 0 and wake is not None:
+                # Behind those in memory: durable, they would be taken before them.
+                self._keep_in_memory(rows, done)
+            else:
+                wake = None
+                self._pending += len(rows)
+                self._pending_bytes += size
+                # Inside the lock: the store's order is the lane's.
+                self._store.submit(write, written, take_back, size)
+        if wake is not None:
+            wake()
+
+    def serve(self, wake: Callable[[], None]) -> None:
+        """The broker is there, until `reset`; `wake` has it look for rows again."""
+        self._wake = wake
+
+    def take(self, most: int, *, from_disk: bool = True) -> list[StoredMessage]:
+        """Up to `most` rows, oldest first, each handed out once until `reset`.
+
+        Not `from_disk`, only what was read ahead is given. To be called by one thread at a time.
+        """
+        if most <= 0 or not self.ready:
+            return []
+        taken = self._hand_out(most)
+        while from_disk and len(taken) < most and self._read_ahead(most):
+            taken += self._hand_out(most - len(taken))
+        return taken
+
+    def reset(self) -> None:
+        """The connection was lost: what was handed out and not removed is to be taken again."""
+        with self._lock:
+            self._start_over(kept={})
+            self._wake = None
+            kept, self._memory = self._memory, {}
+        # The disk may be well again by now; if not, they come back with the connection.
+        for item, batch in kept.values():
+            row = (item.topic, item.payload, item.qos, item.properties)
+            self.append([row], partial(self._one_less, batch))
+
+    def remove(
+        self, items: Iterable[StoredMessage], done: Callable[[], None] = lambda: None
+    ) -> None:
+        """These were delivered, or given up; `done` is called when they are deleted."""
+        items = list(items)
+        self._forget([item.row for item in items if item.row < 0], done)
+        with self._lock:
+            sizes = {i.row: i.size for i in items if i.row > 0 and i.row not in self._removing}
+            if not sizes:
+                return
+            self._keep_from_out(sizes)
+        for part in _parts(sizes, self._store.most_at_once):
+            self._delete(part, done)
+
+    def _delete(self, sizes: Mapping[int, int], done: Callable[[], None]) -> None:
+        deleted: list[int] = []
+
+        def write(connection: sqlite3.Connection) -> None:
+            deleted.clear()  # it may be tried again
+            for first, last in _runs(sizes):
+                deleted.extend(_delete(connection, first, last))
+
+        def removed() -> None:
+            with self._lock:
+                for row in sizes:
+                    del self._removing[row]
+                    self._out.pop(row, None)
+                self._rows -= len(deleted)
+                self._bytes -= sum(sizes[row] for row in deleted)
+            done()
+
+        self._store.submit(write, removed, size=sum(sizes.values()))
+
+    def oldest(self, most: int, age: float = -math.inf) -> list[StoredMessage]:
+        """Rows that are older than `age` seconds, oldest first: candidates for dropping.
+
+        What is in flight is none: it may be safe with the broker any moment.
+        """
+        with self._lock:
+            if self._rows <= len(self._out) or self._checking:
+                return []
+            out = set(self._out)
+        return self._read(0, most, out, before=self._store.clock.now() - age)
+
+    def note_age(self) -> None:
+        """Have it known after a power cut how old the rows are by now."""
+        self._store.submit(lambda connection: None, lambda: None)
+
+    @property
+    def _may_hand_out(self) -> bool:
+        return self._out_bytes < _MOST_OUT_BYTES and not self._checking
+
+    def _start_over(self, kept: dict[int, int]) -> None:
+        """Within the lock: all that is not about to be deleted is read again, except `kept`."""
+        self._reads += 1
+        self._cursor = 0
+        self._ahead.clear()
+        self._out = {**dict.fromkeys(self._removing, 0), **kept}
+        self._out_bytes = sum(kept.values())
+
+    def _hand_out(self, most: int) -> list[StoredMessage]:
+        """Up to `most` of what is in memory."""
+        taken: list[StoredMessage] = []
+        with self._lock:
+            source = iter(self._ahead) if self._ahead else self._from_memory()
+            for item in islice(source, most):
+                if not self._may_hand_out:
+                    break
+                taken.append(item)
+                self._out_bytes += item.size
+                self._out[item.row] = item.size
+            if self._ahead:
+                for _ in taken:
+                    self._ahead.popleft()
+        return taken
+
+    def _read_ahead(self, most: int) -> bool:
+        """Read the rows that come next; whether there are any to hand out now."""
+        with self._lock:
+            if not self._may_hand_out:
+                return False
+            if not self._durable_waiting():
+                return False
+            reads, cursor = self._reads, self._cursor
+            out = set(self._out)  # what is removed from here on may be read all the same
+            self._removed_meanwhile.clear()
+        found = self._read(cursor, max(most, _READ_ROWS), out)
+        with self._lock:
+            if reads != self._reads or not found:
+                return False
+            self._cursor = found[-1].row
+            gone = self._removed_meanwhile
+            self._ahead.extend(item for item in found if item.row not in gone)
+            return True
+
+    def _keep_from_out(self, sizes: Mapping[int, int]) -> None:
+        """Within the lock: these are about to be deleted."""
+        for row in sizes:
+            self._out_bytes -= self._out.get(row, 0)
+            self._out[row] = 0
+        self._removing.update(sizes)
+        self._removed_meanwhile.update(sizes)
+        if self._ahead and max(sizes) >= self._ahead[0].row:
+            self._ahead = deque(item for item in self._ahead if item.row not in sizes)
+
+    def _read(
+        self, after: int, most: int, without: set[int], before: float = math.inf
+    ) -> list[StoredMessage]:
+        """Rows of the lane, as many as a read takes; none when the database can't be read, and it
+        is checked then."""
+        from pyboot_svc.worker.storage.database import connect, troubles
+
+        try:
+            with self._reading, troubles(self._file):
+                reader = self._reader
+                if reader is None:
+                    reader = self._reader = connect(self._file)
+                with closing(reader.execute(_SELECT, (self.number, after))) as rows:
+                    found = list(islice(self._some(rows, without, before), most))
+                if self._store.trouble is not None:
+                    # On a disk that was read-only, one that stays open keeps all others so.
+                    self._let_go()
+                return found
+        except OSError:
+            self._have_checked()
+            return []
+
+    def _some(
+        self, rows: Iterable[tuple[Any, ...]], without: set[int], before: float
+    ) -> Iterator[StoredMessage]:
+        """Up to the bytes that a read takes, but at least one; none made later than `before`."""
+        size = 0
+        for number, topic, payload, qos, properties, created in rows:
+            if size >= _READ_BYTES or created >= before:
+                return
+            if number not in without:
+                item = self._outgoing(number, topic, payload, qos, properties)
+                size += item.size
+                yield item
+
+    def _keep_in_memory(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
+        batch = _Unwritten(len(rows), done)
+        for topic, payload, qos, properties in rows:
+            self._last_in_memory -= 1
+            row = self._last_in_memory
+            size = len(payload) + _ROW_BYTES
+            item = StoredMessage(topic, payload, qos, properties, self.number, row, size)
+            self._memory[row] = item, batch
+
+    def _durable_waiting(self) -> bool:
+        """Within the lock."""
+        return self._rows > sum(1 for number in self._out if number > 0)
+
+    def _from_memory(self) -> Iterator[StoredMessage]:
+        """What is in memory alone: not before all that is on disk has been handed out."""
+        if not self._memory or self._durable_waiting():
+            return iter(())
+        return (item for item, _ in self._memory.values() if item.row not in self._out)
+
+    def _forget(self, numbers: list[int], done: Callable[[], None]) -> None:
+        """These were delivered from memory."""
+        if not numbers:
+            return
+        with self._lock:
+            kept = [self._memory.pop(number, None) for number in numbers]
+            for number in numbers:
+                self._out_bytes -= self._out.pop(number, 0)
+        for entry in kept:
+            if entry is not None:
+                self._one_less(entry[1])
+        done()
+
+    def _one_less(self, batch: _Unwritten) -> None:
+        with self._lock:
+            batch.left -= 1
+            last = batch.left == 0
+        if last:
+            batch.done()
+
+    def close(self) -> None:
+        """Nothing more will be taken."""
+        self._release()
+
+    def _release(self) -> None:
+        with self._reading:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Within `_reading`. One that is only dropped stays open for a while, in a cycle."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    def _have_checked(self) -> None:
+        """The store looks the file over, and puts it aside if it is damaged."""
+        from pyboot_svc.worker.storage.database import check
+
+        self._release()
+        with self._lock:
+            self._checking = True
+
+        def checked() -> None:
+            with self._lock:
+                self._checking = False
+
+        self._store.submit(check, checked)
+
+    def _outgoing(
+        self, number: int, topic: str, payload: bytes, qos: int, properties: str
+    ) -> StoredMessage:
+        size = _size(topic, payload, properties)
+        return StoredMessage(
+            topic, payload, qos, _properties(properties), self.number, number, size
+        )
+
+
+_SELECT = (
+    "SELECT id, topic, payload, qos, properties, created FROM spool "
+    "WHERE lane = ? AND id > ? ORDER BY id"
+)
+
+
+def row_size(topic: str, payload: bytes, properties: Mapping[str, str]) -> int:
+    """What it takes of the disk, about."""
+    return _size(topic, payload, json.dumps(dict(properties)))
+
+
+def _size(topic: str, payload: bytes, properties: str) -> int:
+    return len(topic.encode()) + len(payload) + len(properties.encode()) + _ROW_BYTES
+
+
+def _sealed(records: Iterable[tuple[Any, ...]], created: float) -> Iterator[tuple[Any, ...]]:
+    from pyboot_svc.worker.storage.database import checksum
+
+    for record in records:
+        values = (*record, created)
+        yield (*values, checksum(*values))
+
+
+def _parts(sizes: Mapping[int, int], most: int) -> Iterator[dict[int, int]]:
+    """Cut to what one write should not exceed; each has at least one row."""
+    part: dict[int, int] = {}
+    left = most
+    for row, size in sizes.items():
+        if part and size > left:
+            yield part
+            part, left = {}, most
+        part[row] = size
+        left -= size
+    yield part
+
+
+def _runs(rows: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First and last of what follows one another without a gap."""
+    first = last = -1
+    for row in sorted(rows):
+        if row != last + 1:
+            if first >= 0:
+                yield first, last
+            first = row
+        last = row
+    yield first, last
+
+
+def _delete(connection: sqlite3.Connection, first: int, last: int) -> list[int]:
+    """Delete these by one statement; says which were there."""
+    # One that was given up while it was in flight is gone already.
+    there = connection.execute("SELECT id FROM spool WHERE id BETWEEN ? AND ?", (first, last))
+    found = [number for (number,) in there]
+    connection.execute("DELETE FROM spool WHERE id BETWEEN ? AND ?", (first, last))
+    return found
+
+
+def _properties(text: str) -> dict[str, str]:
+    try:
+        decoded = json.loads(text)
+    except (ValueError, TypeError):  # a damage that SQLite can't notice: better without them
+        return {}
+    return decoded if isinstance(decoded, dict) else {}

@@ -1,0 +1,271 @@
+"""One thread that writes an instance's database: many messages by one commit."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyboot_svc.logs import RateLimit
+from pyboot_svc.threads import spawn
+from pyboot_svc.worker.storage.clock import AgeClock
+from pyboot_svc.worker.storage.disk_budget import EMPTY_BYTES, log_bytes
+from pyboot_svc.worker.storage.watermark import Mark
+
+if TYPE_CHECKING:
+    import sqlite3
+
+DATABASE_NAME = "worker.sqlite"
+
+log = logging.getLogger(__name__)
+
+_MOST_BYTES = 256 * 1024**2
+
+Write = Callable[["sqlite3.Connection"], None]
+Done = Callable[[], None]
+TakeBack = Callable[[], bool]
+Watcher = Callable[["sqlite3.Connection"], None]
+_Item = tuple[Write, Done, TakeBack, int]
+
+_RETRY_SECONDS = 1.0
+_MOST_WRITES = 1000
+# So long after the last write what was freed is given back to the disk; while writes don't cease,
+# now and then.
+_IDLE_SECONDS = 1.0
+_LONGEST_UNTIDY_SECONDS = 10.0
+
+
+class DatabaseWriter:
+    """`submit` queues a write; its `done` is called when it is durable.
+
+    All writes that wait are committed together, so that one fsync serves them all. One that
+    fails, for want of room say, is tried again until it works: nobody is told before, unless it
+    is taken back. The database, and SQLite with it, is opened when it is first needed. Of the bytes
+    that its budget has, `most_bytes`, a commit takes no more than the log may have.
+    """
+
+    def __init__(self, file: Path, most_bytes: int = _MOST_BYTES) -> None:
+        self._file = file
+        self._log_bytes = log_bytes(most_bytes)
+        # What the database takes of the disk, and its log, by the last commit.
+        self.used = (EMPTY_BYTES, 0)
+        self._untidy_since: float | None = None
+        self.clock = AgeClock()
+        self._mark = Mark(file.with_name(f"{file.name}-mark"))
+        self._connection: sqlite3.Connection | None = None
+        self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._trouble: str | None = None
+        self._limit = RateLimit(1, 30.0)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._watchers: list[Watcher] = []
+        self._releases: list[Callable[[], None]] = []
+
+    @property
+    def most_at_once(self) -> int:
+        """What one write should not exceed, in bytes."""
+        return self._log_bytes // 2
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written at the moment; None when all is well."""
+        return self._trouble
+
+    def open_if_there(self) -> sqlite3.Connection | None:
+        """The database that an earlier process left, to be read before the thread starts."""
+        return self.open() if self._file.exists() or self._mark.exists else None
+
+    def open(self) -> sqlite3.Connection | None:
+        """The database, before the thread starts; None when it can't be opened."""
+        try:
+            return self._open()
+        except OSError as error:
+            self._complain(error)
+            return None
+
+    def watch(self, watcher: Watcher, release: Callable[[], None] = lambda: None) -> None:
+        """`watcher` is called with each database that is opened: a new one after a damage.
+
+        `release` is called when it is given up: who reads it by another connection closes that.
+        """
+        self._watchers.append(watcher)
+        self._releases.append(release)
+
+    def write_now(self, write: Write) -> bool:
+        """Commit before the thread starts; whether it could be done."""
+        return self._commit([(write, lambda: None, lambda: False, 0)])
+
+    def start(self, on_crash: Callable[[], None]) -> None:
+        self._thread = spawn("store", self._run, on_crash)
+
+    def submit(
+        self, write: Write, done: Done, take_back: TakeBack = lambda: False, size: int = 0
+    ) -> None:
+        """`take_back` is asked each time the write has failed: true means to do without it.
+
+        `size` is about what it writes, in bytes."""
+        self._writes.put((write, done, take_back, size))
+
+    def stop(self, timeout: float) -> None:
+        """Commit what waits and close; `timeout` in seconds."""
+        self._writes.put(None)
+        if self._thread is not None:
+            self._thread.join(timeout)
+            self._stopping.set()
+
+    def _run(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            while batch and not self._commit(batch):
+                if self._stopping.wait(_RETRY_SECONDS):
+                    return  # not durable, so not acknowledged either: it comes again
+                batch = self._still_wanted(batch)
+            for _, done, *_ in batch:
+                done()
+        self._close()
+
+    def _still_wanted(self, batch: list[_Item]) -> list[_Item]:
+        """What nobody takes back, with all that has come meanwhile: in the order it came."""
+        if self._trouble is None:
+            return batch  # it was only damaged, and is opened anew
+        ended = False
+        # Again, as long as more comes: what is taken back must not be followed by what is not.
+        while True:
+            while not (ended or self._writes.empty()):
+                item = self._writes.get()
+                if item is None:
+                    ended = True
+                else:
+                    batch.append(item)
+            batch = [item for item in batch if not item[2]()]
+            if ended or self._writes.empty():
+                break
+        if ended:
+            self._writes.put(None)
+        return batch
+
+    def _next_batch(self) -> list[_Item] | None:
+        """What waits, at least one, as far as one commit takes it; None at the end."""
+        batch: list[_Item] = []
+        size = 0
+        item = self._first()
+        while item is not None:
+            batch.append(item)
+            size += item[3]
+            if len(batch) >= _MOST_WRITES or size >= self._log_bytes or self._writes.empty():
+                return batch
+            item = self._writes.get()
+        if batch:
+            self._writes.put(None)
+            return batch
+        return None
+
+    def _first(self) -> _Item | None:
+        """The next write; while there is none, what was freed is given back to the disk."""
+        if (since := self._untidy_since) is None:
+            return self._writes.get()
+        if time.monotonic() - since > _LONGEST_UNTIDY_SECONDS:
+            self._tidy()
+        while self._untidy_since is not None:
+            try:
+                return self._writes.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                while self._tidy() and self._writes.empty():
+                    pass
+        return self._writes.get()
+
+    def _tidy(self) -> bool:
+        """Give some of what was freed back to the disk; whether there is more."""
+        from pyboot_svc.worker.storage.database import (
+            DatabaseDamaged,
+            give_back,
+            troubles,
+            used_bytes,
+        )
+
+        self._untidy_since = None
+        try:
+            with troubles(self._file):
+                more = self._connection is not None and give_back(self._connection)
+                if self._connection is not None:
+                    self.used = used_bytes(self._connection, self._file)
+        except DatabaseDamaged:
+            self._give_up()
+            return False
+        except OSError:
+            return False  # a commit will say what is wrong, if it is
+        if more:
+            self._untidy_since = time.monotonic()
+        return more
+
+    def _commit(self, batch: list[_Item]) -> bool:
+        from pyboot_svc.worker.storage.database import (
+            DatabaseDamaged,
+            empty_log,
+            transaction,
+            troubles,
+            used_bytes,
+        )
+
+        try:
+            with transaction(self._open(), self._file) as connection:
+                for write, *_ in batch:
+                    write(connection)
+                self.clock.note(connection)
+                held = self._mark.count(connection)
+            with troubles(self._file):
+                self.used = used_bytes(connection, self._file)
+                if self.used[1] > self._log_bytes * 3 // 2:
+                    # It begins anew by itself, but not while somebody reads, now and again.
+                    empty_log(connection)
+                    self.used = used_bytes(connection, self._file)
+        except DatabaseDamaged:
+            self._give_up()  # opening it again puts the file aside
+            return False
+        except OSError as error:
+            if "readonly" in str(error):
+                self._give_up()  # while any connection is open, it stays so
+            self._complain(error)
+            return False
+        self._mark.note(held)
+        if self._untidy_since is None:
+            self._untidy_since = time.monotonic()
+        if self._trouble is not None:
+            self._trouble = None
+            log.warning("%s can be written again", self._file)
+        return True
+
+    def _give_up(self) -> None:
+        self._close()
+        for release in self._releases:
+            release()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._mark.close()
+
+    def _open(self) -> sqlite3.Connection:
+        from pyboot_svc.worker.storage.database import open_database, troubles, used_bytes
+
+        if self._connection is None:
+            connection = open_database(self._file, self._log_bytes)
+            with troubles(self._file):
+                self.used = used_bytes(connection, self._file)
+                missing = self._mark.missing(connection)
+                if missing is not None:
+                    log.critical("%s: %s", self._file, missing)
+                self.clock.meet(connection)
+                for watcher in self._watchers:
+                    watcher(connection)
+            self._connection = connection
+        return self._connection
+
+    def _complain(self, error: OSError) -> None:
+        self._trouble = str(error)
+        if self._limit.admit("trouble") is not None:
+            log.critical("%s; retrying; what needs the disk waits", error)

@@ -1,0 +1,521 @@
+"""One model thread: retries, give-ups, and messages that killed the process before."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.columns import chunk_of
+from support.poll import until
+
+from pyboot_svc.config import OnError
+from pyboot_svc.model.codec import codec_named
+from pyboot_svc.model.context import Context
+from pyboot_svc.worker.execution.crash_journal import CrashJournal
+from pyboot_svc.worker.execution.failure_log import FailureLog
+from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
+from pyboot_svc.worker.execution.runner import (
+    Job,
+    ModelCall,
+    Runner,
+)
+from pyboot_svc.worker.messages import Message
+from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
+
+Model = Callable[[Any, Context], Any]
+
+ONCE = OnError(retries=0)
+CHUNK = 16
+
+
+class Workshop:
+    """A runner with real parts; `work` has it process payloads."""
+
+    def __init__(self, folder: Path, model: Model, on_error: OnError, timeout: float) -> None:
+        self.store = DatabaseWriter(folder / DATABASE_NAME)
+        self.ledger_file = folder / "in-hand"
+        ledger = CrashJournal(self.ledger_file, 1, CHUNK)
+        self.suspects = PoisonTracker(self.store)
+        self.suspects.load(ledger)
+        calling = ModelCall(
+            model, codec_named("json"), on_error, timeout, ledger, self.suspects, FailureLog()
+        )
+        context = Context("test-1", folder, logging.getLogger("model"))
+        self.ledger = ledger
+        self.runner = Runner(0, calling, context)
+
+    def work(self, *payloads: bytes) -> Job:
+        job = Job(chunk_of(payloads))
+        assert self.runner.work(job)
+        return job
+
+    def left_in_hand(self) -> list[str]:
+        """What the next process would find, if this one died now."""
+        copy = self.ledger_file.with_name("copy")
+        copy.write_bytes(self.ledger_file.read_bytes())
+        return CrashJournal(copy, 1, CHUNK).left_in_hand
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Callable[..., Workshop]:
+    def make(model: Model, on_error: OnError = ONCE, timeout: float = 60) -> Workshop:
+        return Workshop(tmp_path, model, on_error, timeout)
+
+    return make
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def faults(job: Job) -> list[tuple[bytes, str, int]]:
+    return [
+        (job.chunk.batch.payloads[place], fault.kind, fault.attempts)
+        for place, fault in job.buried.items()
+    ]
+
+
+def results(job: Job) -> list[bytes | None]:
+    assert job.chunk.results is job.results
+    return job.results
+
+
+def given_up(runner: Runner) -> Job | None:
+    """As a pool does it: asks for a stuck job, and then takes it away."""
+    job = runner.stuck_job()
+    return runner.give_up(job) if job is not None else None
+
+
+class Failing:
+    """Raises as often as it should, then returns the payload."""
+
+    def __init__(self, times: int, error: type[BaseException] = RuntimeError) -> None:
+        self.left = times
+        self.calls = 0
+        self.error = error
+
+    def __call__(self, payload: Any, context: Context) -> Any:
+        self.calls += 1
+        if self.left:
+            self.left -= 1
+            raise self.error("not now")
+        return payload
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, SystemExit, KeyboardInterrupt])
+def test_a_call_that_raised_is_repeated(
+    shop: Callable[..., Workshop],
+    error: type[BaseException],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Failing(3, error)
+    job = shop(model, OnError(retries=3, backoff=0)).work(b"1", b"2")
+    assert (results(job), faults(job)) == ([b"1", b"2"], [])
+    assert (model.calls, job.chunk.waiting) == (5, 0)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_after_the_last_repetition_it_is_given_up(
+    shop: Callable[..., Workshop], retries: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Failing(retries + 1)
+    job = shop(model, OnError(retries=retries, backoff=0)).work(b"1", b"2")
+    assert (results(job), faults(job)) == ([None, b"2"], [(b"1", "model", retries + 1)])
+    assert model.calls == retries + 2
+    error = job.buried[0].error
+    assert error.startswith("the model raised RuntimeError: not now\nTraceback")
+    assert "in __call__" in error
+    assert len(caplog.records) == 1
+
+
+def test_the_topic_is_that_of_the_message_also_after_a_part_is_done(
+    shop: Callable[..., Workshop],
+) -> None:
+    topics: list[tuple[int, str]] = []
+
+    def model(payload: int, context: Context) -> int:
+        topics.append((payload, context.topic))
+        return payload
+
+    runner = shop(model).runner
+    job = Job(chunk_of([b"1", b"2", b"3", b"4"], topics=["a", "b", "c", "d"]), [b"1", b"2"])
+    assert runner.work(job)
+    assert topics == [(3, "c"), (4, "d")]
+    assert results(job) == [b"1", b"2", b"3", b"4"]
+
+
+def test_after_a_part_is_done_the_message_that_failed_is_the_one_repeated(
+    shop: Callable[..., Workshop],
+) -> None:
+    job = Job(chunk_of([b"1", b"2", b"3", b"4"]), [b"1", b"2"])
+    assert shop(Failing(1), OnError(retries=1, backoff=0)).runner.work(job)
+    assert (results(job), faults(job)) == ([b"1", b"2", b"3", b"4"], [])
+
+
+def test_a_failure_after_a_part_is_done_has_its_place(shop: Callable[..., Workshop]) -> None:
+    job = Job(chunk_of([b"1", b"2", b"{", b"4"]), [b"1", b"2"])
+    assert shop(lambda payload, context: payload).runner.work(job)
+    assert results(job) == [b"1", b"2", None, b"4"]
+    assert faults(job) == [(b"{", "not_json", 1)]
+    assert list(job.buried) == [2]
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long it would have waited, each time."""
+    waits: list[float] = []
+    monkeypatch.setattr("pyboot_svc.worker.execution.runner.time.sleep", waits.append)
+    return waits
+
+
+def test_between_repetitions_it_waits_twice_as_long_each_time(
+    shop: Callable[..., Workshop], slept: list[float]
+) -> None:
+    shop(Failing(3), OnError(retries=3, backoff=0.5)).work(b"1", b"2")
+    assert slept == [0.5, 1, 2]
+
+
+def test_it_does_not_wait_for_ever(shop: Callable[..., Workshop], slept: list[float]) -> None:
+    job = shop(Failing(1000), OnError(retries=100, backoff=0.1)).work(b"1")
+    assert faults(job) == [(b"1", "model", 101)]
+    assert len(slept) == 100
+    assert max(slept) == 60
+    slept.clear()
+    shop(Failing(1000), OnError(retries=100, backoff=3600)).work(b"1")
+    assert set(slept) == {3600}
+
+
+class OwnValueError(ValueError):
+    pass
+
+
+@pytest.mark.parametrize("error", [ValueError, OwnValueError, UnicodeError])
+def test_a_value_error_means_that_the_input_is_bad(
+    shop: Callable[..., Workshop], error: type[BaseException]
+) -> None:
+    model = Failing(1, error)
+    job = shop(model, OnError(retries=3, backoff=60)).work(b"1", b"2")
+    assert (results(job), faults(job)) == ([None, b"2"], [(b"1", "model", 1)])
+
+
+def test_what_can_not_be_decoded_or_encoded_is_not_repeated(
+    shop: Callable[..., Workshop],
+) -> None:
+    model = shop(lambda payload, context: {payload}, OnError(retries=3, backoff=60))
+    job = model.work(b"{", b"1", b"")
+    assert faults(job) == [(b"{", "not_json", 1), (b"1", "not_encodable", 1), (b"", "empty", 1)]
+
+
+def test_what_is_in_hand_is_in_the_ledger_only_meanwhile(shop: Callable[..., Workshop]) -> None:
+    seen: list[list[str]] = []
+
+    def model(payload: Any, context: Context) -> Any:
+        seen.append(workshop.left_in_hand())
+        return payload
+
+    workshop = shop(model)
+    workshop.work(b"1", b"2")
+    assert seen == [[Message("in", b"1").id], [Message("in", b"2").id]]
+    assert workshop.left_in_hand() == []
+
+
+def test_after_a_part_is_done_the_rest_is_in_the_ledger(shop: Callable[..., Workshop]) -> None:
+    seen: list[list[str]] = []
+
+    def model(payload: Any, context: Context) -> Any:
+        seen.append(workshop.left_in_hand())
+        return payload
+
+    workshop = shop(model)
+    assert workshop.runner.work(Job(chunk_of([b"1", b"2", b"3"]), [b"1"]))
+    assert seen == [[Message("in", b"2").id], [Message("in", b"3").id]]
+
+
+def test_what_is_not_delivered_again_is_not_in_the_ledger(shop: Callable[..., Workshop]) -> None:
+    seen: list[list[str]] = []
+
+    def model(payload: Any, context: Context) -> Any:
+        seen.append(workshop.left_in_hand())
+        return payload
+
+    workshop = shop(model)
+    workshop.work(b"0", b"0")  # so that the slot has held something
+    job = Job(chunk_of([b"1", b"2"], packet_ids=[0, 0], redeliverable=False))
+    assert workshop.runner.work(job)
+    assert results(job) == [b"1", b"2"]
+    assert seen[2:] == [[], []]
+
+
+@pytest.mark.parametrize("redeliverable", [True, False])
+def test_a_batch_is_in_the_ledger_together_and_then_one_by_one(
+    shop: Callable[..., Workshop], redeliverable: bool
+) -> None:
+    seen: list[list[str]] = []
+
+    def model(payloads: list[Any], context: Context) -> list[Any]:
+        seen.append(workshop.left_in_hand())
+        if len(payloads) > 1:
+            raise RuntimeError
+        return payloads
+
+    workshop = shop(model)
+    calling = replace(workshop.runner._calling, batches=True)
+    job = Job(chunk_of([b"1", b"2"], redeliverable=redeliverable))
+    assert Runner(0, calling, workshop.runner._context).work(job)
+    assert results(job) == [b"1", b"2"]
+    first, second = Message("in", b"1").id, Message("in", b"2").id
+    assert seen == ([[first, second], [first], [second]] if redeliverable else [[], [], []])
+    assert workshop.left_in_hand() == []
+
+
+def test_a_call_that_lasts_too_long_is_given_up_and_its_late_result_discarded(
+    shop: Callable[..., Workshop], gate: threading.Event, tmp_path: Path
+) -> None:
+    def model(payload: int, context: Context) -> int:
+        if payload == 2:
+            gate.wait(60)
+        return payload
+
+    workshop = shop(model, timeout=0.1)
+    job = Job(chunk_of([b"1", b"2", b"3", b"4"]))
+    ended: list[bool] = []
+    thread = threading.Thread(target=lambda: ended.append(workshop.runner.work(job)))
+    thread.start()
+    taken = until(lambda: given_up(workshop.runner), "given up")
+    assert taken is not None
+    assert (taken.chunk, taken.singly) == (job.chunk, True)
+    assert results(taken) == [b"1", None]
+    assert faults(taken) == [(b"2", "timeout", 1)]
+    gate.set()
+    thread.join(20)
+    assert ended == [False]
+    assert results(taken) == [b"1", None]
+    successor = Runner(0, workshop.runner._calling, workshop.runner._context)
+    assert successor.work(taken)
+    assert results(taken) == [b"1", None, b"3", b"4"]
+    assert faults(taken) == [(b"2", "timeout", 1)]
+
+
+def test_who_was_given_up_changes_nothing_that_its_successor_holds(
+    shop: Callable[..., Workshop], gate: threading.Event, tmp_path: Path
+) -> None:
+    """Neither the results nor the ledger, when its call ends while the next one lasts."""
+    other_gate = threading.Event()
+    calls: list[int] = []
+
+    def model(payload: int, context: Context) -> int:
+        calls.append(payload)
+        if payload == 1:
+            gate.wait(60)
+        if payload == 2:
+            other_gate.wait(60)
+        return payload
+
+    workshop = shop(model, timeout=0.05)
+    job = Job(chunk_of([b"1", b"2", b"3"]))
+    first = threading.Thread(target=lambda: workshop.runner.work(job))
+    first.start()
+    taken = until(lambda: given_up(workshop.runner), "given up")
+    assert taken is not None
+    successor = Runner(0, workshop.runner._calling, workshop.runner._context)
+    second = threading.Thread(target=lambda: successor.work(taken))
+    second.start()
+    try:
+        until(lambda: calls == [1, 2], "the successor is in its call")
+        held = workshop.ledger_file.read_bytes()
+        gate.set()
+        first.join(20)
+        assert not first.is_alive()
+        assert workshop.ledger_file.read_bytes() == held
+        assert (results(taken), taken.chunk.together) == ([None], False)
+    finally:
+        other_gate.set()
+        second.join(20)
+    assert calls == [1, 2, 3]
+    assert results(taken) == [None, b"2", b"3"]
+
+
+def test_a_call_in_time_is_not_given_up(
+    shop: Callable[..., Workshop], gate: threading.Event
+) -> None:
+    workshop = shop(lambda payload, context: gate.wait(60), timeout=60)
+    assert given_up(workshop.runner) is None
+    thread = threading.Thread(target=lambda: workshop.work(b"1"))
+    thread.start()
+    until(lambda: workshop.runner._job is not None, "at work")
+    job = workshop.runner._job
+    assert job is not None
+    assert [given_up(workshop.runner) for _ in range(3)] == [None] * 3
+    assert workshop.runner.stuck_job() is job
+    gate.set()
+    thread.join(20)
+    assert workshop.runner.stuck_job() is None
+    assert workshop.runner.give_up(job) is None
+
+
+def test_the_call_after_one_that_lasted_is_not_given_up_for_it(
+    shop: Callable[..., Workshop], gate: threading.Event
+) -> None:
+    """It may end between the look that finds it stuck and the decision."""
+    begun, other_gate = threading.Event(), threading.Event()
+
+    def model(payload: int, context: Context) -> int:
+        if payload == 1:
+            gate.wait(60)
+        else:
+            begun.set()
+            other_gate.wait(60)
+        return payload
+
+    workshop = shop(model, timeout=0.05)
+    done: list[Job] = []
+    thread = threading.Thread(target=lambda: done.append(workshop.work(b"1", b"2")))
+    thread.start()
+    try:
+        job = until(workshop.runner.stuck_job, "stuck")
+        assert job is not None
+        late = time.monotonic() + 0.1
+        until(lambda: time.monotonic() > late, "it lasts too long")
+        gate.set()
+        assert begun.wait(60)
+        assert workshop.runner.give_up(job) is None
+    finally:
+        gate.set()
+        other_gate.set()
+        thread.join(20)
+    assert results(done[0]) == [b"1", b"2"]
+
+
+class HeldUp(list[bytes | None]):
+    """Results of which the first comes when the gate opens."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__()
+        self.gate = gate
+        self.reached = threading.Event()
+
+    def append(self, result: bytes | None) -> None:
+        self.reached.set()
+        self.gate.wait(60)
+        super().append(result)
+
+
+def test_a_failure_that_is_just_being_noted_is_its_successors_to_find(
+    shop: Callable[..., Workshop], gate: threading.Event
+) -> None:
+    workshop = shop(lambda payloads, context: payloads, timeout=0.05)
+    calling = replace(workshop.runner._calling, batches=True)
+    runner = Runner(0, calling, workshop.runner._context)
+    held = HeldUp(gate)
+    job = Job(chunk_of([b"{", b"2"]), held)
+    thread = threading.Thread(target=lambda: runner.work(job))
+    thread.start()
+    assert held.reached.wait(60)
+    taken = until(lambda: given_up(runner), "given up")
+    assert taken is not None
+    assert (results(taken), faults(taken)) == ([], [])
+    gate.set()
+    thread.join(20)
+    assert Runner(0, calling, workshop.runner._context).work(taken)
+    assert results(taken) == [None, b"2"]
+    assert faults(taken) == [(b"{", "not_json", 1)]
+
+
+def test_the_calls_after_a_batch_that_failed_late_have_their_own_time(
+    shop: Callable[..., Workshop],
+) -> None:
+    looks: list[Job | None] = []
+
+    class Looking(FailureLog):
+        def say_batch(self, count: int, error: BaseException) -> None:
+            looks.append(given_up(runner))
+
+    def model(payloads: list[Any], context: Context) -> list[Any]:
+        if len(payloads) > 1:
+            runner.stuck_job()
+            late = time.monotonic() + 2
+            until(lambda: time.monotonic() > late, "it lasts too long")
+            raise RuntimeError
+        return payloads
+
+    workshop = shop(model, timeout=2)
+    calling = replace(workshop.runner._calling, batches=True, failures=Looking())
+    runner = Runner(0, calling, workshop.runner._context)
+    job = Job(chunk_of([b"1", b"2"]))
+    assert runner.work(job)
+    assert looks == [None]
+    assert results(job) == [b"1", b"2"]
+
+
+def test_the_wait_before_a_repetition_is_no_hang(
+    shop: Callable[..., Workshop],
+) -> None:
+    model = Failing(2)
+    workshop = shop(model, OnError(retries=2, backoff=0.3), timeout=0.1)
+    done: list[Job] = []
+    thread = threading.Thread(target=lambda: done.append(workshop.work(b"1")))
+    thread.start()
+    taken: list[Job] = []
+    while thread.is_alive():
+        job = given_up(workshop.runner)
+        if job is not None:
+            taken.append(job)
+        thread.join(0.01)
+    assert taken == []
+    assert results(done[0]) == [b"1"]
+
+
+def test_poison_is_given_up_without_being_tried(tmp_path: Path) -> None:
+    calls: list[Any] = []
+
+    def model(payload: Any, context: Context) -> Any:
+        calls.append(payload)
+        return payload
+
+    for _ in range(MOST_CRASHES):
+        workshop = Workshop(tmp_path, model, OnError(), 60)
+        workshop.ledger.begin(0, [Message("in", b'"poison"').digest])
+    workshop = Workshop(tmp_path, model, OnError(), 60)
+    job = workshop.work(b"1", b'"poison"', b"2")
+    assert calls == [1, 2]
+    assert faults(job) == [(b'"poison"', "poison", MOST_CRASHES)]
+    assert "the process died 3 times with this message in hand" in job.buried[1].error
+    assert not workshop.suspects
+    assert workshop.work(b'"poison"').buried == {}  # somebody asked for it again
+
+
+def test_a_suspect_that_is_processed_is_cleared(tmp_path: Path) -> None:
+    def model(payload: Any, context: Context) -> Any:
+        return payload
+
+    Workshop(tmp_path, model, OnError(), 60).ledger.begin(0, [Message("in", b"1").digest])
+    workshop = Workshop(tmp_path, model, OnError(), 60)
+    assert workshop.suspects
+    assert results(workshop.work(b"2", b"1")) == [b"2", b"1"]
+    assert not workshop.suspects
+
+
+def test_its_thread_is_seen_by_the_time_it_computes_or_waits_for_a_core(
+    shop: Callable[..., Workshop], gate: threading.Event
+) -> None:
+    def burn(payload: Any, context: Context) -> None:
+        while not gate.is_set():
+            pass
+
+    workshop = shop(burn)
+    thread = threading.Thread(target=lambda: workshop.work(b"1"))
+    thread.start()
+    until(lambda: (workshop.runner.busy_seconds() or 0) > 0.05, "it uses the processor")
+    gate.set()
+    thread.join(20)
+    until(lambda: workshop.runner.busy_seconds() is None, "it has ended")

@@ -1,0 +1,48 @@
+"""The notes of the session: an old one or a new one, never a part."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pyboot_svc.worker.mqtt.session.notes import SessionNotes, _replace
+
+
+def test_the_note_is_replaced_and_not_written_in_place(tmp_path: Path) -> None:
+    note, old = tmp_path / "subscribed", tmp_path / "old"
+    _replace(note, "plant/a\n")
+    os.link(note, old)
+    _replace(note, "plant/b\n")
+    assert (note.read_text(), old.read_text()) == ("plant/b\n", "plant/a\n")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["old", "subscribed"]
+
+
+def test_a_session_is_known_to_the_next_process(tmp_path: Path) -> None:
+    notes = SessionNotes(tmp_path / "subscribed", "plant:1883")
+    notes.note(["plant/a"])
+    assert not notes.established, "the broker has not answered yet"
+    notes.establish()
+    assert notes.established
+    later = SessionNotes(tmp_path / "subscribed", "plant:1883")
+    assert later.established
+    assert later.filters() == ["plant/a"]
+
+
+def test_a_session_at_one_broker_is_none_at_another(tmp_path: Path) -> None:
+    SessionNotes(tmp_path / "subscribed", "plant:1883").establish()
+    other = SessionNotes(tmp_path / "subscribed", "other:1883")
+    assert not other.established
+    other.establish()
+    assert other.established
+    assert not SessionNotes(tmp_path / "subscribed", "plant:1883").established
+
+
+def test_a_session_that_was_ended_on_purpose_is_forgotten(tmp_path: Path) -> None:
+    notes = SessionNotes(tmp_path / "subscribed", "plant:1883")
+    notes.forget()
+    notes.note(["plant/a"])
+    notes.establish()
+    notes.forget()
+    assert not notes.established
+    assert notes.filters() == []
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,177 @@
+"""The outbox on a real connection; the test is the broker, and whoever has results."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from support.columns import parcel_of, payloads_of
+from support.poll import until
+from support.store import configured
+
+from pyboot_svc.config import Broker, Endpoint
+from pyboot_svc.worker.messages import ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.mqtt.link import connection
+from pyboot_svc.worker.mqtt.outbox import MqttOutbox
+from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
+from pyboot_svc.worker.mqtt.wire.encoder import encode_pubacks
+
+CONNACK = b"\x20\x02\x00\x00"
+# The largest packet that the broker takes is one of MOST_BYTES, says its answer of MQTT 5.
+MOST_BYTES = 1000
+CONNACK_5 = b"\x20\x08\x00\x00\x05\x27" + MOST_BYTES.to_bytes(4)
+# More than one window of either data plane.
+RESULTS = 5000
+
+
+class Results:
+    """A source without a spool."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[ResultBatch] = deque()
+        self.safe: list[Sendable] = []
+        self.refusals: list[tuple[Sendable, str]] = []
+        self.online = threading.Event()
+
+    def connected(self) -> None:
+        self.online.set()
+
+    def lost(self, in_flight: list[Sendable]) -> None:
+        self.online.clear()
+
+    def hold(self, lane: int, again: list[Sendable]) -> None:
+        raise AssertionError("nothing is refused for now here")
+
+    def resume(self, lane: int) -> None: ...
+    def ready(self) -> bool:
+        return bool(self.waiting)
+
+    def rows_ready(self) -> bool:
+        return False
+
+    def take_rows(self, room: int, *, from_disk: bool = True) -> list[StoredMessage]:
+        return []
+
+    def take_results(self, room: int) -> list[ResultBatch]:
+        taken: list[ResultBatch] = []
+        while self.waiting and room:
+            parcel = self.waiting.popleft()
+            if len(parcel) > room:
+                self.waiting.appendleft(parcel.part(room, len(parcel)))
+                parcel = parcel.part(0, room)
+            taken.append(parcel)
+            room -= len(parcel)
+        return taken
+
+    def delivered(self, items: list[Sendable]) -> None:
+        self.safe += items
+
+    def refused(self, items: list[Sendable], reason: str) -> None:
+        self.refusals += [(item, reason) for item in items]
+
+
+class Line:
+    """An outbox that is connected to `broker`, by MQTT 3.1.1 if nothing else is said."""
+
+    def __init__(self, data_plane: str, protocol: str = "3.1.1", qos: int = 0) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(20)
+            there = Broker("127.0.0.1", server.getsockname()[1], protocol=protocol)
+            self.outbox = MqttOutbox(
+                configured(post=Endpoint(there, "out", qos), data_plane=data_plane)
+            )
+            self.results = Results()
+            self.outbox.start(self.results, lambda: None)
+            self.broker, _ = server.accept()
+        self.broker.settimeout(20)
+        assert self.broker.recv(1024).startswith(b"\x10"), "CONNECT"
+        self.broker.sendall(CONNACK_5 if protocol == "5" else CONNACK)
+        assert self.results.online.wait(20)
+        self._parser = Decoder(protocol == "5", 16 * 1024**2)
+
+    def receive(self, count: int) -> Arrivals:
+        found = Arrivals()
+        while len(found.packet_ids) < count:
+            arrivals = self._parser.feed(self.broker.recv(65_536))
+            found.payloads += arrivals.payloads
+            found.packet_ids += arrivals.packet_ids
+        return found
+
+    def close(self) -> None:
+        self.outbox.stop(20)
+        self.broker.close()
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Line]]:
+    # What is forgotten until the loop turns by itself would be found too late for the test.
+    monkeypatch.setattr(connection, "_TICK_SECONDS", 3600.0)
+    lines: list[Line] = []
+
+    def start(data_plane: str, protocol: str = "3.1.1", qos: int = 0) -> Line:
+        lines.append(Line(data_plane, protocol, qos))
+        return lines[-1]
+
+    yield start
+    for line in lines:
+        line.close()
+
+
+# So many results a parcel: the window ends within one.
+@pytest.mark.parametrize("each", [1, 7, 10_000])
+@pytest.mark.parametrize("data_plane", ["bulk", "plain"])
+@pytest.mark.parametrize("size", [4, 50_000])
+def test_one_nudge_sends_all_that_waits_however_many_windows(
+    data_plane: str, size: int, each: int, connect: Callable[..., Line]
+) -> None:
+    line = connect(data_plane)
+    count = RESULTS if size < 1000 else 200
+    payloads = [b"%04d" % number * (size // 4) for number in range(count)]
+    for start in range(0, count, each):
+        line.results.waiting.append(parcel_of(payloads[start : start + each], redeliverable=False))
+    line.outbox.nudge()
+    assert line.receive(count).payloads == payloads
+
+
+@pytest.mark.parametrize("data_plane", ["bulk", "plain"])
+@pytest.mark.parametrize(
+    "large",
+    [{0}, {4}, {2}, {0, 1, 2}, {1, 3}, {0, 1, 2, 3, 4}, set()],
+    ids=lambda large: ",".join(map(str, sorted(large))) or "none",
+)
+def test_of_a_parcel_what_the_broker_would_not_take_is_refused(
+    data_plane: str, large: set[int], connect: Callable[..., Line]
+) -> None:
+    """And what is around it is sent, in order."""
+    line = connect(data_plane, "5", 1)
+    payloads = [b"%d" % n * (MOST_BYTES if n in large else 1) for n in range(5)]
+    fitting = [payload for payload in payloads if len(payload) == 1]
+    first, last = parcel_of(payloads), parcel_of([b"last"])
+    line.results.waiting += [first, last]
+    line.outbox.nudge()
+    got = line.receive(len(fitting) + 1)
+    assert got.payloads == [*fitting, b"last"]
+    assert places_of([item for item, _ in line.results.refusals]) == sorted(large)
+    assert {reason for _, reason in line.results.refusals} <= {
+        f"the post broker: larger than the {MOST_BYTES} bytes it takes"
+    }
+    assert line.outbox.in_flight == len(fitting) + 1
+    line.broker.sendall(encode_pubacks(got.packet_ids))
+    until(lambda: line.outbox.in_flight == 0, "all is safe")
+    until(lambda: b"last" in payloads_of(parcels(line.results.safe)), "that is told")
+    safe = [parcel for parcel in parcels(line.results.safe) if parcel.chunk is first.chunk]
+    assert payloads_of(safe) == fitting
+    assert places_of(safe) == [n for n in range(5) if n not in large]
+
+
+def parcels(items: Sequence[Sendable]) -> list[ResultBatch]:
+    found = [item for item in items if isinstance(item, ResultBatch)]
+    assert len(found) == len(items)
+    return found
+
+
+def places_of(items: Sequence[Sendable]) -> list[int]:
+    return [place for parcel in parcels(items) for place in parcel.places]

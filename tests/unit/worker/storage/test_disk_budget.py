@@ -1,0 +1,177 @@
+"""What lies on disk is bounded, as the disk measures it, and what was freed is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.poll import until
+from support.store import running, settled
+
+from pyboot_svc.worker.storage.database import connect, give_back, open_database, used_bytes
+from pyboot_svc.worker.storage.disk_budget import DiskBudget, bytes_on_pages, log_bytes, put_aside
+from pyboot_svc.worker.storage.durable_queue import RESULTS, DurableQueue
+from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
+
+MOST = 1024**2
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / DATABASE_NAME
+
+
+def aside(file: Path, name: str, size: int = 100_000, log: int = 0) -> None:
+    damaged = file.with_name(f"{file.name}.damaged-{name}")
+    damaged.write_bytes(b"x" * size)
+    if log:
+        damaged.with_name(f"{damaged.name}-wal").write_bytes(b"x" * log)
+
+
+def names(file: Path) -> list[str]:
+    return sorted(path.name for path in file.parent.glob("*.damaged-*"))
+
+
+@pytest.fixture
+def budget(file: Path) -> Callable[..., DiskBudget]:
+    def make(most: int = MOST, used: int = 0) -> DiskBudget:
+        made = DiskBudget(file, most, lambda: (used, 0))
+        with closing(open_database(file)) as connection:
+            made.look(connection)
+        return made
+
+    return make
+
+
+def test_damaged_files_are_known_by_their_numbers_and_not_by_the_clock(file: Path) -> None:
+    """The last one was put aside by a clock that had stepped back."""
+    aside(file, "20260101T000000")
+    aside(file, "1-20270101T000000", log=50_000)
+    aside(file, "10-19700101T000000")
+    aside(file, "2-20270101T000000")
+    file.with_name("worker.sqlite.damaged-by-hand").write_bytes(b"mine")
+    file.with_name("other.damaged-1-20270101T000000").write_bytes(b"another's")
+    found = put_aside(file)
+    assert [one.order[0] for one in found] == [0, 1, 2, 10]
+    assert [len(one.files) for one in found] == [1, 2, 1, 1]
+    assert found[1].size >= 150_000
+
+
+def test_what_was_put_aside_is_kept_while_there_is_room(
+    file: Path, budget: Callable[..., DiskBudget]
+) -> None:
+    aside(file, "1-20260101T000000")
+    aside(file, "2-20260101T000000")
+    found = budget()
+    before = found.room(0)
+    assert len(names(file)) == 2
+    assert found.room(before + 1) > before, "for want of room the oldest goes"
+    assert names(file) == ["worker.sqlite.damaged-2-20260101T000000"]
+    found.room(MOST)
+    assert names(file) == []
+
+
+def test_of_what_was_put_aside_the_newest_that_fits_is_kept(
+    file: Path, budget: Callable[..., DiskBudget], caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1, 30):
+        aside(file, f"{number}-20260101T000000", log=10_000)
+    budget()
+    left = [one.order[0] for one in put_aside(file)]
+    assert left == list(range(30 - len(left), 30))
+    assert sum(one.size for one in put_aside(file)) < MOST
+    assert "removed worker.sqlite.damaged-1-" in caplog.text
+
+
+def test_what_is_on_its_way_counts(
+    file: Path, tmp_path: Path, budget: Callable[..., DiskBudget]
+) -> None:
+    with running(file) as store:
+        lane = DurableQueue(store, file, RESULTS)
+        found = budget()
+        found.count(lane)
+        before = found.room(0)
+        store.submit(lambda connection: None, lambda: None)
+        lane.append([("out", b"x" * 10_000, 1, {})], lambda: None)
+        settled(store)
+        [row] = lane.take(1)
+        assert found.room(0) == before
+        lane.remove([row])
+        assert found.room(0) >= before
+        settled(store)
+
+
+@pytest.mark.parametrize("size", [100, 1500, 3000, 4090, 10_000, 100_000])
+def test_rows_take_about_what_is_reckoned(file: Path, size: int) -> None:
+    count = 2_000_000 // size
+    with closing(open_database(file)) as connection:
+        before = used_bytes(connection, file)[0]
+        rows = [(b"x" * (size - 10),) for _ in range(count)]
+        connection.execute("BEGIN")
+        connection.executemany(
+            "INSERT INTO spool (lane, topic, payload, qos, properties, created, checksum) "
+            "VALUES (0, '', ?, 0, '', 0, 0)",
+            rows,
+        )
+        connection.execute("COMMIT")
+        grown = used_bytes(connection, file)[0] - before
+    assert 0.75 < count * bytes_on_pages(size) / grown < 1.4
+
+
+def size_of(file: Path) -> int:
+    log = file.with_name(f"{file.name}-wal")
+    return file.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+
+def test_what_was_freed_is_given_back_when_nothing_is_written(file: Path) -> None:
+    with running(file) as store:
+        lane = DurableQueue(store, file, RESULTS)
+        lane.append([("out", b"x" * 10_000, 1, {}) for _ in range(300)], lambda: None)
+        settled(store)
+        assert size_of(file) > 3_000_000
+        lane.remove(lane.take(300))
+        until(lambda: size_of(file) < 200_000, "given back")
+        # And it goes on as before.
+        lane.append([("out", b"1", 1, {})], lambda: None)
+        settled(store)
+        assert [row.payload for row in lane.take(9)] == [b"1"]
+
+
+def test_a_database_of_an_earlier_version_gives_back_too(file: Path) -> None:
+    with closing(connect(file)) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        old.execute("CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT, checksum INTEGER)")
+        old.execute("CREATE TABLE large (content BLOB)")
+        old.execute("INSERT INTO large VALUES (zeroblob(10000000))")
+        old.execute("DROP TABLE large")
+    with closing(open_database(file)) as connection:
+        while give_back(connection):
+            pass
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    assert file.stat().st_size < 200_000
+
+
+def test_the_log_is_emptied_when_a_reader_kept_it_from_beginning_anew(tmp_path: Path) -> None:
+    file = tmp_path / DATABASE_NAME
+    most = 512 * 1024
+    store = DatabaseWriter(file, most)
+    store.start(lambda: None)
+    try:
+        lane = DurableQueue(store, file, RESULTS)
+        log = file.with_name(f"{file.name}-wal")
+        with closing(connect(file)) as reader:
+            lane.append([("out", b"x" * 10_000, 1, {})], lambda: None)
+            settled(store)
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM spool").fetchall()
+            for _ in range(30):
+                lane.append([("out", b"x" * 10_000, 1, {})], lambda: None)
+                settled(store)
+            assert log.stat().st_size > 8 * log_bytes(most)
+        lane.append([("out", b"1", 1, {})], lambda: None)
+        settled(store)
+        assert log.stat().st_size <= 3 * log_bytes(most)
+    finally:
+        store.stop(20)

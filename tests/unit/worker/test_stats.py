@@ -1,0 +1,121 @@
+"""Counters, rates over a window, and percentiles beside exact ones."""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyboot_svc.metrics.figures import COUNTERS
+from pyboot_svc.worker.stats import LatencyHistogram, Stats
+
+SECOND = 1_000_000_000
+# From the finest that is told apart well (16 µs) to an hour.
+durations = st.integers(16_000, 3600 * SECOND)
+
+
+def figures(tally: Stats) -> dict[str, Any]:
+    return tally.figures()
+
+
+def recorded(values: list[int]) -> LatencyHistogram:
+    histogram = LatencyHistogram()
+    for value in values:
+        histogram.record(value)
+    return histogram
+
+
+@given(st.lists(durations, min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
+def test_percentiles_are_within_7_percent(values: list[int], share: float) -> None:
+    exact_ms = sorted(values)[math.ceil(share * len(values)) - 1] / 1e6
+    told = recorded(values).percentile(share)
+    assert told is not None
+    assert exact_ms <= told <= exact_ms * 1.07
+
+
+@given(st.integers(-SECOND, 16_000))
+def test_very_short_durations_are_told_to_the_microsecond(value: int) -> None:
+    told = recorded([value]).percentile(0.5)
+    assert told is not None
+    assert max(value, 0) / 1e6 < told < max(value, 0) / 1e6 + 0.00101
+
+
+def test_without_durations_there_is_no_percentile() -> None:
+    assert LatencyHistogram().percentile(0.5) is None
+    assert figures(Stats())["latency_ms"] == {"p50": None, "p99": None}
+
+
+def test_durations_are_forgotten_after_ten_ticks() -> None:
+    histogram = recorded([SECOND] * 99)
+    histogram.rotate()
+    histogram.record(SECOND // 1000)
+    for _ in range(8):
+        histogram.rotate()
+    assert histogram.percentile(0.5) == pytest.approx(1000, rel=0.07)
+    histogram.rotate()
+    assert histogram.percentile(0.5) == pytest.approx(1, rel=0.07)
+    histogram.rotate()
+    assert histogram.percentile(0.5) is None
+
+
+def test_latency_counts_from_the_arrival() -> None:
+    tally = Stats()
+    tally.published([time.monotonic_ns() - 3600 * SECOND])
+    latency = figures(tally)["latency_ms"]
+    assert latency["p50"] == latency["p99"] == pytest.approx(3_600_000, rel=0.07)
+
+
+def test_counters_and_errors_by_kind() -> None:
+    tally = Stats()
+    zero = dict.fromkeys((figure.key for figure in COUNTERS), 0)
+    assert (figures(tally)["counters"], figures(tally)["errors"]) == (zero, {})
+    tally.add("received", 3)
+    tally.add("received", 4)
+    tally.add("dropped", 1)
+    tally.add_errors(["model", "empty", "model"])
+    assert figures(tally)["counters"] == {**zero, "received": 7, "dropped": 1}
+    assert figures(tally)["errors"] == {"model": 2, "empty": 1}
+
+
+def test_rates_are_counts_by_the_time_since_the_window_began() -> None:
+    before = time.monotonic()
+    tally = Stats()
+    tally.add("received", 1_000_000)
+    tally.add("published", 500_000)
+    rates = figures(tally)["rates"]
+    assert rates["in"] >= 1_000_000 / (time.monotonic() - before + 1e-3)
+    assert rates["out"] == pytest.approx(rates["in"] / 2, abs=0.1)
+
+
+def test_rates_look_back_over_ten_ticks() -> None:
+    tally = Stats()
+    tally.add("received", 1_000_000)
+    for _ in range(10):
+        tally.tick()
+    assert figures(tally)["rates"]["in"] > 0
+    tally.tick()
+    assert figures(tally)["rates"]["in"] == 0
+    assert figures(tally)["counters"]["received"] == 1_000_000
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_threads_lose_no_count() -> None:
+    tally = Stats()
+
+    def work() -> None:
+        for _ in range(500):
+            tally.add("processed", 1)
+            tally.add_errors(["model"])
+            tally.published([0])
+            figures(tally)
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(work)
+    assert figures(tally)["counters"]["processed"] == 2_000
+    assert figures(tally)["errors"] == {"model": 2_000}
