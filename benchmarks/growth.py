@@ -34,7 +34,7 @@ from benchmarks.peers.work import compute
 from benchmarks.rounds import in_turns, ratio
 from benchmarks.toolbox import Toolbox, pyboot
 from benchmarks.window import example_payload, message_bytes
-from pyboot_svc.config.schema import QueueLimits
+from pyboot_svc.config.settings import QueueLimits
 from pyboot_svc.worker.messages import Chunk, MessageBatch
 from pyboot_svc.worker.mqtt.wire.decoder import Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder

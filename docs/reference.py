@@ -15,7 +15,7 @@ from pathlib import Path
 
 from completion import COMPLETION, completion
 
-from pyboot_svc.config.keys import (
+from pyboot_svc.config.schema import (
     BATCH,
     BROKER,
     DEAD_LETTER,
@@ -30,7 +30,7 @@ from pyboot_svc.config.keys import (
     TLS,
     WEB,
 )
-from pyboot_svc.config.kinds import Key, Section
+from pyboot_svc.config.types import Key, Section
 from pyboot_svc.metrics import figures
 from pyboot_svc.metrics.figures import Figure
 

@@ -14,7 +14,7 @@ from pyboot_svc.cli.state import STATE_DIR, known_instances
 from pyboot_svc.config import Config
 from pyboot_svc.config.compiled import render_compiled
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.apply import apply_plan

@@ -18,7 +18,7 @@ from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.threads import gil_enabled, measure_threads, silence_failures
 from pyboot_svc.config import Config, Edge, InstanceConfig
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.text import printable
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyboot_svc.config import Config
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.text import block

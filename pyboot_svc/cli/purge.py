@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.live import applied_states

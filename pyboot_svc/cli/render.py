@@ -10,7 +10,7 @@ from pathlib import Path
 from pyboot_svc.config import Config
 from pyboot_svc.config.dump import dump_documents
 from pyboot_svc.config.loader import parse_config, read_config
-from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.kubernetes import Cluster, render
 from pyboot_svc.kubernetes.cluster import Manifest

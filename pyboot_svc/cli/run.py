@@ -11,7 +11,7 @@ from pathlib import Path
 from pyboot_svc.cli.private import PrivateFolder
 from pyboot_svc.config import InstanceConfig, WebAddress
 from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
-from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE
+from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging

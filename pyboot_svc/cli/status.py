@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.schema import DEFAULT_CONFIG_FILE, WebAddress
+from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE, WebAddress
 from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.figures import COLUMNS

@@ -1,7 +1,16 @@
-"""The configuration: YAML in, frozen dataclasses out. Nothing else in pyboot reads YAML."""
+"""The configuration: YAML in, frozen dataclasses out. Nothing else in pyboot reads YAML.
 
-from pyboot_svc.config.schema import (
-    Batch,
+document     YAML as a tree of values that know their line; yaml_traps: scalars that YAML misreads
+schema       every key: its type, its default, what it is for
+types        the types of value, each with its check; host_types: those about the host
+loader       a file as a `Config`, or every error of it; loops: results that come in again
+settings     the frozen dataclasses: what the rest of pyboot sees
+compiled     one instance's part as a JSON file, which a worker reads without YAML
+dump         YAML out
+"""
+
+from pyboot_svc.config.settings import (
+    BatchLimits,
     Broker,
     Config,
     DeadLetters,
@@ -19,7 +28,7 @@ from pyboot_svc.config.schema import (
 )
 
 __all__ = [
-    "Batch",
+    "BatchLimits",
     "Broker",
     "Config",
     "DeadLetters",

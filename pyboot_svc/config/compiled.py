@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc import __version__
-from pyboot_svc.config.schema import (
-    Batch,
+from pyboot_svc.config.settings import (
+    BatchLimits,
     Broker,
     DeadLetters,
     Edge,
@@ -110,7 +110,7 @@ def _edge(values: Mapping[str, Any]) -> Edge:
     built = {
         "pre": _endpoint(values["pre"]),
         "post": _endpoint(values["post"]),
-        "batch": Batch(**values["batch"]) if values["batch"] is not None else None,
+        "batch": BatchLimits(**values["batch"]) if values["batch"] is not None else None,
         "queue": QueueLimits(**values["queue"]),
         "spool": SpoolLimits(**values["spool"]),
         "on_error": OnError(**values["on_error"]),

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, parse_document
-from pyboot_svc.config.host_kinds import size_in_bytes
-from pyboot_svc.config.keys import EDGE, FILE
-from pyboot_svc.config.kinds import Invalid, is_address, overlay, suggestion
+from pyboot_svc.config.host_types import size_in_bytes
 from pyboot_svc.config.loops import Placed, refuse_loops
-from pyboot_svc.config.schema import (
+from pyboot_svc.config.schema import EDGE, FILE
+from pyboot_svc.config.settings import (
     DEFAULT_MODEL_PATH,
-    Batch,
+    BatchLimits,
     Broker,
     Config,
     DeadLetters,
@@ -28,6 +27,7 @@ from pyboot_svc.config.schema import (
     Tls,
     WebAddress,
 )
+from pyboot_svc.config.types import Invalid, is_address, overlay, suggestion
 from pyboot_svc.errors import ConfigError, Problem
 
 _PLAIN_KEYS = (
@@ -125,7 +125,7 @@ class _Edges:
             **{key: values[key] for key in _PLAIN_KEYS},
             pre=pre,
             post=post,
-            batch=Batch(**batch) if batch is not None else None,
+            batch=BatchLimits(**batch) if batch is not None else None,
             max_message=size_in_bytes(values["max_message"]),
             queue=QueueLimits(**_in_bytes(values["queue"] or {}, "bytes")),
             spool=SpoolLimits(**_in_bytes(values["spool"] or {}, "max_bytes")),

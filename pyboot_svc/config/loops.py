@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pyboot_svc.config.document import Node, Problems
-from pyboot_svc.config.schema import Broker, Edge
+from pyboot_svc.config.settings import Broker, Edge
 
 _HERE = frozenset(
     ("localhost", "localhost.localdomain", "ip6-localhost", "127.0.0.1", "::1", "0.0.0.0", "::")

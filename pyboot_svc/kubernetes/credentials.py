@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pyboot_svc.config import Config, Edge, Endpoint
-from pyboot_svc.config.schema import credential_name
+from pyboot_svc.config.settings import credential_name
 from pyboot_svc.kubernetes.cluster import Cluster, Manifest, mount
 from pyboot_svc.kubernetes.names import secret_keys
 

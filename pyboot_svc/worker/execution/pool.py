@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from pyboot_svc.config import Batch
+from pyboot_svc.config import BatchLimits
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters, Fault
@@ -61,7 +61,7 @@ class ModelPool:
         graveyard: DeadLetters,
         store: DatabaseWriter,
         tally: Stats,
-        batch: Batch | None = None,
+        batch: BatchLimits | None = None,
         leader: IdleWork | None = None,
     ) -> None:
         self._calling = calling

@@ -21,7 +21,7 @@ from pyboot_svc.config.compiled import (
     write_compiled,
 )
 from pyboot_svc.config.loader import load_config, parse_config
-from pyboot_svc.config.schema import Broker
+from pyboot_svc.config.settings import Broker
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.identity import InstanceId
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pyboot_svc.config import Config
 from pyboot_svc.config.compiled import render_compiled
-from pyboot_svc.config.keys import BROKER, EDGE, FILE, QUEUE, TLS, WEB
 from pyboot_svc.config.loader import parse_config
+from pyboot_svc.config.schema import BROKER, EDGE, FILE, QUEUE, TLS, WEB
 from pyboot_svc.errors import ConfigError, Problem
 
 VALID = """\

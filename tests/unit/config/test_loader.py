@@ -25,8 +25,9 @@ from pyboot_svc.config import (
     WebAddress,
     document,
 )
-from pyboot_svc.config.host_kinds import Environment
-from pyboot_svc.config.keys import (
+from pyboot_svc.config.host_types import Environment
+from pyboot_svc.config.loader import load_config, parse_config
+from pyboot_svc.config.schema import (
     BROKER,
     DEAD_LETTER,
     EDGE,
@@ -41,9 +42,8 @@ from pyboot_svc.config.keys import (
     BrokersByName,
     EdgeDefaults,
 )
-from pyboot_svc.config.kinds import Kind, Plain, Section
-from pyboot_svc.config.loader import load_config, parse_config
-from pyboot_svc.config.schema import DEFAULT_MODEL_PATH
+from pyboot_svc.config.settings import DEFAULT_MODEL_PATH
+from pyboot_svc.config.types import Plain, Section, ValueType
 from pyboot_svc.errors import ConfigError, UsageError
 from pyboot_svc.identity import InstanceId
 
@@ -505,15 +505,15 @@ def test_other_missing_keys() -> None:
     ]
 
 
-def every_key() -> Iterator[tuple[str, Kind]]:
-    """Path and kind of every key, as the tables list them."""
+def every_key() -> Iterator[tuple[str, ValueType]]:
+    """Path and type of every key, as the tables list them."""
     sections = {"": FILE, "web": WEB, "brokers.p": BROKER, "brokers.p.tls": TLS}
     sections |= {"defaults": EDGE, "edge[0]": EDGE, "edge[0].queue": QUEUE}
     sections |= {"edge[0].limits": LIMITS, "edge[0].sandbox": SANDBOX, "edge[0].spool": SPOOL}
     sections |= {"edge[0].on_error": ON_ERROR, "edge[0].dead_letter": DEAD_LETTER}
     for path, section in sections.items():
         for name, key in section.keys.items():
-            yield (f"{path}.{name}" if path else name), key.kind
+            yield (f"{path}.{name}" if path else name), key.type
 
 
 def at_path(path: str, value: str) -> str:
@@ -537,14 +537,16 @@ def at_path(path: str, value: str) -> str:
     raise AssertionError(path)
 
 
-def reads_a_mapping(kind: Kind) -> bool:
-    return isinstance(kind, Section | Plain | Environment | BrokersByName | EdgeDefaults)
+def reads_a_mapping(value_type: ValueType) -> bool:
+    return isinstance(value_type, Section | Plain | Environment | BrokersByName | EdgeDefaults)
 
 
-@pytest.mark.parametrize(("path", "kind"), list(every_key()), ids=lambda value: str(value)[:40])
-def test_wrong_type_for_every_key(path: str, kind: Kind) -> None:
+@pytest.mark.parametrize(
+    ("path", "value_type"), list(every_key()), ids=lambda value: str(value)[:40]
+)
+def test_wrong_type_for_every_key(path: str, value_type: ValueType) -> None:
     mapping, text = "{x: 1}", "some text"
-    values = [text if reads_a_mapping(kind) else mapping, "2024-01-01", "~"]
+    values = [text if reads_a_mapping(value_type) else mapping, "2024-01-01", "~"]
     for value in values:
         found = [item for item in wrong(at_path(path, value)) if item[2] == path]
         assert len(found) == 1, value

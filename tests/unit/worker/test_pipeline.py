@@ -18,7 +18,7 @@ from support.columns import batch_of
 from support.poll import until
 from support.store import configured, rows
 
-from pyboot_svc.config import Batch, OnError, QueueLimits, SpoolLimits
+from pyboot_svc.config import BatchLimits, OnError, QueueLimits, SpoolLimits
 from pyboot_svc.metrics.figures import COUNTERS
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
@@ -592,7 +592,7 @@ def test_what_was_in_flight_when_the_post_broker_went_is_sent_again_in_order(
 def test_a_parcel_split_by_the_room_and_answered_in_part_is_sent_again_in_order(
     start: Callable[..., Line],
 ) -> None:
-    line = start(echo, batch=Batch(100, 0))  # all are one chunk, as the model gets them
+    line = start(echo, batch=BatchLimits(100, 0))  # all are one chunk, as the model gets them
     line.outbox.answers, line.outbox.room = False, 5
     sent = line.inbox.send(*numbers(100), qos=1)
     until(lambda: line.outbox.in_flight == 100, "in flight")

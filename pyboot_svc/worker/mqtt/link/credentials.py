@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config import Tls
-from pyboot_svc.config.schema import credential_name
+from pyboot_svc.config.settings import credential_name
 from pyboot_svc.errors import ConfigError, Problem
 from pyboot_svc.worker.mqtt.link.peer import address_of
 

@@ -19,7 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pyboot_svc.config import Broker
-from pyboot_svc.config.schema import credential_name
+from pyboot_svc.config.settings import credential_name
 from pyboot_svc.text import printable
 from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
 from pyboot_svc.worker.mqtt.interfaces import MAX_PACKET_BYTES, BrokerLimits, Session

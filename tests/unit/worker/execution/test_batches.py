@@ -13,7 +13,7 @@ from support.columns import batch_of, payloads_of
 from support.poll import until
 from support.store import configured, rows, settled
 
-from pyboot_svc.config import Batch, OnError
+from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
@@ -33,7 +33,7 @@ Model = Callable[[list[Any], Context], Any]
 class Line:
     """A pool whose model takes batches; the first batch is what is put before `start`."""
 
-    def __init__(self, folder: Path, model: Model, batch: Batch, timeout: float) -> None:
+    def __init__(self, folder: Path, model: Model, batch: BatchLimits, timeout: float) -> None:
         self.folder = folder
         self.safe = safe = Durables(configured(batch=batch), folder)
         self.waiting = PreQueue(10_000)
@@ -110,7 +110,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Line]]:
     lines: list[Line] = []
 
     def start(model: Model, timeout: float = 60, **batch: int) -> Line:
-        lines.append(Line(tmp_path, model, Batch(**batch), timeout))
+        lines.append(Line(tmp_path, model, BatchLimits(**batch), timeout))
         return lines[-1]
 
     yield start

@@ -1,4 +1,4 @@
-"""The kinds of value by which an edge asks the host for something: limits, paths, variables."""
+"""The types of value by which an edge asks the host for something: limits, paths, variables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems
-from pyboot_svc.config.kinds import Invalid, Kind, Text, shown
+from pyboot_svc.config.types import Invalid, Text, ValueType, shown
 
 _UNSAYABLE = re.compile(r"[\0\ud800-\udfff]")
 _CPUS = re.compile("[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
@@ -16,7 +16,7 @@ _MOST_CPUS = 4096
 _MOST_BYTES = 2**60
 
 
-class Size(Kind):
+class Size(ValueType):
     """A number of bytes, with K, M, G or T for powers of 1024; read as text in that form."""
 
     def __init__(self, most: str = "") -> None:
@@ -32,7 +32,7 @@ class Size(Kind):
         return str(node.value)
 
 
-class Seconds(Kind):
+class Seconds(ValueType):
     """A number of seconds, with or without a fraction."""
 
     def __init__(self, least: float, most: float) -> None:
@@ -47,7 +47,7 @@ class Seconds(Kind):
         return float(value)
 
 
-class Percent(Kind):
+class Percent(ValueType):
     """A percentage of one core, `%` at its end."""
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
@@ -57,7 +57,7 @@ class Percent(Kind):
         return str(node.value)
 
 
-class CpuList(Kind):
+class CpuList(ValueType):
     """Cores by number, with commas and ranges; read as text in that form."""
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
@@ -88,7 +88,7 @@ class DevicePath(AbsolutePath):
         return value
 
 
-class Environment(Kind):
+class Environment(ValueType):
     """Variables by name; numbers are taken as they are written."""
 
     def read(self, node: Node, path: str, problems: Problems) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The kinds of value that a configuration key can have, each with its check and its message."""
+"""The types of value that a configuration key can have, each with its check and its message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Entry, Node, Problems, has_control
-from pyboot_svc.config.traps import free_trap, free_value, trap
+from pyboot_svc.config.yaml_traps import free_trap, free_value, trap
 
 _TOPIC_MAX_BYTES = 65_000
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
@@ -27,7 +27,7 @@ _Overlaid = dict[tuple[int, int], Node]
 
 
 class Invalid(Exception):
-    """A value is not of its kind."""
+    """A value is not of its type."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -35,8 +35,8 @@ class Invalid(Exception):
         self.hint = hint
 
 
-class Kind(ABC):
-    """Reads one value; a simple kind raises Invalid, a compound one adds to `problems`."""
+class ValueType(ABC):
+    """Reads one value; a simple type raises Invalid, a compound one adds to `problems`."""
 
     @abstractmethod
     def read(self, node: Node, path: str, problems: Problems) -> Any: ...
@@ -55,9 +55,9 @@ class Kind(ABC):
             problems.add(node, path, error.message, error.hint)
 
 
-def _refuse_trap(node: Node, kind: Kind) -> None:
+def _refuse_trap(node: Node, value_type: ValueType) -> None:
     """Raises Invalid where YAML made something of a scalar that nobody else reads in it."""
-    if isinstance(kind, Boolean):
+    if isinstance(value_type, Boolean):
         return  # `share: yes` says what it means
     found = trap(node.text, node.value) if node.plain else None
     if found is not None:
@@ -79,7 +79,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
-class Text(Kind):
+class Text(ValueType):
     def __init__(self, pattern: re.Pattern[str] | None = None, form: str = "") -> None:
         self._pattern = pattern
         self._form = form
@@ -112,7 +112,7 @@ class Name(Text):
         return value
 
 
-class Integer(Kind):
+class Integer(ValueType):
     def __init__(self, least: int, most: int) -> None:
         self._least = least
         self._most = most
@@ -127,14 +127,14 @@ class Integer(Kind):
         return value
 
 
-class Boolean(Kind):
+class Boolean(ValueType):
     def read(self, node: Node, path: str, problems: Problems) -> bool:
         if not isinstance(node.value, bool):
             raise Invalid(f"must be true or false, not {shown(node.value)}")
         return node.value
 
 
-class Choice(Kind):
+class Choice(ValueType):
     """One of a few words; a number that reads like one of them (`protocol: 5`) is that word."""
 
     def __init__(self, *words: str) -> None:
@@ -205,38 +205,40 @@ class FilePath(Text):
         return str(Path(problems.file).absolute().parent / value)
 
 
-class OneOrMany(Kind):
+class OneOrMany(ValueType):
     """A list of values; a single one needs no brackets."""
 
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
+    def __init__(self, item_type: ValueType) -> None:
+        self._item_type = item_type
 
     def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, ...]:
         if not isinstance(node.value, list):
-            return (self._kind.read(node, path, problems),)
-        return _items(self._kind, node.value, path, problems)
+            return (self._item_type.read(node, path, problems),)
+        return _items(self._item_type, node.value, path, problems)
 
 
-class ListOf(Kind):
-    """A list whose items are of one kind."""
+class ListOf(ValueType):
+    """A list whose items are of one type."""
 
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
+    def __init__(self, item_type: ValueType) -> None:
+        self._item_type = item_type
 
     def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, ...]:
         if not isinstance(node.value, list):
             raise Invalid(f"must be a list, not {shown(node.value)}", "write it as [a, b]")
-        return _items(self._kind, node.value, path, problems)
+        return _items(self._item_type, node.value, path, problems)
 
 
-def _items(kind: Kind, nodes: list[Node], path: str, problems: Problems) -> tuple[Any, ...]:
+def _items(
+    item_type: ValueType, nodes: list[Node], path: str, problems: Problems
+) -> tuple[Any, ...]:
     values: list[Any] = []
     for index, item in enumerate(nodes):
-        kind.read_into(values.append, item, f"{path}[{index}]", problems)
+        item_type.read_into(values.append, item, f"{path}[{index}]", problems)
     return tuple(values)
 
 
-class Plain(Kind):
+class Plain(ValueType):
     """Free data for a model: whatever JSON can say."""
 
     def read(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
@@ -285,7 +287,7 @@ class _PlainValues:
 class Key:
     """One key of a section; a key without a default is required."""
 
-    kind: Kind
+    type: ValueType
     doc: str
     default: Any = ...
 
@@ -294,7 +296,7 @@ class Key:
         return self.default is ...
 
 
-class Section(Kind):
+class Section(ValueType):
     """A mapping with known keys. Reading it gives the values by key, defaults filled in."""
 
     def __init__(self, keys: Mapping[str, Key]) -> None:
@@ -325,7 +327,7 @@ class Section(Kind):
                 hint = "put a space after the colon" if colon else suggestion(name, self.keys)
                 problems.add(entry.key, inner, f"unknown key `{word}`", hint)
                 continue
-            key.kind.read_into(partial(setitem, values, name), entry.node, inner, problems)
+            key.type.read_into(partial(setitem, values, name), entry.node, inner, problems)
         return values
 
 

@@ -1,0 +1,261 @@
+"""The configuration as the rest of pyboot sees it: immutable, complete, already checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.errors import UsageError
+from pyboot_svc.identity import InstanceId
+
+DEFAULT_CONFIG_FILE = Path("/etc/pyboot/config.yaml")
+# A numerical library that starts more threads than it has cores only gets slower.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+_STATE_BYTES = 64 * 1024**2
+DEFAULT_MODEL_PATH = ("/etc/pyboot/models", "/var/lib/pyboot/models")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files that secure a connection; without `ca` the system's authorities are trusted.
+
+    `strict`: the broker's certificates keep to RFC 5280 to the letter.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Broker:
+    """How to reach one broker. The password stays in its file: only the path stands here."""
+
+    host: str
+    port: int = 1883
+    username: str | None = None
+    password_file: str | None = None
+    tls: Tls | None = None
+    keepalive: int = 60
+    protocol: str = "5"
+    transport: str = "tcp"
+    path: str = "/mqtt"
+
+    @property
+    def address(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def credential_name(role: str, kind: str) -> str:
+    """Under what name a secret file reaches a worker: `pre.password`, `post.key`, …"""
+    return f"{role}.{kind}"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A topic on a broker: where input comes from, or where results go."""
+
+    broker: Broker
+    topic: str
+    qos: int = 0
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """How many messages a model gets by one call, and how long it waits for them."""
+
+    max_size: int = 256
+    max_wait_ms: int = 0
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """The most messages that wait before (`pre`) and after (`post`) the model, and the most bytes
+    of inputs and results from arrival to end."""
+
+    pre: int = 10_000
+    post: int = 10_000
+    overflow: str = "drop_oldest"
+    bytes: int = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class SpoolLimits:
+    """How much may lie on disk, and for how long results may wait there, in seconds.
+
+    `max_bytes` is for all that an instance keeps: results, dead letters, damaged files put aside.
+    """
+
+    max_bytes: int = 256 * 1024**2
+    max_age: int | None = None
+    on_full: str = "block"
+
+
+@dataclass(frozen=True)
+class OnError:
+    """How often a call that raised is repeated, and where the message goes then."""
+
+    retries: int = 3
+    backoff: float = 0.1
+    then: str = "dead_letter"
+
+
+@dataclass(frozen=True)
+class DeadLetters:
+    """Where messages that were given up are published, and how many are kept locally: the newest,
+    as far as they take no more than `max_bytes` of the disk."""
+
+    topic: str
+    keep: int = 1000
+    max_bytes: int = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the service manager holds the process to, in its own notation; None: no limit."""
+
+    memory: str | None = None
+    cpu: str | None = None
+    tasks: int | None = None
+    nice: int | None = None
+    cpus: str | None = None
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What is opened of the sandbox."""
+
+    write: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    jit: bool = False
+    network: bool = False
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """How pods run it: with names and disks of their own, or interchangeable (`deployment`).
+
+    `most`: scaled up to so many, by `threshold` waiting messages a pod; None: not scaled.
+    """
+
+    deployment: bool = False
+    most: int | None = None
+    threshold: int = 1000
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One model: what it reads, which Python object computes, where its results go."""
+
+    name: str
+    edge_mode: str
+    pre: Endpoint
+    post: Endpoint
+    instance: int = 1
+    share: bool = True
+    threads: int = 1
+    codec: str = "json"
+    model_timeout: int = 60
+    data_plane: str = "bulk"
+    max_linger_us: int = 3000
+    loop: bool = False
+    max_message: int = 2 * 1024**2
+    batch: BatchLimits | None = None
+    queue: QueueLimits = QueueLimits()
+    spool: SpoolLimits = SpoolLimits()
+    on_error: OnError = OnError()
+    dead_letter: DeadLetters = DeadLetters("pyboot/dead")
+    limits: Limits = Limits()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    sandbox: Sandbox = Sandbox()
+    kubernetes: Kubernetes = Kubernetes()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The process's environment variables: what `limits` implies, then `environment`."""
+        implied: dict[str, str] = {}
+        if self.limits.cpus is not None:
+            implied = dict.fromkeys(_THREAD_VARIABLES, str(_count_cpus(self.limits.cpus)))
+        return {**implied, **self.environment}
+
+    @property
+    def credential_files(self) -> dict[str, str]:
+        """The files that the brokers' connections need, by `credential_name`."""
+        files: dict[str, str] = {}
+        for role, broker in (("pre", self.pre.broker), ("post", self.post.broker)):
+            tls = broker.tls or Tls()
+            named = {"password": broker.password_file, "ca": tls.ca}
+            for kind, file in {**named, "cert": tls.cert, "key": tls.key}.items():
+                if file is not None:
+                    files[credential_name(role, kind)] = file
+        return files
+
+    @property
+    def volume_bytes(self) -> int:
+        """What the volume of an instance's state directory needs: the budget, as much again while
+        what can be read of a damaged file is carried over, and some for `context.state`."""
+        return 2 * self.spool.max_bytes + _STATE_BYTES
+
+    @property
+    def instances(self) -> tuple[InstanceId, ...]:
+        return tuple(InstanceId(self.name, number) for number in range(1, self.instance + 1))
+
+
+@dataclass(frozen=True)
+class WebAddress:
+    """Where the master listens; port 0 takes any that is free."""
+
+    host: str = "127.0.0.1"
+    port: int = 5888
+
+
+@dataclass(frozen=True)
+class InstanceConfig:
+    """All that one worker needs to know."""
+
+    identity: InstanceId
+    edge: Edge
+    model_path: tuple[str, ...] = DEFAULT_MODEL_PATH
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole file."""
+
+    edges: tuple[Edge, ...]
+    app_name: str = "pyboot"
+    description: str = ""
+    web: WebAddress = WebAddress()
+    model_path: tuple[str, ...] = DEFAULT_MODEL_PATH
+
+    def instances(self) -> Iterator[InstanceConfig]:
+        for edge in self.edges:
+            for identity in edge.instances:
+                yield InstanceConfig(identity, edge, self.model_path)
+
+    def instance(self, wanted: InstanceId) -> InstanceConfig:
+        for instance in self.instances():
+            if instance.identity == wanted:
+                return instance
+        known = ", ".join(str(instance.identity) for instance in self.instances()) or "none"
+        raise UsageError(f"{wanted} is not configured; configured: {known}")
+
+
+def _count_cpus(cpus: str) -> int:
+    """How many cores a list such as `0-1,4` names."""
+    cores: set[int] = set()
+    for part in cpus.split(","):
+        first, _, last = part.partition("-")
+        cores.update(range(int(first), int(last or first) + 1))
+    return len(cores)
