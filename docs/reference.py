@@ -30,7 +30,7 @@ from pyboot_svc.config.schema import (
     TLS,
     WEB,
 )
-from pyboot_svc.config.types import Key, Section
+from pyboot_svc.config.sections import Key, Section
 from pyboot_svc.metrics import figures
 from pyboot_svc.metrics.figures import Figure
 
@@ -177,8 +177,7 @@ def _default(key: Key) -> str:
         return "**required**"
     if key.default in (None, (), ""):
         return ""
-    shown = str(key.default).lower() if isinstance(key.default, bool) else str(key.default)
-    return f"`{shown}`"
+    return f"`{key.type.written(key.default)}`"
 
 
 def main() -> int:

@@ -14,22 +14,40 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_CPU_PERCENT = 100_000
 _MOST_CPUS = 4096
 _MOST_BYTES = 2**60
+_SIZE = re.compile("[1-9][0-9]{0,18}[KMGT]?")
+# The largest one first.
+_UNITS = {"T": 1024**4, "G": 1024**3, "M": 1024**2, "K": 1024}
 
 
 class Size(ValueType):
     """A number of bytes, with K, M, G or T for powers of 1024; read as text in that form."""
 
-    def __init__(self, most: str = "") -> None:
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        text = str(node.value)
+        # Of a larger one systemd only says that it ignores it.
+        if not _SIZE.fullmatch(text) or _in_bytes(text) > _MOST_BYTES:
+            raise Invalid(f"must be a size, as in 512M, not {shown(node.value)}")
+        return text
+
+
+class Bytes(ValueType):
+    """The same, read as the number of bytes."""
+
+    def __init__(self, most: int = _MOST_BYTES) -> None:
         self._most = most
 
-    def read(self, node: Node, path: str, problems: Problems) -> str:
-        found = re.fullmatch(r"([1-9][0-9]{0,18})([KMGT]?)", str(node.value))
-        # Of a larger one systemd only says that it ignores it.
-        if not found or int(found[1]) * 1024 ** "BKMGT".index(found[2] or "B") > _MOST_BYTES:
-            raise Invalid(f"must be a size, as in 512M, not {shown(node.value)}")
-        if self._most and size_in_bytes(str(node.value)) > size_in_bytes(self._most):
-            raise Invalid(f"must be a size up to {self._most}, not {shown(node.value)}")
-        return str(node.value)
+    def read(self, node: Node, path: str, problems: Problems) -> int:
+        size = _in_bytes(Size().read(node, path, problems))
+        if size > self._most:
+            most = self.written(self._most)
+            raise Invalid(f"must be a size up to {most}, not {shown(node.value)}")
+        return size
+
+    def written(self, value: int) -> str:
+        for unit, factor in _UNITS.items():
+            if value % factor == 0:
+                return f"{value // factor}{unit}"
+        return str(value)
 
 
 class Seconds(ValueType):
@@ -109,7 +127,5 @@ class Environment(ValueType):
         return variables
 
 
-def size_in_bytes(size: str) -> int:
-    """The number of bytes that a `Size` means."""
-    factors = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-    return int(size.rstrip("KMGT")) * factors.get(size[-1], 1)
+def _in_bytes(size: str) -> int:
+    return int(size.rstrip("KMGT")) * _UNITS.get(size[-1], 1)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, parse_document
-from pyboot_svc.config.host_types import size_in_bytes
 from pyboot_svc.config.loops import Placed, refuse_loops
 from pyboot_svc.config.schema import EDGE, FILE
+from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
+    DEAD_LETTER_TOPIC,
     DEFAULT_MODEL_PATH,
     BatchLimits,
     Broker,
@@ -26,8 +27,9 @@ from pyboot_svc.config.settings import (
     SpoolLimits,
     Tls,
     WebAddress,
+    usual_port,
 )
-from pyboot_svc.config.types import Invalid, is_address, overlay, suggestion
+from pyboot_svc.config.types import Invalid, is_address, suggestion
 from pyboot_svc.errors import ConfigError, Problem
 
 _PLAIN_KEYS = (
@@ -41,6 +43,7 @@ _PLAIN_KEYS = (
     "data_plane",
     "max_linger_us",
     "loop",
+    "max_message",
 )
 
 
@@ -126,9 +129,8 @@ class _Edges:
             pre=pre,
             post=post,
             batch=BatchLimits(**batch) if batch is not None else None,
-            max_message=size_in_bytes(values["max_message"]),
-            queue=QueueLimits(**_in_bytes(values["queue"] or {}, "bytes")),
-            spool=SpoolLimits(**_in_bytes(values["spool"] or {}, "max_bytes")),
+            queue=QueueLimits(**(values["queue"] or {})),
+            spool=SpoolLimits(**(values["spool"] or {})),
             on_error=OnError(**(values["on_error"] or {})),
             dead_letter=_dead_letter(values["name"], values["dead_letter"] or {}),
             limits=Limits(**(values["limits"] or {})),
@@ -208,26 +210,13 @@ class _Edges:
 def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:
     tls = settings.get("tls")
     chosen = {key: value for key, value in settings.items() if value is not None and key != "tls"}
-    chosen.setdefault("port", _usual_port(settings.get("transport"), tls is not None))
+    transport = settings.get("transport", Broker.transport)
+    chosen.setdefault("port", usual_port(transport, secure=tls is not None))
     if port is not None:
         chosen["port"] = port
     return Broker(**chosen, tls=Tls(**tls) if tls is not None else None)
 
 
-def _in_bytes(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """With the size that `key` has as a number."""
-    return {name: size_in_bytes(value) if name == key else value for name, value in values.items()}
-
-
 def _dead_letter(name: str, values: Mapping[str, Any]) -> DeadLetters:
-    topic = values.get("topic") or f"pyboot/dead/{name}"
-    if "max_bytes" not in values:
-        return DeadLetters(topic)
-    keep = values.get("keep", DeadLetters.keep)
-    return DeadLetters(topic, keep, size_in_bytes(values["max_bytes"]))
-
-
-def _usual_port(transport: str | None, secure: bool) -> int:
-    if transport == "websockets":
-        return 443 if secure else 80
-    return 8883 if secure else 1883
+    topic = values.get("topic") or f"{DEAD_LETTER_TOPIC}/{name}"
+    return DeadLetters(**{**values, "topic": topic})

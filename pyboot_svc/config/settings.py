@@ -18,7 +18,9 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
-_STATE_BYTES = 64 * 1024**2
+_MIB = 1024**2
+_STATE_BYTES = 64 * _MIB
+DEAD_LETTER_TOPIC = "pyboot/dead"
 DEFAULT_MODEL_PATH = ("/etc/pyboot/models", "/var/lib/pyboot/models")
 
 
@@ -35,12 +37,19 @@ class Tls:
     strict: bool = False
 
 
+def usual_port(transport: str, *, secure: bool) -> int:
+    """Where a broker listens that doesn't say where."""
+    if transport == "websockets":
+        return 443 if secure else 80
+    return 8883 if secure else 1883
+
+
 @dataclass(frozen=True)
 class Broker:
     """How to reach one broker. The password stays in its file: only the path stands here."""
 
     host: str
-    port: int = 1883
+    port: int = usual_port("tcp", secure=False)
     username: str | None = None
     password_file: str | None = None
     tls: Tls | None = None
@@ -85,7 +94,7 @@ class QueueLimits:
     pre: int = 10_000
     post: int = 10_000
     overflow: str = "drop_oldest"
-    bytes: int = 64 * 1024**2
+    bytes: int = 64 * _MIB
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ class SpoolLimits:
     `max_bytes` is for all that an instance keeps: results, dead letters, damaged files put aside.
     """
 
-    max_bytes: int = 256 * 1024**2
+    max_bytes: int = 256 * _MIB
     max_age: int | None = None
     on_full: str = "block"
 
@@ -116,7 +125,7 @@ class DeadLetters:
 
     topic: str
     keep: int = 1000
-    max_bytes: int = 64 * 1024**2
+    max_bytes: int = 64 * _MIB
 
 
 @dataclass(frozen=True)
@@ -169,12 +178,12 @@ class Edge:
     data_plane: str = "bulk"
     max_linger_us: int = 3000
     loop: bool = False
-    max_message: int = 2 * 1024**2
+    max_message: int = 2 * _MIB
     batch: BatchLimits | None = None
     queue: QueueLimits = QueueLimits()
     spool: SpoolLimits = SpoolLimits()
     on_error: OnError = OnError()
-    dead_letter: DeadLetters = DeadLetters("pyboot/dead")
+    dead_letter: DeadLetters = DeadLetters(DEAD_LETTER_TOPIC)
     limits: Limits = Limits()
     environment: Mapping[str, str] = field(default_factory=dict)
     sandbox: Sandbox = Sandbox()

@@ -7,23 +7,17 @@ import ipaddress
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from operator import setitem
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.config.document import Entry, Node, Problems, has_control
+from pyboot_svc.config.document import Node, Problems, has_control
 from pyboot_svc.config.yaml_traps import free_trap, free_value, trap
 
 _TOPIC_MAX_BYTES = 65_000
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
 _MAX_PLAIN_NODES = 10_000
-_MAX_DEPTH = 32
-
-
-_Overlaid = dict[tuple[int, int], Node]
+MAX_DEPTH = 32
 
 
 class Invalid(Exception):
@@ -40,6 +34,10 @@ class ValueType(ABC):
 
     @abstractmethod
     def read(self, node: Node, path: str, problems: Problems) -> Any: ...
+
+    def written(self, value: Any) -> str:
+        """A value of the type as a file says it."""
+        return str(value).lower() if isinstance(value, bool) else str(value)
 
     def read_into(
         self, into: Callable[[Any], object], node: Node, path: str, problems: Problems
@@ -259,7 +257,7 @@ class _PlainValues:
 
     def read(self, node: Node, path: str, depth: int) -> Any:
         self._count += 1
-        if self._count > _MAX_PLAIN_NODES or depth > _MAX_DEPTH:
+        if self._count > _MAX_PLAIN_NODES or depth > MAX_DEPTH:
             raise Invalid(f"holds more than {_MAX_PLAIN_NODES} values or is nested too deeply")
         value = node.value
         if isinstance(value, dict):
@@ -281,71 +279,6 @@ class _PlainValues:
         if not (value is None or isinstance(value, str | int | float)) or not finite:
             self._problems.add(node, path, f"{shown(value)} can't be expressed in JSON")
         return value
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key of a section; a key without a default is required."""
-
-    type: ValueType
-    doc: str
-    default: Any = ...
-
-    @property
-    def required(self) -> bool:
-        return self.default is ...
-
-
-class Section(ValueType):
-    """A mapping with known keys. Reading it gives the values by key, defaults filled in."""
-
-    def __init__(self, keys: Mapping[str, Key]) -> None:
-        self.keys = dict(keys)
-
-    def read(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
-        given = self.read_given(node, path, problems)
-        for name, key in self.keys.items():
-            if name in node.value:
-                continue
-            if key.required:
-                problems.add(node, path, f"the key `{name}` is missing")
-            else:
-                given[name] = key.default
-        return given
-
-    def read_given(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
-        """Only the keys that are there and right."""
-        if not isinstance(node.value, dict):
-            raise Invalid(f"must be a mapping, not {shown(node.value)}")
-        values: dict[str, Any] = {}
-        for name, entry in node.value.items():
-            # In `{key:value}`, YAML takes all of it for the key; the value may be a password.
-            word, colon, _ = name.partition(":")
-            inner = f"{path}.{word}" if path else word
-            key = self.keys.get(name)
-            if key is None:
-                hint = "put a space after the colon" if colon else suggestion(name, self.keys)
-                problems.add(entry.key, inner, f"unknown key `{word}`", hint)
-                continue
-            key.type.read_into(partial(setitem, values, name), entry.node, inner, problems)
-        return values
-
-
-def overlay(base: Node, top: Node, depth: int = 0, done: _Overlaid | None = None) -> Node:
-    """The mapping `top` with what it lacks taken from `base`, section by section."""
-    done = {} if done is None else done
-    if not (isinstance(base.value, dict) and isinstance(top.value, dict)) or depth > _MAX_DEPTH:
-        return top
-    # Each pair once: aliases can bring the same two together any number of times.
-    if (id(base), id(top)) not in done:
-        entries: dict[str, Entry] = dict(base.value)
-        for name, entry in top.value.items():
-            if name in entries:
-                node = overlay(entries[name].node, entry.node, depth + 1, done)
-                entry = Entry(entry.key, node)
-            entries[name] = entry
-        done[id(base), id(top)] = Node(entries, top.line, top.column)
-    return done[id(base), id(top)]
 
 
 def suggestion(word: str, known: Any) -> str:

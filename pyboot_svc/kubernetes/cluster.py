@@ -6,9 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from pyboot_svc.config import WebAddress
+
 Manifest = dict[str, Any]
 
-WEB_PORT = 5888
+WEB_PORT = WebAddress.port
 PROBE_PORT = 5889
 REPORTS_PORT = 5890
 # With the node's network each model needs a port of its own there.

@@ -42,8 +42,9 @@ from pyboot_svc.config.schema import (
     BrokersByName,
     EdgeDefaults,
 )
+from pyboot_svc.config.sections import Section
 from pyboot_svc.config.settings import DEFAULT_MODEL_PATH
-from pyboot_svc.config.types import Plain, Section, ValueType
+from pyboot_svc.config.types import Plain, ValueType
 from pyboot_svc.errors import ConfigError, UsageError
 from pyboot_svc.identity import InstanceId
 
