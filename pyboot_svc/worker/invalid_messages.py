@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from pyboot_svc.model.codec import PayloadFault
 
-DEFAULT_MAX_MESSAGE = 2 * 1024**2
 # Of a packet beside its payload: topic and properties.
 HEADROOM_BYTES = 128 * 1024
 # What is kept of a payload that is too large.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from pyboot_svc.worker.invalid_messages import DEFAULT_MAX_MESSAGE
+from pyboot_svc.config import Edge
 from pyboot_svc.worker.messages import MessageBatch, Sendable
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 
@@ -75,7 +75,7 @@ class Session:
     client_id: str
     persistent: bool
     window: int
-    max_message: int = DEFAULT_MAX_MESSAGE
+    max_message: int = Edge.max_message
 
 
 @dataclass(frozen=True)

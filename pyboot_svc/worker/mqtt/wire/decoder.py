@@ -9,8 +9,8 @@ import struct
 from collections.abc import Sequence
 from sys import getsizeof
 
+from pyboot_svc.config import Edge
 from pyboot_svc.worker.invalid_messages import (
-    DEFAULT_MAX_MESSAGE,
     HEADROOM_BYTES,
     Given,
     InvalidMessage,
@@ -96,7 +96,7 @@ class Decoder:
     Of a message whose payload is larger than `max_message` bytes, only the beginning is kept.
     """
 
-    def __init__(self, v5: bool, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
+    def __init__(self, v5: bool, max_message: int = Edge.max_message) -> None:
         self._v5 = v5
         self._most = max_message
         self._oversize: Oversize | None = None
