@@ -29,7 +29,7 @@ CHAOS_ON ?= newest-bulk oldest-bulk newest-plain
 # $(call on_each,DEPENDENCIES-PLANE…,AS_ROOT or nothing,arguments of pytest)
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
-.PHONY: run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench breakdown deb rpm images clean
+.PHONY: run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench bench-quick breakdown deb rpm images clean
 
 run: $(VENV)/.run
 	@packaging/need.sh mosquitto mosquitto
@@ -128,6 +128,16 @@ bench: $(BENCH_VENV)/.peers build/bench/node_modules
 	-@packaging/need.sh pkg-config pkg-config
 	-@test -e /usr/include/mosquitto.h || packaging/need.sh libmosquitto-dev libmosquitto-dev
 	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(if $(filter quick,$(BENCH)),--quick)
+
+# What a message costs a worker at some rates, by its CPU time: for a change of the data path, within
+# a minute. `make bench-quick RATES="20 8000 full" QOS=0 ROUNDS=5 SECONDS=2 ONLY="pyboot paho"`.
+bench-quick: $(VENV)/.test
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh cc gcc
+	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks sweep --rates $(or $(RATES),100 2000) \
+		--only $(or $(ONLY),pyboot) $(if $(QOS),--qos $(QOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SECONDS),--seconds $(SECONDS))
 
 # Where a worker's CPU time goes at full rate: system calls, context switches, functions.
 breakdown: $(BENCH_VENV)/.peers

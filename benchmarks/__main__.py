@@ -1,6 +1,7 @@
 """`make bench`: pyboot and what a user would pick instead, side by side.
 
-Writes docs/benchmarks.md and docs/benchmarks.svg, and all figures to dist/benchmarks.json.
+Writes docs/benchmarks.md and docs/benchmarks.svg, and all figures to dist/benchmarks.json. With
+`sweep` it only prints what messages cost at several rates.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from benchmarks import growth
 from benchmarks.breakdown import breakdown_page, breakdowns
 from benchmarks.contest import PAYLOAD_BYTES, Invalid, Trial
-from benchmarks.contestants import EVERYBODY
+from benchmarks.contestants import EVERYBODY, FLOOR, choose
 from benchmarks.fleet import fleet
 from benchmarks.goals import Board, Goal, contest_goals
 from benchmarks.machine import machine
@@ -34,6 +35,7 @@ from benchmarks.page import (
 )
 from benchmarks.picture import bars
 from benchmarks.rounds import NO_WORKER, Results, compete
+from benchmarks.sweep import CONTESTANTS, add_options, run_sweep, summary, sweep_of
 from benchmarks.toolbox import HERE, Toolbox, compile_programs
 
 _STUB_WINDOW = {0: 5000, 1: 1000}
@@ -59,14 +61,14 @@ FULL = Plan(
 
 def main() -> None:
     options = _options()
+    if options.part == "sweep":
+        sys.exit(_sweep(options))
     plan = QUICK if options.quick else FULL
-    compile_programs(options.build)
-    folders = (options.build, options.node_modules, options.paho_1_5)
-    tools = Toolbox(*(folder.absolute() for folder in folders))
+    compile_programs(options.build, peer=True)
+    tools = _tools(options)
     missing = _missing(tools)
     present = [one for one in EVERYBODY if one.name not in missing]
-    wanted = options.only.split(",") if options.only else None
-    present = [one for one in present if wanted is None or one.name in wanted]
+    present = choose(options.only, present)
     for name, why in missing.items():
         _say(f"not measured: {name}: {why}")
     results = compete(present, _trials(plan), plan.rounds, tools, _say)
@@ -78,14 +80,34 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=("all", "sweep"), default="all")
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--only", help="names of contestants, with commas between them")
+    add_options(parser)
     parser.add_argument("--build", type=Path, default=Path("build/bench"))
     parser.add_argument("--node-modules", type=Path, default=Path("build/bench/node_modules"))
     parser.add_argument("--paho-1-5", type=Path, default=Path(".venv-bench/paho-1.5"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--json", type=Path, default=Path("dist/benchmarks.json"))
     return parser.parse_args()
+
+
+def _tools(options: argparse.Namespace) -> Toolbox:
+    folders = (options.build, options.node_modules, options.paho_1_5)
+    return Toolbox(*(folder.absolute() for folder in folders))
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    """Print what the options ask for: the exit code."""
+    try:
+        chosen = choose(options.only, CONTESTANTS)
+    except ValueError as error:
+        _say(str(error))
+        return 64
+    sweep = sweep_of(options)
+    compile_programs(options.build, peer=FLOOR in chosen)
+    results = run_sweep(sweep, chosen, _tools(options), _say)
+    print(summary(sweep, results))
+    return int(any(cell.failures for cell in results.values()))
 
 
 def _say(text: str) -> None:

@@ -226,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.breakdown")
     parser.add_argument("--build", type=Path, default=Path("build/bench"))
     build = parser.parse_args().build.absolute()
-    compile_programs(build)
+    compile_programs(build, peer=False)
     print(breakdown_page(breakdowns(Toolbox(build, build, build))))
 
 

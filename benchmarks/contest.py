@@ -36,7 +36,10 @@ class Invalid(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """What is asked: `rate` is messages a second, 0 for as fast as it goes."""
+    """What is asked: `rate` is messages a second, 0 for as fast as it goes.
+
+    A loss makes it invalid, unless it is `lossy`.
+    """
 
     work: str
     qos: int
@@ -46,6 +49,7 @@ class Trial:
     rate: float = 0
     window: int = 1000
     topics: int = 1
+    lossy: bool = False
 
     @property
     def limited_by_broker(self) -> bool:
@@ -61,13 +65,17 @@ class Trial:
             "rate": self.rate,
             "window": self.window,
             "topics": self.topics,
+            "lossy": int(self.lossy),
         }
         return [text for name, value in given.items() for text in (f"--{name}", str(value))]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of the worker: CPU in µs a message, messages a second, MB, µs; of the broker: its CPU."""
+    """Of the worker: CPU in µs a message, messages a second, MB, µs; of the broker: its CPU.
+
+    `uneven` is the share of the gaps between messages that were half as long again as they should.
+    """
 
     cpu: float
     rate: float
@@ -77,6 +85,8 @@ class Figures:
     broker_cpu: float
     early_acks: int = 0
     duplicates: int = 0
+    lost: int = 0
+    uneven: float = 0
 
 
 def run(
@@ -220,6 +230,8 @@ def figures(said: Mapping[str, Any]) -> Figures:
         broker_cpu=broker_cpu / measured,
         early_acks=said["early_acks"],
         duplicates=said["duplicates"],
+        lost=said["lost"],
+        uneven=said["uneven"],
     )
 
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,6 +54,7 @@ class PythonPeer:
     settings: str
     qos: tuple[int, ...] = BOTH_QOS
     works: tuple[str, ...] = BOTH_WORKS
+    arguments: tuple[str, ...] = ()
 
     def takes(self, work: str, qos: int) -> bool:
         return work in self.works and qos in self.qos
@@ -70,7 +71,8 @@ class PythonPeer:
 
     def command(self, launch: Launch, folder: Path, tools: Toolbox) -> list[str]:
         script = str(PEERS / self.script)
-        return [sys.executable, script, str(launch.port), str(launch.qos), launch.work]
+        asked = [str(launch.port), str(launch.qos), launch.work, *self.arguments]
+        return [sys.executable, script, *asked]
 
     def environment(self, tools: Toolbox) -> dict[str, str]:
         return tools.environment()
@@ -253,6 +255,15 @@ GMQTT = PythonPeer(
     "on arrival",
     "uvloop; MQTT 3.1.1, a plain function as callback",
 )
+GMQTT_LATE = PythonPeer(
+    "gmqtt",
+    "gmqtt_peer.py",
+    "gmqtt",
+    "when its result is sent",
+    "uvloop; MQTT 3.1.1; a plain function as callback at QoS 0, at QoS 1 a coroutine with "
+    "`optimistic_acknowledgement=False`, which acknowledges an input when its result is sent",
+    arguments=("late",),
+)
 MQTTOOLS = PythonPeer(
     "mqttools",
     "mqttools_peer.py",
@@ -303,3 +314,13 @@ EVERYBODY: tuple[Contestant, ...] = (
 PEER_NAMES = frozenset(
     peer.name for peer in (PAHO, GMQTT, MQTTOOLS, AIOMQTT, FASTSTREAM, MQTTJS, NODERED)
 )
+
+
+def choose(names: Sequence[str] | None, among: Sequence[Contestant]) -> list[Contestant]:
+    """Those whose name begins so, all without names; raises ValueError when none does."""
+    if names is None:
+        return list(among)
+    for name in names:
+        if not any(one.name.startswith(name) for one in among):
+            raise ValueError(f"{name!r} is none of {', '.join(one.name for one in among)}")
+    return [one for one in among if one.name.startswith(tuple(names))]

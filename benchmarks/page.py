@@ -17,6 +17,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """For a terminal: the first two columns to the left, figures to the right."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """With three significant digits, and no exponent."""
     if value is None:

@@ -1,7 +1,8 @@
-"""Interleaved rounds: everybody once, then everybody again; medians of what was valid."""
+"""Interleaved rounds: everybody once, then again in another order; medians of what was valid."""
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -63,11 +64,14 @@ def compete(
     rounds: int,
     tools: Toolbox,
     say: Callable[[str], None],
+    *,
+    direct: bool = True,
 ) -> Results:
-    """All contestants in all trials that they take, `rounds` times, and the broker alone."""
+    """All contestants in all trials that they take, `rounds` times; `direct`: nobody, too."""
     results: Results = defaultdict(Cell)
     for number in range(rounds):
-        for name, trial, measure in _entries(contestants, trials, tools):
+        order = random.Random(number)
+        for name, trial, measure in _entries(contestants, trials, tools, order, direct):
             cell = results[name, trial]
             try:
                 cell.figures.append(measure())
@@ -80,12 +84,20 @@ def compete(
 
 
 def _entries(
-    contestants: Sequence[Contestant], trials: dict[str, Trial], tools: Toolbox
+    contestants: Sequence[Contestant],
+    trials: dict[str, Trial],
+    tools: Toolbox,
+    order: random.Random,
+    direct: bool,
 ) -> Iterator[tuple[str, str, Callable[[], Figures]]]:
-    """Contestant, name of the trial, and how it is measured."""
-    for name, trial in trials.items():
-        if trial.limited_by_broker:
-            yield NO_WORKER, name, partial(run_direct, trial, tools)
-        for contestant in contestants:
-            if contestant.takes(trial.work, trial.qos):
-                yield contestant.name, name, partial(run, contestant, trial, tools)
+    """Contestant, name of the trial, and how it is measured: those of one trial in a row."""
+    for name, trial in order.sample(list(trials.items()), len(trials)):
+        measures = {
+            one.name: partial(run, one, trial, tools)
+            for one in contestants
+            if one.takes(trial.work, trial.qos)
+        }
+        if direct and trial.limited_by_broker:
+            measures[NO_WORKER] = partial(run_direct, trial, tools)
+        for who, measure in order.sample(list(measures.items()), len(measures)):
+            yield who, name, measure

@@ -33,13 +33,13 @@ class Toolbox:
         return {**os.environ, "NODE_PATH": str(self.node_modules), "PYTHONWARNINGS": "ignore"}
 
 
-def compile_programs(programs: Path) -> None:
-    """Compile the load and the stub, and the C client where libmosquitto can be had.
+def compile_programs(programs: Path, *, peer: bool) -> None:
+    """Compile the load and the stub, and the C `peer` where libmosquitto can be had.
 
     Raises CalledProcessError.
     """
     build = f"BUILD={programs.absolute()}"
-    for check, target in ((True, "tools"), (False, "peer")):
+    for check, target in ((True, "tools"), (False, "peer"))[: 1 + peer]:
         make = ["make", "--silent", "-C", str(HERE / "load"), build, target]
         subprocess.run(make, check=check, stdin=subprocess.DEVNULL)
 

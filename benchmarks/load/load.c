@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,8 +84,7 @@ static void fill(struct load *load, int64_t now) {
     uint32_t due = trial_due(trial, now);
     while (due-- && wire_waiting(&load->in) < BATCH_BYTES) {
         trial_topic(trial, load->topic);
-        trial->sent_at[trial->sent] = now;
-        publish(load, trial->sent++);
+        publish(load, trial_sent(trial, now));
     }
 }
 
@@ -141,8 +141,7 @@ static void await_worker(struct load *load) {
 
 static int64_t pause_ns(const struct trial *trial, int64_t now) {
     if (trial->rate <= 0 || !trial->sending) return 50000000;
-    int64_t next = trial->started + (int64_t)(trial->sent / trial->rate * 1e9);
-    return next > now ? next - now : 0;
+    return trial_due(trial, INT64_MAX) ? pace_wait(&trial->pace, now) : 50000000;
 }
 
 static int run(struct load *load) {
@@ -155,6 +154,12 @@ static int run(struct load *load) {
         turn(load, wire_waiting(&load->in) ? 50000000 : pause_ns(trial, now_ns()));
     }
     return trial_report(trial);
+}
+
+/* Messages of a rate come from elsewhere: what they are sent by waits for nobody here, if it may. */
+static void take_precedence(void) {
+    struct sched_param first = {.sched_priority = 1};
+    sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first);
 }
 
 /* The two halves of a backlog: fill the broker, and take what a worker makes of it. */
@@ -177,6 +182,7 @@ int main(int argc, char **argv) {
     int publish_only = load->publish_only, collect_only = load->collect_only;
     trial_options(trial, argc, argv);
     prctl(PR_SET_TIMERSLACK, 1);
+    if (trial->rate > 0) take_precedence();
     snprintf(load->topic, sizeof load->topic, "%s/00000", trial->in);
     connect_to(&load->in, trial->port, "generator");
     await(&load->in, CONNACK);

@@ -166,10 +166,9 @@ static void fill(struct stub *stub, int64_t now) {
             stub->in_flight++;
         }
         trial_topic(trial, stub->topic);
-        trial->sent_at[trial->sent] = now;
         uint8_t *at = wire_publish(wire, stub->topic, strlen(stub->topic), trial->qos, mid,
                                    trial->payloads.length);
-        payload_write(&trial->payloads, trial->sent++, at);
+        payload_write(&trial->payloads, trial_sent(trial, now), at);
     }
 }
 

@@ -18,7 +18,7 @@ static void usage(const char *name) {
     fprintf(stderr,
             "%s [--port N] [--work identity|compute] [--qos 0|1] [--window MESSAGES]\n"
             "  [--warmup SECONDS] [--seconds SECONDS] [--count MESSAGES] [--rate PER_SECOND]\n"
-            "  [--topics N] [--in TOPIC] [--out FILTER] [--pids PID,PID…]\n",
+            "  [--topics N] [--in TOPIC] [--out FILTER] [--pids PID,PID…] [--lossy 0|1]\n",
             name);
     exit(64);
 }
@@ -28,7 +28,7 @@ void trial_options(struct trial *trial, int argc, char **argv) {
         {"port", 1, 0, 'p'},    {"work", 1, 0, 'w'},  {"qos", 1, 0, 'q'},   {"window", 1, 0, 'o'},
         {"warmup", 1, 0, 'u'},  {"seconds", 1, 0, 's'}, {"count", 1, 0, 'c'}, {"rate", 1, 0, 'r'},
         {"topics", 1, 0, 't'},  {"in", 1, 0, 'i'},    {"out", 1, 0, 'x'},   {"pids", 1, 0, 'd'},
-        {0, 0, 0, 0}};
+        {"lossy", 1, 0, 'l'},   {0, 0, 0, 0}};
     int option;
     memset(trial, 0, sizeof *trial);
     trial->window = 1000;
@@ -49,6 +49,7 @@ void trial_options(struct trial *trial, int argc, char **argv) {
         case 't': trial->topics = atoi(optarg); break;
         case 'i': trial->in = optarg; break;
         case 'x': trial->out = optarg; break;
+        case 'l': trial->lossy = atoi(optarg); break;
         case 'd': trial_pids(trial, optarg); break;
         default: usage(argv[0]);
         }
@@ -88,6 +89,7 @@ static void take(const struct trial *trial, struct reading *reading) {
 void trial_start(struct trial *trial) {
     trial->started = trial->last_progress = now_ns();
     trial->sending = 1;
+    if (trial->rate > 0) pace_start(&trial->pace, trial->rate, trial->started);
     trial->last_id = -1;
     if (trial->count) {
         take(trial, &trial->before);
@@ -99,13 +101,15 @@ uint32_t trial_due(const struct trial *trial, int64_t now) {
     uint32_t limit = trial->count ? trial->count : MOST_MESSAGES;
     uint32_t out = trial->sent - trial->received;
     if (!trial->sending || out >= trial->window || trial->sent >= limit) return 0;
+    if (trial->rate > 0) return pace_is_due(&trial->pace, now);
     uint32_t due = trial->window - out;
-    if (trial->rate > 0) {
-        double planned = (now - trial->started) / 1e9 * trial->rate + 1;
-        if (planned <= trial->sent) return 0;
-        if (planned - trial->sent < due) due = planned - trial->sent;
-    }
     return due < limit - trial->sent ? due : limit - trial->sent;
+}
+
+uint32_t trial_sent(struct trial *trial, int64_t now) {
+    if (trial->rate > 0) pace_sent(&trial->pace, now);
+    trial->sent_at[trial->sent] = now;
+    return trial->sent++;
 }
 
 void trial_topic(const struct trial *trial, char *topic) {
@@ -162,16 +166,6 @@ int trial_goes_on(struct trial *trial, int64_t now) {
     return 0;
 }
 
-static int ascending(const void *one, const void *other) {
-    uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;
-    return (a > b) - (a < b);
-}
-
-static double percentile(const struct trial *trial, double share) {
-    if (!trial->latencies) return 0;
-    return trial->latency[(uint32_t)(share * (trial->latencies - 1))] / 1e3;
-}
-
 static double rss_mb(int pid) {
     char name[64];
     long pages = 0;
@@ -182,17 +176,19 @@ static double rss_mb(int pid) {
     return pages * sysconf(_SC_PAGESIZE) / 1e6;
 }
 
-int trial_report(const struct trial *trial) {
+int trial_report(struct trial *trial) {
     uint32_t lost = trial->sent - trial->received;
     uint32_t measured = trial->after.received - trial->before.received;
     double seconds = (trial->after.at - trial->before.at) / 1e9;
-    qsort(trial->latency, trial->latencies, sizeof *trial->latency, ascending);
+    const struct pace *pace = &trial->pace;
+    double p50 = percentile(trial->latency, trial->latencies, 0.5) / 1e3;
+    double p99 = percentile(trial->latency, trial->latencies, 0.99) / 1e3;
     printf("{\"sent\": %u, \"received\": %u, \"lost\": %u, \"duplicates\": %u, \"bad\": %u, "
            "\"reordered\": %u, \"early_acks\": %u, \"measured\": %u, \"seconds\": %.6f, "
-           "\"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"cpu_us\": [",
+           "\"rate\": %.1f, \"uneven\": %.5f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"cpu_us\": [",
            trial->sent, trial->received, lost, trial->duplicates, trial->bad, trial->reordered,
-           trial->early_acks, measured, seconds, measured / seconds, percentile(trial, 0.5),
-           percentile(trial, 0.99));
+           trial->early_acks, measured, seconds, measured / seconds,
+           pace->gaps ? (double)pace->uneven / pace->gaps : 0, p50, p99);
     for (int i = 0; i < trial->pid_count; i++)
         printf("%s%.1f", i ? ", " : "", (trial->after.cpu[i] - trial->before.cpu[i]) / 1e3);
     printf("], \"rss_mb\": [");
@@ -200,5 +196,5 @@ int trial_report(const struct trial *trial) {
         printf("%s%.2f", i ? ", " : "", rss_mb(trial->pids[i]));
     printf("]}\n");
     fflush(stdout);
-    return lost || trial->bad || !measured;
+    return (lost && !trial->lossy) || trial->bad || !measured;
 }

@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "figures.h"
 #include "payload.h"
 
 #define MOST_PIDS 2048
@@ -25,6 +26,7 @@ struct trial {
     int qos, topics, port;
     uint32_t window;
     double warmup, seconds, rate;
+    int lossy; /* what is lost is told, and no failure */
     uint32_t count;
     int pid_count, pids[MOST_PIDS];
     const char *in, *out;
@@ -39,6 +41,7 @@ struct trial {
     int measuring, measured;
     uint32_t *latency; /* ns, of results in the measured time */
     uint32_t latencies;
+    struct pace pace; /* with a rate */
     struct payloads payloads;
 };
 
@@ -48,6 +51,8 @@ void trial_pids(struct trial *trial, const char *list);
 void trial_start(struct trial *trial);
 /* How many messages may be sent now. */
 uint32_t trial_due(const struct trial *trial, int64_t now);
+/* Note that the next message is on its way: its id. */
+uint32_t trial_sent(struct trial *trial, int64_t now);
 /* Topic of the next message; its length is always the same. */
 void trial_topic(const struct trial *trial, char *topic);
 /* Count a result; gives its id, or -1 when it counts for nothing. */
@@ -55,6 +60,6 @@ int64_t trial_result(struct trial *trial, const uint8_t *payload, size_t length,
 /* Move on from warm-up to measuring to the end; 0 when all is over. */
 int trial_goes_on(struct trial *trial, int64_t now);
 /* One line of JSON; gives the exit code, 1 when something was lost or wrong. */
-int trial_report(const struct trial *trial);
+int trial_report(struct trial *trial);
 
 #endif

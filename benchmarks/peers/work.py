@@ -36,6 +36,6 @@ def compute(payload: bytes) -> bytes:
 
 
 def arguments() -> tuple[int, int, Callable[[bytes], bytes]]:
-    """PORT QOS WORK of the command line."""
-    _, port, qos, work = sys.argv
+    """PORT QOS WORK of the command line; more is the peer's own."""
+    port, qos, work = sys.argv[1:4]
     return int(port), int(qos), compute if work == "compute" else unchanged

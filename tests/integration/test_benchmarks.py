@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.contest import Invalid, Trial, run
 from benchmarks.contestants import BULK, PAHO, Pyboot
-from benchmarks.toolbox import Toolbox, compile_programs
+from benchmarks.toolbox import HERE, Toolbox, compile_programs
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +20,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Toolbox:
     if shutil.which("cc") is None or shutil.which("make") is None:
         pytest.skip("no C compiler, or no make")
     build = tmp_path_factory.mktemp("programs")
-    compile_programs(build)
+    compile_programs(build, peer=False)
     return Toolbox(build, Path("/nowhere"), Path("/nowhere"))
 
 
@@ -39,3 +42,34 @@ def test_a_wrong_result_is_no_result(tools: Toolbox) -> None:
     wrong = Pyboot("wrong", "", model="work.unchanged", edge={"codec": "json"})
     with pytest.raises(Invalid):
         run(wrong, Trial("identity", 0, stub=True, seconds=0.3, warmup=0.1), tools)
+
+
+def sweep(tools: Toolbox, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", "sweep", "--build", str(tools.programs)]
+    return subprocess.run(
+        [*command, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=HERE.parent,
+        env={**os.environ, "PYTHONPATH": "tests"},
+    )
+
+
+def test_a_sweep_says_what_a_message_costs_at_each_rate(tools: Toolbox) -> None:
+    short = ("--rounds", "1", "--seconds", "0.3")
+    done = sweep(tools, "--only", "pyboot", "--rates", "200", "full", "--qos", "1", *short)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[:4] for row in rows] == [
+        ["200/s,", "QoS", "1", "pyboot"],
+        ["full", "rate,", "QoS", "1"],
+    ]
+    assert [row[-1] for row in rows] == ["0", "0"]
+
+
+def test_a_name_that_is_nobodys_is_told(tools: Toolbox) -> None:
+    done = sweep(tools, "--only", "nobody")
+    assert done.returncode == 64
+    assert "'nobody' is none of pyboot, gmqtt" in done.stderr

@@ -1,0 +1,112 @@
+"""What a message costs at the rates of plants, where it comes alone, and at full rate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.contest import Trial
+from benchmarks.contestants import BULK, FLOOR, GMQTT_LATE, PAHO, Contestant
+from benchmarks.page import aligned, number
+from benchmarks.rounds import Cell, Results, compete
+from benchmarks.toolbox import Toolbox
+
+FULL_RATE = 0.0
+RATES = (20.0, 100.0, 500.0, 2000.0, 8000.0, FULL_RATE)
+CONTESTANTS: tuple[Contestant, ...] = (BULK, GMQTT_LATE, PAHO, FLOOR)
+# Longer than a worker takes to find out how fast messages come.
+_WARMUP_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is measured: `seconds` of each contestant at each rate and QoS, `rounds` times."""
+
+    rates: tuple[float, ...] = RATES
+    qos: tuple[int, ...] = (0, 1)
+    rounds: int = 3
+    seconds: float = 2.5
+
+    def trials(self) -> dict[str, Trial]:
+        return {
+            trial_name(rate, qos): Trial(
+                "identity",
+                qos,
+                seconds=self.seconds,
+                warmup=_WARMUP_SECONDS,
+                rate=rate,
+                lossy=qos == 0,
+            )
+            for qos in self.qos
+            for rate in self.rates
+        }
+
+
+def trial_name(rate: float, qos: int) -> str:
+    return f"{rate_name(rate)}, QoS {qos}"
+
+
+def rate_name(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate else "full rate"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants")
+    parser.add_argument(
+        "--rates", nargs="+", type=_rate, metavar="RATE", help="messages a second, or `full`"
+    )
+    parser.add_argument("--qos", nargs="+", type=int, choices=(0, 1))
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of each measurement, after its warm-up")
+
+
+def _rate(text: str) -> float:
+    return FULL_RATE if text == "full" else float(text)
+
+
+def sweep_of(options: argparse.Namespace) -> Sweep:
+    """What the options ask for, and the default for what they leave open."""
+    usual = Sweep()
+    return Sweep(
+        rates=tuple(options.rates or usual.rates),
+        qos=tuple(options.qos or usual.qos),
+        rounds=options.rounds or usual.rounds,
+        seconds=options.seconds or usual.seconds,
+    )
+
+
+def run_sweep(
+    sweep: Sweep, chosen: Sequence[Contestant], tools: Toolbox, say: Callable[[str], None]
+) -> Results:
+    """Those of the chosen that can be measured here."""
+    missing = {one.name: why for one in chosen if (why := one.missing(tools)) is not None}
+    for name, why in missing.items():
+        say(f"not measured: {name}: {why}")
+    present = [one for one in chosen if one.name not in missing]
+    return compete(present, sweep.trials(), sweep.rounds, tools, say, direct=False)
+
+
+def summary(sweep: Sweep, results: Results) -> str:
+    """For a terminal, a line for each cell: medians, and the least and most CPU of the rounds."""
+    rows = []
+    for trial in sweep.trials():
+        for name in dict.fromkeys(name for name, _ in results):
+            if (name, trial) in results:
+                rows.append([trial, name, *_summary_of(results[name, trial])])
+    return aligned(["", "", "CPU, µs", "rounds", "p50, µs", "p99, µs", "rate", "lost"], rows)
+
+
+def _summary_of(cell: Cell) -> Sequence[str]:
+    found = cell.median
+    if found is None:
+        return ["invalid", *[""] * 5]
+    spread = sorted(one.cpu for one in cell.figures)
+    return [
+        number(found.cpu),
+        f"{number(spread[0])}–{number(spread[-1])}",
+        number(found.p50),
+        number(found.p99),
+        number(found.rate),
+        str(sum(one.lost for one in cell.figures)),
+    ]
