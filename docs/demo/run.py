@@ -17,6 +17,7 @@ from typing import Any
 
 from plant import Plant
 
+from pyboot_svc.address import parse_address
 from pyboot_svc.cli.status import fetch_instances, table_lines
 from pyboot_svc.errors import UnavailableError
 
@@ -103,8 +104,7 @@ def _pyboot(folder: Path, broker_port: int) -> Iterator[tuple[str, int]]:
         url = process.stdout.readline().decode().strip()
         if not url:
             raise SystemExit((folder / "pyboot.log").read_text())
-        host, _, port = url.removeprefix("http://").rpartition(":")
-        yield host, int(port)
+        yield parse_address(url.removeprefix("http://"))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import argparse
 import importlib
 import logging
 import math
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pyboot_svc import __version__
+from pyboot_svc.address import parse_address
 from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UsageError
 from pyboot_svc.logs import journal_reads_stderr
 from pyboot_svc.text import block
@@ -122,11 +122,10 @@ def _add_listen(parser: _Parser, text: str) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in 127.0.0.1:5888")
-    return host, int(port)
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, as in 127.0.0.1:5888") from None
 
 
 def _seconds(text: str) -> float:

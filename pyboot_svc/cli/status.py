@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
+from pyboot_svc.address import format_address
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE, WebAddress
 from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UnavailableError, UsageError
@@ -123,7 +124,7 @@ def fetch_instances(host: str, port: int) -> dict[str, Any]:
             raise ValueError(f"HTTP status {response.status}")
     except (OSError, ValueError, http.client.HTTPException, TypeError) as error:
         raise UnavailableError(
-            f"no master answers at http://{host}:{port}: {error}; is it running, "
+            f"no master answers at http://{format_address(host, port)}: {error}; is it running, "
             "and does it listen there? (--config FILE or --listen HOST:PORT)"
         ) from error
     return document  # type: ignore[no-any-return]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +28,7 @@ from pyboot_svc.config.settings import (
     Tls,
 )
 from pyboot_svc.errors import ConfigError, Problem, UsageError
+from pyboot_svc.files import replace_text
 from pyboot_svc.identity import InstanceId
 
 FORMAT = 1
@@ -80,9 +80,7 @@ def write_compiled(instance: InstanceConfig, run_dir: Path) -> None:
     """Replace the instance's file as a whole: a reader meets the old one or the new one."""
     file = compiled_file(run_dir, instance.identity)
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".new")
-    draft.write_text(render_compiled(instance), encoding="utf-8")
-    os.replace(draft, file)
+    replace_text(file, render_compiled(instance))
 
 
 def load_compiled(file: Path) -> InstanceConfig:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.address import format_address
 from pyboot_svc.errors import UsageError
 from pyboot_svc.identity import InstanceId
 
@@ -60,8 +61,7 @@ class Broker:
 
     @property
     def address(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 def credential_name(role: str, kind: str) -> str:
@@ -227,6 +227,9 @@ class WebAddress:
 
     host: str = "127.0.0.1"
     port: int = 5888
+
+    def __str__(self) -> str:
+        return format_address(self.host, self.port)
 
 
 @dataclass(frozen=True)

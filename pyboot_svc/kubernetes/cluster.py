@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from pyboot_svc.address import Address, format_address
 from pyboot_svc.config import WebAddress
 
 Manifest = dict[str, Any]
@@ -29,15 +30,14 @@ class Cluster:
     secret: str = "pyboot-credentials"
     storage_class: str | None = None
     drain_seconds: float = 20.0
-    master: tuple[str, int] | None = None
+    master: Address | None = None
     kubeedge: bool = False
     service_monitor: bool = False
     prometheus: str | None = None
 
     @property
     def report_to(self) -> str:
-        host, port = self.master or (MASTER, REPORTS_PORT)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return format_address(*(self.master or (MASTER, REPORTS_PORT)))
 
     def object(self, api: str, kind: str, name: str, component: str, **rest: Any) -> Manifest:
         """One manifest, with the labels that all have."""

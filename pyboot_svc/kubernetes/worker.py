@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
+from pyboot_svc.address import format_address
 from pyboot_svc.config import Config, Edge, InstanceConfig, Limits
 from pyboot_svc.config.compiled import render_compiled
 from pyboot_svc.kubernetes.cluster import (
@@ -210,7 +211,7 @@ def _container(cluster: Cluster, edge: Edge, port: int) -> Manifest:
     host = "127.0.0.1" if cluster.kubeedge else "0.0.0.0"
     arguments = {
         "--drain-seconds": f"{cluster.drain_seconds:g}",
-        "--probes-listen": f"{host}:{port}",
+        "--probes-listen": format_address(host, port),
         "--report-to": cluster.report_to,
         "--log-format": "json",
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import socket
 import struct
@@ -18,6 +17,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.protocol import ASK, MAX_LINE, decode_line
 from pyboot_svc.metrics.tcp import notice_silence
 from pyboot_svc.threads import spawn
+from pyboot_svc.wakeup import Wakeup
 
 ANSWER_SECONDS = 1.0
 _HELLO_SECONDS = 5.0
@@ -100,7 +100,7 @@ class Hub:
         self._peers: dict[socket.socket, _Peer] = {}
         self._requests: deque[_Scrape] = deque()
         self._added: deque[socket.socket] = deque()
-        self._wake_out, self._wake_in = os.pipe()
+        self._wakeup = Wakeup()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.refused: Counter[str] = Counter()
@@ -115,7 +115,7 @@ class Hub:
         """Whether its thread answers; asked by the watchdog."""
         request = _Scrape()
         self._requests.append(request)
-        os.write(self._wake_in, b"\0")
+        self._wakeup.call()
         request.done.wait(2 * ANSWER_SECONDS)
         return request.sent
 
@@ -128,19 +128,21 @@ class Hub:
         """At one more socket, from now on."""
         listener.setblocking(False)
         self._added.append(listener)
-        os.write(self._wake_in, b"\0")
+        self._wakeup.call()
 
     def stop(self) -> None:
         self._stopping = True
-        os.write(self._wake_in, b"\0")
-        if self._thread is not None:
+        self._wakeup.call()
+        if self._thread is None:
+            self._wakeup.close()
+        else:
             self._thread.join(ANSWER_SECONDS)
 
     def scrape(self) -> dict[str, Reading]:
         """Ask every worker now; readings by instance, of all that are configured or connected."""
         request = _Scrape()
         self._requests.append(request)
-        os.write(self._wake_in, b"\0")
+        self._wakeup.call()
         request.done.wait(ANSWER_SECONDS)
         # In this order: an answer that comes just now is in one of the two at least.
         asked = set(request.asked)
@@ -156,13 +158,13 @@ class Hub:
             self._selector = selector
             for listener in self._listeners:
                 selector.register(listener, selectors.EVENT_READ)
-            selector.register(self._wake_out, selectors.EVENT_READ)
+            selector.register(self._wakeup, selectors.EVENT_READ)
             while not self._stopping:
                 for key, _ in selector.select(self._until_next_hello()):
                     if key.fileobj in self._listeners:
                         self._accept(key.fileobj)
-                    elif key.fileobj == self._wake_out:
-                        os.read(self._wake_out, 4096)
+                    elif key.fileobj is self._wakeup:
+                        self._wakeup.answer()
                     elif key.fileobj in self._peers:
                         self._receive(self._peers[key.fileobj])
                 self._drop_silent()
@@ -173,6 +175,7 @@ class Hub:
                     self._ask(self._requests.popleft())
             for peer in list(self._peers.values()):
                 self._close(peer)
+        self._wakeup.close()
 
     def _until_next_hello(self) -> float | None:
         due = [peer.hello_due for peer in self._peers.values() if peer.instance is None]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import socket
 
+from pyboot_svc.address import Address, format_address
 from pyboot_svc.errors import UnavailableError
-
-Address = tuple[str, int]
 
 _BACKLOG = 1024
 _CONNECT_SECONDS = 5.0
@@ -24,7 +23,7 @@ def listen_tcp(address: Address, option: str = "--reports-listen") -> socket.soc
 
     `option` is what named it, for the error.
     """
-    host, port = address
+    host = address[0]
     try:
         return socket.create_server(
             address,
@@ -34,7 +33,7 @@ def listen_tcp(address: Address, option: str = "--reports-listen") -> socket.soc
         )
     except OSError as error:
         raise UnavailableError(
-            f"can't listen at {host}:{port}: {error.strerror or error}; "
+            f"can't listen at {format_address(*address)}: {error.strerror or error}; "
             f"choose another address with {option}"
         ) from error
 

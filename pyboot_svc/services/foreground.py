@@ -22,6 +22,7 @@ from pyboot_svc.services.base import ServiceState
 from pyboot_svc.services.watchdog import Watchdog
 from pyboot_svc.text import printable
 from pyboot_svc.threads import spawn
+from pyboot_svc.wakeup import Wakeup
 
 _RETRY_SECONDS = (0.5, 30.0)
 _HEALTHY_SECONDS = 60.0
@@ -90,8 +91,8 @@ class ForegroundManager:
         self._healthy_seconds = healthy_seconds
         self._children: dict[InstanceId, _Child] = {}
         self._selector = selectors.DefaultSelector()
-        self._wake_out, self._wake_in = os.pipe()
-        self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wakeups)
+        self._wakeup = Wakeup()
+        self._selector.register(self._wakeup, selectors.EVENT_READ, self._wakeup.answer)
         self._stop_at: float | None = None
         self._strikes: deque[tuple[InstanceId, int, str]] = deque()
         self._watchdog: Watchdog | None = None
@@ -114,9 +115,11 @@ class ForegroundManager:
         if self._watchdog is not None:
             self._watchdog.stop()
         self._stop_at = time.monotonic() + self._stop_seconds
-        os.write(self._wake_in, b"\0")
+        self._wakeup.call()
         if self._thread is not None:
             self._thread.join()
+        self._selector.close()
+        self._wakeup.close()
 
     def states(self) -> dict[InstanceId, ServiceState]:
         return {identity: child.state() for identity, child in self._children.items()}
@@ -129,7 +132,7 @@ class ForegroundManager:
 
     def _strike(self, identity: InstanceId, pid: int, reason: str) -> None:
         self._strikes.append((identity, pid, reason))
-        os.write(self._wake_in, b"\0")
+        self._wakeup.call()
 
     # The thread:
 
@@ -286,9 +289,6 @@ class ForegroundManager:
             os.killpg(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass  # nothing is left
-
-    def _drain_wakeups(self) -> None:
-        os.read(self._wake_out, 4096)
 
 
 def _how_it_ended(code: int) -> str:

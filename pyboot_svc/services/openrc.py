@@ -21,7 +21,7 @@ from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.health import ask_health, health_socket
 from pyboot_svc.metrics.protocol import socket_path
-from pyboot_svc.services.files import read_text, replace_text
+from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.settings import render_settings
@@ -92,7 +92,7 @@ class OpenrcManager:
 
     def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
         for item in wanted:
-            replace_text(self._settings(item.identity), item.unit)
+            update_text(self._settings(item.identity), item.unit)
         added = [item.identity for item in wanted if not self._linked(item.identity)]
         if added and not (self._init_dir / _SCRIPT).exists():
             raise UnavailableError(
@@ -118,7 +118,7 @@ class OpenrcManager:
 
     def write_compiled(self, wanted: Wanted) -> None:
         self._retired(wanted.identity).unlink(missing_ok=True)
-        replace_text(self._compiled(wanted.identity), wanted.compiled)
+        update_text(self._compiled(wanted.identity), wanted.compiled)
 
     def retire(self, instances: Sequence[InstanceId]) -> None:
         for identity in instances:

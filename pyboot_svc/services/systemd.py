@@ -19,7 +19,7 @@ from pyboot_svc.config.compiled import (
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.exits import DROP_INS, explain_end, is_forbidden, is_of_systemd
-from pyboot_svc.services.files import read_text, replace_text
+from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.units import MASTER, TARGET, TEMPLATE, render_drop_in, unit_name
@@ -95,7 +95,7 @@ class SystemdManager:
     def write_compiled(self, wanted: Wanted) -> None:
         file = compiled_file(self._run_dir, wanted.identity)
         retired_file(file).unlink(missing_ok=True)
-        replace_text(file, wanted.compiled)
+        update_text(file, wanted.compiled)
 
     def retire(self, instances: Sequence[InstanceId]) -> None:
         for identity in instances:
@@ -134,7 +134,7 @@ class SystemdManager:
         if not linked:
             want.parent.mkdir(parents=True, exist_ok=True)
             want.symlink_to(_template_file())
-        return replace_text(self._drop_in(wanted.identity), wanted.unit) or not linked
+        return update_text(self._drop_in(wanted.identity), wanted.unit) or not linked
 
     def _remove_unit(self, identity: InstanceId) -> bool:
         folder = self._drop_in(identity).parent

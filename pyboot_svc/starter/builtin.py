@@ -65,7 +65,6 @@ class ProcessorStarter(Starter):
         self._listeners: list[socket.socket] = []
         self._hub: Hub | None = None
         self._services: ServiceManager | None = None
-        self._started = False
         self._own_socket = False
 
     def setup(self, context: StarterContext) -> None:
@@ -111,7 +110,6 @@ class ProcessorStarter(Starter):
 
     def start(self, context: StarterContext) -> None:
         assert self._hub is not None
-        self._started = True
         self._hub.start(context.crashed)
         if self._services is not None:
             instances = [i.identity for i in context.require_config().instances()]
@@ -128,9 +126,9 @@ class ProcessorStarter(Starter):
         self._hub.configure(context.expected_instances(), passing)
 
     def stop(self, context: StarterContext) -> None:
-        if self._services is not None and self._started:
+        if self._services is not None:
             self._services.stop()
-        if self._hub is not None and self._started:
+        if self._hub is not None:
             self._hub.stop()
         for listener in self._listeners:
             listener.close()
@@ -250,5 +248,4 @@ def _compile_instances(config: Config, settings: Settings) -> None:
 
 
 def _url(address: WebAddress) -> str:
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"http://{host}:{address.port}"
+    return f"http://{address}"

@@ -52,7 +52,7 @@ class WebServer:
             self._server.prepare()
         except OSError as error:
             raise UnavailableError(
-                f"can't listen at {self._address.host}:{self._address.port}: {_reason(error)}; "
+                f"can't listen at {self._address}: {_reason(error)}; "
                 "choose another address with `web:` or --listen HOST:PORT (port 0: any free one)"
             ) from error
         return WebAddress(self._address.host, self._server.bind_addr[1])

@@ -21,6 +21,7 @@ from typing import Any
 import setproctitle
 
 from pyboot_svc import __version__
+from pyboot_svc.address import Address
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import retired_file
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
@@ -28,7 +29,6 @@ from pyboot_svc.metrics.health import HealthServer, ask_health
 from pyboot_svc.metrics.listener import Occupied
 from pyboot_svc.metrics.probes import ProbeServer
 from pyboot_svc.metrics.reporter import Reporter
-from pyboot_svc.metrics.tcp import Address
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.threads import spawn

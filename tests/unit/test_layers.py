@@ -19,7 +19,10 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 
 # Each part imports from its own tier (in no circle) or from those before it.
 TIERS = (
-    {"", "errors", "identity", "backoff", "logs", "notify", "text", "threads"},
+    {
+        *("", "address", "backoff", "errors", "files", "identity", "logs", "notify", "text"),
+        *("threads", "wakeup"),
+    },
     {"config"},
     {"model", "models", "metrics", "services", "worker", "kubernetes"},
     {"web", "starter", "bench"},

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from pyboot_svc.wakeup import Wakeup
 from pyboot_svc.worker.mqtt.link.linger import Linger
-from pyboot_svc.worker.mqtt.link.wakeup import Wakeup
 
 # A leader that was away for so long is busy: connections serve themselves.
 _QUICK_SECONDS = 0.1

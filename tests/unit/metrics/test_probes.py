@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from support.broker import free_port
 
+from pyboot_svc.address import Address
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.metrics.probes import SIGNS, ProbeServer
-from pyboot_svc.metrics.tcp import Address, listen_tcp
+from pyboot_svc.metrics.tcp import listen_tcp
 
 HEALTH: dict[str, Any] = {"alive": False, "loaded": False, "ready": False, "stalls": ["why"]}
 

@@ -12,7 +12,7 @@ import pytest
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services import systemd
-from pyboot_svc.services.files import read_text, replace_text
+from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.plan import Applied, Wanted, make_plan
 from pyboot_svc.services.systemd import SystemdManager, unit_state
 
@@ -277,15 +277,15 @@ def test_everybody_may_read_what_is_written(folders: Folders) -> None:
 def test_a_file_that_is_not_text_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"\xff\x00")
-    assert replace_text(file, "new")
+    assert update_text(file, "new")
     assert file.read_text() == "new"
 
 
 def test_whoever_has_the_old_file_keeps_it_whole(tmp_path: Path) -> None:
     file, link = tmp_path / "file", tmp_path / "link"
-    replace_text(file, "old")
+    update_text(file, "old")
     link.hardlink_to(file)
-    replace_text(file, "new")
+    update_text(file, "new")
     assert (link.read_text(), file.read_text()) == ("old", "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
 
@@ -293,7 +293,7 @@ def test_whoever_has_the_old_file_keeps_it_whole(tmp_path: Path) -> None:
 def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     texts = [character * 100_000 for character in "ab"]
-    replace_text(file, texts[0])
+    update_text(file, texts[0])
     seen: set[str | None] = set()
     done = threading.Event()
 
@@ -304,7 +304,7 @@ def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for number in range(200):
-        replace_text(file, texts[number % 2])
+        update_text(file, texts[number % 2])
     done.set()
     reader.join()
     assert seen <= set(texts)

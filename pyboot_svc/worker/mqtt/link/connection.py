@@ -16,6 +16,7 @@ from pyboot_svc.backoff import Backoff
 from pyboot_svc.config import Broker
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.threads import spawn
+from pyboot_svc.wakeup import Wakeup
 from pyboot_svc.worker.heartbeat import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 from pyboot_svc.worker.messages import ResultBatch, StoredMessage, count_of
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, ConnectionStatus, Handler, Session
@@ -28,7 +29,6 @@ from pyboot_svc.worker.mqtt.link.status import (
     StatusReporter,
     explain,
 )
-from pyboot_svc.worker.mqtt.link.wakeup import Wakeup
 from pyboot_svc.worker.mqtt.reactor import Reactor
 from pyboot_svc.worker.mqtt.wire.bulk_plane import BulkPlane
 from pyboot_svc.worker.mqtt.wire.decoder import Malformed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from pyboot_svc.files import replace_text
 
 _SESSION_NAME = "subscribed-at"
 
@@ -27,7 +28,7 @@ class SessionNotes:
         return [line for line in _read(self.subscribed).split("\n") if line]
 
     def note(self, filters: Sequence[str]) -> None:
-        _replace(self.subscribed, "".join(f"{topic}\n" for topic in filters))
+        replace_text(self.subscribed, "".join(f"{topic}\n" for topic in filters), durable=True)
 
     @property
     def established(self) -> bool:
@@ -38,7 +39,7 @@ class SessionNotes:
         known = self.established
         self._established = True
         if not known:
-            _replace(self.session, f"{self._address}\n")
+            replace_text(self.session, f"{self._address}\n", durable=True)
 
     def forget(self) -> None:
         """The session is ended on purpose."""
@@ -52,13 +53,3 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _replace(file: Path, text: str) -> None:
-    """Whenever the process or the host dies, the file is the old one or the new one."""
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pyboot_svc.worker.mqtt.session.notes import SessionNotes, _replace
+from pyboot_svc.worker.mqtt.session.notes import SessionNotes
 
 
 def test_the_note_is_replaced_and_not_written_in_place(tmp_path: Path) -> None:
     note, old = tmp_path / "subscribed", tmp_path / "old"
-    _replace(note, "plant/a\n")
+    notes = SessionNotes(note, "plant:1883")
+    notes.note(["plant/a"])
     os.link(note, old)
-    _replace(note, "plant/b\n")
+    notes.note(["plant/b"])
     assert (note.read_text(), old.read_text()) == ("plant/b\n", "plant/a\n")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["old", "subscribed"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyboot_svc.worker.mqtt.link.wakeup import Wakeup
+from pyboot_svc.wakeup import Wakeup
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""A file is the old one or the new one, never something between."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pyboot_svc.files import replace_text
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "settings"
+    file.write_text("old")
+    return file
+
+
+def others(file: Path) -> list[Path]:
+    return [found for found in file.parent.iterdir() if found != file]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_reader_keeps_what_it_has_opened(file: Path, durable: bool) -> None:
+    with file.open() as reader:
+        replace_text(file, "neu: 温度", durable=durable)
+        assert reader.read() == "old"
+    assert file.read_text(encoding="utf-8") == "neu: 温度"
+    assert others(file) == []
+
+
+def test_a_new_file(tmp_path: Path) -> None:
+    replace_text(tmp_path / "new", "text")
+    assert (tmp_path / "new").read_text() == "text"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_its_mode_is_the_one_asked_for(file: Path, mode: int) -> None:
+    before = os.umask(0o027)
+    try:
+        replace_text(file, "new", mode=mode)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
+def test_without_one_the_umask_decides(file: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        replace_text(file, "new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("call", ["pathlib.Path.replace", "os.fsync"])
+def test_what_fails_leaves_the_old_one_and_nothing_else(
+    file: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(call, fail)
+    with pytest.raises(OSError, match="No space left"):
+        replace_text(file, "new", durable=True)
+    assert file.read_text() == "old"
+    assert others(file) == []
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        replace_text(tmp_path / "none" / "file", "text")
