@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import os
 import random
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,15 +19,25 @@ _ATTEMPTS = 5
 
 
 def free_port() -> int:
-    """Below the range that the kernel gives to clients: no connection takes it meanwhile."""
+    """Below the range that the kernel gives to clients: no connection takes it meanwhile. No other
+    process of tests gets it as long as this one runs."""
+    chance = random.SystemRandom()  # the global one may be seeded, for each process alike
     while True:
-        port = random.randint(10_000, 30_000)
+        port = chance.randint(10_000, 30_000)
         with socket.socket() as probe:
             try:
+                fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
+
+
+@functools.cache
+def _claims() -> int:
+    """A file of whose bytes each stands for a port: who has it locked has claimed the port."""
+    file = Path(tempfile.gettempdir(), f"pyboot-test-ports-{os.getuid()}")
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def listens(port: int) -> bool:
