@@ -23,7 +23,8 @@ from support.app import Up, run_pyboot
 from support.broker import Broker, free_port
 from support.poll import until
 
-from pyboot_svc.metrics.protocol import ASK, encode_line
+from pyboot_svc.metrics.protocol import ASK
+from pyboot_svc.sockets.lines import encode_line
 
 _SCRAPES = 5
 _MESSAGES = 20_000

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.errors import ExitCode, UsageError
+from pyboot_svc.health.client import ask_health, health_socket, health_sockets
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.health import ask_health, health_socket, health_sockets
 from pyboot_svc.text import printable
 
 UNHEALTHY = 1

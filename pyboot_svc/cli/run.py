@@ -13,9 +13,9 @@ from pyboot_svc.config import InstanceConfig, WebAddress
 from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
 from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging
-from pyboot_svc.metrics.health import health_socket
 from pyboot_svc.metrics.protocol import socket_path
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from pyboot_svc import __version__
 from pyboot_svc.address import Address
 from pyboot_svc.backoff import Backoff
-from pyboot_svc.metrics.protocol import ASK, MAX_LINE, encode_line
-from pyboot_svc.metrics.tcp import connect_tcp
+from pyboot_svc.metrics.protocol import ASK
+from pyboot_svc.sockets.lines import MAX_LINE, encode_line
+from pyboot_svc.sockets.tcp import connect_tcp
 from pyboot_svc.threads import spawn
 
 _FIRST_RETRY, _LAST_RETRY = 0.1, 2.0

@@ -18,8 +18,8 @@ from pyboot_svc.config.compiled import (
     retired_file,
 )
 from pyboot_svc.errors import UnavailableError, UsageError
+from pyboot_svc.health.client import ask_health, health_socket
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.health import ask_health, health_socket
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.host import UnitState

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pyboot_svc.health.client import ask_health
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.health import ask_health
 from pyboot_svc.threads import spawn
 
 _LONGEST_ANSWER_SECONDS = 3.0

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.hub import Hub
+from pyboot_svc.master.hub import Hub
 from pyboot_svc.services import ServiceManager
 
 PHASES = ("init", "setup", "start", "stop")

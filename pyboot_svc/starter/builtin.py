@@ -15,20 +15,20 @@ from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.config.compiled import compiled_file, write_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, UnavailableError
+from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
-from pyboot_svc.metrics.health import health_socket
-from pyboot_svc.metrics.hub import Hub
-from pyboot_svc.metrics.listener import inherited_listener, open_listener
+from pyboot_svc.master.hub import Hub
+from pyboot_svc.master.view import View
 from pyboot_svc.metrics.protocol import socket_path
-from pyboot_svc.metrics.tcp import listen_tcp
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services import ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
+from pyboot_svc.sockets.tcp import listen_tcp
+from pyboot_svc.sockets.unix import inherited_listener, open_listener
 from pyboot_svc.starter.base import Settings, Starter, StarterContext
 from pyboot_svc.threads import spawn
 from pyboot_svc.web.server import WebServer, answers
-from pyboot_svc.web.view import View
 
 log = logging.getLogger(__name__)
 

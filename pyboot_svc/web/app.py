@@ -8,9 +8,9 @@ from typing import Any
 
 import cherrypy
 
+from pyboot_svc.master.view import View
 from pyboot_svc.web.page import render_page
 from pyboot_svc.web.prometheus import CONTENT_TYPE, render_metrics
-from pyboot_svc.web.view import View
 
 WsgiApp = Callable[[dict[str, Any], Any], Any]
 

@@ -11,9 +11,9 @@ from cheroot.wsgi import Server
 
 from pyboot_svc.config import WebAddress
 from pyboot_svc.errors import UnavailableError
+from pyboot_svc.master.view import View
 from pyboot_svc.threads import spawn
 from pyboot_svc.web.app import make_app
-from pyboot_svc.web.view import View
 
 _THREADS = 4
 _SHUTDOWN_SECONDS = 1

@@ -25,12 +25,13 @@ from pyboot_svc.address import Address
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import retired_file
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
-from pyboot_svc.metrics.health import HealthServer, ask_health
-from pyboot_svc.metrics.listener import Occupied
-from pyboot_svc.metrics.probes import ProbeServer
+from pyboot_svc.health.client import ask_health
+from pyboot_svc.health.probes import ProbeServer
+from pyboot_svc.health.server import HealthServer
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier, watchdog_seconds
+from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.heartbeat import TICK_SECONDS, Heartbeat
 from pyboot_svc.worker.mqtt.inbox import MqttInbox

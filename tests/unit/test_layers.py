@@ -21,11 +21,11 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 TIERS = (
     {
         *("", "address", "backoff", "errors", "files", "identity", "logs", "notify", "text"),
-        *("threads", "wakeup"),
+        *("sockets", "threads", "wakeup"),
     },
     {"config"},
-    {"model", "models", "metrics", "services", "worker", "kubernetes"},
-    {"web", "starter", "bench"},
+    {"health", "kubernetes", "metrics", "model", "models", "services", "worker"},
+    {"bench", "master", "starter", "web"},
     {"cli"},
     {"__main__"},
 )

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from pyboot_svc.cli import main
+from pyboot_svc.health.client import health_socket
+from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.health import HealthServer, health_socket
 
 Serve = Callable[..., None]
 

@@ -16,9 +16,9 @@ from support.poll import until
 
 from pyboot_svc import __version__
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.hub import Hub
-from pyboot_svc.metrics.listener import open_listener
+from pyboot_svc.master.hub import Hub
 from pyboot_svc.metrics.reporter import Reporter
+from pyboot_svc.sockets.unix import open_listener
 
 
 class Master:

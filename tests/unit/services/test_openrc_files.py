@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pyboot_svc.errors import UnavailableError
+from pyboot_svc.health.client import health_socket
+from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.health import HealthServer, health_socket
 from pyboot_svc.services import detect, openrc, systemd
 from pyboot_svc.services.files import read_text
 from pyboot_svc.services.openrc import OpenrcManager

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.poll import until
 
+from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.health import HealthServer
 from pyboot_svc.services.watchdog import Watchdog
 
 A = InstanceId("a", 1)

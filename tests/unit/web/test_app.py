@@ -22,14 +22,14 @@ from support.poll import until
 from pyboot_svc import __version__
 from pyboot_svc.config import Broker, Config, Edge, Endpoint, QueueLimits, WebAddress
 from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.master.hub import Hub
+from pyboot_svc.master.view import View
 from pyboot_svc.metrics.figures import COUNTERS, CPU, ERRORS, GAUGES, READY, UP
-from pyboot_svc.metrics.hub import Hub
-from pyboot_svc.metrics.listener import open_listener
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.services import ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
+from pyboot_svc.sockets.unix import open_listener
 from pyboot_svc.web.server import WebServer
-from pyboot_svc.web.view import View
 
 LOOPBACK = WebAddress("127.0.0.1", 0)
 ABSENT = "absent: not connected"

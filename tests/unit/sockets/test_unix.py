@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyboot_svc.errors import ExitCode, UnavailableError
-from pyboot_svc.metrics.listener import open_listener
+from pyboot_svc.sockets.unix import open_listener
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from pyboot_svc.address import Address
-from pyboot_svc.metrics.listener import answer_each
-from pyboot_svc.metrics.protocol import encode_line
-from pyboot_svc.metrics.tcp import listen_tcp
+from pyboot_svc.sockets.lines import encode_line
+from pyboot_svc.sockets.tcp import listen_tcp
+from pyboot_svc.sockets.unix import answer_each
 from pyboot_svc.threads import spawn
 
 # Which sign of health stands at which path.

@@ -8,7 +8,7 @@ from typing import Any
 from pyboot_svc import __version__
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.hub import Hub, Reading
+from pyboot_svc.master.hub import Hub, Reading
 from pyboot_svc.services import ServiceManager
 
 

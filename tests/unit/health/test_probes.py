@@ -13,8 +13,8 @@ from support.broker import free_port
 
 from pyboot_svc.address import Address
 from pyboot_svc.errors import UnavailableError
-from pyboot_svc.metrics.probes import SIGNS, ProbeServer
-from pyboot_svc.metrics.tcp import listen_tcp
+from pyboot_svc.health.probes import SIGNS, ProbeServer
+from pyboot_svc.sockets.tcp import listen_tcp
 
 HEALTH: dict[str, Any] = {"alive": False, "loaded": False, "ready": False, "stalls": ["why"]}
 

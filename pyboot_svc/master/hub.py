@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.protocol import ASK, MAX_LINE, decode_line
-from pyboot_svc.metrics.tcp import notice_silence
+from pyboot_svc.metrics.protocol import ASK
+from pyboot_svc.sockets.lines import MAX_LINE, decode_line
+from pyboot_svc.sockets.tcp import notice_silence
 from pyboot_svc.threads import spawn
 from pyboot_svc.wakeup import Wakeup
 

@@ -14,11 +14,11 @@ from support.poll import until
 from pyboot_svc.address import Address
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.hub import Hub
-from pyboot_svc.metrics.listener import open_listener
-from pyboot_svc.metrics.protocol import MAX_LINE, encode_line
+from pyboot_svc.master.hub import Hub
 from pyboot_svc.metrics.reporter import Reporter
-from pyboot_svc.metrics.tcp import connect_tcp, listen_tcp, notice_silence
+from pyboot_svc.sockets.lines import MAX_LINE, encode_line
+from pyboot_svc.sockets.tcp import connect_tcp, listen_tcp, notice_silence
+from pyboot_svc.sockets.unix import open_listener
 
 SNAPSHOT = {"pre_queue": 3, "post_queue": 4}
 

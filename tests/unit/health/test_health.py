@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pyboot_svc.errors import UnavailableError
+from pyboot_svc.health.client import ask_health, health_socket, health_sockets
+from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.health import HealthServer, ask_health, health_socket, health_sockets
 from pyboot_svc.threads import spawn
 
 ANSWER = {

@@ -1,0 +1,33 @@
+"""The health socket of a worker: whoever connects is told in one line how it does."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.sockets.lines import encode_line
+from pyboot_svc.sockets.unix import answer_each, open_listener
+from pyboot_svc.threads import spawn
+
+_SEND_SECONDS = 1.0
+
+
+class HealthServer:
+    """Tells each that connects what `judge` gives then, from a thread of its own."""
+
+    def __init__(self, path: Path, judge: Callable[[], Mapping[str, Any]]) -> None:
+        """Listens from now on; raises UnavailableError when that can't be done."""
+        self._path = path
+        self._judge = judge
+        listener = open_listener(path, "health", "worker of this instance")
+        spawn("health", partial(answer_each, listener, self._answer))
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def _answer(self, connection: socket.socket) -> None:
+        connection.settimeout(_SEND_SECONDS)
+        connection.sendall(encode_line(self._judge()))
