@@ -1,4 +1,4 @@
-"""bash's completion for pyboot(1), made of the command line's parser; reference.py writes it."""
+"""bash's completion for pyboot(1), made of the commands' parsers; reference.py writes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyboot_svc.cli.parser import make_parser
+from parsers import subcommands
+
+from pyboot_svc.cli.commands import NAMES
+from pyboot_svc.cli.main import command_parser
 
 COMPLETION = Path(__file__).parent.parent / "packaging" / "completion" / "pyboot"
 # What a positional argument names, by its metavar, and how its words are found.
@@ -19,13 +22,14 @@ _NAMES = {
 _KEPT = ("dead", "purge")
 _HEAD = r"""# bash completion for pyboot(1); written by docs/reference.py
 
-# The value that an option has on the command line, or its default.
+# The value that an option has on the command line, or else DEFAULT: _pyboot_value DEFAULT OPTION...
 _pyboot_value() {
-    local index
+    local index default=$1
+    shift
     for ((index = 1; index < cword; index++)); do
-        [[ ${words[index]} == "$1" ]] && echo "${words[index + 1]}" && return
+        [[ " $* " == *" ${words[index]} "* ]] && echo "${words[index + 1]}" && return
     done
-    echo "$2"
+    echo "$default"
 }
 
 # An instance's name, and nothing else that a file may be called: compgen would expand it.
@@ -37,9 +41,9 @@ _pyboot_name() {
 _pyboot_instances() {
     local config file
     [[ $cur == -* ]] && return
-    config=$(_pyboot_value --config "")
+    config=$(_pyboot_value "" -c --config)
     if [[ -z $config ]]; then
-        for file in "$(_pyboot_value --run-dir /run/pyboot)"/instances/*.json; do
+        for file in "$(_pyboot_value /run/pyboot --run-dir)"/instances/*.json; do
             file=${file##*/}
             _pyboot_name "${file%.json}"
         done
@@ -54,7 +58,7 @@ _pyboot_models() {
 
 _pyboot_kept() {
     local folder
-    for folder in "$(_pyboot_value --state-dir /var/lib/edge-model)"/*-*/; do
+    for folder in "$(_pyboot_value /var/lib/edge-model --state-dir)"/*-*/; do
         folder=${folder%/}
         _pyboot_name "${folder##*/}"
     done
@@ -75,7 +79,7 @@ def completion() -> str:
 
 
 def _body() -> Iterator[str]:
-    commands = dict(_subcommands(make_parser()))
+    commands = {name: command_parser(name) for name in NAMES}
     yield f'''
     local commands="{" ".join(commands)}"
     local command="" word
@@ -95,8 +99,8 @@ def _body() -> Iterator[str]:
 def _words(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     """The parser's sub-commands, options, and what names an instance; each once."""
     found: dict[str, None] = {}
-    for each in (parser, *dict(_subcommands(parser)).values()):
-        found |= dict.fromkeys(dict(_subcommands(each)))
+    for each in (parser, *subcommands(parser).values()):
+        found |= dict.fromkeys(subcommands(each))
         for action in each._actions:
             if action.help != argparse.SUPPRESS:
                 found |= dict.fromkeys(o for o in action.option_strings if o.startswith("--"))
@@ -110,16 +114,14 @@ def _arguments(commands: dict[str, argparse.ArgumentParser]) -> Iterator[str]:
     """What follows the options that take something."""
     helps: dict[str, list[str]] = {}
     parsers = [
-        each
-        for parser in commands.values()
-        for each in (parser, *dict(_subcommands(parser)).values())
+        each for parser in commands.values() for each in (parser, *subcommands(parser).values())
     ]
     taking = {
         option: action
         for parser in parsers
         for action in parser._actions
         for option in action.option_strings
-        if action.nargs != 0 and option.startswith("--")
+        if action.nargs != 0
     }
     for option, action in sorted(taking.items()):
         helps.setdefault(_helper(option, action), []).append(option)
@@ -131,14 +133,6 @@ def _arguments(commands: dict[str, argparse.ArgumentParser]) -> Iterator[str]:
 def _helper(option: str, action: argparse.Action) -> str:
     if action.choices is not None:
         return f'_pyboot_words "{" ".join(map(str, action.choices))}"'
-    if option == "--config":
+    if option in ("-c", "--config"):
         return "_filedir yaml"
     return {"FILE": "_filedir", "DIR": "_filedir -d"}.get(str(action.metavar), ":")
-
-
-def _subcommands(
-    parser: argparse.ArgumentParser,
-) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()

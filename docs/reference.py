@@ -1,7 +1,7 @@
 """Writes what the code's own tables say into the documentation.
 
 The configuration's reference, in the README and pyboot.yaml(5), the figures in docs/metrics.md,
-and bash's completion.
+pyboot(1), and bash's completion.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from completion import COMPLETION, completion
+from manual import MANUAL, manual
 
 from pyboot_svc.config.schema import (
     BATCH,
@@ -188,6 +189,7 @@ def main() -> int:
         MAN_PAGE: man_page(),
         METRICS: metrics,
         COMPLETION: completion(),
+        MANUAL: manual(),
     }
     stale = [file for file, text in wanted.items() if _text_of(file) != text]
     if "--check" in sys.argv[1:]:

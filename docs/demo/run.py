@@ -18,7 +18,7 @@ from typing import Any
 from plant import Plant
 
 from pyboot_svc.address import parse_address
-from pyboot_svc.cli.status import fetch_instances, table_lines
+from pyboot_svc.cli.table import fetch_instances, table_lines
 from pyboot_svc.errors import UnavailableError
 
 _HERE = Path(__file__).parent

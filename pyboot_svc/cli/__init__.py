@@ -1,5 +1,5 @@
-"""The `pyboot` command."""
+"""The `pyboot` command: `main` parses and dispatches, `commands` has a module for each command."""
 
-from pyboot_svc.cli.parser import main
+from pyboot_svc.cli.main import main
 
 __all__ = ["main"]

@@ -9,9 +9,6 @@ from pathlib import Path
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 
-# Of services.
-STATE_DIR = Path("/var/lib/edge-model")
-
 
 def known_instances(state_dir: Path) -> list[InstanceId]:
     """The instances that have a folder in `state_dir`, whoever may read it."""

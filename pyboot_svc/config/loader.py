@@ -60,7 +60,7 @@ def read_config(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        message = f"can't be read: {error.strerror}; name the configuration with --config FILE"
+        message = f"can't be read: {error.strerror}; name the configuration with -c FILE"
         raise ConfigError([Problem(str(file), 0, 0, "", message)]) from error
 
 

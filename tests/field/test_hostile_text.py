@@ -15,7 +15,7 @@ from support.app import Running, Up, run_pyboot
 from support.poll import until
 from support.stub import StubBroker, publish
 
-from pyboot_svc.cli.status import table_lines
+from pyboot_svc.cli.table import table_lines
 from pyboot_svc.logs import configure_logging
 
 FORGED = "2026-01-01T00:00:00 CRITICAL pyboot: all is lost"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyboot_svc import __version__
-from pyboot_svc.cli.parser import main
+from pyboot_svc.cli import main
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"pyboot-svc:{__version__}"

@@ -189,7 +189,7 @@ def loaded_after(*modules: str) -> set[str]:
 
 def test_a_worker_with_a_compiled_file_loads_neither_yaml_nor_cherrypy() -> None:
     loaded = loaded_after(
-        "pyboot_svc.cli.run", "pyboot_svc.config.compiled", "pyboot_svc.worker.main"
+        "pyboot_svc.cli.commands.worker", "pyboot_svc.config.compiled", "pyboot_svc.worker.main"
     )
     assert "paho.mqtt.client" in loaded
     heavy = {"yaml", "_yaml", "cherrypy", "cheroot", "prometheus_client", "subprocess", "asyncio"}
@@ -197,10 +197,15 @@ def test_a_worker_with_a_compiled_file_loads_neither_yaml_nor_cherrypy() -> None
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    loaded = loaded_after("pyboot_svc.cli", "pyboot_svc.cli.health")
-    assert "pyboot_svc.cli.parser" in loaded
+    loaded = loaded_after("pyboot_svc.cli", "pyboot_svc.cli.commands.health")
+    assert "pyboot_svc.cli.main" in loaded
     heavy = {"paho", "yaml", "_yaml", "cherrypy", "cheroot", "asyncio", "subprocess", "ssl"}
     assert loaded & {*heavy, "pyboot_svc.config"} == set()
+
+
+def test_the_help_loads_no_command() -> None:
+    commands = {name for name in loaded_after("pyboot_svc.cli") if ".cli.commands." in name}
+    assert commands == set()
 
 
 def mutable(value: ast.expr | None) -> bool:

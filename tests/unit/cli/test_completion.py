@@ -56,6 +56,8 @@ def complete(tmp_path: Path, *words: str) -> list[str]:
         (("plan", "--serv"), ["--service-manager"]),
         (("plan", "--service-manager", ""), ["systemd", "openrc"]),
         (("up", "--config", ""), ["files:yaml"]),
+        (("up", "-c", ""), ["files:yaml"]),
+        (("check", "--con"), ["--config"]),
         (("up", "--run-dir", ""), ["files:-d"]),
         (("dead", "re"), ["retry"]),
         (("render", "kub"), ["kubernetes"]),
@@ -66,12 +68,15 @@ def test_commands_and_options(tmp_path: Path, words: tuple[str, ...], offered: l
     assert complete(tmp_path, *words) == offered
 
 
+@pytest.mark.parametrize("option", ["-c", "--config"])
 @pytest.mark.parametrize("command", ["worker", "bench"])
-def test_instances_of_the_configuration(tmp_path: Path, config: Path, command: str) -> None:
+def test_instances_of_the_configuration(
+    tmp_path: Path, config: Path, command: str, option: str
+) -> None:
     names = ["fan-x", "pump"] if command == "bench" else ["pump-1", "pump-2", "fan-x-1", "fan-x-2"]
-    offered = complete(tmp_path, command, "--config", str(config), "")
+    offered = complete(tmp_path, command, option, str(config), "")
     assert [word for word in offered if not word.startswith("-")] == names
-    assert complete(tmp_path, command, "--config", str(config), "fa") == [
+    assert complete(tmp_path, command, option, str(config), "fa") == [
         name for name in names if name.startswith("fa")
     ]
 

@@ -8,9 +8,10 @@ import shutil
 from contextlib import closing
 from pathlib import Path
 
+from pyboot_svc.cli.arguments import add_config, add_state_dir
+from pyboot_svc.cli.config_file import config_file, named_config
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.live import applied_states
@@ -18,10 +19,28 @@ from pyboot_svc.worker.storage.claim import is_claimed
 from pyboot_svc.worker.storage.database import ERRORS, connect
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
+DESCRIPTION = """\
+Show what an instance, or all instances of a model, have left in their state folders:
+its size, results that were not sent, dead letters. With --yes it is removed for
+good. What is still configured, applied or running is not removed; `pyboot plan`
+names what is left over."""
+EXAMPLES = (
+    ("sudo pyboot purge mean", "what have its instances left?"),
+    ("sudo pyboot purge mean-2 --yes", "remove that of one instance"),
+)
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def purge(options: argparse.Namespace) -> ExitCode:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument(
+        "name", metavar="NAME[-INSTANCE]", help="an instance, or all instances of a model"
+    )
+    parser.add_argument("--yes", action="store_true", help="remove it (default: only show it)")
+    add_state_dir(parser, "where instances keep their state")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
     """Without --yes it only shows what would be removed."""
     chosen = _chosen(options)
     _refuse_what_is_wanted(options, chosen)
@@ -49,9 +68,9 @@ def _chosen(options: argparse.Namespace) -> list[InstanceId]:
 
 
 def _refuse_what_is_wanted(options: argparse.Namespace, chosen: list[InstanceId]) -> None:
-    file = options.config or DEFAULT_CONFIG_FILE
+    file = config_file(options)
     configured = set()
-    if options.config or file.exists():
+    if named_config(options) or file.exists():
         configured = {instance.identity for instance in load_config(file).instances()}
     applied = applied_states()
     for identity in chosen:

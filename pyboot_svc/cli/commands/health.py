@@ -1,4 +1,4 @@
-"""`pyboot health`: the signal for health checks and probes, from the workers themselves."""
+"""`pyboot health`: what health checks and probes ask, answered by the workers themselves."""
 
 from __future__ import annotations
 
@@ -8,18 +8,51 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.cli.arguments import RUN_DIR, add_json, add_run_dir, seconds
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.health.client import ask_health, health_socket, health_sockets
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.text import printable
 
+DESCRIPTION = """\
+Ask a worker, at its own socket, whether all its threads make progress: a check for
+OpenRC, containers and Kubernetes. Exit code 0: yes; 1: no, or there is no answer in
+time. Without NAME-INSTANCE all workers that run are asked, and with --ready all that
+were applied. Under a systemd unit with WatchdogSec= workers report to systemd, and
+have no such socket: then what systemd knows of them is shown."""
+EXAMPLES = (
+    ("pyboot health", "do all workers make progress?"),
+    ("pyboot health mean-1 --ready", "can this one do its work right now?"),
+)
 UNHEALTHY = 1
 _SYSTEMD = Path("/run/systemd/system")
-_RUN_DIR = Path("/run/pyboot")
 _LONGEST_LINE = 4000
 
 
-def health(options: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "instance",
+        nargs="?",
+        metavar="NAME-INSTANCE",
+        help="as in telm_temperature-1 (default: all that run)",
+    )
+    parser.add_argument(
+        "--ready",
+        action="store_true",
+        help="also require the model, the subscription and both brokers",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=3.0,
+        metavar="N",
+        help="how many seconds an answer may take (default: 3)",
+    )
+    add_run_dir(parser, "where the workers' sockets are")
+    add_json(parser, "print their answers as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
     """Without an instance: of all that run, and with --ready of all that were applied.
 
     One that gave up, since a restart would end the same, is not ready; but nothing that runs is
@@ -57,7 +90,7 @@ def _answers(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _of_units(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """What systemd knows of the instances that were applied, as a worker would answer."""
-    if not _SYSTEMD.is_dir() or options.run_dir != _RUN_DIR:
+    if not _SYSTEMD.is_dir() or options.run_dir != RUN_DIR:
         return {}
     # Not above, nor the others below: checks are made every few seconds, and have to be cheap.
     from pyboot_svc.services.live import applied_states

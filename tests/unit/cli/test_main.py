@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from support.app import run_pyboot
 
 from pyboot_svc import __version__
 from pyboot_svc.cli import main
-from pyboot_svc.cli.parser import _address, _seconds
+from pyboot_svc.cli.arguments import address, seconds
+from pyboot_svc.cli.commands import GROUPS, NAMES, load_command
+from pyboot_svc.cli.main import command_parser
+from pyboot_svc.config.compiled import write_compiled
+from pyboot_svc.config.loader import load_config
 
 CONFIG = """
 edge:
@@ -33,6 +38,10 @@ def config(tmp_path: Path) -> str:
         "--nonsense",
         "check --nonsense",
         "check unexpected",
+        "help",
+        "dead",
+        "dead nonsense",
+        "render",
         "check --config",
         "worker",
         "worker a-1 b-1",
@@ -63,14 +72,14 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: str) -> None
     assert usage.startswith("usage: pyboot")
     assert last.startswith("pyboot: ")
     assert last.endswith(" --help")
-    assert "_seconds" not in last
-    assert "_rate" not in last
+    assert "seconds value" not in last
+    assert "rate value" not in last
 
 
 def test_wrong_usage_of_the_process() -> None:
     done = run_pyboot("nonsense")
     assert (done.returncode, done.stdout) == (64, "")
-    assert "invalid choice: 'nonsense'" in done.stderr
+    assert "there is no command 'nonsense'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -79,6 +88,42 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"pyboot {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        ("check my.yaml", "pyboot check -c my.yaml"),
+        ("check my.yml --models", "pyboot check --models -c my.yml"),
+        ("check 'my plant.yaml'", "pyboot check -c 'my plant.yaml'"),
+        ("up my.yaml", "pyboot up -c my.yaml"),
+        ("worker a-1 my.yaml", "pyboot worker a-1 -c my.yaml"),
+        ("render kubernetes my.yaml", "pyboot render kubernetes -c my.yaml"),
+        ("my.yaml", "pyboot up -c my.yaml"),
+        ("-c my.yaml", "pyboot up -c my.yaml"),
+        ("--config my.yaml check", "pyboot up --config my.yaml"),
+        ("chek", "check"),
+    ],
+)
+def test_wrong_usage_says_what_to_type(
+    capsys: pytest.CaptureFixture[str], line: str, right: str
+) -> None:
+    assert main(shlex.split(line)) == 64
+    assert f"`{right}`" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_configuration_is_named_by_option_environment_or_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, config: str, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYBOOT_CONFIG", str(tmp_path / "of environment.yaml"))
+    assert main(["check", "-c", config]) == 0
+    assert main(["check"]) == 78
+    monkeypatch.setenv("PYBOOT_CONFIG", "")
+    main(["check"])
+    by_option, by_environment, by_default, *_ = capsys.readouterr().out.splitlines()
+    assert by_option == f"{config}: ok, models: 1, instances: 1"
+    assert by_environment.startswith(f"{tmp_path}/of environment.yaml: can't be read: No such file")
+    assert by_default.startswith("/etc/pyboot/config.yaml")
 
 
 COMMANDS = {
@@ -102,7 +147,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_help_of_a_command(capsys: pytest.CaptureFixture[str], command: str) -> None:
     text = help_of(capsys, command)
-    for word in (*COMMANDS[command], "--config", "/etc/pyboot/config.yaml"):
+    for word in (*COMMANDS[command], "-c FILE, --config FILE", "/etc/pyboot/config.yaml"):
         assert word.lower() in text
 
 
@@ -113,6 +158,41 @@ def test_help_lists_the_commands_and_exit_codes(capsys: pytest.CaptureFixture[st
         assert what.lower() in text
     for code in ("0 ", "64 ", "69 ", "70 ", "78 "):
         assert code in text.partition("exit codes:")[2]
+
+
+def test_help_groups_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of(capsys)
+    places = [text.index(f"{group.purpose.lower()}: ") for group in GROUPS]
+    assert places == sorted(places)
+    assert text.count("pyboot check -c config.yaml") == 1
+
+
+def test_each_command_is_a_module_and_each_module_a_command() -> None:
+    folder = Path(__file__).parents[3] / "pyboot_svc" / "cli" / "commands"
+    assert {file.stem for file in folder.glob("[a-z]*.py")} == set(NAMES)
+
+
+@pytest.mark.parametrize("command", NAMES)
+def test_help_has_examples_and_fits_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 90
+    for line, what in load_command(command).EXAMPLES:
+        assert line in shown
+        assert f"# {what}" in shown
+
+
+@pytest.mark.parametrize("command", NAMES)
+def test_examples_are_right_usage(command: str) -> None:
+    for line, _ in load_command(command).EXAMPLES:
+        words = shlex.split(line.partition(" |")[0])
+        words = words[words.index("pyboot") + 1 :]
+        assert words[0] == command
+        command_parser(command).parse_args(words[1:])
 
 
 @pytest.mark.parametrize(
@@ -132,8 +212,21 @@ def test_a_configuration_that_is_absent(command: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_worker_goes_by_what_was_applied_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: str
+) -> None:
+    monkeypatch.setenv("PYBOOT_CONFIG", str(tmp_path / "absent.yaml"))
+    command = ("worker", "a-1", "--run-dir", str(tmp_path), "--state-dir", str(tmp_path))
+    assert "absent.yaml: can't be read" in run_pyboot(*command).stderr
+    write_compiled(next(load_config(Path(config)).instances()), tmp_path)
+    done = run_pyboot(*command)
+    assert done.returncode == 78
+    assert "there is no module 'm'" in done.stderr
+    assert "absent.yaml" not in done.stderr
+
+
 @pytest.mark.parametrize(
-    ("text", "address"),
+    ("text", "found"),
     [
         ("127.0.0.1:5888", ("127.0.0.1", 5888)),
         ("h:0", ("h", 0)),
@@ -142,8 +235,8 @@ def test_a_configuration_that_is_absent(command: str, tmp_path: Path) -> None:
         ("::1:80", ("::1", 80)),
     ],
 )
-def test_listen(text: str, address: tuple[str, int]) -> None:
-    assert _address(text) == address
+def test_listen(text: str, found: tuple[str, int]) -> None:
+    assert address(text) == found
 
 
 @pytest.mark.parametrize(
@@ -156,18 +249,18 @@ def test_listen(text: str, address: tuple[str, int]) -> None:
 )
 def test_listen_at_nothing(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not HOST:PORT"):
-        _address(text)
+        address(text)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("2.5", 2.5), ("1e3", 1000.0)])
-def test_seconds(text: str, seconds: float) -> None:
-    assert _seconds(text) == seconds
+@pytest.mark.parametrize(("text", "found"), [("0", 0.0), ("2.5", 2.5), ("1e3", 1000.0)])
+def test_seconds(text: str, found: float) -> None:
+    assert seconds(text) == found
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "nan", "inf", "1e10"])
 def test_no_seconds(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a number of seconds"):
-        _seconds(text)
+        seconds(text)
 
 
 def test_status_needs_to_know_the_port(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

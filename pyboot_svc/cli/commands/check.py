@@ -1,4 +1,4 @@
-"""`pyboot check`."""
+"""`pyboot check`: validates the configuration."""
 
 from __future__ import annotations
 
@@ -9,20 +9,39 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
+from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import Config
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.text import block
 
+DESCRIPTION = """\
+Validate the configuration. Every error is reported at once, with file, line,
+column and key, and a suggestion where there is one."""
+EXAMPLES = (
+    ("pyboot check -c config.yaml", "report every error in it"),
+    ("pyboot check -c config.yaml --models", "also import each model"),
+    ("pyboot check --instances", "list the instances by name"),
+)
 
-def check(options: argparse.Namespace) -> ExitCode:
-    file = options.config or DEFAULT_CONFIG_FILE
-    folders = [str(Path(folder).absolute()) for folder in options.model_path]
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("--models", action="store_true", help="import each model, too")
+    parser.add_argument(
+        "--instances", action="store_true", help="print only the names of all instances"
+    )
+    add_json(parser, "print the problems as JSON")
+    add_model_path(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    file = config_file(options)
     config: Config | None = None
     try:
-        config = load_config(file, model_path=folders)
+        config = load_config(file, model_path=model_path(options))
         problems = list(_model_problems(config, str(file))) if options.models else []
     except ConfigError as error:
         if options.instances:

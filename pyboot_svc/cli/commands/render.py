@@ -7,19 +7,76 @@ import shlex
 import sys
 from pathlib import Path
 
+from pyboot_svc import __version__
+from pyboot_svc.cli.arguments import add_config, add_drain_seconds, address
+from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.config import Config
 from pyboot_svc.config.dump import dump_documents
 from pyboot_svc.config.loader import parse_config, read_config
-from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.kubernetes import Cluster, render
 from pyboot_svc.kubernetes.cluster import Manifest
 from pyboot_svc.kubernetes.credentials import credential_keys
 from pyboot_svc.kubernetes.worker import unsayable_limits
 
+DESCRIPTION = """\
+Print the configuration as manifests for Kubernetes, or write one file per model.
+What is left for you to do, such as the Secret to create, is said on standard error."""
+EXAMPLES = (
+    ("pyboot render kubernetes -c config.yaml | kubectl apply -f -", "to the cluster"),
+    ("pyboot render kubernetes -c config.yaml --output manifests", "for `kubectl apply -k`"),
+)
+_KUBERNETES = "Manifests for Kubernetes"
+_TEXTS = (
+    # option, metavar, default, help
+    ("--image", "IMAGE", f"pyboot-svc:{__version__}", "the container image, with your models"),
+    ("--namespace", "NAME", None, "the namespace, put into every manifest"),
+    ("--secret", "NAME", "pyboot-credentials", "the Secret with the brokers' secret files"),
+    ("--storage-class", "NAME", None, "the storage class of the volumes that hold state"),
+    (
+        "--prometheus",
+        "URL",
+        None,
+        "the Prometheus by which KEDA scales models with `kubernetes: {most: N}`",
+    ),
+)
 
-def kubernetes(options: argparse.Namespace) -> ExitCode:
-    file = options.config or DEFAULT_CONFIG_FILE
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    targets = parser.add_subparsers(title="targets", metavar="TARGET", required=True)
+    _add_kubernetes(
+        targets.add_parser("kubernetes", help=_KUBERNETES, description=f"{_KUBERNETES}.")
+    )
+
+
+def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write one file per model (default: print all of them)",
+    )
+    for option, metavar, default, text in _TEXTS:
+        shown = f"{text} (default: {default})" if default else text
+        parser.add_argument(option, metavar=metavar, default=default, help=shown)
+    add_drain_seconds(parser)
+    parser.add_argument(
+        "--report-to",
+        type=address,
+        metavar="HOST:PORT",
+        help="where workers find the master (default: its Service)",
+    )
+    parser.add_argument(
+        "--kubeedge", action="store_true", help="workers on edge nodes, on their nodes' network"
+    )
+    parser.add_argument(
+        "--service-monitor", action="store_true", help="add a ServiceMonitor for the master"
+    )
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    file = config_file(options)
     data = read_config(file)
     config = parse_config(data, str(file))
     cluster = Cluster(

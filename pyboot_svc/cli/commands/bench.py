@@ -1,4 +1,4 @@
-"""`pyboot bench NAME`."""
+"""`pyboot bench`: measures what a model costs, and what a rate needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,23 @@ from pyboot_svc.bench.estimate import USABLE, Need, best_threads, need, reason, 
 from pyboot_svc.bench.stages import StageCosts, measure_stages
 from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.threads import gil_enabled, measure_threads, silence_failures
+from pyboot_svc.cli.arguments import add_config, add_json, add_model_path, rate, seconds
+from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import Config, Edge, InstanceConfig
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.text import printable
+
+DESCRIPTION = """\
+Measure a model with messages from a file, in this process and without a broker:
+how long one call takes, the CPU that each stage spends per message, and the rate
+that one instance sustains with 1, 2, 4 and more threads. Calls that fail are
+counted. Nothing is published, and what the model stores goes to a temporary
+folder."""
+EXAMPLES = (
+    ("pyboot bench mean -c config.yaml --payload message.json", "one message, again and again"),
+    ("pyboot bench mean --payload messages --lines --rate 500", "what do 500 per second need?"),
+)
 
 # Of the time: the stages take half, the threads the rest, a part for each of 1, 2 and 4.
 _STAGES_SHARE = 0.5
@@ -41,10 +53,33 @@ class _Report:
     need: Need | None
 
 
-def bench(options: argparse.Namespace) -> ExitCode:
-    file = options.config or DEFAULT_CONFIG_FILE
-    folders = [str(Path(folder).absolute()) for folder in options.model_path]
-    config = _instance(load_config(file, model_path=folders), options.name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("name", metavar="NAME", help="the model, as in telm_temperature")
+    parser.add_argument("--payload", type=Path, metavar="FILE", help="a message for the model")
+    parser.add_argument(
+        "--lines", action="store_true", help="the file holds many messages, one per line"
+    )
+    parser.add_argument(
+        "--rate",
+        type=rate,
+        metavar="N",
+        help="show what N messages per second need: instances, threads, cores",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=seconds,
+        default=6.0,
+        metavar="N",
+        help="roughly how many seconds to measure (default: 6)",
+    )
+    add_json(parser, "print the figures as JSON")
+    add_model_path(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    loaded = load_config(config_file(options), model_path=model_path(options))
+    config = _instance(loaded, options.name)
     payloads = _payloads(options, config.edge)
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)

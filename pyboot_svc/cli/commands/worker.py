@@ -1,4 +1,4 @@
-"""`pyboot up`, `pyboot master` and `pyboot worker`."""
+"""`pyboot worker`: one instance, what its unit runs."""
 
 from __future__ import annotations
 
@@ -8,63 +8,67 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from pyboot_svc.cli.private import PrivateFolder
-from pyboot_svc.config import InstanceConfig, WebAddress
+from pyboot_svc.cli.arguments import (
+    add_config,
+    add_drain_seconds,
+    add_log_format,
+    add_model_path,
+    add_run_dir,
+    add_state_dir,
+    address,
+)
+from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
-from pyboot_svc.config.settings import DEFAULT_CONFIG_FILE
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.metrics.protocol import socket_path
 
-
-def up(options: argparse.Namespace) -> ExitCode:
-    private = PrivateFolder()
-    try:
-        return _boot(
-            options,
-            run_dir=options.run_dir or private.path,
-            state_dir=options.state_dir or private.path / "state",
-            run_workers=True,
-        )
-    finally:
-        private.close()
+DESCRIPTION = """\
+Run one instance: what its unit runs. It works by what was applied for it; with
+--config or --model-path, or when nothing was applied, by the configuration."""
+EXAMPLES = (
+    ("pyboot worker mean-1", "as its unit does"),
+    ("pyboot worker mean-1 -c config.yaml --state-dir state", "by hand, without a master"),
+)
 
 
-def master(options: argparse.Namespace) -> ExitCode:
-    return _boot(options, run_dir=options.run_dir, state_dir=Path(), run_workers=False)
-
-
-def _boot(
-    options: argparse.Namespace, *, run_dir: Path, state_dir: Path, run_workers: bool
-) -> ExitCode:
-    from pyboot_svc.starter import Boot, Settings, StarterContext
-    from pyboot_svc.starter.builtin import builtin_starters
-    from pyboot_svc.starter.registry import registered_starters
-
-    configure_logging(options.log_format)
-    settings = Settings(
-        config_file=options.config or DEFAULT_CONFIG_FILE,
-        run_dir=run_dir.absolute(),
-        state_dir=state_dir.absolute(),
-        model_path=tuple(
-            str(Path(folder).absolute()) for folder in vars(options).get("model_path", ())
-        ),
-        listen=WebAddress(*options.listen) if options.listen else None,
-        reports_listen=vars(options).get("reports_listen"),
-        run_workers=run_workers,
-        watchdog_seconds=vars(options).get("watchdog_seconds", 0.0),
-        log_format=options.log_format,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("instance", metavar="NAME-INSTANCE", help="as in telm_temperature-1")
+    add_run_dir(parser, "where the master's socket and compiled files are")
+    parser.add_argument(
+        "--probes-listen",
+        type=address,
+        metavar="HOST:PORT",
+        help="answer /startz, /readyz and /healthz over HTTP there, with status 200 or 503",
     )
-    starters = [*builtin_starters(), *registered_starters()]
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if run_workers:
-        signals.append(signal.SIGHUP)  # the terminal was closed
-    return Boot(starters, StarterContext(settings), signals).run()
+    parser.add_argument(
+        "--pod",
+        metavar="POD",
+        help="the pod that Kubernetes runs it in, with NAME alone given: the instance is the "
+        "pod's, its configuration RUN_DIR/models/NAME.json",
+    )
+    parser.add_argument(
+        "--report-to",
+        type=address,
+        metavar="HOST:PORT",
+        help="the master's address when it is on another host (see --reports-listen)",
+    )
+    add_state_dir(parser, "the instance keeps its state in DIR/NAME-INSTANCE")
+    add_drain_seconds(parser)
+    parser.add_argument(
+        "--stop-at-eof",
+        action="store_true",
+        help="stop when standard input is closed, and so when the parent process ends",
+    )
+    add_log_format(parser)
+    add_model_path(parser)
 
 
-def worker(options: argparse.Namespace) -> ExitCode:
+def run(options: argparse.Namespace) -> ExitCode:
     # Until the worker has handlers of its own there is nothing to finish.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(ExitCode.OK))
@@ -110,7 +114,10 @@ def _take_settings(run_dir: Path, identity: InstanceId) -> None:
 
 
 def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:
-    """What was applied; None without it, or when the command line names something else."""
+    """What was applied; None without it, or when the command line names something else.
+
+    PYBOOT_CONFIG only stands in for the default: a bad edit never reaches what restarts.
+    """
     file = compiled_file(options.run_dir, identity)
     named = options.config is not None or options.model_path
     return file if not named and file.exists() else None
@@ -119,6 +126,5 @@ def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:
 def _from_file(options: argparse.Namespace, identity: InstanceId) -> InstanceConfig:
     from pyboot_svc.config.loader import load_config
 
-    file = options.config or DEFAULT_CONFIG_FILE
-    folders = [str(Path(folder).absolute()) for folder in options.model_path]
-    return load_config(file, model_path=folders).instance(identity)
+    config = load_config(config_file(options), model_path=model_path(options))
+    return config.instance(identity)

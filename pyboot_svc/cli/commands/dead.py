@@ -13,6 +13,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+from pyboot_svc.cli.arguments import add_json, add_state_dir
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
@@ -21,6 +22,14 @@ from pyboot_svc.text import block, printable
 from pyboot_svc.worker.storage.database import ERRORS, DatabaseTrouble, connect, transaction
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
+DESCRIPTION = """\
+The messages that were given up, as kept locally. Each has an ID, its payload, the
+error and, where the model raised it, the traceback."""
+EXAMPLES = (
+    ("sudo pyboot dead list", "those of all instances"),
+    ("sudo pyboot dead show mean-1 7", "payload, error and traceback"),
+    ("sudo pyboot dead retry mean-1 --all", "once the model is repaired"),
+)
 _COLUMNS = "id, topic, payload, kind, error, attempts, model, version, created, request"
 # Of what a list needs; payloads are read one at a time, when they are to be shown.
 _LISTED = (
@@ -30,6 +39,31 @@ _LISTED = (
 # Of one value; `--json` gives all of it.
 _LONGEST_SHOWN = 100_000
 _HEADER = ("ID", "TIME", "KIND", "TRIED", "BYTES", "TOPIC", "ERROR")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    for name, text in (
+        ("list", "list them, of one instance or of all"),
+        ("show", "show messages with payload, error and traceback"),
+        ("retry", "have the worker try them again"),
+        ("drop", "delete them"),
+    ):
+        action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        if name == "list":
+            action.add_argument("instance", nargs="?", metavar="NAME-INSTANCE")
+        else:
+            action.add_argument("instance", metavar="NAME-INSTANCE")
+            action.add_argument("id", nargs="*", type=int, metavar="ID")
+            action.add_argument("--all", action="store_true", help="all messages of the instance")
+        if name in ("list", "show"):
+            add_json(action, "print JSON")
+        add_state_dir(action, "where instances keep their state")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    actions = {"list": list_dead, "show": show, "retry": retry, "drop": drop}
+    return actions[options.action](options)
 
 
 def list_dead(options: argparse.Namespace) -> ExitCode:

@@ -1,0 +1,20 @@
+"""What `up` and `master` share: the starters, brought up with the settings of the command line."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from pyboot_svc.errors import ExitCode
+from pyboot_svc.logs import configure_logging
+from pyboot_svc.starter import Boot, Settings, StarterContext
+
+
+def boot(settings: Settings, stop_signals: Sequence[signal.Signals]) -> ExitCode:
+    # The web's libraries come with them: not for `--help`.
+    from pyboot_svc.starter.builtin import builtin_starters
+    from pyboot_svc.starter.registry import registered_starters
+
+    configure_logging(settings.log_format)
+    starters = [*builtin_starters(), *registered_starters()]
+    return Boot(starters, StarterContext(settings), stop_signals).run()

@@ -1,0 +1,48 @@
+"""`pyboot master`: what pyboot.service runs."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+
+from pyboot_svc.cli.arguments import add_config, add_listen, add_log_format, add_run_dir, address
+from pyboot_svc.cli.booting import boot
+from pyboot_svc.cli.config_file import config_file
+from pyboot_svc.config import WebAddress
+from pyboot_svc.errors import ExitCode
+from pyboot_svc.starter import Settings
+
+DESCRIPTION = """\
+Run the master: what pyboot.service runs. It collects the figures of all workers and
+serves them over HTTP; it starts no workers."""
+EXAMPLES = (
+    ("pyboot master", "as the service does"),
+    ("pyboot master --listen 127.0.0.1:5889", "its web at another port"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    add_listen(parser, "where the web listens (port 0: any free one, printed)")
+    add_run_dir(parser, "where the metrics socket is")
+    parser.add_argument(
+        "--reports-listen",
+        type=address,
+        metavar="HOST:PORT",
+        help="where workers on other hosts report to; only for a network without strangers",
+    )
+    add_log_format(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    settings = Settings(
+        config_file=config_file(options),
+        run_dir=options.run_dir.absolute(),
+        state_dir=Path().absolute(),
+        listen=WebAddress(*options.listen) if options.listen else None,
+        reports_listen=options.reports_listen,
+        watchdog_seconds=0.0,
+        log_format=options.log_format,
+    )
+    return boot(settings, (signal.SIGINT, signal.SIGTERM))

@@ -1,0 +1,82 @@
+"""`pyboot up`: everything in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+
+from pyboot_svc.cli.arguments import (
+    add_config,
+    add_listen,
+    add_log_format,
+    add_model_path,
+    seconds,
+)
+from pyboot_svc.cli.booting import boot
+from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.private import PrivateFolder
+from pyboot_svc.config import WebAddress
+from pyboot_svc.errors import ExitCode
+from pyboot_svc.starter import Settings
+
+DESCRIPTION = """\
+Run everything in the foreground: master, web and one child process per instance, for
+a laptop, a container, a first look. The web's address goes to standard output.
+Ctrl-C stops it cleanly."""
+EXAMPLES = (
+    ("pyboot up -c config.yaml", "until Ctrl-C"),
+    ("pyboot up -c config.yaml --listen 127.0.0.1:0", "beside others: on any free port"),
+    ("pyboot up -c config.yaml --state-dir state", "state that outlives it"),
+)
+# SIGHUP: the terminal was closed.
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    add_listen(parser, "where the web listens (port 0: any free one, printed)")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        metavar="DIR",
+        help="socket and compiled files (default: a private folder)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where models keep their state (default: a private folder)",
+    )
+    parser.add_argument(
+        "--watchdog-seconds",
+        type=seconds,
+        default=30.0,
+        metavar="N",
+        help="restart a worker that makes no progress for so long (default: 30; 0: never)",
+    )
+    add_log_format(parser)
+    add_model_path(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    private = PrivateFolder()
+    try:
+        return boot(_settings(options, private.path), _STOP_SIGNALS)
+    finally:
+        private.close()
+
+
+def _settings(options: argparse.Namespace, private: Path) -> Settings:
+    run_dir: Path = options.run_dir or private
+    state_dir: Path = options.state_dir or private / "state"
+    return Settings(
+        config_file=config_file(options),
+        run_dir=run_dir.absolute(),
+        state_dir=state_dir.absolute(),
+        model_path=tuple(model_path(options)),
+        listen=WebAddress(*options.listen) if options.listen else None,
+        run_workers=True,
+        watchdog_seconds=options.watchdog_seconds,
+        log_format=options.log_format,
+    )

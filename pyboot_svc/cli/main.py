@@ -1,0 +1,149 @@
+"""The command line: finds the command, parses its arguments, runs it, reports what it raises."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pyboot_svc import __version__
+from pyboot_svc.cli.commands import GROUPS, NAMES, Examples, load_command
+from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UsageError
+from pyboot_svc.logs import journal_reads_stderr
+from pyboot_svc.text import block
+
+_DESCRIPTION = "Run Python models on telemetry: MQTT in, a Python function, MQTT out."
+_EXAMPLES: Examples = (
+    ("pyboot check -c config.yaml --models", "is the configuration right?"),
+    ("pyboot up -c config.yaml", "run it here, until Ctrl-C"),
+    ("pyboot status", "how are all instances doing?"),
+    ("sudo systemctl reload pyboot", "apply the configuration to the services"),
+)
+_NOTES = """\
+The configuration is /etc/pyboot/config.yaml, unless -c FILE or else the environment
+variable PYBOOT_CONFIG names another. `pyboot COMMAND --help` explains a command.
+
+Exit codes: 0 clean stop, 64 usage, 69 unavailable, 70 internal error,
+78 configuration or model can't be loaded."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser that ends with our exit code for wrong usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except PybootError as error:
+        _report(_lines(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from trying again.
+        sys.stdout = None
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        return ExitCode.OK
+    except Exception:
+        _report(block(f"internal error, please report it:\n{traceback.format_exc()}"))
+        return ExitCode.INTERNAL
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] not in NAMES:
+        parser = root_parser()
+        parser.parse_known_args(arguments[:1])  # ends here for --help and --version
+        parser.error(_without_command(arguments))
+    name, *rest = arguments
+    parser = command_parser(name)
+    options, unknown = parser.parse_known_args(rest)
+    if unknown:
+        parser.error(_unknown(arguments, unknown, takes_config="config" in options))
+    return int(load_command(name).run(options))
+
+
+def _without_command(arguments: Sequence[str]) -> str:
+    if not arguments:
+        return "a command is missing"
+    first = arguments[0]
+    if first in ("-c", "--config"):
+        return f"the command comes first: type `pyboot up {shlex.join(arguments[:2])}`"
+    if _names_config(first):
+        return f"a command is missing: type `pyboot up -c {shlex.quote(first)}`"
+    # By default `help` would be taken for `health`.
+    close = difflib.get_close_matches(first, NAMES, n=1, cutoff=0.65)
+    return f"there is no command {first!r}" + (f", did you mean `{close[0]}`?" if close else "")
+
+
+def _unknown(arguments: Sequence[str], unknown: Sequence[str], *, takes_config: bool) -> str:
+    file = next((word for word in unknown if _names_config(word)), None)
+    if file is None or not takes_config:
+        return f"unrecognized arguments: {' '.join(unknown)}"
+    rest = list(arguments)
+    rest.remove(file)
+    right = shlex.join(["pyboot", *rest, "-c", file])
+    return f"the configuration is named by -c: type `{right}`"
+
+
+def _names_config(word: str) -> bool:
+    return word.endswith((".yaml", ".yml")) and not word.startswith("-")
+
+
+def _lines(error: PybootError) -> str:
+    """Each problem of a configuration is a line, and what else has more lines is one thing."""
+    if isinstance(error, ConfigError):
+        return "\n".join(block(str(problem)) for problem in error.problems)
+    return block(str(error))
+
+
+def _report(text: str) -> None:
+    if journal_reads_stderr():
+        logging.getLogger("pyboot").critical("%s", text)
+    else:
+        print(f"pyboot: {text}", file=sys.stderr)
+
+
+def root_parser() -> argparse.ArgumentParser:
+    """Knows the help and the version; each command has a parser of its own."""
+    width = max(map(len, NAMES))
+    groups = [
+        "\n".join(
+            [f"{group.purpose}:", *(f"  {n:{width}}  {s}" for n, s in group.commands.items())]
+        )
+        for group in GROUPS
+    ]
+    parser = _Parser(
+        prog="pyboot",
+        usage="pyboot COMMAND [OPTION ...]\n       pyboot --help | --version",
+        description="\n\n".join([_DESCRIPTION, *groups]),
+        epilog=f"{_shown(_EXAMPLES)}\n\n{_NOTES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pyboot {__version__}")
+    return parser
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    command = load_command(name)
+    parser = _Parser(
+        prog=f"pyboot {name}",
+        description=command.DESCRIPTION,
+        epilog=_shown(command.EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    return parser
+
+
+def _shown(examples: Examples) -> str:
+    width = max(len(line) for line, _ in examples)
+    return "\n".join(["examples:", *(f"  {line:{width}}  # {what}" for line, what in examples)])

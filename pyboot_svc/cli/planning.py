@@ -1,0 +1,23 @@
+"""What `plan` and `apply` share: what the configuration wants of the host, and who manages it."""
+
+from __future__ import annotations
+
+import argparse
+
+from pyboot_svc.cli.config_file import config_file
+from pyboot_svc.config.compiled import render_compiled
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.services.detect import host_manager
+from pyboot_svc.services.host import HostManager
+from pyboot_svc.services.plan import Wanted
+
+
+def chosen_manager(options: argparse.Namespace) -> HostManager:
+    return host_manager(options.run_dir, options.service_manager)
+
+
+def wanted_instances(options: argparse.Namespace, manager: HostManager) -> list[Wanted]:
+    return [
+        Wanted(instance.identity, render_compiled(instance), manager.render(instance))
+        for instance in load_config(config_file(options)).instances()
+    ]

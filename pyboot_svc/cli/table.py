@@ -1,0 +1,65 @@
+"""The table of all instances, from what the master's web gives."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from typing import Any
+
+from pyboot_svc.address import format_address
+from pyboot_svc.errors import UnavailableError
+from pyboot_svc.metrics.figures import COLUMNS
+from pyboot_svc.text import printable
+
+_TIMEOUT_SECONDS = 5.0
+_HEADER = ("INSTANCE", "STATE", *(figure.title.upper() for figure in COLUMNS))
+_LONGEST_REASON = 1000
+
+
+def fetch_instances(host: str, port: int) -> dict[str, Any]:
+    """What the master's /api/instances gives; raises UnavailableError when nobody answers."""
+    try:
+        with closing(http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)) as asking:
+            asking.request("GET", "/api/instances")
+            response = asking.getresponse()
+            document = json.loads(response.read())
+        if response.status != http.HTTPStatus.OK or "instances" not in document:
+            raise ValueError(f"HTTP status {response.status}")
+    except (OSError, ValueError, http.client.HTTPException, TypeError) as error:
+        raise UnavailableError(
+            f"no master answers at http://{format_address(host, port)}: {error}; is it running, "
+            "and does it listen there? (-c FILE or --listen HOST:PORT)"
+        ) from error
+    return document  # type: ignore[no-any-return]
+
+
+def table_lines(instances: Iterable[dict[str, Any]]) -> list[str]:
+    """A header and a line an instance, in columns; below them, why some aren't ready,
+    and what brokers grant less than they were asked for."""
+    instances = list(instances)
+    rows = [_HEADER, *(_row(instance) for instance in instances)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    return [_line(row, widths) for row in rows] + [
+        printable(f"{instance['instance']}: {reason}", _LONGEST_REASON)
+        for instance in instances
+        for reason in [
+            instance["error"],
+            *instance.get("reasons", []),
+            *instance.get("notices", []),
+        ]
+        if reason
+    ]
+
+
+def _row(instance: dict[str, Any]) -> tuple[str, ...]:
+    figures = (figure.whole(instance) for figure in COLUMNS)
+    shown = ("-" if figure is None else str(figure) for figure in figures)
+    return tuple(printable(cell) for cell in (instance["instance"], instance["state"], *shown))
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    left = [row[column].ljust(widths[column]) for column in (0, 1)]
+    right = [row[column].rjust(widths[column]) for column in range(2, len(row))]
+    return "  ".join(left + right)
