@@ -117,7 +117,7 @@ def _work(
 
 def silence_failures() -> None:
     """The stages have counted and told them."""
-    logging.getLogger("pyboot_svc.worker.execution.runner").setLevel(logging.CRITICAL)
+    logging.getLogger("pyboot_svc.worker.execution.failure_log").setLevel(logging.CRITICAL)
 
 
 def gil_enabled() -> bool:
