@@ -11,6 +11,8 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pyboot_svc/__init__.p
 IMAGE ?= pyboot-svc:$(VERSION)
 BENCH ?= full
 BENCH_VENV := .venv-bench
+SWEEP_OPTIONS = $(if $(QOS),--qos $(QOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	$(if $(SECONDS),--seconds $(SECONDS))
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
@@ -120,14 +122,18 @@ spool: $(VENV)/.test
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.spool
 
 # Side by side with what users would pick instead; writes docs/benchmarks.md. Some 30 minutes, or a
-# few with BENCH=quick. What can't be installed is named on the page.
+# few with BENCH=quick; ROUNDS= and SECONDS= change it. PART=sweep measures and writes the rates alone
+# (10 minutes). RATES="20 8000 full", QOS=0 and ONLY="pyboot paho" pick a part of those, and print it.
+# What can't be installed is named on the page.
 bench: $(BENCH_VENV)/.peers build/bench/node_modules
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
 	-@packaging/need.sh pkg-config pkg-config
 	-@test -e /usr/include/mosquitto.h || packaging/need.sh libmosquitto-dev libmosquitto-dev
-	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(if $(filter quick,$(BENCH)),--quick)
+	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(PART) $(SWEEP_OPTIONS) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES)) \
+		$(if $(filter quick,$(BENCH)),--quick)
 
 # What a message costs a worker at some rates, by its CPU time: for a change of the data path, within
 # a minute. `make bench-quick RATES="20 8000 full" QOS=0 ROUNDS=5 SECONDS=2 ONLY="pyboot paho"`.
@@ -135,9 +141,8 @@ bench-quick: $(VENV)/.test
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
-	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks sweep --rates $(or $(RATES),100 2000) \
-		--only $(or $(ONLY),pyboot) $(if $(QOS),--qos $(QOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		$(if $(SECONDS),--seconds $(SECONDS))
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks sweep $(SWEEP_OPTIONS) \
+		--only $(or $(ONLY),pyboot) --rates $(or $(RATES),100 2000)
 
 # Where a worker's CPU time goes at full rate: system calls, context switches, functions.
 breakdown: $(BENCH_VENV)/.peers

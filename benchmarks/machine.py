@@ -23,6 +23,10 @@ def machine() -> dict[str, str]:
     }
 
 
+def machine_line() -> str:
+    return "; ".join(f"{name}: {value}" for name, value in machine().items()) + "."
+
+
 def _mosquitto_version() -> str:
     done = subprocess.run(
         [mosquitto(), "-h"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL

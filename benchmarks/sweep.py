@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,31 +50,6 @@ def rate_name(rate: float) -> str:
     return f"{rate:,.0f}/s" if rate else "full rate"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants")
-    parser.add_argument(
-        "--rates", nargs="+", type=_rate, metavar="RATE", help="messages a second, or `full`"
-    )
-    parser.add_argument("--qos", nargs="+", type=int, choices=(0, 1))
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=float, help="of each measurement, after its warm-up")
-
-
-def _rate(text: str) -> float:
-    return FULL_RATE if text == "full" else float(text)
-
-
-def sweep_of(options: argparse.Namespace) -> Sweep:
-    """What the options ask for, and the default for what they leave open."""
-    usual = Sweep()
-    return Sweep(
-        rates=tuple(options.rates or usual.rates),
-        qos=tuple(options.qos or usual.qos),
-        rounds=options.rounds or usual.rounds,
-        seconds=options.seconds or usual.seconds,
-    )
-
-
 def run_sweep(
     sweep: Sweep, chosen: Sequence[Contestant], tools: Toolbox, say: Callable[[str], None]
 ) -> Results:
@@ -91,9 +65,9 @@ def summary(sweep: Sweep, results: Results) -> str:
     """For a terminal, a line for each cell: medians, and the least and most CPU of the rounds."""
     rows = []
     for trial in sweep.trials():
-        for name in dict.fromkeys(name for name, _ in results):
-            if (name, trial) in results:
-                rows.append([trial, name, *_summary_of(results[name, trial])])
+        for one in CONTESTANTS:
+            if (one.name, trial) in results:
+                rows.append([trial, one.name, *_summary_of(results[one.name, trial])])
     return aligned(["", "", "CPU, µs", "rounds", "p50, µs", "p99, µs", "rate", "lost"], rows)
 
 
