@@ -59,6 +59,10 @@ internal error; 78 the configuration or a model can't be loaded.
 .I /etc/pyboot/config.yaml
 the configuration
 .TP
+.I /usr/share/pyboot/config.schema.json
+a JSON Schema of it, for editors; see
+.BR pyboot.yaml (5)
+.TP
 .IR /etc/pyboot/models ", " /var/lib/pyboot/models
 models that can be imported
 .TP

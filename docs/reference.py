@@ -1,7 +1,7 @@
 """Writes what the code's own tables say into the documentation.
 
 The configuration's reference, in the README and pyboot.yaml(5), the figures in docs/metrics.md,
-pyboot(1), and bash's completion.
+pyboot(1), bash's completion, and a JSON Schema of the configuration.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from completion import COMPLETION, completion
+from editor_schema import SCHEMA, editor_schema
 from manual import MANUAL, manual
 
 from pyboot_svc.config.schema import (
@@ -80,7 +81,19 @@ What an edge doesn't say,
 .B defaults
 says.
 .SH KEYS"""
-_MAN_TAIL = """.SH EXAMPLE
+_MAN_TAIL = """.SH EDITORS
+.I /usr/share/pyboot/config.schema.json
+is a JSON Schema of the file: it knows each key, its type and its default. Editors that use
+yaml\\-language\\-server complete and check the file when it has this line:
+.PP
+.EX
+# yaml\\-language\\-server: $schema=/usr/share/pyboot/config.schema.json
+.EE
+.PP
+What depends on more than one key,
+.B pyboot check
+alone can tell.
+.SH EXAMPLE
 .EX
 edge:
   \\- name: telm_temperature
@@ -190,6 +203,7 @@ def main() -> int:
         METRICS: metrics,
         COMPLETION: completion(),
         MANUAL: manual(),
+        SCHEMA: editor_schema(),
     }
     stale = [file for file, text in wanted.items() if _text_of(file) != text]
     if "--check" in sys.argv[1:]:

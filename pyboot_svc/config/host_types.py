@@ -9,6 +9,7 @@ from pyboot_svc.config.document import Node, Problems
 from pyboot_svc.config.types import Invalid, Text, ValueType, shown
 
 _UNSAYABLE = re.compile(r"[\0\ud800-\udfff]")
+_PERCENT = re.compile("([1-9][0-9]{0,5})%")
 _CPUS = re.compile("[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_CPU_PERCENT = 100_000
@@ -28,6 +29,9 @@ class Size(ValueType):
         if not _SIZE.fullmatch(text) or _in_bytes(text) > _MOST_BYTES:
             raise Invalid(f"must be a size, as in 512M, not {shown(node.value)}")
         return text
+
+    def json_schema(self) -> dict[str, Any]:
+        return _text_or_number(_SIZE, least=1)
 
 
 class Bytes(ValueType):
@@ -49,6 +53,9 @@ class Bytes(ValueType):
                 return f"{value // factor}{unit}"
         return str(value)
 
+    def json_schema(self) -> dict[str, Any]:
+        return Size().json_schema()
+
 
 class Seconds(ValueType):
     """A number of seconds, with or without a fraction."""
@@ -64,15 +71,21 @@ class Seconds(ValueType):
             raise Invalid(f"must be seconds from {self._least} to {self._most}, not {shown(value)}")
         return float(value)
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "number", "minimum": self._least, "maximum": self._most}
+
 
 class Percent(ValueType):
     """A percentage of one core, `%` at its end."""
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
-        found = re.fullmatch(r"([1-9][0-9]{0,5})%", str(node.value))
+        found = _PERCENT.fullmatch(str(node.value))
         if not found or int(found[1]) > _MOST_CPU_PERCENT:
             raise Invalid(f"must be a percentage, as in 80%, not {shown(node.value)}")
         return str(node.value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{_PERCENT.pattern}$"}
 
 
 class CpuList(ValueType):
@@ -89,6 +102,9 @@ class CpuList(ValueType):
                 raise Invalid(f"has an impossible range of cores: {part}")
         return text
 
+    def json_schema(self) -> dict[str, Any]:
+        return _text_or_number(_CPUS, least=0)
+
 
 class AbsolutePath(Text):
     def read(self, node: Node, path: str, problems: Problems) -> str:
@@ -97,6 +113,9 @@ class AbsolutePath(Text):
             raise Invalid(f"must be an absolute path without `..`, not {shown(value)}")
         return value
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^/"}
+
 
 class DevicePath(AbsolutePath):
     def read(self, node: Node, path: str, problems: Problems) -> str:
@@ -104,6 +123,9 @@ class DevicePath(AbsolutePath):
         if not value.startswith("/dev/"):
             raise Invalid(f"must be a path below /dev, not {shown(value)}")
         return value
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^/dev/"}
 
 
 class Environment(ValueType):
@@ -125,6 +147,19 @@ class Environment(ValueType):
                 problems.add(entry.node, inner, "must not contain zero bytes or lone surrogates")
             variables[name] = entry.node.text
         return variables
+
+    def json_schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{_VARIABLE.pattern}$"},
+            "additionalProperties": {"type": ["string", "number"]},
+        }
+
+
+def _text_or_number(pattern: re.Pattern[str], least: int) -> dict[str, Any]:
+    """In YAML, what has digits alone is a number."""
+    text = {"type": "string", "pattern": f"^({pattern.pattern})$"}
+    return {"anyOf": [{"type": "integer", "minimum": least}, text]}
 
 
 def _in_bytes(size: str) -> int:

@@ -250,14 +250,21 @@ WEB = Section(
 )
 
 
-class RawList(ValueType):
-    """The raw items of a list; whoever asked reads them."""
+# Where the JSON Schema keeps what an edge and the defaults have in common.
+EDGE_REFERENCE = "#/definitions/edge"
+
+
+class RawEdges(ValueType):
+    """The raw items of the list; the loader reads them, with the defaults below each."""
 
     def read(self, node: Node, path: str, problems: Problems) -> list[Node]:
         if not isinstance(node.value, list):
             raise Invalid(f"must be a list, not {shown(node.value)}", "each item starts with `- `")
         items: list[Node] = node.value
         return items
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"$ref": EDGE_REFERENCE}}
 
 
 class BrokersByName(ValueType):
@@ -278,6 +285,13 @@ class BrokersByName(ValueType):
                 brokers[name] = {}  # there is one of that name, only not a right one
         return brokers
 
+    def json_schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "propertyNames": NAME.json_schema(),
+            "additionalProperties": BROKER.json_schema(),
+        }
+
 
 class EdgeDefaults(ValueType):
     """Checked here, and read again below every edge that inherits it."""
@@ -285,6 +299,9 @@ class EdgeDefaults(ValueType):
     def read(self, node: Node, path: str, problems: Problems) -> Node:
         EDGE.read_given(node, path, problems)
         return node
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"$ref": EDGE_REFERENCE}
 
 
 FILE = Section(
@@ -300,6 +317,6 @@ FILE = Section(
         ),
         "brokers": Key(BrokersByName(), "named brokers, with their connection settings", None),
         "defaults": Key(EdgeDefaults(), "defaults for all edges", None),
-        "edge": Key(RawList(), "the models"),
+        "edge": Key(RawEdges(), "the models"),
     },
 )

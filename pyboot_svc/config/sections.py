@@ -30,6 +30,15 @@ class Key:
     def required(self) -> bool:
         return self.default is ...
 
+    def json_schema(self) -> dict[str, Any]:
+        schema = {"description": self.doc.replace("`", ""), **self.type.json_schema()}
+        if self.required or self.default in (None, (), ""):
+            return schema
+        written = self.type.written(self.default)
+        # A number of bytes is written 64M; all else is what it is.
+        same = written.lower() == str(self.default).lower()
+        return {**schema, "default": self.default if same else written}
+
 
 class Section(ValueType):
     """A mapping with known keys. Reading it gives the values by key, defaults filled in."""
@@ -73,6 +82,16 @@ class Section(ValueType):
                 continue
             key.type.read_into(partial(setitem, values, name), entry.node, inner, problems)
         return values
+
+    def json_schema(self) -> dict[str, Any]:
+        required = [name for name, key in self.keys.items() if key.required]
+        schema = self.json_schema_of_given()
+        return {**schema, "required": required} if required else schema
+
+    def json_schema_of_given(self) -> dict[str, Any]:
+        """Where what is missing may be said elsewhere."""
+        properties = {name: key.json_schema() for name, key in self.keys.items()}
+        return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def overlay(base: Node, top: Node, depth: int = 0, done: _Overlaid | None = None) -> Node:

@@ -39,6 +39,10 @@ class ValueType(ABC):
         """A value of the type as a file says it."""
         return str(value).lower() if isinstance(value, bool) else str(value)
 
+    @abstractmethod
+    def json_schema(self) -> dict[str, Any]:
+        """What JSON Schema can say of it, for editors; `read` is the judge."""
+
     def read_into(
         self, into: Callable[[Any], object], node: Node, path: str, problems: Problems
     ) -> None:
@@ -95,6 +99,12 @@ class Text(ValueType):
             raise Invalid(f"must be {self._form}, not {shown(value)}")
         return value
 
+    def json_schema(self) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "string", "minLength": 1}
+        if self._pattern is not None:
+            schema["pattern"] = f"^(?:{self._pattern.pattern})$"
+        return schema
+
 
 class Name(Text):
     """Text with a limited length, since it becomes a part of other names."""
@@ -108,6 +118,9 @@ class Name(Text):
         if len(value) > self._most:
             raise Invalid(f"must not be longer than {self._most} characters")
         return value
+
+    def json_schema(self) -> dict[str, Any]:
+        return {**super().json_schema(), "maxLength": self._most}
 
 
 class Integer(ValueType):
@@ -124,12 +137,18 @@ class Integer(ValueType):
             raise Invalid(f"{wanted}, not {shown(value)}")
         return value
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self._least, "maximum": self._most}
+
 
 class Boolean(ValueType):
     def read(self, node: Node, path: str, problems: Problems) -> bool:
         if not isinstance(node.value, bool):
             raise Invalid(f"must be true or false, not {shown(node.value)}")
         return node.value
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
 
 
 class Choice(ValueType):
@@ -145,6 +164,10 @@ class Choice(ValueType):
             close = suggestion(word, self._words)
             raise Invalid(f"must be one of {', '.join(self._words)}, not {shown(value)}", close)
         return word
+
+    def json_schema(self) -> dict[str, Any]:
+        numbers = [int(word) for word in self._words if word.isdecimal()]
+        return {"enum": [*self._words, *numbers]}
 
 
 class Host(Text):
@@ -173,6 +196,9 @@ class Topic(Text):
             raise Invalid(f"must not have the wildcards + and #: results go to one topic: {value}")
         return value
 
+    def json_schema(self) -> dict[str, Any]:
+        return {**super().json_schema(), "pattern": "^[^+#]*$"}
+
 
 class TopicFilter(Text):
     """An MQTT topic filter to subscribe to (MQTT 5, section 4.7)."""
@@ -190,6 +216,9 @@ class TopicFilter(Text):
         if "#" in value and (levels[-1] != "#" or value.count("#") > 1):
             raise Invalid(f"# must be the last level of the topic, as in a/#: {value}")
         return value
+
+    def json_schema(self) -> dict[str, Any]:
+        return {**super().json_schema(), "pattern": r"^(?!\$share/)"}
 
 
 class FilePath(Text):
@@ -214,6 +243,10 @@ class OneOrMany(ValueType):
             return (self._item_type.read(node, path, problems),)
         return _items(self._item_type, node.value, path, problems)
 
+    def json_schema(self) -> dict[str, Any]:
+        item = self._item_type.json_schema()
+        return {"anyOf": [item, {"type": "array", "items": item}]}
+
 
 class ListOf(ValueType):
     """A list whose items are of one type."""
@@ -225,6 +258,9 @@ class ListOf(ValueType):
         if not isinstance(node.value, list):
             raise Invalid(f"must be a list, not {shown(node.value)}", "write it as [a, b]")
         return _items(self._item_type, node.value, path, problems)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": self._item_type.json_schema()}
 
 
 def _items(
@@ -246,6 +282,9 @@ class Plain(ValueType):
         return {
             key: values.read(entry.node, f"{path}.{key}", 1) for key, entry in node.value.items()
         }
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "object"}
 
 
 class _PlainValues:

@@ -53,9 +53,10 @@ def test_the_sandbox_is_rated_at_most_1_0(machine: Machine) -> None:
         machine.run("systemd-analyze", "security", "--threshold=10", unit)
 
 
-def test_man_pages_and_completion_are_there(machine: Machine) -> None:
+def test_man_pages_completion_and_schema_are_there(machine: Machine) -> None:
     assert "edge-model@" in machine.sh("man pyboot 2>/dev/null")
     assert "pre_broker" in machine.sh("man pyboot.yaml 2>/dev/null")
+    assert '"pre_broker"' in machine.read("/usr/share/pyboot/config.schema.json")
     script = (
         "source /usr/share/bash-completion/bash_completion; "
         "_comp_load pyboot 2>/dev/null || __load_completion pyboot; "

@@ -950,7 +950,7 @@ def unreadable(file: Path) -> str:
         load_config(file)
     [problem] = caught.value.problems
     assert (problem.file, problem.line) == (str(file), 0)
-    assert "--config FILE" in problem.message
+    assert "-c FILE" in problem.message
     return problem.message
 
 
