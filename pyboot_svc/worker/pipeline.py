@@ -43,9 +43,7 @@ from pyboot_svc.worker.messages import (
     StoredMessage,
     count_of,
 )
-from pyboot_svc.worker.mqtt.inbox import Count, Deliver
-from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus
-from pyboot_svc.worker.mqtt.outbox import Source
+from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus, Count, Deliver, Source
 from pyboot_svc.worker.mqtt.reactor import Reactor
 from pyboot_svc.worker.stats import Stats
 from pyboot_svc.worker.storage.disk_budget import DiskBudget
@@ -106,7 +104,7 @@ class Outbox(Protocol):
     def in_flight(self) -> int: ...
     def start(self, source: Source, on_crash: Callable[[], None]) -> None: ...
     def wake(self) -> None: ...
-    def nudge(self) -> None: ...
+    def try_send(self) -> None: ...
     def stop(self, timeout: float) -> None: ...
 
 
@@ -199,7 +197,7 @@ class Pipeline:
             safe.dead_letters,
             safe.budget.room,
             outbox.wake,
-            outbox.nudge,
+            outbox.try_send,
         )
         self._revival = Redrive(safe.store, safe.file, self._deliver, self._courier.send_again)
         self._graveyard = DeadLetters(config, safe.store, safe.dead_letters, outbox.wake)
@@ -379,7 +377,7 @@ class Pipeline:
 
     def _recall_leader(self) -> None:
         if self._leader is not None:
-            self._leader.recall()
+            self._leader.wake()
 
     def _acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
         if batch.rows is not None:

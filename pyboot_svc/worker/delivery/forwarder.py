@@ -52,7 +52,7 @@ class Forwarder:
     `count` is told of what ends otherwise than as a message: rows that are `published`, `refused`,
     or dropped from the spool.
     `room` says how many bytes more may go to the disk, given how many are wanted.
-    `wake` has the outbox look again, `nudge` has it send results here and now.
+    `wake` has the outbox look again, `try_send` has it send results here and now.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Forwarder:
         dead_letters: DurableQueue,
         room: Callable[[int], int],
         wake: Callable[[], None],
-        nudge: Callable[[], None],
+        try_send: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
         self._limits = limits
@@ -74,7 +74,7 @@ class Forwarder:
         self._room = room
         self._most_pending_bytes = log_bytes(limits.max_bytes)
         self._wake = wake
-        self._nudge = nudge
+        self._try_send = try_send
         named = {ID_PROPERTY: bytes(DIGEST_BYTES).hex()}
         self._beside_payload = row_size(endpoint.topic, b"", named)
         self._settle: Settle = lambda parcels: None
@@ -108,7 +108,7 @@ class Forwarder:
     def kick(self) -> None:
         """There may be something to do: a result is ready."""
         if self._online and self._goes_straight:
-            self._nudge()
+            self._try_send()
         else:
             self._kick.set()
 

@@ -38,7 +38,7 @@ _CAREFUL_POLL_SECONDS = 0.05
 class IdleWork(Protocol):
     """What a single model thread does while nothing waits for it."""
 
-    def lead(self, busy: Callable[[], bool]) -> bool:
+    def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for work and take it in; False when there is nothing to wait for."""
 
 
@@ -147,7 +147,7 @@ class ModelPool:
         if self._leader is not None:
             has_some = self._waiting.has_some
             # When it is crowded the connections know better what to read.
-            while not (has_some() or self._waiting.crowded) and self._leader.lead(has_some):
+            while not (has_some() or self._waiting.crowded) and self._leader.poll_once(has_some):
                 pass
         if suspects:
             chunk = self._waiting.take(1, self._size)

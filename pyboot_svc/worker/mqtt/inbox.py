@@ -11,7 +11,13 @@ from pathlib import Path
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import MessageBatch, Sendable
-from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, ConnectionStatus, Session
+from pyboot_svc.worker.mqtt.interfaces import (
+    BrokerLimits,
+    ConnectionStatus,
+    Count,
+    Deliver,
+    Session,
+)
 from pyboot_svc.worker.mqtt.link.connection import Connection, TransportOptions
 from pyboot_svc.worker.mqtt.link.paho_client import SESSION_SECONDS
 from pyboot_svc.worker.mqtt.reactor import Reactor
@@ -21,9 +27,6 @@ from pyboot_svc.worker.mqtt.session.notices import Notices
 from pyboot_svc.worker.mqtt.session.retained import RetainedFilter
 
 log = logging.getLogger(__name__)
-
-Deliver = Callable[[MessageBatch], None]
-Count = Callable[[str, int], None]
 
 # Of a SUBACK, from here on.
 _REFUSED = 0x80
@@ -119,7 +122,7 @@ class MqttInbox:
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
         """These are done with; they came by the connection that `session` numbers."""
         self._acknowledged.append((session, packet_ids))
-        self._connection.nudge()
+        self._connection.try_send()
 
     def leave(self) -> None:
         """Unsubscribe for good; what the broker holds for this session already still comes in."""
@@ -231,13 +234,13 @@ class MqttInbox:
     def wants_turn(self) -> bool:
         return bool(self._acknowledged)
 
-    def on_nudge(self) -> bool:
+    def on_try_send(self) -> bool:
         while self._acknowledged:
             self._connection.acknowledge(*self._acknowledged.popleft())
         return False
 
     def on_turn(self) -> None:
-        self.on_nudge()
+        self.on_try_send()
         done = self._leaving or (not self._open and self._endpoint.qos == 0)
         if done and self._subscribed:
             self._subscribed = False

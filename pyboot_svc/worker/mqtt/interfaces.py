@@ -1,16 +1,55 @@
-"""Between a connection and its owner: how it presents itself, and what it is told."""
+"""What the wing has in common with those who use it, and a connection with its owner."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from pyboot_svc.config import Edge
-from pyboot_svc.worker.messages import MessageBatch, Sendable
+from pyboot_svc.worker.messages import MessageBatch, ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 
 # What the format of MQTT's length field allows.
 MAX_PACKET_BYTES = 268_435_455
+
+# Where an inbox hands what came, and where it counts what befalls its session.
+Deliver = Callable[[MessageBatch], None]
+Count = Callable[[str, int], None]
+
+
+class Source(Protocol):
+    """Where the outbox gets its messages, one call at a time.
+
+    `take_rows` reads the disk unless it is told not to, and then it gives what was read ahead: only
+    the outbox's thread has the time. The results go to the endpoint's topic.
+    """
+
+    def connected(self) -> None: ...
+    def lost(self, in_flight: list[Sendable]) -> None: ...
+    def hold(self, lane: int, again: list[Sendable]) -> None:
+        """Give nothing of this lane until `resume`, and then what is to be sent again first."""
+
+    def resume(self, lane: int) -> None: ...
+    def ready(self) -> bool: ...
+    def rows_ready(self) -> bool: ...
+    def take_rows(self, room: int, *, from_disk: bool = True) -> list[StoredMessage]: ...
+    def take_results(self, room: int) -> list[ResultBatch]: ...
+    def delivered(self, items: list[Sendable]) -> None: ...
+    def refused(self, items: list[Sendable], reason: str) -> None: ...
+
+
+class InHand(Protocol):
+    """Notes which stored message a packet is being made of: a crash then is counted against it."""
+
+    def crashes(self, row: StoredMessage) -> int:
+        """How many crashes it was in hand at, if they are too many; else 0."""
+
+    def each(self, rows: Sequence[StoredMessage]) -> Iterator[StoredMessage]:
+        """These; each is in hand until the next is asked for."""
+
+    def clear(self, row: StoredMessage) -> None:
+        """It has come to its end without a crash."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +71,8 @@ class BrokerLimits:
 class Handler(Protocol):
     """What the owner of a connection does with it.
 
-    Calls come one at a time: from the connection's thread, and `on_nudge`, `on_published` and
-    `wants_turn` from any other that nudged it.
+    Calls come one at a time: from the connection's thread, and `on_try_send`, `on_published` and
+    `wants_turn` from any other that calls `try_send`.
     """
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
@@ -59,8 +98,8 @@ class Handler(Protocol):
     def on_turn(self) -> None:
         """The connection is up, and the loop turned: send what there is to send."""
 
-    def on_nudge(self) -> bool:
-        """The same in the thread that nudged: send what takes no disk; says whether more may be
+    def on_try_send(self) -> bool:
+        """The same in the thread that tries: send what takes no disk; says whether more may be
         left, for which there was no room."""
 
     def wants_turn(self) -> bool:

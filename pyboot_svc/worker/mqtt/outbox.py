@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
@@ -24,7 +23,9 @@ from pyboot_svc.worker.mqtt.interfaces import (
     MAX_PACKET_BYTES,
     BrokerLimits,
     ConnectionStatus,
+    InHand,
     Session,
+    Source,
 )
 from pyboot_svc.worker.mqtt.link.connection import Connection, TransportOptions
 from pyboot_svc.worker.mqtt.reactor import Reactor
@@ -46,40 +47,6 @@ _LETTER_QOS = 1
 _SAMPLE = 8
 
 log = logging.getLogger(__name__)
-
-
-class Source(Protocol):
-    """Where the outbox gets its messages, one call at a time.
-
-    `take_rows` reads the disk unless it is told not to, and then it gives what was read ahead: only
-    the outbox's thread has the time. The results go to the endpoint's topic.
-    """
-
-    def connected(self) -> None: ...
-    def lost(self, in_flight: list[Sendable]) -> None: ...
-    def hold(self, lane: int, again: list[Sendable]) -> None:
-        """Give nothing of this lane until `resume`, and then what is to be sent again first."""
-
-    def resume(self, lane: int) -> None: ...
-    def ready(self) -> bool: ...
-    def rows_ready(self) -> bool: ...
-    def take_rows(self, room: int, *, from_disk: bool = True) -> list[StoredMessage]: ...
-    def take_results(self, room: int) -> list[ResultBatch]: ...
-    def delivered(self, items: list[Sendable]) -> None: ...
-    def refused(self, items: list[Sendable], reason: str) -> None: ...
-
-
-class InHand(Protocol):
-    """Notes which stored message a packet is being made of: a crash then is counted against it."""
-
-    def crashes(self, row: StoredMessage) -> int:
-        """How many crashes it was in hand at, if they are too many; else 0."""
-
-    def each(self, rows: Sequence[StoredMessage]) -> Iterator[StoredMessage]:
-        """These; each is in hand until the next is asked for."""
-
-    def clear(self, row: StoredMessage) -> None:
-        """It has come to its end without a crash."""
 
 
 class MqttOutbox:
@@ -142,9 +109,9 @@ class MqttOutbox:
         """Look for something to send, soon."""
         self._connection.wake()
 
-    def nudge(self) -> None:
+    def try_send(self) -> None:
         """Look for results to send, here and now if possible."""
-        self._connection.nudge()
+        self._connection.try_send()
 
     def stop(self, timeout: float) -> None:
         self._stopping = True
@@ -228,7 +195,7 @@ class MqttOutbox:
         if self._holds.active and self.in_flight == 0 and not self._source.ready():
             self._holds.end()
 
-    def on_nudge(self) -> bool:
+    def on_try_send(self) -> bool:
         rows = self._source.rows_ready()
         if rows:
             self._send_rows(from_disk=False)

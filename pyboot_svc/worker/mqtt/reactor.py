@@ -37,8 +37,8 @@ class Reactor:
 
     def __init__(self, max_linger_us: int) -> None:
         self._epoll = select.epoll()
-        self._recalled = Wakeup()
-        self._epoll.register(self._recalled, select.EPOLLIN)
+        self._wakeup = Wakeup()
+        self._epoll.register(self._wakeup, select.EPOLLIN)
         self._led: dict[int, Pollable] = {}
         self._changing = threading.Lock()
         self._pace = Linger(max_linger_us)
@@ -69,10 +69,10 @@ class Reactor:
         """How long a connection may leave it alone: longer in a quiet time."""
         return _TICK_SECONDS if self._idle else _QUICK_SECONDS
 
-    def lead(self, busy: Callable[[], bool]) -> bool:
+    def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for something, and take it in; False when there is no connection to wait for.
 
-        It doesn't wait when `busy`, which is asked after the point from which on `recall` is heard.
+        It doesn't wait when `busy`, which is asked after the point from which on `wake` is heard.
         """
         if not self._led:
             return False
@@ -95,17 +95,17 @@ class Reactor:
                 came, more = connection.serve()
                 count += came
                 full |= more
-            elif descriptor == self._recalled.fileno():
-                self._recalled.answer()
+            elif descriptor == self._wakeup.fileno():
+                self._wakeup.answer()
         self._pace.note(count, full)
         return True
 
-    def recall(self) -> None:
+    def wake(self) -> None:
         """There is something to compute; from any thread."""
         if self._waiting:
-            self._recalled.call()
+            self._wakeup.call()
 
     def close(self) -> None:
         """When the last thread that led has ended."""
-        self._recalled.close()
+        self._wakeup.close()
         self._epoll.close()

@@ -23,9 +23,7 @@ from pyboot_svc.metrics.figures import COUNTERS
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.messages import Message, ResultBatch, Sendable, StoredMessage, count_of
-from pyboot_svc.worker.mqtt.inbox import Count, Deliver
-from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus
-from pyboot_svc.worker.mqtt.outbox import Source
+from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus, Count, Deliver, Source
 from pyboot_svc.worker.pipeline import Durables, Pipeline
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
@@ -152,7 +150,7 @@ class MemoryOutbox:
     def wake(self) -> None:
         self._woken.set()
 
-    nudge = wake
+    try_send = wake
 
     def answer(self, *, refuse: bool = False) -> None:
         with self._lock:

@@ -68,7 +68,7 @@ class TransportOptions:
 class Connection:
     """Keeps one MQTT connection and calls `handler`, one call at a time.
 
-    A thread reads, and writes what it finds. Another that has something to send may `nudge`: it
+    A thread reads, and writes what it finds. Another that has something to send may `try_send`: it
     then sends it itself, if the first is not at it, which spares a change of threads. While a
     leader makes progress, it reads, and the thread looks after the rest.
     """
@@ -128,7 +128,7 @@ class Connection:
         """Have the loop turn soon; from any thread."""
         self._wakeup.call()
 
-    def nudge(self) -> None:
+    def try_send(self) -> None:
         """Send what there is to send, here and now if that is possible; from any thread."""
         if self._up and self._turning.acquire(False):
             try:
@@ -331,7 +331,7 @@ class Connection:
         """Whether there is nothing left that the loop should do."""
         if not self._up or self._lost is not None:
             return False
-        more = self._handler.on_nudge()
+        more = self._handler.on_try_send()
         self._write()
         if self._lost is not None or self._plane.wants_write:
             return False

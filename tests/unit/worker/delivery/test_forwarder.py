@@ -49,7 +49,7 @@ class Desk:
             self.spooled.load(connection)
             self.letters.load(connection)
         self.woken = threading.Event()
-        self.nudged = threading.Event()
+        self.asked = threading.Event()
         self.crashed = threading.Event()
         self.results = PostQueue(1_000_000, lambda: self.courier.kick())
         self.courier = Forwarder(
@@ -60,7 +60,7 @@ class Desk:
             self.letters,
             lambda wanted: limits.max_bytes - self.spooled.size,
             self.woken.set,
-            self.nudged.set,
+            self.asked.set,
         )
         self.made: list[Message] = []
         self.parcels: list[ResultBatch] = []
@@ -213,7 +213,7 @@ def spool(desk: Desk, count: int) -> None:
 def test_while_connected_results_go_straight_out(desk: Desk, tmp_path: Path) -> None:
     desk.courier.connected()
     desk.make(3)
-    assert desk.nudged.is_set()
+    assert desk.asked.is_set()
     assert desk.courier.ready()
     assert desk.courier.take_rows(10) == []
     items: list[Sendable] = [*desk.courier.take_results(10)]

@@ -124,7 +124,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Line]]:
 @pytest.mark.parametrize("each", [1, 7, 10_000])
 @pytest.mark.parametrize("data_plane", ["bulk", "plain"])
 @pytest.mark.parametrize("size", [4, 50_000])
-def test_one_nudge_sends_all_that_waits_however_many_windows(
+def test_one_attempt_sends_all_that_waits_however_many_windows(
     data_plane: str, size: int, each: int, connect: Callable[..., Line]
 ) -> None:
     line = connect(data_plane)
@@ -132,7 +132,7 @@ def test_one_nudge_sends_all_that_waits_however_many_windows(
     payloads = [b"%04d" % number * (size // 4) for number in range(count)]
     for start in range(0, count, each):
         line.results.waiting.append(parcel_of(payloads[start : start + each], redeliverable=False))
-    line.outbox.nudge()
+    line.outbox.try_send()
     assert line.receive(count).payloads == payloads
 
 
@@ -151,7 +151,7 @@ def test_of_a_parcel_what_the_broker_would_not_take_is_refused(
     fitting = [payload for payload in payloads if len(payload) == 1]
     first, last = parcel_of(payloads), parcel_of([b"last"])
     line.results.waiting += [first, last]
-    line.outbox.nudge()
+    line.outbox.try_send()
     got = line.receive(len(fitting) + 1)
     assert got.payloads == [*fitting, b"last"]
     assert places_of([item for item, _ in line.results.refusals]) == sorted(large)

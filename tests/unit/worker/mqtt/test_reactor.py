@@ -49,14 +49,14 @@ def idle() -> bool:
 
 
 def test_without_a_connection_there_is_nothing_to_wait_for(leader: Reactor) -> None:
-    assert not leader.lead(idle)
+    assert not leader.poll_once(idle)
 
 
 def test_what_comes_is_taken_in(leader: Reactor, ends: tuple[socket.socket, socket.socket]) -> None:
     near, far = ends
     led = Pollable(near, leader)
     far.send(b"1")
-    assert leader.lead(idle)
+    assert leader.poll_once(idle)
     assert led.received == [b"1"]
 
 
@@ -65,7 +65,7 @@ def test_it_does_not_wait_when_there_is_work(
 ) -> None:
     led = Pollable(ends[0], leader)
     ends[1].send(b"1")
-    assert leader.lead(lambda: True)
+    assert leader.poll_once(lambda: True)
     assert led.received == []
 
 
@@ -75,7 +75,7 @@ def test_one_that_has_left_is_not_served(
     led = Pollable(ends[0], leader)
     leader.leave(ends[0].fileno())
     ends[1].send(b"1")
-    assert not leader.lead(idle)
+    assert not leader.poll_once(idle)
     assert led.received == []
 
 
@@ -90,10 +90,10 @@ def test_one_whose_socket_was_closed_may_leave(
     descriptor = ends[0].fileno()
     ends[0].close()
     leader.leave(descriptor)
-    assert not leader.lead(idle)
+    assert not leader.poll_once(idle)
 
 
-def test_it_can_be_recalled_while_it_waits(
+def test_it_can_be_woken_while_it_waits(
     leader: Reactor,
     ends: tuple[socket.socket, socket.socket],
     monkeypatch: pytest.MonkeyPatch,
@@ -104,13 +104,13 @@ def test_it_can_be_recalled_while_it_waits(
 
     def run() -> None:
         while not work.is_set():
-            leader.lead(work.is_set)
+            leader.poll_once(work.is_set)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     until(lambda: leader.is_active, "it waits")
     work.set()
-    leader.recall()
+    leader.wake()
     thread.join(20)
     assert not thread.is_alive()
     assert led.received == []
@@ -122,7 +122,7 @@ def test_it_gets_on_while_it_waits_and_not_long_after(
     assert not leader.is_active
     Pollable(ends[0], leader)
     ends[1].send(b"1")
-    leader.lead(idle)
+    leader.poll_once(idle)
     assert leader.is_active
     until(lambda: not leader.is_active, "it is away for long")
 
@@ -132,10 +132,10 @@ def test_in_a_quiet_time_it_may_be_left_alone_for_longer(
 ) -> None:
     Pollable(ends[0], leader)
     ends[1].send(b"1")
-    leader.lead(idle)
+    leader.poll_once(idle)
     under_load = leader.look_seconds
     monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor._TICK_SECONDS", 0.2)
-    leader.lead(idle)
+    leader.poll_once(idle)
     assert leader.look_seconds > under_load
 
 
@@ -157,7 +157,7 @@ def test_it_waits_for_more_but_not_when_there_is_more_already(
         for count in range(100_000, 100_020):
             led.count = count  # within less than a second: closer together than 10 µs
             ends[1].send(b"1")
-            leader.lead(idle)
+            leader.poll_once(idle)
             if count == 100_009:
                 waits.clear()
         assert bool(waits) == waited
@@ -177,5 +177,5 @@ def test_of_several_connections_one_that_has_more_is_enough(
         for first.full, second.full in ((False, False), (True, False), (False, True)):
             ends[1].send(b"1")
             far.send(b"1")
-            leader.lead(idle)
+            leader.poll_once(idle)
     assert noted == [(6, False), (6, True), (6, True)]
