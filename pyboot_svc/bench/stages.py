@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.bench.ends import PostEnd, PreEnd
+from pyboot_svc.bench.failures import CountedFailures
 from pyboot_svc.bench.subject import Subject
 from pyboot_svc.errors import ModelError
-from pyboot_svc.model.codec import PayloadError, codec_named
-from pyboot_svc.worker.execution.runner import one_each
-from pyboot_svc.worker.messages import Chunk, MessageBatch
-from pyboot_svc.worker.mqtt.wire.decoder import Decoder
-from pyboot_svc.worker.mqtt.wire.encoder import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
-
-# A value, and which message's it is.
-Placed = tuple[int, Any]
+from pyboot_svc.model import Context, Model
+from pyboot_svc.model.codec import Codec, PayloadError, codec_named
+from pyboot_svc.worker.execution.runner import Job, ModelCall, Runner
+from pyboot_svc.worker.messages import Chunk, ResultBatch
+from pyboot_svc.worker.pipeline import Durables
 
 STAGES = ("read", "digest", "decode", "model", "encode", "write")
 # Enough for a p99; more would only take memory.
@@ -32,9 +30,10 @@ _ROUND_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class StageCosts:
-    """`cpu_us` is CPU time a message by stage, of all threads of the process; `wall_us` that of
-    the model by the clock. `call_us` are the 50th and 99th percentile of one call, by the clock.
-    `disturbed` is the share of the time in which others had the processor that this one wanted."""
+    """`cpu_us` is CPU time a message by stage, of all threads of the process; what a model thread
+    does around a call is part of `model`. `wall_us` is the model's time a message by the clock.
+    `call_us` are the 50th and 99th percentile of one call, by the clock. `disturbed` is the share
+    of the time in which others had the processor that this one wanted."""
 
     messages: int
     calls: int
@@ -64,62 +63,73 @@ def measure_stages(
         count = max(at_least, min(_LONGEST_ROUND, int(_ROUND_SECONDS / max(each, 1e-9))))
         passed = time.perf_counter() - began
         progress(min(passed / seconds, 1.0) if seconds else 1.0)
-        if meter.failed.total() == meter.messages and passed >= seconds:
+        if meter.all_failed and passed >= seconds:
             break
-    if meter.failed.total() == meter.messages:
-        raise ModelError(f"no call succeeded, so there is nothing to measure: {meter.first_error}")
+    if meter.all_failed:
+        said = meter.failures.first
+        raise ModelError(f"no call succeeded, so there is nothing to measure: {said}")
     return meter.costs()
 
 
 class _Meter:
-    """Takes messages through all stages, a round at a time, and adds up what each takes."""
+    """Takes messages through a worker's stages, a round at a time, and adds up what each takes."""
 
     def __init__(self, subject: Subject) -> None:
         edge = subject.edge
-        self._subject = subject
-        self._batch = edge.batch.max_size if edge.batch is not None else 0
-        self._context = subject.make_context()
-        self._codec = codec_named(edge.codec)
+        self._longest = edge.batch.max_size if edge.batch is not None else _LONGEST_ROUND
         self._payloads = cycle(subject.payloads)
-        self._v5 = edge.post.broker.protocol == "5"
-        in_v5 = edge.pre.broker.protocol == "5"
-        self._acknowledges = edge.pre.qos > 0
-        self._post_qos = min(edge.post.qos, 1)
-        self._parser = Decoder(in_v5)
-        self._sender = PublishEncoder(subject.topic, min(edge.pre.qos, 1), b"\0" if in_v5 else b"")
-        self._named = self._v5 and (edge.pre.qos > 0 or edge.post.qos > 0)
-        lead = ID_LEAD if self._named else b"\0" if self._v5 else b""
-        self._writer = PublishEncoder(edge.post.topic, self._post_qos, lead)
+        self._pre, self._post = PreEnd(edge, subject.topic), PostEnd(edge)
+        # What names a result, and lets a message that kills the process be recognised.
+        self._named = edge.pre.qos > 0 or (edge.post.qos > 0 and edge.post.broker.protocol == "5")
+        self._codec = codec_named(edge.codec)
+        self._encoded: list[Any] = []
+        self.calls: list[int] = []
+        self.failures = CountedFailures()
+        # In its own folder: it is no crash of the worker's when this process is killed.
+        durables = Durables(subject.config, subject.folder)
+        call = ModelCall(
+            _timed(subject.model, self.calls),
+            _recording(self._codec, self._encoded),
+            # A message that fails is to cost its call, and not the pauses between the attempts.
+            replace(edge.on_error, retries=0),
+            edge.model_timeout,
+            durables.ledger,
+            durables.suspects,
+            self.failures,
+            batches=edge.batch is not None,
+        )
+        self._runner = Runner(0, call, subject.make_context())
         self.forget()
 
     def forget(self) -> None:
         self.messages = 0
-        self.calls: list[int] = []
-        self.failed: Counter[str] = Counter()
-        self.first_error = ""
+        self.calls.clear()
+        self.failures.forget()
         self._cpu = dict.fromkeys(STAGES, 0)
         self._began, self._delayed = time.perf_counter_ns(), _delayed_ns()
 
+    @property
+    def all_failed(self) -> bool:
+        return self.failures.kinds.total() == self.messages
+
     def round(self, count: int) -> None:
-        payloads = list(islice(self._payloads, count))
-        packet_ids = range(1, count + 1)
-        stream = b"".join(self._sender.encode(payloads, packet_ids))
+        self._pre.offer(list(islice(self._payloads, count)))
         with self._stage("read"):
-            arrivals = self._parser.feed(stream)
-        times = [0] * count
-        batch = MessageBatch(arrivals.topics, arrivals.payloads, arrivals.packet_ids, times)
-        chunk = Chunk(0, batch)
-        with self._stage("digest"):
-            digests = chunk.digests if self._named or self._acknowledges else []
-        with self._stage("decode"):
-            values = self._decode(batch.payloads)
-        with self._stage("model"):
-            call = self._call_batches if self._batch else self._call_each
-            results = call(values, batch.topics)
-        with self._stage("encode"):
-            done = self._encode(results)
+            batch = self._pre.read()
+        results = []
+        for start in range(0, count, self._longest):
+            chunk = Chunk(0, batch.part(start, min(start + self._longest, count)))
+            self._work(chunk)
+            places = [place for place, result in enumerate(chunk.results) if result is not None]
+            if places:
+                payloads = [result for result in chunk.results if result is not None]
+                results.append(ResultBatch(chunk, places, payloads))
         with self._stage("write"):
-            self._write(done, digests, batch.packet_ids)
+            self._post.write(results)
+            self._pre.acknowledge(batch)
+        self._post.answer()
+        with self._stage("write"):
+            self._post.settle()
         self.messages += count
 
     def costs(self) -> StageCosts:
@@ -129,88 +139,70 @@ class _Meter:
         return StageCosts(
             messages=self.messages,
             calls=len(calls),
-            cpu_us={stage: spent / each for stage, spent in self._cpu.items()},
+            cpu_us={stage: max(spent, 0) / each for stage, spent in self._cpu.items()},
             wall_us=sum(calls) / each,
             call_us=(calls[len(calls) // 2] / 1000, calls[len(calls) * 99 // 100] / 1000),
             disturbed=min(delayed / passed, 1.0),
-            failed=dict(self.failed),
-            first_error=self.first_error,
+            failed=dict(self.failures.kinds),
+            first_error=self.failures.first,
         )
 
+    def _work(self, chunk: Chunk) -> None:
+        """As a model thread does. It decodes, calls and encodes in one go: decoding and encoding
+        are done once more, to tell them from the call."""
+        with self._stage("digest"):
+            if self._named:
+                len(chunk.digests)  # made when first asked for
+        with self._stage("model"):
+            self._runner.work(Job(chunk))
+        codec = self._codec
+        with self._stage("decode", apart_from="model"):
+            _try_each(codec.decode, chunk.batch.payloads)
+        with self._stage("encode", apart_from="model"):
+            _try_each(codec.encode, self._encoded)
+        self._encoded.clear()
+
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: str, apart_from: str | None = None) -> Iterator[None]:
+        """Its CPU; what was part of another one's is taken from there."""
         before = time.process_time_ns()
         yield
-        self._cpu[name] += time.process_time_ns() - before
+        spent = time.process_time_ns() - before
+        self._cpu[name] += spent
+        if apart_from is not None:
+            self._cpu[apart_from] -= spent
 
-    def _decode(self, payloads: Sequence[bytes]) -> list[Placed]:
-        decode = self._codec.decode
-        found: list[Placed] = []
-        for place, payload in enumerate(payloads):
-            try:
-                found.append((place, decode(payload)))
-            except PayloadError as error:
-                self._fail(error.fault, str(error))
-        return found
 
-    def _call_each(self, values: Sequence[Placed], topics: Sequence[str]) -> list[Placed]:
-        model, context, clock = self._subject.model, self._context, time.perf_counter_ns
-        note = self.calls.append
-        results: list[Placed] = []
-        for place, value in values:
-            context.topic = topics[place]
-            before = clock()
-            try:
-                result = model(value, context)
-                note(clock() - before)
-                results.append((place, result))
-            except (Exception, SystemExit) as error:  # Ctrl-C is for the command
-                note(clock() - before)
-                self._fail("model", _say(error))
-        return results
+def _timed(model: Model, calls: list[int]) -> Model:
+    """The same, with the time that each call takes in `calls`, in ns."""
+    clock, note = time.perf_counter_ns, calls.append
 
-    def _call_batches(self, values: Sequence[Placed], topics: Sequence[str]) -> list[Placed]:
-        context = self._context
-        results: list[Placed] = []
-        for start in range(0, len(values), self._batch):
-            part = values[start : start + self._batch]
-            places = [place for place, _ in part]
-            context.topics = tuple(topics[place] for place in places)
-            context.topic = context.topics[0]
-            before = time.perf_counter_ns()
-            try:
-                outcome = self._subject.model([value for _, value in part], context)
-                self.calls.append(time.perf_counter_ns() - before)
-                results += zip(places, one_each(outcome, len(part)), strict=True)
-            except (Exception, SystemExit) as error:
-                self.calls.append(time.perf_counter_ns() - before)
-                self._fail("model", _say(error), len(part))
-        return results
+    def call(payload: Any, context: Context) -> Any:
+        before = clock()
+        try:
+            return model(payload, context)
+        finally:
+            note(clock() - before)
 
-    def _encode(self, results: Sequence[Placed]) -> list[tuple[int, bytes]]:
-        encode = self._codec.encode
-        done = []
-        for place, result in results:
-            if result is not None:
-                try:
-                    done.append((place, encode(result)))
-                except PayloadError as error:
-                    self._fail(error.fault, str(error))
-        return done
+    return call
 
-    def _write(
-        self, done: Sequence[tuple[int, bytes]], digests: Sequence[bytes], inputs: Sequence[int]
-    ) -> None:
-        ids = encode_ids([digests[place] for place, _ in done]) if self._named else ()
-        packet_ids = range(1, len(done) + 1) if self._post_qos else ()
-        parts = self._writer.encode([payload for _, payload in done], packet_ids, ids)
-        if self._acknowledges:
-            parts.append(encode_pubacks(inputs))
-        b"".join(parts)
 
-    def _fail(self, kind: str, text: str, count: int = 1) -> None:
-        self.failed[str(kind)] += count
-        self.first_error = self.first_error or text
+def _recording(codec: Codec, encoded: list[Any]) -> Codec:
+    """The same, with what it has to encode in `encoded`."""
+
+    def encode(result: Any) -> bytes:
+        encoded.append(result)
+        return codec.encode(result)
+
+    return Codec(codec.decode, encode)
+
+
+def _try_each(convert: Callable[[Any], Any], values: Sequence[Any]) -> None:
+    for value in values:
+        try:
+            convert(value)
+        except PayloadError:
+            pass  # it was counted when it was worked on
 
 
 def _delayed_ns() -> int:
@@ -219,11 +211,3 @@ def _delayed_ns() -> int:
         return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1])
     except (OSError, IndexError):
         return 0
-
-
-def _say(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # its own __str__ is the user's code, too
-        text = "(it can't be shown)"
-    return f"the model raised {type(error).__name__}: {text}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pyboot_svc.config import Edge, InstanceConfig
@@ -16,15 +15,18 @@ from pyboot_svc.worker.delivery.model_state import ModelState
 class Subject:
     """A model and the `payloads` that it is measured with; `folder` is for what it keeps."""
 
-    edge: Edge
+    config: InstanceConfig
     model: Model
     payloads: tuple[bytes, ...]
     folder: Path
     state: ModelState
-    instance: str
 
     def make_context(self) -> Context:
-        return _make_context(self.instance, self.edge, self.folder, self.state)
+        return _make_context(self.config, self.folder, self.state)
+
+    @property
+    def edge(self) -> Edge:
+        return self.config.edge
 
     @property
     def topic(self) -> str:
@@ -35,12 +37,12 @@ class Subject:
 def load_subject(config: InstanceConfig, payloads: tuple[bytes, ...], folder: Path) -> Subject:
     """Raises ModelError when the model can't be loaded."""
     state = ModelState({})
-    make = partial(Subject, config.edge, payloads=payloads, folder=folder, state=state)
+    context = _make_context(config, folder, state)
+    model = load_model(config.edge.edge_mode, config.model_path, context)
+    return Subject(config, model, payloads, folder, state)
+
+
+def _make_context(config: InstanceConfig, folder: Path, state: ModelState) -> Context:
     instance = str(config.identity)
-    context = _make_context(instance, config.edge, folder, state)
-    return make(load_model(config.edge.edge_mode, config.model_path, context), instance=instance)
-
-
-def _make_context(instance: str, edge: Edge, folder: Path, state: ModelState) -> Context:
     logger = logging.getLogger(f"model.{instance}")
-    return Context(instance, folder, logger, edge.options, state)
+    return Context(instance, folder, logger, config.edge.options, state)

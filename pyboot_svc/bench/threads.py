@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from itertools import cycle, islice
+from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from pyboot_svc.bench.in_memory import MemoryInbox, MemoryOutbox
 from pyboot_svc.bench.subject import Subject
-from pyboot_svc.model.codec import codec_named
-from pyboot_svc.threads import spawn
-from pyboot_svc.worker.execution.crash_journal import CrashJournal
-from pyboot_svc.worker.execution.failure_log import FailureLog
-from pyboot_svc.worker.execution.poison import PoisonTracker
-from pyboot_svc.worker.execution.pool import CHUNK_SECONDS, LONGEST_CHUNK
-from pyboot_svc.worker.execution.runner import (
-    Job,
-    ModelCall,
-    Runner,
-)
-from pyboot_svc.worker.messages import Chunk, MessageBatch
-from pyboot_svc.worker.storage.writer import DatabaseWriter
+from pyboot_svc.worker.pipeline import Durables, Pipeline
 
 _ALWAYS = (1, 2, 4)
 _TURNS = 3
 _MOST = 32
 # A doubling that brought less than this is the last.
 _WORTH_DOUBLING = 1.6
+_POLL_SECONDS = 0.002
+# So much work waits for the threads, as they have been so far: more than they do while the one that
+# feeds them waits for the GIL.
+_AHEAD_SECONDS = 0.05
+_MOST_AHEAD = 9000
+_DRAIN_SECONDS = 4.0
 
 
 def measure_threads(
     subject: Subject, seconds: float, progress: Callable[[float], None]
 ) -> dict[int, float]:
-    """Messages/s that the model threads alone sustain, by their number; `seconds` for each.
+    """Messages/s that a worker sustains apart from its network, by its threads; `seconds` for each.
 
     Beside 1, 2, 4 and what is configured, more are tried as long as they bring something. They
     take turns, and each one's best counts: what disturbs one turn is then not taken for a law.
@@ -55,69 +52,58 @@ def measure_threads(
 
 
 def _run(subject: Subject, threads: int, seconds: float) -> float:
+    """A worker's pipeline with so many threads, which is given what it takes."""
     edge = subject.edge
-    longest = edge.batch.max_size if edge.batch is not None else LONGEST_CHUNK
-    folder = subject.folder
-    ledger = CrashJournal(folder / f"in-hand-{threads}", threads, longest)
-    failures = FailureLog()
     # A message that fails is to cost its call, and not the pauses between the attempts.
-    on_error = replace(edge.on_error, retries=0)
-    calling = ModelCall(
-        subject.model,
-        codec_named(edge.codec),
-        on_error,
-        edge.model_timeout,
-        ledger,
-        PoisonTracker(DatabaseWriter(folder / "no-suspects")),
-        failures,
-        batches=edge.batch is not None,
-    )
-    turns: list[tuple[float, float, int]] = []
-    deadline = time.perf_counter() + seconds
-    workers = [
-        spawn(
-            f"model-{number}",
-            partial(
-                _work, subject, Runner(number, calling, subject.make_context()), deadline, turns
-            ),
+    on_error = replace(edge.on_error, retries=0, then="drop")
+    config = replace(subject.config, edge=replace(edge, threads=threads, on_error=on_error))
+    inbox = MemoryInbox(subject.topic, cycle(subject.payloads), redeliverable=edge.pre.qos > 0)
+    with TemporaryDirectory(dir=subject.folder) as folder:
+        durables = Durables(config, Path(folder))
+        pipeline = Pipeline(
+            config, subject.model, subject.make_context, durables, inbox, MemoryOutbox()
         )
-        for number in range(threads)
-    ]
-    for worker in workers:
-        worker.join()
-    ledger.close()
-    passed = max(ended for _, ended, _ in turns) - min(began for began, _, _ in turns)
-    return sum(done for _, _, done in turns) / passed
+        crashed = threading.Event()
+        pipeline.start(crashed.set)
+        at_once = threads * (edge.batch.max_size if edge.batch is not None else 1)
+        try:
+            return _rate(pipeline, inbox, at_once, seconds, crashed)
+        finally:
+            pipeline.drain(_DRAIN_SECONDS)
 
 
-def _work(
-    subject: Subject, runner: Runner, deadline: float, turns: list[tuple[float, float, int]]
-) -> None:
-    """One thread's part: chunks as long as those of a worker under load.
+def _rate(
+    pipeline: Pipeline,
+    inbox: MemoryInbox,
+    at_once: int,
+    seconds: float,
+    crashed: threading.Event,
+) -> float:
+    """Messages/s until the last one that was done in `seconds`, or the first `at_once` are.
 
-    Notes when it began and ended, and how many messages it has done.
+    Enough wait at any time for all threads to be busy, and not so many that they last.
     """
-    batch = subject.edge.batch
-    payloads, topic = cycle(subject.payloads), subject.topic
-    count, done, number = (batch.max_size if batch is not None else 1), 0, 0
-    began = now = time.perf_counter()
-    while not done or now < deadline:
-        columns = [topic] * count, list(islice(payloads, count)), [0] * count, [0] * count
-        runner.work(
-            Job(Chunk(number, MessageBatch(*columns, redeliverable=subject.edge.pre.qos > 0)))
-        )
-        before, now = now, time.perf_counter()
-        done += count
-        number += 1
-        if batch is None:
-            each = (now - before) / count
-            count = max(1, min(LONGEST_CHUNK, int(CHUNK_SECONDS / max(each, 1e-9))))
-    turns.append((began, now, done))
+    began = time.perf_counter()
+    fed = done = 0
+    passed = 0.0
+    while passed < seconds or done < at_once:
+        ahead = max(2 * at_once, int(_AHEAD_SECONDS * done / max(passed, _POLL_SECONDS)))
+        missing = min(ahead, _MOST_AHEAD) - (fed - done)
+        if missing > 0:
+            inbox.feed(missing)
+            fed += missing
+        if crashed.wait(_POLL_SECONDS):
+            raise RuntimeError("a thread of the worker crashed")
+        now, before = time.perf_counter() - began, done
+        done = pipeline.figures()["counters"]["processed"]
+        if done > before or done == 0:
+            passed = now
+    return done / passed
 
 
-def silence_failures() -> None:
-    """The stages have counted and told them."""
-    logging.getLogger("pyboot_svc.worker.execution.failure_log").setLevel(logging.CRITICAL)
+def silence_worker() -> None:
+    """What fails was counted by the stages, and is told by the command."""
+    logging.getLogger("pyboot_svc.worker").setLevel(logging.CRITICAL)
 
 
 def gil_enabled() -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from pyboot_svc.bench.estimate import USABLE, Need, best_threads, need, reason, sustained
 from pyboot_svc.bench.stages import StageCosts, measure_stages
 from pyboot_svc.bench.subject import load_subject
-from pyboot_svc.bench.threads import gil_enabled, measure_threads, silence_failures
+from pyboot_svc.bench.threads import gil_enabled, measure_threads, silence_worker
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path, rate, seconds
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import Config, Edge, InstanceConfig
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> ExitCode:
             costs = measure_stages(
                 subject, options.seconds * _STAGES_SHARE, bar.part(0.0, _STAGES_SHARE)
             )
-            silence_failures()
+            silence_worker()
             threads = measure_threads(
                 subject, options.seconds * _THREADS_SHARE, bar.part(_STAGES_SHARE, 1.0)
             )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.poll import until
 
 from pyboot_svc.bench.stages import STAGES, measure_stages
 from pyboot_svc.bench.subject import Subject, load_subject
@@ -127,4 +128,7 @@ def test_threads_really_run_it(subject: Callable[..., Subject], model: str) -> N
     assert all(rate > 0 for rate in rates.values())
     if model == "same":
         assert {"model-0", "model-1", "model-2", "model-3"} <= {row[0] for row in seen(measured)}
-    assert not [t for t in threading.enumerate() if t.name.startswith("model-")]
+    until(
+        lambda: not [t for t in threading.enumerate() if t.name.startswith(("model-", "post"))],
+        "its threads have ended",
+    )
