@@ -1,6 +1,4 @@
-# make run    the demo: a broker, a simulated plant, and the bundled models at work
-# make test   everything that has to hold
-# Each sets up what it needs.
+# `make` lists the targets: those with a `## line` behind them. Each sets up what it needs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,26 +29,31 @@ CHAOS_ON ?= newest-bulk oldest-bulk newest-plain
 # $(call on_each,DEPENDENCIES-PLANE…,AS_ROOT or nothing,arguments of pytest)
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
-.PHONY: run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench bench-quick breakdown deb rpm images clean
+.DEFAULT_GOAL := help
+.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool bench bench-quick breakdown deb rpm images release clean
 
-run: $(VENV)/.run
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; RATE=200, DURATION=seconds
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration chaos-quick test-hosts test-brokers test-system test-openrc test-container
+test: lint unit integration chaos-quick test-hosts test-brokers test-system test-openrc test-container ## everything that CI proves; about half an hour on two cores
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy pyboot_svc tests benchmarks docs/reference.py docs/demo/run.py docs/demo/plant.py
+	$(BIN)/mypy pyboot_svc tests benchmarks packaging/release.py docs/reference.py docs/demo/run.py docs/demo/plant.py
 	$(BIN)/python docs/reference.py --check || \
 		{ echo "what docs/reference.py writes is out of date: $(BIN)/python docs/reference.py" >&2; exit 1; }
+	$(BIN)/python packaging/release.py check
 
-unit: $(VENV)/.test build/oldest/.installed
+unit: $(VENV)/.test build/oldest/.installed ## each part by itself, with the newest and the oldest dependencies
 	@packaging/need.sh mosquitto mosquitto
 	$(call on_each,$(UNIT_ON),$(AS_ROOT),$(COMPUTING) tests/unit)
 
-integration: $(VENV)/.test build/oldest/.installed
+integration: $(VENV)/.test build/oldest/.installed ## real processes on a real broker, and what the documentation shows
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh strace strace
 	@packaging/need.sh openssl openssl
@@ -63,21 +66,21 @@ integration: $(VENV)/.test build/oldest/.installed
 # `make unit PYTEST_ADDOPTS="--random-order --random-order-seed=N"` repeats a run.
 SUITE ?= unit
 COUNT ?= 20
-test-repeat: $(VENV)/.test
+test-repeat: $(VENV)/.test ## SUITE=unit COUNT=20 times, each time in another order; LOAD=1: on busy cores
 	@$(BIN)/python tests/repeat.py $(SUITE) $(COUNT) $(if $(LOAD),--load)
 
 # After a meant change of what `pyboot render kubernetes` prints: what its tests compare with.
-golden: $(VENV)/.test
+golden: $(VENV)/.test ## rewrite what the tests of Kubernetes manifests compare with
 	PYBOOT_GOLDEN=write $(BIN)/pytest tests/unit/kubernetes/test_golden.py
 
 # A broker and two workers on hosts of their own, by network namespaces. Needs root.
-test-hosts: $(VENV)/.test
+test-hosts: $(VENV)/.test ## a broker and two workers on hosts of their own; needs root
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh ip iproute2
 	$(AS_ROOT) $(BIN)/pytest tests/hosts
 
 # Brokers of other makers, from Debian 13 and npm. Needs root.
-test-brokers: $(VENV)/.test build/brokers/node_modules
+test-brokers: $(VENV)/.test build/brokers/node_modules ## brokers of other makers; needs root
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh mmdebstrap mmdebstrap
 	$(AS_ROOT) $(BIN)/pytest tests/brokers
@@ -90,34 +93,34 @@ build/brokers/node_modules: tests/brokers/package.json
 	@touch $@
 
 # What a thousand workers take of a master and a broker: the measured figures of docs/scaling.md.
-scaling: $(VENV)/.test
+scaling: $(VENV)/.test ## what a thousand workers take of a master and a broker (docs/scaling.md)
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python benchmarks/scaling.py
 
 # Faults on purpose, every message counted: a part of them in some minutes, or all. Needs root.
 # `make chaos CHAOS_SEED=N` repeats a run.
-chaos-quick: $(VENV)/.test build/oldest/.installed
+chaos-quick: $(VENV)/.test build/oldest/.installed ## a part of the faults on purpose, every message counted; needs root
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh mmdebstrap mmdebstrap
 	$(call on_each,$(CHAOS_ON),$(AS_ROOT),$(WAITING) tests/chaos --chaos=ci)
 
-chaos: $(VENV)/.test
+chaos: $(VENV)/.test ## all of them; CHAOS_SEED=N repeats a run; needs root
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh mmdebstrap mmdebstrap
 	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full
 	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=full
 
 # A million messages: does the worker grow? Prints its figures.
-soak: $(VENV)/.test
+soak: $(VENV)/.test ## a million messages: does the worker grow?
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python -m chaos.soak
 
-footprint: $(VENV)/.test
+footprint: $(VENV)/.test ## time, memory and CPU of a worker and a master (docs/performance.md)
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests $(BIN)/python benchmarks/footprint.py
 
 # How fast results that waited on disk go out: the figures of docs/performance.md.
-spool: $(VENV)/.test
+spool: $(VENV)/.test ## how fast results that waited on disk go out (docs/performance.md)
 	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.spool
 
@@ -125,7 +128,7 @@ spool: $(VENV)/.test
 # few with BENCH=quick; ROUNDS= and SECONDS= change it. PART=sweep measures and writes the rates alone
 # (10 minutes). RATES="20 8000 full", QOS=0 and ONLY="pyboot paho" pick a part of those, and print it.
 # What can't be installed is named on the page.
-bench: $(BENCH_VENV)/.peers build/bench/node_modules
+bench: $(BENCH_VENV)/.peers build/bench/node_modules ## side by side with what users would pick instead (docs/benchmarks.md); BENCH=quick
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
@@ -137,7 +140,7 @@ bench: $(BENCH_VENV)/.peers build/bench/node_modules
 
 # What a message costs a worker at some rates, by its CPU time: for a change of the data path, within
 # a minute. `make bench-quick RATES="20 8000 full" QOS=0 ROUNDS=5 SECONDS=2 ONLY="pyboot paho"`.
-bench-quick: $(VENV)/.test
+bench-quick: $(VENV)/.test ## what a message costs at some rates, within a minute; RATES=, QOS=, ONLY=
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
@@ -145,7 +148,7 @@ bench-quick: $(VENV)/.test
 		--only $(or $(ONLY),pyboot) --rates $(or $(RATES),100 2000)
 
 # Where a worker's CPU time goes at full rate: system calls, context switches, functions.
-breakdown: $(BENCH_VENV)/.peers
+breakdown: $(BENCH_VENV)/.peers ## where a worker's CPU time goes at full rate
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
@@ -168,7 +171,7 @@ build/bench/node_modules: benchmarks/package.json
 	@mkdir -p $@ && touch $@
 
 # In a booted Debian 13; its root file system is made once and kept in /var/cache/pyboot-test.
-test-system: $(VENV)/.test deb rpm
+test-system: $(VENV)/.test deb rpm ## the packages in a booted Debian 13, and the README on a fresh one; needs root
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
@@ -176,13 +179,13 @@ test-system: $(VENV)/.test deb rpm
 	$(AS_ROOT) $(BIN)/pytest $(HOSTS) tests/system
 
 # The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
-test-openrc: $(VENV)/.test deb
+test-openrc: $(VENV)/.test deb ## the same in a Debian that OpenRC runs; needs root
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
 	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest $(HOSTS) tests/system -m "not systemd"
 
 # The image, built by buildah and run under systemd-nspawn as an engine would.
-test-container: $(VENV)/.test
+test-container: $(VENV)/.test ## the container image; needs root
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh buildah buildah
@@ -210,7 +213,7 @@ build/oldest/.installed: tests/oldest.txt | $(VENV)/.test
 	@touch $@
 
 # A .deb in dist/, built from a copy: dpkg wants its folder at the top.
-deb:
+deb: ## dist/pyboot-svc_*.deb
 	@packaging/need.sh dh debhelper
 	@packaging/need.sh dh_python3 dh-python
 	@packaging/need.sh - pybuild-plugin-pyproject
@@ -219,15 +222,20 @@ deb:
 
 # A .rpm and its .src.rpm in dist/. Built on a Debian it is laid out for a Debian; for Fedora and its
 # relatives, build there, or rebuild the .src.rpm there.
-rpm: $(VENV)/.test
+rpm: $(VENV)/.test ## dist/pyboot-svc-*.rpm, and the .src.rpm
 	@packaging/need.sh rpmbuild rpm
 	@packaging/need.sh pip3 python3-pip
 	@packaging/need.sh dh_python3 dh-python
 	@PYTEST=$(CURDIR)/$(BIN)/pytest PYTEST_ADDOPTS="$(COMPUTING)" packaging/build-rpm.sh dist
 
 # The container image, by docker, podman or buildah (ENGINE=…), on BASE if it is given.
-images:
+images: ## the container image, by docker, podman or buildah; ENGINE=, BASE=, IMAGE=
 	packaging/build-image.sh $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE))
 
-clean:
+# Sets the version, dates the changelogs, commits and tags; pushes nothing.
+release: ## VERSION=1.2.3: prepare a release: a commit and a tag, nothing is pushed
+	@test -n "$(filter command line,$(origin VERSION))" || { echo "which one? make release VERSION=1.2.3" >&2; exit 64; }
+	@$(PYTHON) packaging/release.py $(VERSION)
+
+clean: ## remove what was built, and the virtual environments
 	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """Writes what the code's own tables say into the documentation.
 
-The configuration's reference, in the README and pyboot.yaml(5), the figures in docs/metrics.md,
-pyboot(1), bash's completion, and a JSON Schema of the configuration.
+The configuration's reference, in docs/configuration.md and pyboot.yaml(5), the figures in
+docs/metrics.md, pyboot(1), bash's completion, and a JSON Schema of the configuration.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -37,7 +37,7 @@ from pyboot_svc.metrics import figures
 from pyboot_svc.metrics.figures import Figure
 
 METRICS = Path(__file__).parent / "metrics.md"
-README = Path(__file__).parent.parent / "README.md"
+CONFIGURATION = Path(__file__).parent / "configuration.md"
 MAN_PAGE = Path(__file__).parent / "man" / "pyboot.yaml.5"
 _BEGIN = "<!-- reference: written by docs/reference.py -->\n"
 _END = "<!-- end of reference -->\n"
@@ -112,7 +112,7 @@ def render_reference() -> str:
     return "\n".join(_tables())
 
 
-def readme_with_reference(text: str) -> str:
+def page_with_reference(text: str) -> str:
     return _with_generated(text, render_reference())
 
 
@@ -195,10 +195,10 @@ def _default(key: Key) -> str:
 
 
 def main() -> int:
-    readme = readme_with_reference(README.read_text(encoding="utf-8"))
+    configuration = page_with_reference(CONFIGURATION.read_text(encoding="utf-8"))
     metrics = metrics_with_figures(METRICS.read_text(encoding="utf-8"))
     wanted = {
-        README: readme,
+        CONFIGURATION: configuration,
         MAN_PAGE: man_page(),
         METRICS: metrics,
         COMPLETION: completion(),

@@ -1,55 +1,117 @@
-"""The examples of the README do what the README says."""
+"""What the README and the documentation show works as they say."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from support.app import Up, run_pyboot
 from support.broker import Broker
 from support.client import Plant
+from support.poll import until
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILE = re.compile(r"# ([\w.]+)\n")  # the first line of a block that is a file
+ROUND_TRIP = re.compile(r"^mosquitto_rr (?:-q \d )?-t (\S+) -e (\S+) -m '(.*)'$", re.MULTILINE)
 
 
-def _blocks(language: str, file: str = "README.md") -> list[str]:
-    text = (ROOT / file).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+class Block(NamedTuple):
+    page: str
+    language: str
+    text: str
 
 
-def test_the_first_model_works_as_described(
+def _blocks_of(page: Path) -> list[Block]:
+    found = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [Block(str(page.relative_to(ROOT)), language, text) for language, text in found]
+
+
+BLOCKS = [block for page in PAGES for block in _blocks_of(page)]
+CONFIGURATIONS = [b for b in BLOCKS if b.language == "yaml" and re.search("^edge:", b.text, re.M)]
+
+
+def _block(page: str, language: str, containing: str) -> str:
+    [found] = [
+        block.text
+        for block in BLOCKS
+        if (block.page, block.language) == (page, language) and containing in block.text
+    ]
+    return found
+
+
+def _with_port(config: str, port: int) -> str:
+    parsed = yaml.safe_load(config)
+    for broker in parsed["brokers"].values():
+        broker["port"] = port
+    return yaml.safe_dump(parsed)
+
+
+def test_the_files_of_the_first_60_seconds_are_those_of_the_example() -> None:
+    for language, name in (("python", "my_models.py"), ("yaml", "config.yaml")):
+        shown = _block("README.md", language, f"# {name}\n").removeprefix(f"# {name}\n")
+        assert shown == (ROOT / "examples" / "mean" / name).read_text()
+    [sent] = ROUND_TRIP.findall(_block("README.md", "sh", "mosquitto_rr"))
+    answer = _block("README.md", "json", '{"mean"')
+    messages = f"{sent[0]} {sent[2]}\n-> {sent[1]} {answer}"
+    assert messages == (ROOT / "examples" / "mean" / "messages.txt").read_text()
+
+
+def test_the_tutorial_gets_the_answers_that_it_shows(
     tmp_path: Path, broker: Broker, up: Callable[..., Up]
 ) -> None:
-    model = next(block for block in _blocks("python") if block.startswith("# my_models.py"))
-    config = next(block for block in _blocks("yaml") if block.startswith("# config.yaml"))
-    (tmp_path / "my_models.py").write_text(model)
-    port = broker.port
-    file = tmp_path / "config.yaml"
-    file.write_text(f"{config}\ndefaults: {{pre_port: {port}, post_port: {port}}}\n")
-    assert run_pyboot("check", "--config", str(file), "--models").returncode == 0
-    up(file)
-    with Plant(port) as plant:
-        plant.subscribe("plant/mean")
-        plant.publish("plant/values", b'{"values": [1, 2, 6]}')
-        plant.wait_for(1)
-        assert plant.received == [("plant/mean", b'{"mean":3.0}')]
+    answers = 0
+    blocks = [block for block in BLOCKS if block.page == "docs/tutorial.md"]
+    for block, following in zip(blocks, [*blocks[1:], blocks[0]], strict=True):
+        name = FILE.match(block.text)
+        if name is not None:
+            text = block.text
+            is_config = name[1] == "config.yaml"
+            (tmp_path / name[1]).write_text(_with_port(text, broker.port) if is_config else text)
+        for source, target, payload in ROUND_TRIP.findall(block.text):
+            running = up(tmp_path / "config.yaml")
+            with Plant(broker.port) as plant:
+                plant.subscribe(target)
+                plant.publish(source, payload.encode(), 1)
+                until(lambda: plant.received, f"an answer to {payload}")
+                assert plant.received == [(target, following.text.strip().encode())]
+            running.close()
+            answers += 1
+    assert answers == 3
 
 
-@pytest.mark.parametrize("block", [*_blocks("yaml"), *_blocks("yaml", "docs/kubernetes.md")])
-def test_every_configuration_in_the_documentation_is_valid(tmp_path: Path, block: str) -> None:
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))
+def test_every_python_block_is_python(page: str) -> None:
+    for block in BLOCKS:
+        if (block.page, block.language) == (page, "python"):
+            compile(block.text, page, "exec")
+
+
+def test_the_tutorials_test_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(_block("docs/tutorial.md", "python", "context.state[tank]"), "", "exec"), names)
+    test = _block("docs/tutorial.md", "python", "def test_").replace(
+        "from my_models import fill\n", ""
+    )
+    exec(compile(test, "tutorial.md", "exec"), names)
+    names["test_a_full_tank"]()
+
+
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=lambda block: block.page)
+def test_every_configuration_in_the_documentation_is_valid(tmp_path: Path, block: Block) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text(block)
+    file.write_text(block.text)
     ended = run_pyboot("check", "--config", str(file))
     assert ended.returncode == 0, ended.stdout
 
 
-def test_the_model_of_batches_in_the_readme_is_one() -> None:
-    block = next(block for block in _blocks("python") if "numpy" in block)
+def test_the_model_of_batches_is_one() -> None:
     names: dict[str, Any] = {}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(_block("docs/models.md", "python", "numpy"), "models.md", "exec"), names)
     assert names["model"]([{"samples": [1, 2, 6]}, {"samples": [0, 0, 3]}]) == [
         {"mean": 3.0},
         {"mean": 1.0},
@@ -58,7 +120,7 @@ def test_the_model_of_batches_in_the_readme_is_one() -> None:
 
 def test_the_bundled_model_of_batches_can_be_loaded(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text(next(block for block in _blocks("yaml") if "models.samples" in block))
+    file.write_text(_block("docs/models.md", "yaml", "models.samples"))
     ended = run_pyboot("check", "--config", str(file), "--models")
     assert ended.returncode == 0, ended.stdout
 
@@ -75,10 +137,22 @@ def test_the_shipped_configuration_is_valid_with_its_models() -> None:
     assert ended.returncode == 0, ended.stdout
 
 
-@pytest.mark.parametrize("block", [b for b in _blocks("python") if "Starter" in b])
-def test_the_starter_in_the_readme_is_one(block: str) -> None:
-    names: dict[str, object] = {}
-    exec(compile(block, "README.md", "exec"), names)
-    starter = names["AuditStarter"]
-    assert isinstance(starter, type)
-    assert starter().priority == 150
+def test_the_starter_is_one() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(_block("docs/starters.md", "python", "Starter"), "starters.md", "exec"), names)
+    assert names["AuditStarter"]().priority == 150
+
+
+def test_the_models_of_the_cookbook_do_what_they_say() -> None:
+    class Context:
+        def __init__(self) -> None:
+            self.state: dict[str, Any] = {}
+
+    names: dict[str, Any] = {}
+    for name in ("every_tenth", "minute_mean"):
+        exec(compile(_block("docs/cookbook.md", "python", f"def {name}("), "", "exec"), names)
+    tenth, minutes = Context(), Context()
+    assert [names["every_tenth"](n, tenth) for n in range(1, 21)].count(None) == 18
+    readings = [{"ts": 0, "value": 1}, {"ts": 59, "value": 3}, {"ts": 60, "value": 5}]
+    given = [names["minute_mean"](reading, minutes) for reading in readings]
+    assert given == [None, None, {"minute": 0, "mean": 2.0}]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from machine import Machine
 from support.poll import until
 
 pytestmark = pytest.mark.systemd
 
+ROOT = Path(__file__).parents[2]
 UNIT = "edge-model@telm_temperature-1.service"
 
 
@@ -51,6 +54,17 @@ def test_the_sandbox_is_rated_at_most_1_0(machine: Machine) -> None:
     for unit in (UNIT, "pyboot.service"):
         # The threshold is ten times the rating; the exit code says whether it was exceeded.
         machine.run("systemd-analyze", "security", "--threshold=10", unit)
+
+
+def test_the_documentation_is_there(machine: Machine) -> None:
+    folder = "/usr/share/doc/pyboot-svc"
+    assert set(machine.sh(f"ls {folder}/docs").split()) == {
+        file.name for file in (ROOT / "docs").iterdir() if file.suffix in (".md", ".svg")
+    }
+    for page in ("README.md", "examples/README.md", "docs/README.md"):
+        assert machine.read(f"{folder}/{page}") == (ROOT / page).read_text()
+    for example in ("mean", "alarm"):
+        assert f"{example}/config.yaml" in machine.sh(f"cd {folder}/examples; ls {example}/*")
 
 
 def test_man_pages_completion_and_schema_are_there(machine: Machine) -> None:

@@ -101,6 +101,13 @@ def test_it_requires_the_packages_by_their_names_there(rpm: Path) -> None:
     assert query(rpm, "--configfiles") == ["/etc/pyboot/config.yaml"]
 
 
+def test_it_brings_the_documentation_and_the_licence(rpm: Path) -> None:
+    brought = query(rpm, "--docfiles")
+    for page in ("README.md", "docs/README.md", "docs/guarantees.md", "examples/mean/config.yaml"):
+        assert f"/usr/share/doc/{NAME}/{page}" in brought
+    assert f"/usr/share/licenses/{NAME}/LICENSE" in query(rpm, "--licensefiles")
+
+
 def test_a_message_is_processed_after_the_installation(machine: Machine) -> None:
     machine.wait_active(*UNITS, unit("telm_temperature-1"))
     answer = machine.ask(

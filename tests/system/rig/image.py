@@ -43,21 +43,25 @@ def default_cache_dir() -> Path:
     return Path(parent) / "pyboot-test"
 
 
-def base_image(packages: Sequence[str], cache_dir: Path) -> Path:
-    """A root tarball of Debian 13 with these packages, built at the first call (about 30 s)."""
-    image = cache_dir / f"{SUITE}-{_key(packages)}.tar"
+def base_image(packages: Sequence[str], cache_dir: Path, hooks: Sequence[str] = ()) -> Path:
+    """A root tarball of Debian 13 with these packages, built at the first call (about 30 s).
+
+    `hooks` are shell commands that finish the root, which is $1, with the network; with any, apt's
+    lists and downloads stay in it.
+    """
+    image = cache_dir / f"{SUITE}-{_key(packages, hooks)}.tar"
     cache_dir.mkdir(parents=True, exist_ok=True)
     with _locked(cache_dir):
         if not image.exists():
             with _scratch(cache_dir) as scratch:
                 built = scratch / "root.tar"
-                _mmdebstrap(packages, built, scratch)
+                _mmdebstrap(packages, built, scratch, hooks=hooks)
                 built.rename(image)
     return image
 
 
-def _key(packages: Sequence[str]) -> str:
-    parts = [_RECIPE, SUITE, os.uname().machine, *sorted(set(packages))]
+def _key(packages: Sequence[str], hooks: Sequence[str] = ()) -> str:
+    parts = [_RECIPE, SUITE, os.uname().machine, *sorted(set(packages)), *hooks]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -107,7 +111,11 @@ def unpacked_files(packages: Sequence[str], cache_dir: Path) -> Path:
 
 
 def _mmdebstrap(
-    packages: Sequence[str], output: Path, scratch: Path, variant: str = "minbase"
+    packages: Sequence[str],
+    output: Path,
+    scratch: Path,
+    variant: str = "minbase",
+    hooks: Sequence[str] = (),
 ) -> None:
     # apt verifies the suite with the machine's own archive keyring: Debian signs a new stable's
     # Release with the previous stable's key too, so Debian 12's keyring is enough for Debian 13.
@@ -117,6 +125,8 @@ def _mmdebstrap(
         f"--variant={variant}",
         f"--include={','.join(packages)}",
     ]
+    if hooks:
+        command += ["--skip=cleanup/apt", *(f"--customize-hook={hook}" for hook in hooks)]
     if variant != "extract":
         command += [f"--customize-hook={_FORGET_BUILDER}"]
     command += [SUITE, str(output), _apt_mirror()]

@@ -1,0 +1,2 @@
+def mean(payload):
+    return {"mean": sum(payload["values"]) / len(payload["values"])}
