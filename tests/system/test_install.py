@@ -59,7 +59,7 @@ def test_the_sandbox_is_rated_at_most_1_0(machine: Machine) -> None:
 def test_the_documentation_is_there(machine: Machine) -> None:
     folder = "/usr/share/doc/pyboot-svc"
     assert set(machine.sh(f"ls {folder}/docs").split()) == {
-        file.name for file in (ROOT / "docs").iterdir() if file.suffix in (".md", ".svg")
+        file.name for file in (ROOT / "docs").iterdir() if file.suffix in (".md", ".svg", ".png")
     }
     for page in ("README.md", "examples/README.md", "docs/README.md"):
         assert machine.read(f"{folder}/{page}") == (ROOT / page).read_text()
