@@ -33,8 +33,8 @@ from pyboot_svc.config.schema import (
     WEB,
 )
 from pyboot_svc.config.sections import Key, Section
-from pyboot_svc.metrics import figures
-from pyboot_svc.metrics.figures import Figure
+from pyboot_svc.metrics.figures import FIELDS, FIGURES, READY, UP
+from pyboot_svc.metrics.meaning import Meaning
 
 METRICS = Path(__file__).parent / "metrics.md"
 CONFIGURATION = Path(__file__).parent / "configuration.md"
@@ -128,21 +128,30 @@ def _with_generated(text: str, generated: str) -> str:
 
 def _figures() -> Iterator[str]:
     yield "| `/api/instances` | `/metrics` | kind | unit | meaning |\n|---|---|---|---|---|"
-    for figure in (*figures.GAUGES, figures.CPU, *figures.COUNTERS, figures.ERRORS):
-        label = f"{{{figure.label}}}" if figure.label else ""
-        yield _figure_row(figure, f"`{figure.prometheus}{label}`")
-    for figure in (figures.RATE_IN, figures.RATE_OUT):
-        yield _figure_row(figure, "take `rate()`")
-    for figure in figures.LATENCIES.values():
-        yield _figure_row(figure, f"`{figure.prometheus}`, in seconds")
-    yield _figure_row(figures.UP, f"`{figures.UP.prometheus}`", "`error` is null")
-    yield _figure_row(figures.READY, f"`{figures.READY.prometheus}`", "`state` is `ready`")
+    for figure in FIGURES:
+        yield _figure_row(f"`{'.'.join(figure.path)}`", figure.meaning)
+    yield _figure_row("`error` is null", UP)
+    yield _figure_row("`state` is `ready`", READY)
+    yield "\nBeside its figures an instance tells, of `brokers.post` as of `brokers.pre`:\n"
+    yield "| `/api/instances` | meaning |\n|---|---|"
+    for one in FIELDS:
+        if one not in FIGURES and one.path[:2] != ("brokers", "post"):
+            yield f"| `{'.'.join(one.path)}` | {one.meaning.text} |"
     yield ""
 
 
-def _figure_row(figure: Figure, prometheus: str, key: str = "") -> str:
-    shown = key or f"`{'.'.join(figure.path)}`"
-    return f"| {shown} | {prometheus} | {figure.kind} | {figure.unit} | {figure.meaning} |"
+def _figure_row(shown: str, meaning: Meaning) -> str:
+    return (
+        f"| {shown} | {_prometheus(meaning)} | {meaning.kind} | {meaning.unit} | {meaning.text} |"
+    )
+
+
+def _prometheus(meaning: Meaning) -> str:
+    if not meaning.prometheus:
+        return "take `rate()`"
+    own = f'="{meaning.label_value}"' if meaning.label_value else ""
+    label = f"{{{meaning.label}{own}}}" if meaning.label else ""
+    return f"`{meaning.prometheus}{label}`" + (", in seconds" if meaning.divisor > 1 else "")
 
 
 def man_page() -> str:

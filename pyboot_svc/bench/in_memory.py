@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
+from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.messages import MessageBatch
-from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus, Count, Deliver, Source
+from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
 
 _CONNECTED = ConnectionStatus("memory", "connected", "", 0.0)
 _MOST_AT_ONCE = 1000

@@ -95,7 +95,7 @@ def _rate(
         if crashed.wait(_POLL_SECONDS):
             raise RuntimeError("a thread of the worker crashed")
         now, before = time.perf_counter() - began, done
-        done = pipeline.figures()["counters"]["processed"]
+        done = pipeline.figures().counters.processed
         if done > before or done == 0:
             passed = now
     return done / passed

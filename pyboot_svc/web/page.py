@@ -21,7 +21,7 @@ def render_page(document: dict[str, Any]) -> str:
     """`document` is what /api/instances gives."""
     title = escape(document["app_name"])
     head = "<th>instance</th><th>state</th>" + "".join(
-        f'<th title="{escape(figure.meaning)}">{figure.title}</th>' for figure in COLUMNS
+        f'<th title="{escape(figure.meaning.text)}">{figure.title}</th>' for figure in COLUMNS
     )
     rows = "".join(_row(instance) for instance in document["instances"])
     links = " · ".join(f'<a href="{link}">{link}</a>' for link in _LINKS)

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pyboot_svc.metrics import figures
-from pyboot_svc.metrics.figures import Figure
+from pyboot_svc.metrics.figures import FIGURES, READY, UP
+from pyboot_svc.metrics.meaning import Meaning
 
 _LABELS = ["model", "instance"]
 
@@ -28,53 +28,38 @@ def render_metrics(document: dict[str, Any]) -> bytes:
 class _Instances(Collector):
     def __init__(self, instances: list[dict[str, Any]]) -> None:
         self._instances = instances
-        self._answering = [i for i in instances if i["error"] is None]
 
     def collect(self) -> Iterator[Metric]:
-        up, ready = _family(figures.UP), _family(figures.READY)
+        up, ready = _family(UP), _family(READY)
         for instance in self._instances:
             up.add_metric(_labels(instance), float(instance["error"] is None))
             ready.add_metric(_labels(instance), float(instance["state"] == "ready"))
         yield up
         yield ready
-        for figure in (*figures.GAUGES, *figures.COUNTERS, figures.CPU):
-            yield self._told(figure)
-        yield self._errors()
-        yield self._latency()
+        yield from self._told().values()
 
-    def _told(self, figure: Figure) -> Metric:
-        family = _family(figure)
-        for instance in self._answering:
-            value = figure.value(instance)
-            if value is not None:
-                family.add_metric(_labels(instance), value)
-        return family  # type: ignore[no-any-return]
-
-    def _errors(self) -> Metric:
-        family = _family(figures.ERRORS)
-        for instance in self._answering:
-            for kind, count in (figures.ERRORS.value(instance) or {}).items():
-                family.add_metric([*_labels(instance), kind], count)
-        return family  # type: ignore[no-any-return]
-
-    def _latency(self) -> Metric:
-        latency = GaugeMetricFamily(
-            figures.LATENCY_NAME, figures.LATENCY_MEANING, labels=[*_LABELS, "quantile"]
-        )
-        for instance in self._answering:
-            for quantile, figure in figures.LATENCIES.items():
-                value = figure.value(instance)
-                if value is not None:
-                    latency.add_metric([*_labels(instance), quantile], value / 1000)
-        return latency
+    def _told(self) -> dict[str, Any]:
+        """The families by their names: several figures may be of one."""
+        families: dict[str, Any] = {}
+        answering = [instance for instance in self._instances if instance["error"] is None]
+        for figure in FIGURES:
+            name = figure.meaning.prometheus
+            if not name:
+                continue
+            family = families.setdefault(name, _family(figure.meaning))
+            for instance in answering:
+                for own, value in figure.samples(instance):
+                    family.add_metric([*_labels(instance), *own], value)
+        return families
 
 
-def _family(figure: Figure) -> Any:
-    labels = [*_LABELS, *([figure.label] if figure.label else [])]
-    if figure.kind == "gauge":
-        return GaugeMetricFamily(figure.prometheus, figure.meaning, labels=labels)
-    name = figure.prometheus.removesuffix("_total")  # which the format puts there itself
-    return CounterMetricFamily(name, figure.meaning, labels=labels)
+def _family(meaning: Meaning) -> Any:
+    labels = [*_LABELS, *([meaning.label] if meaning.label else [])]
+    text = meaning.help or meaning.text
+    if meaning.kind == "gauge":
+        return GaugeMetricFamily(meaning.prometheus, text, labels=labels)
+    name = meaning.prometheus.removesuffix("_total")  # which the format puts there itself
+    return CounterMetricFamily(name, text, labels=labels)
 
 
 def _labels(instance: dict[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from pyboot_svc.health.client import ask_health
 from pyboot_svc.health.probes import ProbeServer
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.metrics.reporter import Reporter
+from pyboot_svc.metrics.snapshot import Process, Snapshot
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
@@ -101,7 +102,7 @@ class Worker:
         self._claimed = self._claim()
         self._heartbeat.beat(LONGEST_LOAD_SECONDS)
         health = self._open_health()
-        reporter = Reporter(self._settings.master, str(self._config.identity), self._snapshot)
+        reporter = Reporter(self._settings.master, str(self._config.identity), self._report)
         reporter.start()
         if self._settings.probes is not None:
             ProbeServer(self._settings.probes, self._health)
@@ -244,28 +245,30 @@ class Worker:
     def _notices(self) -> list[str]:
         return self._pipeline.notices() if self._pipeline else []
 
-    def _snapshot(self) -> dict[str, Any]:
-        pipeline = self._pipeline
+    def _report(self) -> dict[str, Any]:
+        return self._snapshot().document()
+
+    def _snapshot(self) -> Snapshot:
         reasons = self._reasons()
         state = self._state
         if state == "running":
             state = "waiting" if reasons else "ready"
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        return {
-            "instance": str(self._config.identity),
-            "pid": os.getpid(),
-            "version": __version__,
-            "state": state,
-            "reasons": reasons,
-            "notices": self._notices(),
-            "started": self._started,
-            "uptime_s": round(time.monotonic() - self._began, 1),
-            "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-            "rss_bytes": _resident_bytes(),
-            "edge_mode": self._config.edge.edge_mode,
-            "threads": self._config.edge.threads,
-            **(pipeline.figures() if pipeline else {"pre_queue": 0, "post_queue": 0}),
-        }
+        process = Process(
+            instance=str(self._config.identity),
+            pid=os.getpid(),
+            version=__version__,
+            state=state,
+            reasons=reasons,
+            notices=self._notices(),
+            started=self._started,
+            uptime_s=round(time.monotonic() - self._began, 1),
+            cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
+            rss_bytes=_resident_bytes(),
+            edge_mode=self._config.edge.edge_mode,
+            threads=self._config.edge.threads,
+        )
+        return Snapshot(process, self._pipeline.figures() if self._pipeline else None)
 
     def _watch_parent(self) -> None:
         """End with the process that holds the other end of standard input."""

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
+from pyboot_svc.metrics.snapshot import Brokers, ConnectionStatus, Traffic
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
@@ -43,7 +44,7 @@ from pyboot_svc.worker.messages import (
     StoredMessage,
     count_of,
 )
-from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus, Count, Deliver, Source
+from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
 from pyboot_svc.worker.mqtt.reactor import Reactor
 from pyboot_svc.worker.stats import Stats
 from pyboot_svc.worker.storage.disk_budget import DiskBudget
@@ -322,22 +323,23 @@ class Pipeline:
         """What is less than it was asked for, and no reason to stop."""
         return self._inbox.notices
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Traffic:
         pre, post = self.depths()
-        return {
-            "pre_queue": pre,
-            "post_queue": post,
-            "in_flight": self._outbox.in_flight,
-            "unacknowledged": self._settlement.depth(),
-            "spooled": self._safe.results.depth,
-            "dead_letters_waiting": self._safe.dead_letters.depth,
-            "held_bytes": self._held.size,
-            **self._tally.figures(),
-            "brokers": {
-                "pre": self._inbox.status.as_dict(),
-                "post": self._outbox.status.as_dict(),
-            },
-        }
+        counted = self._tally.figures()
+        return Traffic(
+            pre_queue=pre,
+            post_queue=post,
+            in_flight=self._outbox.in_flight,
+            unacknowledged=self._settlement.depth(),
+            spooled=self._safe.results.depth,
+            dead_letters_waiting=self._safe.dead_letters.depth,
+            held_bytes=self._held.size,
+            counters=counted.counters,
+            errors=counted.errors,
+            rates=counted.rates,
+            latency_ms=counted.latency_ms,
+            brokers=Brokers(self._inbox.status, self._outbox.status),
+        )
 
     def _wait(self, condition: Callable[[], bool], deadline: float) -> None:
         while not condition() and time.monotonic() < deadline:

@@ -104,11 +104,11 @@ class Readiness:
         reasons = self.not_ready()
         self._waits = bool(reasons)
         figures = self._pipeline.figures()
-        rates, errors = figures["rates"], sum(figures["errors"].values())
+        rates, errors = figures.rates, sum(figures.errors.values())
         state = f"waiting: {'; '.join(reasons)}" if reasons else "ready"
         return (
-            f"{state}; in {rates['in']:.0f}/s, out {rates['out']:.0f}/s, "
-            f"pre_queue {figures['pre_queue']}, post_queue {figures['post_queue']}, "
+            f"{state}; in {rates.in_:.0f}/s, out {rates.out:.0f}/s, "
+            f"pre_queue {figures.pre_queue}, post_queue {figures.post_queue}, "
             f"errors {errors}"
         )
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 
-from pyboot_svc.metrics.figures import COUNTERS
+from pyboot_svc.metrics.snapshot import Counters, Latency, Rates
 
 _WINDOW_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Counters since the start, errors by kind, rates in 1/s, latency in ms."""
+
+    counters: Counters
+    errors: Mapping[str, int]
+    rates: Rates
+    latency_ms: Latency
 
 
 class Stats:
@@ -21,7 +32,7 @@ class Stats:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts = dict.fromkeys((one.name for one in fields(Counters)), 0)
         self._errors: Counter[str] = Counter()
         self._latency = LatencyHistogram()
         self._history: deque[tuple[float, int, int]] = deque(maxlen=_WINDOW_SECONDS + 1)
@@ -57,23 +68,19 @@ class Stats:
                 (time.monotonic(), self._counts["received"], self._counts["published"])
             )
 
-    def figures(self) -> dict[str, object]:
-        """Counters since the start, errors by kind, rates in 1/s, latency in ms."""
+    def figures(self) -> Counted:
         with self._lock:
             since, received, published = self._history[0]
             elapsed = max(time.monotonic() - since, 1e-3)
-            return {
-                "counters": {figure.key: self._counts[figure.key] for figure in COUNTERS},
-                "errors": dict(self._errors),
-                "rates": {
-                    "in": round((self._counts["received"] - received) / elapsed, 1),
-                    "out": round((self._counts["published"] - published) / elapsed, 1),
-                },
-                "latency_ms": {
-                    "p50": self._latency.percentile(0.50),
-                    "p99": self._latency.percentile(0.99),
-                },
-            }
+            return Counted(
+                Counters(**self._counts),
+                dict(self._errors),
+                Rates(
+                    round((self._counts["received"] - received) / elapsed, 1),
+                    round((self._counts["published"] - published) / elapsed, 1),
+                ),
+                Latency(self._latency.percentile(0.50), self._latency.percentile(0.99)),
+            )
 
 
 class LatencyHistogram:

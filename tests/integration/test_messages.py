@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from support.app import Up
 from support.client import Plant
 from support.poll import until
 
-from pyboot_svc.metrics.figures import COUNTERS
+from pyboot_svc.metrics.snapshot import Counters
 
 MODELS = '''
 import sys
@@ -109,7 +109,7 @@ def wait_errors(master: Up, expected: dict[str, int]) -> None:
 
 def wait_counters(master: Up, **expected: int) -> None:
     named = ("received", "processed", "published", "nothing_to_publish")
-    others = {figure.key: 0 for figure in COUNTERS if figure.key not in named}
+    others = {one.name: 0 for one in fields(Counters) if one.name not in named}
     expected = {**others, **expected}
     until(lambda: master.instance("edge-1")["counters"] == expected, f"counters are {expected}")
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
+from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import MessageBatch, Sendable
 from pyboot_svc.worker.mqtt.interfaces import (
     BrokerLimits,
-    ConnectionStatus,
     Count,
     Deliver,
     Session,

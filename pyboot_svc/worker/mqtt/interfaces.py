@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from pyboot_svc.config import Edge
 from pyboot_svc.worker.messages import MessageBatch, ResultBatch, Sendable, StoredMessage
@@ -115,21 +115,3 @@ class Session:
     persistent: bool
     window: int
     max_message: int = Edge.max_message
-
-
-@dataclass(frozen=True)
-class ConnectionStatus:
-    """`state` is connecting, connected or unreachable; `since` is the wall clock's seconds.
-
-    A `reason` while it is connected: it is not known yet whether the broker answers again.
-    """
-
-    address: str
-    state: str
-    reason: str
-    since: float
-    attempts: int = 0
-    connects: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)

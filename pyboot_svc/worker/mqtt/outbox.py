@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
+from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
@@ -22,7 +23,6 @@ from pyboot_svc.worker.messages import (
 from pyboot_svc.worker.mqtt.interfaces import (
     MAX_PACKET_BYTES,
     BrokerLimits,
-    ConnectionStatus,
     InHand,
     Session,
     Source,

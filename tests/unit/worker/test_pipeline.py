@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from support.poll import until
 from support.store import configured, rows
 
 from pyboot_svc.config import BatchLimits, OnError, QueueLimits, SpoolLimits
-from pyboot_svc.metrics.figures import COUNTERS
+from pyboot_svc.metrics.snapshot import ConnectionStatus, Counters, as_document
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.messages import Message, ResultBatch, Sendable, StoredMessage, count_of
-from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus, Count, Deliver, Source
+from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
 from pyboot_svc.worker.pipeline import Durables, Pipeline
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
@@ -254,7 +255,7 @@ class Line:
 
     @property
     def figures(self) -> dict[str, Any]:
-        return self.pipeline.figures()
+        return as_document(self.pipeline.figures())
 
     def counter(self, name: str) -> int:
         return self.figures["counters"][name]  # type: ignore[no-any-return]
@@ -342,7 +343,7 @@ def test_results_and_acknowledgements_in_order_of_arrival(
     assert {item.payload for item in line.dead_letters} == {b"%d" % number for number in failed}
     assert line.figures["errors"] == {"model": len(failed)}
     assert line.figures["counters"] == {
-        **dict.fromkeys((figure.key for figure in COUNTERS), 0),
+        **dict.fromkeys((one.name for one in fields(Counters)), 0),
         "received": 300,
         "processed": 300,
         "published": len(published),
@@ -768,7 +769,7 @@ def test_input_of_qos_0_that_a_drain_leaves_is_counted(
 
 def test_figures_have_both_brokers(start: Callable[..., Line]) -> None:
     line = start(echo)
-    assert line.figures["brokers"] == {"pre": CONNECTED.as_dict(), "post": CONNECTED.as_dict()}
+    assert line.figures["brokers"] == {"pre": asdict(CONNECTED), "post": asdict(CONNECTED)}
 
 
 def test_not_ready_says_which_broker_and_why(start: Callable[..., Line]) -> None:

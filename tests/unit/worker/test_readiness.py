@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
+from support.snapshots import traffic
 from support.store import configured
 
+from pyboot_svc.metrics.snapshot import Traffic
 from pyboot_svc.notify import Notifier
 from pyboot_svc.worker.main import Worker, WorkerSettings
 from pyboot_svc.worker.pipeline import Pipeline
@@ -33,8 +35,8 @@ class Line:
     def stalls(self) -> list[str]:
         return self.stalled
 
-    def figures(self) -> dict[str, Any]:
-        return {"pre_queue": 0, "post_queue": 0, "errors": {}, "rates": {"in": 0.0, "out": 0.0}}
+    def figures(self) -> Traffic:
+        return traffic()
 
     def connect(self) -> None:
         self.subscribed, self.reasons = True, []
@@ -170,7 +172,7 @@ def test_the_state_that_the_master_shows_is_ready_only_when_started(
 ) -> None:
     line.connect()
     worker._state = "running"
-    assert worker._snapshot()["state"] == "waiting"
+    assert worker._snapshot().process.state == "waiting"
     worker._supervision = supervision
-    assert worker._snapshot()["state"] == "ready"
+    assert worker._snapshot().process.state == "ready"
     assert supervision.started

@@ -15,11 +15,12 @@ from typing import Any
 from pyboot_svc.backoff import Backoff
 from pyboot_svc.config import Broker
 from pyboot_svc.errors import ConfigError
+from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.threads import spawn
 from pyboot_svc.wakeup import Wakeup
 from pyboot_svc.worker.heartbeat import OPEN_SECONDS, TURN_SECONDS, Heartbeat
 from pyboot_svc.worker.messages import ResultBatch, StoredMessage, count_of
-from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, ConnectionStatus, Handler, Session
+from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Handler, Session
 from pyboot_svc.worker.mqtt.link.ack_timeout import AckTimeout, bytes_moved
 from pyboot_svc.worker.mqtt.link.keepalive import KeepAlive
 from pyboot_svc.worker.mqtt.link.linger import Linger

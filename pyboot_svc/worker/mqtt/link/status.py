@@ -9,7 +9,7 @@ import ssl
 import time
 from dataclasses import replace
 
-from pyboot_svc.worker.mqtt.interfaces import ConnectionStatus
+from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.worker.mqtt.link.opening import NoAnswer, NoWebSocket
 
 _MOST_REASONS = 20

@@ -17,6 +17,7 @@ from support.poll import until
 from support.store import configured, held_up, rows, settled
 
 from pyboot_svc.config import OnError
+from pyboot_svc.metrics.snapshot import as_document
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
@@ -152,7 +153,7 @@ class Pool:
 
     @property
     def figures(self) -> dict[str, Any]:
-        return self._tally.figures()
+        return as_document(self._tally.figures())
 
     def close(self) -> None:
         self.waiting.close()

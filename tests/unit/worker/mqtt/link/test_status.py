@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import time
+from dataclasses import asdict
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_connections_are_counted_and_end_the_reason() -> None:
 
 
 def test_status_as_a_document() -> None:
-    document = StatusReporter("pre", "b:1").status.as_dict()
+    document = asdict(StatusReporter("pre", "b:1").status)
     since = document.pop("since")
     assert isinstance(since, float)
     assert document == {

@@ -1,0 +1,244 @@
+"""A worker's snapshot: each field of it, how it is called and what it means, in one place.
+
+The worker fills it in. What `/api/instances`, `/metrics`, the page, `pyboot status` and
+docs/metrics.md show is made of it: a new figure is a field here, and a value where it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any
+
+from pyboot_svc.metrics.meaning import about, counter, gauge, latency
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Counted by the worker since its start."""
+
+    received: Annotated[int, counter("Inputs that arrived.", "pyboot_received_messages_total")]
+    processed: Annotated[
+        int,
+        counter(
+            "Inputs that are done: with a result, with none, or given up.",
+            "pyboot_processed_messages_total",
+        ),
+    ]
+    published: Annotated[
+        int,
+        counter(
+            "Results that were published, and acknowledged where the QoS has that.",
+            "pyboot_published_messages_total",
+        ),
+    ]
+    nothing_to_publish: Annotated[
+        int,
+        counter(
+            "Inputs for which the model returned None.", "pyboot_nothing_to_publish_messages_total"
+        ),
+    ]
+    spooled: Annotated[
+        int,
+        counter(
+            "Results written to the spool because they could not go out at once.",
+            "pyboot_results_spooled_total",
+        ),
+    ]
+    dropped: Annotated[
+        int,
+        counter(
+            "Inputs of QoS 0 that were dropped because pre_queue was full, in messages or in "
+            "bytes.",
+            "pyboot_dropped_messages_total",
+            title="dropped",
+        ),
+    ]
+    dropped_at_stop: Annotated[
+        int,
+        counter(
+            "Inputs of QoS 0 that a stop left unprocessed.", "pyboot_dropped_at_stop_messages_total"
+        ),
+    ]
+    sessions_lost: Annotated[
+        int,
+        counter(
+            "Times that the pre broker had forgotten the session: messages may be missing.",
+            "pyboot_sessions_lost_total",
+            "sessions",
+        ),
+    ]
+    sessions_unsure: Annotated[
+        int,
+        counter(
+            "Times that the pre broker had kept the session, and perhaps not its shared "
+            "subscription.",
+            "pyboot_sessions_unsure_total",
+            "sessions",
+        ),
+    ]
+    spool_expired: Annotated[
+        int,
+        counter(
+            "Results that were dropped from the spool, being older than `spool.max_age`.",
+            "pyboot_spool_expired_results_total",
+        ),
+    ]
+    spool_overflowed: Annotated[
+        int,
+        counter(
+            "Results that were dropped from the spool, which was full (`on_full: drop_oldest`).",
+            "pyboot_spool_overflowed_results_total",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Over the last 10 s. A trailing `_` is not part of a field's name."""
+
+    in_: Annotated[float, gauge("`received`, over the last 10 s.", unit="1/s", title="in/s")]
+    out: Annotated[float, gauge("`published`, over the last 10 s.", unit="1/s", title="out/s")]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """None without results."""
+
+    p50: Annotated[float | None, latency("p50 ms", "0.5", "half")]
+    p99: Annotated[float | None, latency("p99 ms", "0.99", "99 %")]
+
+
+@dataclass(frozen=True)
+class ConnectionStatus:
+    """The connection to one broker.
+
+    A `reason` while it is connected: it is not known yet whether the broker answers again.
+    """
+
+    address: Annotated[str, about("Where it listens.")]
+    state: Annotated[str, about("`connecting`, `connected` or `unreachable`.")]
+    reason: Annotated[
+        str,
+        about("Why it is not connected; while it is: not known yet whether the broker answers."),
+    ]
+    since: Annotated[float, about("When that state began, in seconds of Unix time.")]
+    attempts: Annotated[int, about("Attempts to connect since it became unreachable.")] = 0
+    connects: Annotated[int, about("How often it was connected since the worker's start.")] = 0
+
+
+@dataclass(frozen=True)
+class Brokers:
+    """The two that a worker is connected to; of one name, there are two connections."""
+
+    pre: ConnectionStatus
+    post: ConnectionStatus
+
+
+@dataclass(frozen=True)
+class Process:
+    """The process itself."""
+
+    instance: Annotated[str, about("Its name.")]
+    pid: Annotated[int, about("Its process id.")]
+    version: Annotated[str, about("Its version of pyboot.")]
+    state: Annotated[str, about("`loading`, `waiting`, `ready` or `draining`.")]
+    reasons: Annotated[list[str], about("Why it is not ready.")]
+    notices: Annotated[list[str], about("What a broker grants less than it was asked for.")]
+    started: Annotated[float, about("When it started, in seconds of Unix time.")]
+    uptime_s: Annotated[
+        float, gauge("Since the worker started.", "pyboot_uptime_seconds", "seconds")
+    ]
+    cpu_s: Annotated[
+        float, counter("CPU time that the worker used.", "pyboot_cpu_seconds_total", "seconds")
+    ]
+    rss_bytes: Annotated[
+        int, gauge("Resident memory of the worker.", "pyboot_resident_memory_bytes", "bytes")
+    ]
+    edge_mode: Annotated[str, about("The model's function.")]
+    threads: Annotated[int, about("Its model threads.")]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What goes through it; there is none while the model is being loaded."""
+
+    pre_queue: Annotated[
+        int,
+        gauge("Inputs that wait for the model.", "pyboot_pre_queue_messages", title="pre_queue"),
+    ]
+    post_queue: Annotated[
+        int,
+        gauge(
+            "Results that wait to be published.", "pyboot_post_queue_messages", title="post_queue"
+        ),
+    ]
+    in_flight: Annotated[
+        int,
+        gauge(
+            "Results and dead letters that were sent, and that the post broker has not "
+            "acknowledged.",
+            "pyboot_in_flight_messages",
+        ),
+    ]
+    unacknowledged: Annotated[
+        int,
+        gauge(
+            "Inputs of QoS 1 or 2 that were taken in, and not acknowledged to the pre broker yet.",
+            "pyboot_unacknowledged_messages",
+        ),
+    ]
+    spooled: Annotated[
+        int, gauge("Results that wait in the spool, on disk.", "pyboot_spooled_messages")
+    ]
+    dead_letters_waiting: Annotated[
+        int,
+        gauge("Dead letters that wait to be published.", "pyboot_dead_letters_waiting_messages"),
+    ]
+    held_bytes: Annotated[
+        int,
+        gauge(
+            "Topics and payloads that are held in memory; `queue.bytes` bounds it.",
+            "pyboot_held_bytes",
+            "bytes",
+        ),
+    ]
+    counters: Counters
+    errors: Annotated[
+        Mapping[str, int],
+        counter(
+            "Messages that failed for good, by kind: `refused` ones by the post broker.",
+            "pyboot_errors_total",
+            label="kind",
+            title="errors",
+        ),
+    ]
+    rates: Rates
+    latency_ms: Latency
+    brokers: Brokers
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a worker answers the master."""
+
+    process: Process
+    traffic: Traffic | None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it. Both parts stand side by side, and the queues' sizes are always there."""
+        idle = {"pre_queue": 0, "post_queue": 0}
+        return {
+            **as_document(self.process),
+            **(idle if self.traffic is None else as_document(self.traffic)),
+        }
+
+
+def as_document(record: Any) -> dict[str, Any]:
+    """A record as plain data, by the names that its fields have outside."""
+    values = ((name_of(one.name), getattr(record, one.name)) for one in fields(record))
+    return {name: as_document(value) if is_dataclass(value) else value for name, value in values}
+
+
+def name_of(field_name: str) -> str:
+    return field_name.removesuffix("_")
