@@ -51,7 +51,7 @@ def reason(rates: dict[int, float], costs: StageCosts, *, gil: bool) -> str:
     if gain < _WORTH:
         if waits:
             return "more threads gain nothing: while a call waits, it keeps the others waiting"
-        cause = "the model holds the GIL" if gil else "its calls keep each other waiting"
+        cause = "the model holds the GIL" if gil else "its calls block each other"
         return f"more threads gain nothing: {cause}, or no core is free"
     if waits:
         return f"threads raise the rate {gain:.1f} times: {1 - busy:.0%} of a call is waiting"

@@ -18,7 +18,7 @@ def known_instances(state_dir: Path) -> list[InstanceId]:
         return []
     except OSError as error:
         raise UnavailableError(
-            f"{state_dir} can't be read: {error.strerror}; root can (sudo)"
+            f"{state_dir} can't be read: {error.strerror}; try as root (sudo)"
         ) from error
     found = []
     for name in names:

@@ -129,7 +129,7 @@ SPOOL = Section(
         "max_bytes": Key(Bytes(), "maximum size on disk of all that an instance keeps, e.g. 256M"),
         "max_age": Key(
             Integer(1, 10 * 365 * 86_400),
-            "seconds after which one is dropped, counted while the host runs",
+            "seconds after which a result is dropped, counted while the host is up",
         ),
         "on_full": Key(
             Choice("block", "drop_oldest"), "stop taking input, or drop the oldest results"
@@ -227,7 +227,8 @@ EDGE = Section(
             "longest wait of a read for more messages at high rates, in microseconds; 0: none",
         ),
         "max_message": Key(
-            Bytes(256 * 1024**2), "largest payload that is taken; larger ones are given up"
+            Bytes(256 * 1024**2),
+            "largest payload that is accepted; a larger one becomes a dead letter",
         ),
         "queue": Key(QUEUE, "bounds of what is held in memory", None),
         "spool": Key(SPOOL, "results on disk while the post broker is away", None),

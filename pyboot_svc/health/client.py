@@ -39,7 +39,7 @@ def ask_health(path: Path, seconds: float) -> dict[str, Any]:
     try:
         return decode_line(_read_line(path, seconds))
     except FileNotFoundError:
-        reason = f"it doesn't run: there is no {path}"
+        reason = f"it isn't running: there is no {path}"
     except ConnectionRefusedError:
         reason = f"it was killed: nobody listens at {path}"
     except TimeoutError:

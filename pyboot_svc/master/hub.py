@@ -222,7 +222,7 @@ class Hub:
         except Exception:
             raise Nonsense("a hello with a malformed instance") from None
         if peer.pid is not None and pid != peer.pid:
-            raise Nonsense("a hello with somebody else's process id")
+            raise Nonsense("a hello with another process's id")
         for other in list(self._peers.values()):
             if other.instance == instance:
                 self._close(other)  # a restarted worker takes the place of its former self

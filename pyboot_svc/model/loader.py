@@ -98,7 +98,7 @@ def _construct(cls: type, path: str, context: Context) -> Any:
     try:
         return cls(context) if takes_context else cls()
     except BaseException as error:  # the user's code: whatever it raises, the model isn't there
-        raise ConstructionFailed(_with_traceback(f"making a {path} failed", error)) from error
+        raise ConstructionFailed(_with_traceback(f"creating a {path} failed", error)) from error
 
 
 def _adapt(found: Any, path: str) -> Model:

@@ -58,7 +58,7 @@ def _restart(
         if states[identity].stopped:
             # Somebody stopped it on purpose: it gets its new configuration, and stays down.
             manager.write_compiled(wanted[identity])
-            say(f"{identity} is stopped, and stays stopped")
+            say(f"{identity} is stopped and stays stopped")
         else:
             running.append(identity)
     worked = {identity for identity in running if states[identity].works}
@@ -93,7 +93,7 @@ def _waves(instances: Sequence[InstanceId]) -> list[list[InstanceId]]:
 
 def _warn(waiting: Mapping[InstanceId, str], say: Say) -> None:
     for identity, why in waiting.items():
-        say(f"warning: {identity} is started, and waits: {why}")
+        say(f"warning: {identity} has started and is waiting: {why}")
 
 
 def _names(instances: Sequence[InstanceId]) -> str:

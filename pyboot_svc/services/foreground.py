@@ -231,7 +231,7 @@ class ForegroundManager:
         if code in FINAL_EXIT_CODES:
             child.failed = True
             log.error(
-                "%s: %s; not restarted, since it would end the same way", child.identity, child.exit
+                "%s: %s; not restarting: it would end the same way", child.identity, child.exit
             )
             return
         if time.monotonic() - child.started >= self._healthy_seconds:

@@ -53,7 +53,7 @@ def wait_ready(
                 waiting[identity] = states[identity].waiting
         worse = [identity for identity in left if identity in waiting and identity in worked]
         if worse:
-            raise not_ready(worse, states, "worked before, and doesn't any more")
+            raise not_ready(worse, states, "worked before and no longer does")
         left = [i for i in left if i not in waiting and not states[i].works]
         if left and lasted > seconds:
             raise not_ready(left, states, f"not ready within {seconds:.0f} s")
@@ -102,7 +102,7 @@ def not_ready(
     instances: Sequence[InstanceId],
     states: Mapping[InstanceId, UnitState],
     why: str,
-    rest: str = "; instances still to be restarted were left as they are",
+    rest: str = "; the remaining instances were not restarted",
 ) -> NotReady:
     lines = [f"  {i}: {states[i].waiting or states[i].detail}" for i in instances]
     advice = dict.fromkeys(states[identity].advice for identity in instances)

@@ -202,7 +202,7 @@ def _broken(facts: Mapping[str, str]) -> str:
     end = explain_end(
         facts.get("ExecMainCode", ""), facts.get("ExecMainStatus", ""), facts.get("Result", "")
     )
-    head = "failed" if facts["ActiveState"] == "failed" else "ended, and will be started again"
+    head = "failed" if facts["ActiveState"] == "failed" else "ended, will be restarted"
     told = facts.get("StatusText", "")
     said = [text for text in (head, end, told) if text]
     return f"{': '.join(said)} (journalctl -u {facts['Id'].removesuffix('.service')})"

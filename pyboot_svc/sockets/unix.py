@@ -43,7 +43,7 @@ def open_listener(path: Path, name: str = "metrics", owner: str = "master") -> s
         listener.close()
         raise UnavailableError(
             f"the {name} socket {path} can't be made: {error.strerror}; "
-            "choose a folder that can be written with --run-dir"
+            "choose a writable folder with --run-dir"
         ) from error
     except UnavailableError:
         listener.close()

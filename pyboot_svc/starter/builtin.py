@@ -51,7 +51,7 @@ class BaseConfStarter(Starter):
         try:
             self._load(context)
         except ConfigError as error:
-            log.error("the configuration is not reloaded:\n%s", error)
+            log.error("the configuration was not reloaded; the old one stays:\n%s", error)
         else:
             log.info("reloaded the configuration")
 
@@ -99,13 +99,11 @@ class ProcessorStarter(Starter):
             if not compiled_file(settings.run_dir, identity).exists():
                 write_compiled(config.instance(identity), settings.run_dir)
             if self._own_socket and not metrics.exists():
-                log.warning("%s was removed by somebody; it is made again", metrics)
+                log.warning("%s was removed; creating it again", metrics)
                 self._listeners.append(open_listener(metrics))
                 self._hub.listen_also(self._listeners[-1])
         except (OSError, UnavailableError) as error:
-            log.error(
-                "%s: what it needs in %s can't be made: %s", identity, settings.run_dir, error
-            )
+            log.error("%s: its files in %s can't be created: %s", identity, settings.run_dir, error)
         return worker_command(identity, settings)
 
     def start(self, context: StarterContext) -> None:
@@ -208,7 +206,7 @@ class HookStarter(Starter):
             if context.hub.turned and answers(context.web):
                 self._notifier.alive()
             else:
-                log.critical("the web or the metrics socket doesn't answer")
+                log.critical("the web server or the metrics socket doesn't answer")
 
 
 def builtin_starters() -> list[Starter]:

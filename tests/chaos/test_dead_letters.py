@@ -192,10 +192,10 @@ def test_retry_while_the_worker_runs(failing_rig: Callable[..., Rig], tmp_path: 
     rig.collect()
     (tmp_path / "gate").touch()
     dead = Dead(rig)
-    assert "1 to be retried" in dead.ok("retry", dead.instance, "1")
+    assert "1 will be retried" in dead.ok("retry", dead.instance, "1")
     until(lambda: 3 in {arrival.number for arrival in rig.results}, "3 is processed")
     until(lambda: [letter["id"] for letter in dead.list()] == [2], "3 is kept no longer")
-    assert "1 to be retried" in dead.ok("retry", dead.instance, "--all")
+    assert "1 will be retried" in dead.ok("retry", dead.instance, "--all")
     until(lambda: 7 in {arrival.number for arrival in rig.results}, "7 is processed")
     until(lambda: dead.list() == [], "nothing is kept")
     assert Counter(arrival.number for arrival in rig.results) == Counter(range(10))
@@ -254,7 +254,7 @@ def test_drop_forgets(failing_rig: Callable[..., Rig]) -> None:
     ("arguments", "code", "message"),
     [
         (["retry", "NAME"], 64, "name the messages by their IDs, or all of them with --all"),
-        (["show", "NAME", "99"], 64, "keeps no message 99; see pyboot dead list"),
+        (["show", "NAME", "99"], 64, "has no message 99; see pyboot dead list"),
         (["drop", "nonsense", "1"], 64, "'nonsense' is not an instance"),
         (["show", "NAME", "one"], 64, "invalid int value: 'one'"),
     ],

@@ -99,7 +99,7 @@ def test_a_worker_that_can_work_is_ready_until_it_ends(worker: Worker, health: H
     assert running.stop() == 0
     code, answer = health()
     assert code == 1
-    assert "it doesn't run" in answer["reasons"][0]
+    assert "it isn't running" in answer["reasons"][0]
 
 
 def test_one_that_loads_its_model_is_alive(worker: Worker, health: Health) -> None:

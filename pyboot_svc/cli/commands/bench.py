@@ -116,8 +116,9 @@ def _payloads(options: argparse.Namespace, edge: Edge) -> tuple[bytes, ...]:
     if options.payload is None:
         broker = edge.pre.broker
         raise UsageError(
-            "give it messages as the model gets them, since what a call costs depends on them: "
-            "--payload FILE, with --lines for one in each line. To record 100: mosquitto_sub "
+            "bench needs messages like those that the model gets, because they decide what "
+            "a call costs: --payload FILE, with --lines if it has one per line. To record 100: "
+            "mosquitto_sub "
             f"-h {broker.host} -p {broker.port} -t '{edge.pre.topic}' -C 100 > messages"
         )
     try:
@@ -184,8 +185,8 @@ def _lines(report: _Report) -> list[str]:
         lines.append(f"failed:              {kinds}; the first: {printable(costs.first_error)}")
     if costs.disturbed > _MOST_DISTURBED:
         lines.append(
-            f"disturbed:           others had the CPU for {costs.disturbed:.0%} of the time: CPU "
-            "figures are right; durations, rates and the number of threads are partly chance"
+            f"disturbed:           other processes had the CPU {costs.disturbed:.0%} of the time: "
+            "CPU figures are right; durations, rates and the number of threads are partly chance"
         )
     if report.need is not None:
         lines += _need_lines(report, report.need)

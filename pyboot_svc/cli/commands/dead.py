@@ -72,7 +72,7 @@ def list_dead(options: argparse.Namespace) -> ExitCode:
     unreadable = []
     instances = _instances(options)
     if not instances:
-        print(f"no instance has kept state in {options.state_dir}", file=sys.stderr)
+        print(f"no instance has state in {options.state_dir}", file=sys.stderr)
     for identity in instances:
         try:
             kept[identity] = _letters(options, identity)
@@ -128,7 +128,7 @@ def show(options: argparse.Namespace) -> ExitCode:
 def retry(options: argparse.Namespace) -> ExitCode:
     """The worker takes them as if they had just arrived; at once if it runs, else when it does."""
     statement = "UPDATE dead SET request = 'retry' WHERE id = ?"
-    return _change(options, statement, "to be retried", whole=True)
+    return _change(options, statement, "will be retried", whole=True)
 
 
 def drop(options: argparse.Namespace) -> ExitCode:
@@ -144,14 +144,14 @@ def _change(
     cut = [letter["id"] for letter in letters if whole and letter["kind"] == PayloadFault.TOO_LARGE]
     if cut:
         which = ", ".join(map(str, cut))
-        left_out = f"of message {which} only the beginning is kept: let it be published again"
+        left_out = f"only the beginning of message {which} was kept: have it published again"
         if not options.all:
             raise UsageError(f"{identity}: {left_out}")
         print(f"{identity}: {left_out}")
     numbers = [letter["id"] for letter in letters if letter["id"] not in cut]
     file = _file(options, identity)
     if not numbers:
-        print(f"{identity}: nothing is kept")
+        print(f"{identity}: no dead letters")
         return ExitCode.OK
     try:
         with (
@@ -160,7 +160,7 @@ def _change(
         ):
             writing.executemany(statement, [(number,) for number in numbers])
     except DatabaseTrouble as error:
-        raise UnavailableError(f"{error}; root can write it") from error
+        raise UnavailableError(f"{error}; try as root (sudo)") from error
     print(f"{identity}: {len(numbers)} {text}")
     return ExitCode.OK
 
@@ -174,7 +174,7 @@ def _chosen(options: argparse.Namespace, identity: InstanceId) -> list[dict[str,
     absent = [number for number in options.id if number not in letters]
     if absent:
         numbers = ", ".join(map(str, absent))
-        raise UsageError(f"{identity} keeps no message {numbers}; see pyboot dead list")
+        raise UsageError(f"{identity} has no message {numbers}; see pyboot dead list")
     return [letters[number] for number in options.id]
 
 
@@ -188,7 +188,7 @@ def _named(options: argparse.Namespace) -> InstanceId:
     known = known_instances(options.state_dir)
     if identity not in known:
         there = f"there are {', '.join(map(str, known))}" if known else "there is none"
-        raise UsageError(f"no instance {identity} has kept state in {options.state_dir}: {there}")
+        raise UsageError(f"no instance {identity} has state in {options.state_dir}: {there}")
     return identity
 
 
@@ -232,7 +232,7 @@ def _reading(file: Path) -> Iterator[None]:
     except (*ERRORS, OSError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         forbidden = not os.access(file, os.R_OK | os.W_OK, effective_ids=True)
-        advice = "; root can (sudo)" if forbidden and os.geteuid() != 0 else ""
+        advice = "; try as root (sudo)" if forbidden and os.geteuid() != 0 else ""
         raise UnavailableError(f"{file} can't be read: {why}{advice}") from error
 
 

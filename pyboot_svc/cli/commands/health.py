@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answers[0] if options.instance else {"instances": answers}, indent=1))
     else:
-        print("\n".join(map(_line, answers)) or f"no instance runs in {options.run_dir}")
+        print("\n".join(map(_line, answers)) or f"no instance is running in {options.run_dir}")
     sign = "ready" if options.ready else "alive"
     well = bool(answers) and all(answer.get(sign) is True for answer in answers)
     return ExitCode.OK if well else UNHEALTHY

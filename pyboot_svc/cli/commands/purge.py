@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     for identity in chosen:
         print(_described(options.state_dir, identity), flush=True)
     if not options.yes:
-        raise UsageError("nothing is removed yet; add --yes to remove this for good")
+        raise UsageError("nothing has been removed yet; add --yes to remove this for good")
     for identity in chosen:
         _remove(options.state_dir, identity)
         print(f"{identity}: removed")
@@ -61,9 +61,7 @@ def _chosen(options: argparse.Namespace) -> list[InstanceId]:
     chosen = chosen or [identity for identity in known if identity.model == options.name]
     if not chosen:
         there = f"there are {', '.join(map(str, known))}" if known else "there is none"
-        raise UsageError(
-            f"no instance {options.name} has kept state in {options.state_dir}: {there}"
-        )
+        raise UsageError(f"no instance {options.name} has state in {options.state_dir}: {there}")
     return chosen
 
 
@@ -82,7 +80,7 @@ def _refuse_what_is_wanted(options: argparse.Namespace, chosen: list[InstanceId]
         if identity in applied:
             raise UsageError(f"{identity} is still applied: run `pyboot apply` first")
         if is_claimed(options.state_dir / str(identity)):
-            raise UnavailableError(f"{identity} runs: stop it first")
+            raise UnavailableError(f"{identity} is running: stop it first")
 
 
 def _described(state_dir: Path, identity: InstanceId) -> str:
@@ -97,7 +95,7 @@ def _size(folder: Path) -> int:
 
     def fail(error: OSError) -> None:
         raise UnavailableError(
-            f"{error.filename} can't be read: {error.strerror}; root can (sudo)"
+            f"{error.filename} can't be read: {error.strerror}; try as root (sudo)"
         ) from error
 
     return sum(
@@ -136,12 +134,14 @@ def _remove(state_dir: Path, identity: InstanceId) -> None:
     folder = state_dir / str(identity)
     target = folder.resolve()
     if target.name != folder.name:
-        raise UnavailableError(f"{folder} is a link to {target}, which you may need: remove both")
+        raise UnavailableError(
+            f"{folder} is a link to {target}, which you may need: remove both yourself"
+        )
     try:
         shutil.rmtree(target)
         if folder.is_symlink():
             folder.unlink()
     except OSError as error:
         raise UnavailableError(
-            f"{error.filename} can't be removed: {error.strerror}; root can (sudo)"
+            f"{error.filename} can't be removed: {error.strerror}; try as root (sudo)"
         ) from error

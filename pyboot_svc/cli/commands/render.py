@@ -121,7 +121,7 @@ def _advise(cluster: Cluster, config: Config) -> None:
         limits = unsayable_limits(edge)
         if limits:
             left_out = ", ".join(f"limits.{key}" for key in limits)
-            _say(f"{edge.name}: a pod has no {left_out}; left out")
+            _say(f"{edge.name}: pods have no {left_out}: left out")
         if edge.kubernetes.most is not None and cluster.prometheus is None:
             _say(f"{edge.name}: not scaled: name KEDA's Prometheus with --prometheus URL")
     keys = credential_keys(config)

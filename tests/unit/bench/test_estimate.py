@@ -33,7 +33,7 @@ def test_the_fewest_threads_that_bring_nearly_all(rates: dict[int, float], threa
     ("rates", "measured", "gil", "said"),
     [
         ({1: 100, 2: 101}, costs(), True, "holds the GIL"),
-        ({1: 100, 2: 101}, costs(), False, "keep each other waiting, or no core"),
+        ({1: 100, 2: 101}, costs(), False, "block each other, or no core"),
         ({1: 100, 2: 101}, costs(cpu=10), True, "keeps the others waiting"),
         ({1: 100, 2: 190}, costs(), True, "1.9 times: the model releases the GIL"),
         ({1: 100, 2: 190}, costs(), False, "1.9 times: there is no GIL"),

@@ -139,7 +139,7 @@ def test_each_model_is_imported(file: Path) -> None:
     assert begins["edge[3].edge_mode"].startswith("there is no module 'no_such'")
     assert begins["edge[4].edge_mode"].startswith("given.number is a int")
     assert begins["edge[5].edge_mode"] == "importing leaves failed: SystemExit: 0"
-    assert begins["edge[6].edge_mode"] == "making a given.Needy failed: KeyError: 'absent'"
+    assert begins["edge[6].edge_mode"] == "creating a given.Needy failed: KeyError: 'absent'"
 
 
 def test_models_are_not_imported_from_a_wrong_file(file: Path) -> None:

@@ -76,7 +76,7 @@ def test_one_that_stalls_is_neither(ask: Ask, serve: Serve) -> None:
 def test_one_that_does_not_run(ask: Ask) -> None:
     code, text = ask("a-1")
     assert code == 1
-    assert text.startswith("a-1: not alive: it doesn't run: there is no ")
+    assert text.startswith("a-1: not alive: it isn't running: there is no ")
 
 
 def test_without_a_name_all_that_run_have_to_be_alive(ask: Ask, serve: Serve) -> None:
@@ -99,7 +99,7 @@ def test_without_a_name_all_that_were_applied_have_to_be_ready(
     apply(tmp_path, "gave_up-1")
     code, text = ask("--ready")
     assert code == 1
-    assert "gave_up-1: not alive: it doesn't run" in text
+    assert "gave_up-1: not alive: it isn't running" in text
     assert ask()[0] == 0
 
 

@@ -129,7 +129,7 @@ def test_what_runs_is_refused(
         assert holder.stdout.readline() == b"held\n"
         assert purge("pump", "--yes") == 69
         holder.communicate()
-    assert "pump-1 runs: stop it first" in capsys.readouterr().err
+    assert "pump-1 is running: stop it first" in capsys.readouterr().err
     assert {"pump-1", "pump-2"} <= set(left(state))
     assert purge("pump", "--yes") == 0
 
@@ -141,7 +141,7 @@ def test_what_is_not_there(
     before = left(state)
     assert purge(name, "--yes") == 64
     said = capsys.readouterr().err
-    assert f"no instance {name} has kept state" in said
+    assert f"no instance {name} has state" in said
     assert "there are fan-1, pump-1, pump-2, pump-2-1" in said
     assert left(state) == before
 

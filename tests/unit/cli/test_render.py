@@ -30,7 +30,7 @@ def test_manifests_on_standard_output_and_advice_beside(config: str, tmp_path: P
     found = list(yaml.safe_load_all(ended.stdout))
     assert {manifest["metadata"]["namespace"] for manifest in found} == {"ns"}
     assert ended.stderr.splitlines() == [
-        "pyboot: Pump.7: a pod has no limits.tasks, limits.nice, limits.cpus; left out",
+        "pyboot: Pump.7: pods have no limits.tasks, limits.nice, limits.cpus: left out",
         "pyboot: plain: not scaled: name KEDA's Prometheus with --prometheus URL",
         "pyboot: create this Secret: kubectl create secret generic pyboot-credentials "
         f"--namespace=ns '--from-file=the-password={tmp_path}/the password'",

@@ -79,7 +79,7 @@ def test_who_hangs_up_at_once_does_no_harm(path: Path) -> None:
 
 
 def test_no_file_means_that_it_does_not_run(path: Path) -> None:
-    assert reason(ask_health(path, 5)) == f"it doesn't run: there is no {path}"
+    assert reason(ask_health(path, 5)) == f"it isn't running: there is no {path}"
 
 
 def test_a_closed_server_leaves_no_file(path: Path, server: HealthServer) -> None:

@@ -258,7 +258,7 @@ def test_lines_may_arrive_in_pieces(start_hub: StartHub, connect: Connect, ask: 
 
 NO_OBJECT = "a line that is not a JSON object"
 MALFORMED = "a hello with a malformed instance"
-SOMEBODY_ELSE = "a hello with somebody else's process id"
+SOMEBODY_ELSE = "a hello with another process's id"
 TOO_LONG = "a line of more than 65536 bytes"
 BAD_HELLOS = {
     "no JSON": (b"hello\n", NO_OBJECT),

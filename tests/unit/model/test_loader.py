@@ -292,7 +292,7 @@ def test_construction_fails(define: Load, code: str, says: str) -> None:
                 def __call__(self, payload): ...
         """)
     text = str(caught.value)
-    assert text.startswith("making a given.model failed: ")
+    assert text.startswith("creating a given.model failed: ")
     assert says in text
     assert 'given.py", line 4' in text
 

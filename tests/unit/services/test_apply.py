@@ -195,7 +195,7 @@ def test_what_the_host_forbids_is_said_at_once_with_what_helps() -> None:
 def test_a_roll_stops_at_what_worked_and_reaches_no_broker_any_more(away: UnitState) -> None:
     host = Host(PUMP_1, PUMP_2)
     host.ends[PUMP_1] = away
-    with pytest.raises(NotReady, match=r"pump-1 worked before, and .*\n.*unknown host"):
+    with pytest.raises(NotReady, match=r"pump-1 worked before and .*\n.*unknown host"):
         apply(host, PUMP_1, PUMP_2, wait_seconds=60.0)
     assert host.log[-1] == "restart pump-1"
     assert host.files[PUMP_2] == OLD
@@ -208,7 +208,7 @@ def test_a_broker_that_was_away_before_holds_no_roll_up(away: UnitState) -> None
     host.now.update({PUMP_1: away, PUMP_2: away})
     host.ends.update({PUMP_1: away, PUMP_2: away})
     said = apply(host, PUMP_1, PUMP_2, wait_seconds=60.0)
-    assert f"warning: pump-1 is started, and waits: {away.waiting}" in said
+    assert f"warning: pump-1 has started and is waiting: {away.waiting}" in said
     assert "waiting for pump-1: activating (start)" in said
     assert host.files == {PUMP_1: NEW, PUMP_2: NEW}
 
@@ -219,7 +219,7 @@ def test_what_is_new_and_reaches_no_broker_is_a_warning(away: UnitState) -> None
     host = Host()
     host.ends[FAN_1] = away
     said = apply(host, FAN_1, wait_seconds=60.0)
-    assert said[-1] == f"warning: fan-1 is started, and waits: {away.waiting}"
+    assert said[-1] == f"warning: fan-1 has started and is waiting: {away.waiting}"
 
 
 def test_one_instance_of_each_model_restarts_at_a_time() -> None:
@@ -258,7 +258,7 @@ def test_what_somebody_stopped_stays_so_with_its_new_configuration() -> None:
     said = apply(host, PUMP_1, PUMP_2)
     assert host.log == ["units pump-1 pump-2", "restart pump-2"]
     assert host.files[PUMP_1] == NEW
-    assert "pump-1 is stopped, and stays stopped" in said
+    assert "pump-1 is stopped and stays stopped" in said
 
 
 def test_what_gave_up_restarts_as_what_runs_does() -> None:

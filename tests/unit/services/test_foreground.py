@@ -150,7 +150,7 @@ def test_whoever_would_end_the_same_way_again_is_not_started_again(
     assert (
         state(manager) == failed == ServiceState("failed", None, 0, f"ended with exit code {code}")
     )
-    assert f"a-1: ended with exit code {code}; not restarted" in caplog.text
+    assert f"a-1: ended with exit code {code}; not restarting" in caplog.text
     manager.stop()
     assert state(manager) == failed
 

@@ -150,7 +150,7 @@ def test_an_instance_is_ready_when_it_says_so(folders: Folders) -> None:
     folders.status(0)
     state = folders.manager.states([PUMP])[PUMP]
     assert (state.ready, state.failed, state.stopped) == (False, False, False)
-    assert "it doesn't run" in state.detail
+    assert "it isn't running" in state.detail
     answer = {"started": False, "reasons": ["not subscribed yet"]}
     server = HealthServer(health_socket(folders.run, PUMP), lambda: answer)
     assert folders.manager.states([PUMP])[PUMP].detail == "started: not subscribed yet"

@@ -211,19 +211,19 @@ FIGURES = "; in 0/s, out 0/s, pre_queue 0, post_queue 0, errors 0"
         (
             {**AUTO, "ExecMainCode": "1", "ExecMainStatus": "70"},
             "failing",
-            "ended, and will be started again: exit code 70: an internal error "
+            "ended, will be restarted: exit code 70: an internal error "
             "(journalctl -u edge-model@pump-1)",
         ),
         ({**AUTO, "Job": "7", "ExecMainStatus": "226"}, "starting", "activating (auto-restart)"),
         (
             {**AUTO, "ExecMainCode": "2", "ExecMainStatus": "9", "Result": "signal"},
             "failing",
-            "ended, and will be started again: was ended by SIGKILL (",
+            "ended, will be restarted: was ended by SIGKILL (",
         ),
         (
             {**AUTO, "ExecMainCode": "3", "ExecMainStatus": "6", "Result": "watchdog"},
             "failing",
-            "ended, and will be started again: made no progress, and was ended by the watchdog (",
+            "ended, will be restarted: made no progress, and was ended by the watchdog (",
         ),
         (
             {
