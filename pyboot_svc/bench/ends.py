@@ -40,7 +40,7 @@ class PreEnd:
         return batch
 
     def acknowledge(self, batch: MessageBatch) -> None:
-        if batch.held:
+        if batch.unacknowledged:
             self._plane.acknowledge(_SESSION, batch.packet_ids)
             self._plane.write()
 

@@ -16,9 +16,9 @@ from pyboot_svc.bench.subject import Subject
 from pyboot_svc.errors import ModelError
 from pyboot_svc.model import Context, Model
 from pyboot_svc.model.codec import Codec, PayloadError, codec_named
-from pyboot_svc.worker.execution.runner import Job, ModelCall, Runner
+from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.execution.runner import ModelCall, Runner
 from pyboot_svc.worker.messages import Chunk, ResultBatch
-from pyboot_svc.worker.pipeline import Durables
 
 STAGES = ("read", "digest", "decode", "model", "encode", "write")
 # Enough for a p99; more would only take memory.
@@ -93,10 +93,10 @@ class _Meter:
             # A message that fails is to cost its call, and not the pauses between the attempts.
             replace(edge.on_error, retries=0),
             edge.model_timeout,
-            durables.ledger,
+            durables.journal,
             durables.suspects,
             self.failures,
-            batches=edge.batch is not None,
+            edge.batch,
         )
         self._runner = Runner(0, call, subject.make_context())
         self.forget()
@@ -154,7 +154,7 @@ class _Meter:
             if self._named:
                 len(chunk.digests)  # made when first asked for
         with self._stage("model"):
-            self._runner.work(Job(chunk))
+            self._runner.work(chunk)
         codec = self._codec
         with self._stage("decode", apart_from="model"):
             _try_each(codec.decode, chunk.batch.payloads)

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 from pyboot_svc.bench.in_memory import MemoryInbox, MemoryOutbox
 from pyboot_svc.bench.subject import Subject
-from pyboot_svc.worker.pipeline import Durables, Pipeline
+from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.pipeline import Links, NoIdleWork, Pipeline
 
 _ALWAYS = (1, 2, 4)
 _TURNS = 3
@@ -60,9 +61,8 @@ def _run(subject: Subject, threads: int, seconds: float) -> float:
     inbox = MemoryInbox(subject.topic, cycle(subject.payloads), redeliverable=edge.pre.qos > 0)
     with TemporaryDirectory(dir=subject.folder) as folder:
         durables = Durables(config, Path(folder))
-        pipeline = Pipeline(
-            config, subject.model, subject.make_context, durables, inbox, MemoryOutbox()
-        )
+        links = Links(inbox, MemoryOutbox(), NoIdleWork())
+        pipeline = Pipeline(config, subject.model, subject.make_context, durables, links)
         crashed = threading.Event()
         pipeline.start(crashed.set)
         at_once = threads * (edge.batch.max_size if edge.batch is not None else 1)

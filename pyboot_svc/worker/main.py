@@ -34,11 +34,12 @@ from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.heartbeat import TICK_SECONDS, Heartbeat
 from pyboot_svc.worker.mqtt.inbox import MqttInbox
 from pyboot_svc.worker.mqtt.outbox import MqttOutbox
 from pyboot_svc.worker.mqtt.reactor import Reactor
-from pyboot_svc.worker.pipeline import Durables, Pipeline
+from pyboot_svc.worker.pipeline import Links, NoIdleWork, Pipeline
 from pyboot_svc.worker.readiness import LONGEST_LOAD_SECONDS, Readiness, StartExtension
 from pyboot_svc.worker.storage.claim import claim_state
 
@@ -157,20 +158,21 @@ class Worker:
 
     def _build(self) -> Pipeline:
         edge = self._config.edge
-        safe = Durables(self._config, self._settings.state_dir)
-        context = self._make_context(safe.state)
+        durables = Durables(self._config, self._settings.state_dir)
+        context = self._make_context(durables.state)
         model = load_model(edge.edge_mode, self._config.model_path, context)
         log.info("%s: loaded %s", self._config.identity, edge.edge_mode)
 
         # One a thread, since each has its own topic at hand; the state is the instance's.
-        thread_context = partial(self._make_context, safe.state)
+        thread_context = partial(self._make_context, durables.state)
         # Of several threads, or while one waits for a batch to fill, none is simply idle.
         patient = edge.batch is not None and edge.batch.max_wait_ms > 0
-        leader = Reactor(edge.max_linger_us) if edge.threads == 1 and not patient else None
+        reactor = Reactor(edge.max_linger_us) if edge.threads == 1 and not patient else None
         subscriptions = self._settings.state_dir / _SUBSCRIPTIONS_NAME
-        inbox = MqttInbox(self._config, subscriptions, leader)
-        outbox = MqttOutbox(self._config, leader, safe.rows_in_hand)
-        return Pipeline(self._config, model, thread_context, safe, inbox, outbox, leader)
+        inbox = MqttInbox(self._config, subscriptions, reactor)
+        outbox = MqttOutbox(self._config, reactor, durables.stored_in_hand)
+        links = Links(inbox, outbox, reactor or NoIdleWork())
+        return Pipeline(self._config, model, thread_context, durables, links)
 
     def _make_context(self, state: MutableMapping[str, Any]) -> Context:
         return Context(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pyboot_svc.worker.invalid_messages import InvalidMessage
 
@@ -36,28 +36,32 @@ class Message(NamedTuple):
         return self.digest.hex()
 
 
+class Origin(Protocol):
+    """Who brought a batch, and wants to know when its messages have come to their end."""
+
+    def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
+        """Of this batch, those from the place `start` to before `stop`."""
+
+
+class Nowhere:
+    """The origin of messages that nobody waits for."""
+
+    def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None: ...
+
+
 class MessageBatch:
     """Consecutive messages, at least one, by columns.
 
-    `packet_ids` are 0 for QoS 0; they are good for the connection that `session` numbers. `arrived`
-    is the monotonic clock in ns. `redeliverable` says that one of them may be delivered again after
-    a crash. Of messages that are tried again, `rows` are those among the dead.
-    `invalid` are those that no model gets, by their places. `retained` are the places of those that
-    the broker had kept and sends for the first time.
+    `packet_ids` are what their `origin` knows them by, 0 for QoS 0; they are good for the
+    connection that `session` numbers. `arrived` is the monotonic clock in ns. `redeliverable` says
+    that one of them may be delivered again after a crash. `invalid` are those that no model gets,
+    by their places. `retained` are the places of those that the broker had kept and sends for the
+    first time.
     """
 
     __slots__ = (
-        *(
-            "arrived",
-            "packet_ids",
-            "invalid",
-            "payloads",
-            "redeliverable",
-            "retained",
-            "rows",
-            "session",
-        ),
-        "topics",
+        *("arrived", "invalid", "origin", "packet_ids", "payloads", "redeliverable", "retained"),
+        *("session", "topics"),
     )
 
     def __init__(
@@ -69,7 +73,7 @@ class MessageBatch:
         session: int = 0,
         *,
         redeliverable: bool = True,
-        rows: list[int] | None = None,
+        origin: Origin = Nowhere(),  # noqa: B008 (it has no state)
         invalid: dict[int, InvalidMessage] | None = None,
         retained: Sequence[int] = (),
     ) -> None:
@@ -79,7 +83,7 @@ class MessageBatch:
         self.arrived = arrived
         self.session = session
         self.redeliverable = redeliverable
-        self.rows = rows
+        self.origin = origin
         self.invalid = invalid
         self.retained = retained
 
@@ -97,7 +101,7 @@ class MessageBatch:
             self.arrived[start:stop],
             self.session,
             redeliverable=self.redeliverable,
-            rows=self.rows[start:stop] if self.rows is not None else None,
+            origin=self.origin,
             invalid=self._misfits_of(range(start, stop)),
         )
 
@@ -110,12 +114,12 @@ class MessageBatch:
             pick(self.arrived, places),
             self.session,
             redeliverable=self.redeliverable,
-            rows=pick(self.rows, places) if self.rows is not None else None,
+            origin=self.origin,
             invalid=self._misfits_of(places),
         )
 
     def extend(self, other: MessageBatch) -> None:
-        """Put one of the same session behind."""
+        """Put one of the same origin and session behind."""
         if other.retained:
             self.retained = [*self.retained, *(len(self) + place for place in other.retained)]
         if other.invalid:
@@ -126,12 +130,10 @@ class MessageBatch:
         self.packet_ids += other.packet_ids
         self.arrived += other.arrived
         self.redeliverable |= other.redeliverable
-        if self.rows is not None and other.rows is not None:
-            self.rows += other.rows
 
     @property
-    def held(self) -> int:
-        """How many somebody waits to have acknowledged."""
+    def unacknowledged(self) -> int:
+        """How many their origin waits to have acknowledged."""
         return len(self.packet_ids) - self.packet_ids.count(0)
 
     def _misfits_of(self, places: Sequence[int]) -> dict[int, InvalidMessage] | None:
@@ -141,42 +143,69 @@ class MessageBatch:
         return {at: misfit for at, misfit in found if misfit is not None}
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Why a message ends here: its kind, the error with its traceback, how often it was tried."""
+
+    kind: str
+    error: str
+    attempts: int = 1
+
+
 class Chunk:
-    """A batch that one model thread works through.
+    """A part of a batch that one model thread works through.
 
     Chunks are numbered in order of arrival. `results` has an item for each message that is done
-    with: what to publish, or None. Only the thread at work appends to it; whoever takes the work
-    away from it goes on with a list of its own. `together` says that the model has them all.
+    with: what to publish, or None; `failures` says of those that failed why, by their place.
+    `handed_on` counts those whose outcome was handed on already. `as_one_call` says that the model
+    has all of the rest at once; `singly`, that a model of batches gets one message a call.
 
-    Settlement keeps its account here: the first `settled` messages are, and of the others `holds`
-    says what has still to come true, one thing each without it.
+    Only the thread at work adds to it. Whoever takes the work away from it goes on with a
+    successor of the same number.
     """
 
-    __slots__ = ("_digests", "batch", "holds", "number", "results", "settled", "together")
+    __slots__ = (
+        *("_digests", "as_one_call", "batch", "failures", "handed_on", "number", "results"),
+        "singly",
+    )
 
     def __init__(self, number: int, batch: MessageBatch) -> None:
         self.number = number
         self.batch = batch
         self.results: list[bytes | None] = []
-        self.together = False
-        self.settled = 0
-        self.holds: list[int] | None = None
-        self._digests: list[bytes] = []
+        self.failures: dict[int, Fault] = {}
+        self.handed_on = 0
+        self.as_one_call = self.singly = False
+        self._digests: list[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.batch.payloads)
 
+    def successor(self, done: int) -> Chunk:
+        """The same work from the place `done` on, one message a call."""
+        chunk = Chunk(self.number, self.batch)
+        chunk._digests = self._digests
+        chunk.handed_on = self.handed_on
+        chunk.singly = True
+        # The thread notes a failure before its result: of one that isn't kept, neither is.
+        failed = dict(self.failures)
+        chunk.results = self.results[:done]
+        chunk.failures = {at: failed[at] for at in failed if at < done}
+        return chunk
+
     @property
     def digests(self) -> list[bytes]:
         """Of topic and payload of each message, made when first asked for."""
-        if not self._digests:
-            self._digests = _digests(self.batch.topics, self.batch.payloads)
-        return self._digests
+        found = self._digests
+        if found is None:
+            batch = self.batch
+            found = self._digests = _digests(batch.topics, batch.payloads)
+        return found
 
     @property
     def waiting(self) -> int:
         """How many the model has not been called for."""
-        if self.together:
+        if self.as_one_call:
             return 0
         return max(len(self) - len(self.results) - 1, 0)
 
@@ -221,6 +250,9 @@ def pick(column: list[T], places: Sequence[int]) -> list[T]:
 
 
 def _digests(topics: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
+    if len(payloads) == 1:  # nothing to have in common
+        content = topics[0].encode() + b"\0" + payloads[0]
+        return [hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()]
     found = []
     last: str | None = None
     begin: Callable[[], Any] | None = None

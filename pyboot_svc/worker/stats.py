@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from pyboot_svc.metrics.snapshot import Counters, Latency, Rates
+from pyboot_svc.worker.messages import ResultBatch
 
 _WINDOW_SECONDS = 10
 
@@ -50,16 +51,18 @@ class Stats:
         with self._lock:
             self._errors.update(kinds)
 
-    def published(self, arrivals: Sequence[int]) -> None:
-        """Messages that arrived at these times (monotonic ns, in order) are safe just now."""
-        now = time.monotonic_ns()
-        # Those of one read arrived at the same time, and most are sent together.
-        same = arrivals[0] == arrivals[-1]
-        together = {arrivals[0]: len(arrivals)} if same else Counter(arrivals)
+    def published(self, results: ResultBatch) -> None:
+        """These are safe with the broker just now."""
+        arrived, places = results.chunk.batch.arrived, results.places
+        now, count = time.monotonic_ns(), len(results.payloads)
+        first, last = arrived[places[0]], arrived[places[-1]]
         with self._lock:
-            self._counts["published"] += len(arrivals)
-            for arrived, count in together.items():
-                self._latency.record(now - arrived, count)
+            self._counts["published"] += count
+            if first == last:  # those of one read, and most are sent together
+                self._latency.record(now - first, count)
+                return
+            for time_, some in Counter(results.arrivals()).items():
+                self._latency.record(now - time_, some)
 
     def tick(self) -> None:
         with self._lock:
@@ -92,7 +95,9 @@ class LatencyHistogram:
         self._recent: deque[Counter[int]] = deque([Counter()], maxlen=_WINDOW_SECONDS)
 
     def record(self, nanoseconds: int, count: int = 1) -> None:
-        self._recent[-1][self._bucket(nanoseconds)] += count
+        micros = max(nanoseconds, 0) // 1000
+        extra = max(micros.bit_length() - self._SUB_BITS - 1, 0)
+        self._recent[-1][(extra << self._SUB_BITS) + (micros >> extra)] += count
 
     def rotate(self) -> None:
         self._recent.append(Counter())
@@ -108,11 +113,6 @@ class LatencyHistogram:
             if rank <= 0:
                 return round(self._upper_bound(bucket) / 1e6, 3)
         return None
-
-    def _bucket(self, nanoseconds: int) -> int:
-        micros = max(nanoseconds, 0) // 1000
-        extra = max(micros.bit_length() - self._SUB_BITS - 1, 0)
-        return (extra << self._SUB_BITS) + (micros >> extra)
 
     def _upper_bound(self, bucket: int) -> int:
         extra = max((bucket >> self._SUB_BITS) - 1, 0)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pyboot_svc.worker.messages import Chunk, Message, MessageBatch, ResultBatch
+from pyboot_svc.worker.delivery.post_queue import PostQueue
+from pyboot_svc.worker.messages import (
+    Chunk,
+    Message,
+    MessageBatch,
+    Nowhere,
+    Origin,
+    ResultBatch,
+)
 
 
 def batch_of(
@@ -16,7 +24,7 @@ def batch_of(
     arrived: int = 0,
     session: int = 0,
     redeliverable: bool = True,
-    rows: list[int] | None = None,
+    origin: Origin = Nowhere(),  # noqa: B008 (it has no state)
 ) -> MessageBatch:
     """One topic is that of all; `packet_ids` count from 1 if none are given, as of QoS 1."""
     count = len(payloads)
@@ -27,7 +35,7 @@ def batch_of(
         [arrived] * count,
         session,
         redeliverable=redeliverable,
-        rows=rows,
+        origin=origin,
     )
 
 
@@ -42,9 +50,41 @@ def parcel_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> Resul
     return ResultBatch(chunk, range(len(chunk)), list(payloads))
 
 
+class Acknowledged:
+    """An origin that notes what of its batches was acknowledged."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[MessageBatch, int, int]] = []
+
+    def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
+        self.calls.append((batch, start, stop))
+
+    @property
+    def packet_ids(self) -> list[int]:
+        """Those that a broker waits for."""
+        return [
+            mid for batch, start, stop in self.calls for mid in batch.packet_ids[start:stop] if mid
+        ]
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [
+            payload for batch, start, stop in self.calls for payload in batch.payloads[start:stop]
+        ]
+
+
 def messages_of(batch: MessageBatch) -> list[Message]:
     return [batch.message(place) for place in range(len(batch))]
 
 
 def payloads_of(parcels: Iterable[ResultBatch]) -> list[bytes]:
     return [payload for parcel in parcels for payload in parcel.payloads]
+
+
+class Standing:
+    """What a pool hands its results to, where they stay in their queue."""
+
+    def __init__(self, results: PostQueue) -> None:
+        self.wait_for_room = results.wait_for_room
+
+    def try_send(self) -> None: ...

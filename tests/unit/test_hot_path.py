@@ -21,11 +21,7 @@ from pyboot_svc.model.codec import codec_named
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.poison import PoisonTracker
-from pyboot_svc.worker.execution.runner import (
-    Job,
-    ModelCall,
-    Runner,
-)
+from pyboot_svc.worker.execution.runner import ModelCall, Runner
 from pyboot_svc.worker.messages import Chunk, MessageBatch
 from pyboot_svc.worker.mqtt.wire.decoder import Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
@@ -139,11 +135,11 @@ def test_reading(name: str, packets: str, request: pytest.FixtureRequest) -> Non
 def test_working(runner: Runner, stream: bytes, request: pytest.FixtureRequest) -> None:
     """With the digests, which the ledger takes."""
     pytest.importorskip("orjson")
-    jobs = [Job(Chunk(number, batch_of(stream))) for number in range(3)]
-    waiting = iter(jobs)
+    chunks = [Chunk(number, batch_of(stream)) for number in range(3)]
+    waiting = iter(chunks)
     codec = request.node.callspec.params["runner"]
     check(f"work {codec}", count(lambda: runner.work(next(waiting))))
-    assert [job.results for job in jobs] == [batch_of(stream).payloads] * 3
+    assert [chunk.results for chunk in chunks] == [batch_of(stream).payloads] * 3
 
 
 def test_writing(stream: bytes) -> None:

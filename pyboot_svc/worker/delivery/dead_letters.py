@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.text import clip_utf8, property_text
 from pyboot_svc.worker.delivery.kept_dead_letters import KeptDeadLetters, Record, record_size
-from pyboot_svc.worker.messages import Message
+from pyboot_svc.worker.messages import Fault, Message
 from pyboot_svc.worker.storage.disk_budget import dead_letter_bytes, log_bytes
 from pyboot_svc.worker.storage.durable_queue import DurableQueue, Row, row_size
 from pyboot_svc.worker.storage.writer import DatabaseWriter
@@ -35,15 +34,6 @@ log = logging.getLogger(__name__)
 
 
 REFUSED = "refused"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why a message ends here: its kind, the error with its traceback, how often it was tried."""
-
-    kind: str
-    error: str
-    attempts: int = 1
 
 
 def refused(reason: str) -> Fault:
@@ -95,12 +85,12 @@ class DeadLetters:
         self._wake = wake
         self._limit = RateLimit(1, 30.0)
 
-    def add(self, buried: list[tuple[Message, Fault]], done: Callable[[], None]) -> None:
+    def add(self, failed: list[tuple[Message, Fault]], done: Callable[[], None]) -> None:
         """`done` is called when they are durable, or at once when they are only to be dropped."""
-        if self._drop or not buried:
+        if self._drop or not failed:
             done()
             return
-        parts = self._parts(buried, time.time())
+        parts = self._parts(failed, time.time())
         left = _Countdown(len(parts), done)
         for records, letters, size in parts:
             # Both in the store's queue: when the second is durable, so is the first.
@@ -115,12 +105,12 @@ class DeadLetters:
         self._wake()
 
     def _parts(
-        self, buried: list[tuple[Message, Fault]], now: float
+        self, failed: list[tuple[Message, Fault]], now: float
     ) -> list[tuple[list[Record], list[Row], int]]:
         """What is kept, what is published, and the bytes of the former: cut to what one commit may
         write."""
         parts: list[tuple[list[Record], list[Row], int]] = []
-        for message, fault in buried:
+        for message, fault in failed:
             record = self._record(message, fault, now)
             letter = self._letter(message, fault, now)
             size = record_size(record)

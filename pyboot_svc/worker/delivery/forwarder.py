@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from pyboot_svc.config import Endpoint, SpoolLimits
+from pyboot_svc.config import Edge
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
@@ -27,7 +29,8 @@ from pyboot_svc.worker.messages import (
     lane_of,
 )
 from pyboot_svc.worker.storage.disk_budget import log_bytes
-from pyboot_svc.worker.storage.durable_queue import DurableQueue, row_size
+from pyboot_svc.worker.storage.durable_queue import row_size
+from pyboot_svc.worker.storage.spool import Spool
 
 _MOST_ROWS = 500
 # Behind so few, newer results wait in the post_queue.
@@ -40,87 +43,65 @@ _NOTE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
-Settle = Callable[[list[ResultBatch]], None]
-Refuse = Callable[[list[Sendable], str], None]
-Count = Callable[[str, int], None]
+
+class Outbox(Protocol):
+    """The connection to the post broker."""
+
+    def wake(self) -> None:
+        """Look for something to send, soon."""
+
+    def try_send(self) -> None:
+        """Send results here and now, if that is possible."""
 
 
 class Forwarder:
-    """Between the post_queue, the spool and the outbox.
+    """Between the post_queue, the spool and the outbox: store and forward.
 
-    `settle` is told of messages whose results are safe: durable in the spool, or with the broker.
-    `count` is told of what ends otherwise than as a message: rows that are `published`, `refused`,
-    or dropped from the spool.
-    `room` says how many bytes more may go to the disk, given how many are wanted.
-    `wake` has the outbox look again, `try_send` has it send results here and now.
+    `completion` is told what is safe: durable in the spool, or with the broker.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        limits: SpoolLimits,
-        results: PostQueue,
-        spooled: DurableQueue,
-        dead_letters: DurableQueue,
-        room: Callable[[int], int],
-        wake: Callable[[], None],
-        try_send: Callable[[], None],
+        edge: Edge,
+        post_queue: PostQueue,
+        spool: Spool,
+        outbox: Outbox,
+        completion: Completion,
     ) -> None:
-        self._endpoint = endpoint
-        self._limits = limits
-        self._results = results
-        self._spooled = spooled
-        self._dead_letters = dead_letters
-        self._room = room
-        self._most_pending_bytes = log_bytes(limits.max_bytes)
-        self._wake = wake
-        self._try_send = try_send
+        self._endpoint = edge.post
+        self._limits = edge.spool
+        self._results = post_queue
+        self._spooled = spool.results
+        self._dead_letters = spool.dead_letters
+        self._room = spool.room
+        self._outbox = outbox
+        self._completion = completion
+        self._most_pending_bytes = log_bytes(edge.spool.max_bytes)
         named = {ID_PROPERTY: bytes(DIGEST_BYTES).hex()}
-        self._beside_payload = row_size(endpoint.topic, b"", named)
-        self._settle: Settle = lambda parcels: None
-        self._delivered: Settle = lambda parcels: None
-        self._refused: Refuse = lambda items, reason: None
-        self._count: Count = lambda name, count: None
+        self._beside_payload = row_size(edge.post.topic, b"", named)
+        # Before more results are made: until there is room, and how many then.
+        self.wait_for_room = post_queue.wait_for_room
         self._online = False
         # The lanes that the broker takes nothing of for now.
         self._held: set[int] = set()
-        self._live = 0
+        # Results that have left the post_queue for the broker, and are not safe there.
+        self.live = 0
         self._lock = threading.Lock()
-        self._kick = threading.Event()
+        self._wake = threading.Event()
         self._stopping = False
         self._limit = RateLimit(1, 30.0)
         self._noted = time.monotonic()
 
-    def start(
-        self,
-        settle: Settle,
-        delivered: Settle,
-        refused: Refuse,
-        count: Count,
-        on_crash: Callable[[], None],
-    ) -> None:
-        self._count = count
-        self._settle = settle
-        self._delivered = delivered
-        self._refused = refused
+    def start(self, on_crash: Callable[[], None]) -> None:
         spawn("spool", self._run, on_crash)
 
-    def kick(self) -> None:
-        """There may be something to do: a result is ready."""
-        if self._online and self._goes_straight:
-            self._try_send()
-        else:
-            self._kick.set()
-
-    @property
-    def live(self) -> int:
-        """Results that have left the post_queue for the broker, and are not safe there."""
-        with self._lock:
-            return self._live
-
-    @property
-    def backlog(self) -> int:
-        return self._spooled.depth
+    def try_send(self) -> None:
+        """There may be results to send."""
+        if self._results.ready:
+            if self._online and (self._spooled.empty or self._goes_straight):
+                self._outbox.try_send()
+            else:
+                self._wake.set()
 
     # For the outbox:
 
@@ -144,26 +125,28 @@ class Forwarder:
     def resume(self, lane: int) -> None:
         self._held.discard(lane)
         if lane == RESULTS:
-            self._spooled.serve(self._wake)
+            self._spooled.serve(self._outbox.wake)
             self._online = True
         else:
-            self._dead_letters.serve(self._wake)
+            self._dead_letters.serve(self._outbox.wake)
 
     def _take_back(self, results: list[Sendable]) -> None:
         """They go by the spool from here on."""
         with self._lock:
             self._online = False
-            self._live = 0
+            self.live = 0
             self._results.put_back([item for item in results if isinstance(item, ResultBatch)])
             self._spooled.reset()
-        self._kick.set()
+        self._wake.set()
 
     def ready(self) -> bool:
-        if RESULTS not in self._held and self._results.ready and self._goes_straight:
+        if self._results.ready and RESULTS not in self._held and self._goes_straight:
             return True
         return self.rows_ready()
 
     def rows_ready(self) -> bool:
+        if self._spooled.empty and self._dead_letters.empty:
+            return False
         if RESULTS not in self._held and self._spooled.ready:
             return True
         return DEAD_LETTERS not in self._held and self._dead_letters.ready
@@ -181,10 +164,11 @@ class Forwarder:
     def take_results(self, room: int) -> list[ResultBatch]:
         """What goes out without the spool."""
         with self._lock:
-            if not self._goes_straight or RESULTS in self._held:
+            if RESULTS in self._held or not (self._spooled.empty or self._goes_straight):
                 return []
             live = self._results.take(room)
-            self._live += sum(map(len, live))
+            for results in live:
+                self.live += len(results.payloads)
             return live
 
     @property
@@ -200,21 +184,29 @@ class Forwarder:
 
     def delivered(self, items: list[Sendable]) -> None:
         """These are safe with the broker."""
-        live = [item for item in items if isinstance(item, ResultBatch)]
+        live: list[ResultBatch] = []
+        stored: list[StoredMessage] = []
+        for item in items:
+            if isinstance(item, ResultBatch):
+                live.append(item)
+            else:
+                stored.append(item)
         if live:
-            self._delivered(live)
+            self._completion.published(live)
             self._land(live)
-        if len(live) < len(items):
-            self._remove(items, "published")
+        if stored:
+            self._completion.published_from_spool(self._remove(stored))
 
     def refused(self, items: list[Sendable], reason: str) -> None:
         """These will never go out. A dead letter is kept locally all the same."""
         results = [item for item in items if lane_of(item) == RESULTS]
         if results:
             # First: what is removed from the spool is among the dead by then.
-            self._refused(results, reason)
-            self._land([item for item in results if isinstance(item, ResultBatch)])
-        self._remove(items, None)
+            self._completion.refused(results, reason)
+            live = [item for item in results if isinstance(item, ResultBatch)]
+            if live:
+                self._land(live)
+        self._remove([item for item in items if isinstance(item, StoredMessage)])
 
     def send_again(self, rows: list[tuple[str, bytes]], done: Callable[[], None]) -> None:
         """Publish results that were given up, by topic and payload; `done` when that is durable."""
@@ -222,37 +214,42 @@ class Forwarder:
 
         def spooled() -> None:
             done()
-            self._wake()
+            self._outbox.wake()
 
         self._spooled.append([(topic, payload, qos, {}) for topic, payload in rows], spooled)
 
     def _land(self, live: list[ResultBatch]) -> None:
-        if not live:
-            return
         with self._lock:
-            self._live -= sum(map(len, live))
-            last = self._live == 0
-        if last and self._spooled.waiting:
-            self._kick.set()  # what is in the post_queue has to go by the spool now
+            for results in live:
+                self.live -= len(results.payloads)
+            last = self.live == 0
+        if last and not self._spooled.empty and self._spooled.waiting:
+            self._wake.set()  # what is in the post_queue has to go by the spool now
 
-    def _remove(self, items: list[Sendable], end: str | None) -> None:
-        rows = [item for item in items if isinstance(item, StoredMessage)]
-        results = [row for row in rows if row.lane == self._spooled.number]
+    def _remove(self, stored: list[StoredMessage]) -> int:
+        """Delete these from the disk; gives how many of them are results."""
+        results = [row for row in stored if row.lane == RESULTS]
         if results:
-            if end is not None:
-                self._count(end, len(results))
             # There is room again, or the spool is empty, and results can go straight out.
-            self._spooled.remove(results, self.kick)
-        letters = [row for row in rows if row.lane == self._dead_letters.number]
+            self._spooled.remove(results, self._look_again)
+        letters = [row for row in stored if row.lane == DEAD_LETTERS]
         if letters:
             self._dead_letters.remove(letters)
+        return len(results)
+
+    def _look_again(self) -> None:
+        """What was in the way of others is gone."""
+        if self._online and not self._spooled.waiting:
+            self._outbox.try_send()
+        else:
+            self._wake.set()
 
     # The thread that fills the spool:
 
     def divert_all(self) -> None:
         """At the end: what is left in the post_queue goes to the spool."""
         self._online = False
-        self._kick.set()
+        self._wake.set()
 
     @property
     def writing(self) -> int:
@@ -262,12 +259,12 @@ class Forwarder:
 
     def stop(self) -> None:
         self._stopping = True
-        self._kick.set()
+        self._wake.set()
 
     def _run(self) -> None:
         while not self._stopping:
-            self._kick.wait(_HOUSEKEEPING_SECONDS if self._spooled.busy else None)
-            self._kick.clear()
+            self._wake.wait(_HOUSEKEEPING_SECONDS if self._spooled.busy else None)
+            self._wake.clear()
             self._drop_old()
             while self._divert():
                 pass
@@ -275,10 +272,10 @@ class Forwarder:
     def _divert(self) -> bool:
         """Move some results to the spool; False when there is nothing to move, or no room."""
         with self._lock:
-            if self._online and (self._live > 0 or self._goes_straight):
+            if self._online and (self.live > 0 or self._goes_straight):
                 # From here on results go straight out. While one that did is in flight, no other
                 # goes to the spool: if the connection is lost, it has to go there first.
-                self._wake()
+                self._outbox.wake()
                 return False
             if self._online and (self._spooled.in_memory or self._nearly_through):
                 return False  # what is before them will soon be out of the way
@@ -290,9 +287,9 @@ class Forwarder:
         return True
 
     def _on_spooled(self, batch: list[ResultBatch]) -> None:
-        self._settle(batch)
-        self._kick.set()
-        self._wake()
+        self._completion.spooled(batch)
+        self._wake.set()
+        self._outbox.wake()
 
     def _fitting(self) -> int:
         """How many of the results that wait the disk has room for now."""
@@ -337,10 +334,10 @@ class Forwarder:
     def _drop(self, rows: list[StoredMessage], counter: str, why: str) -> None:
         if not rows:
             return
-        self._count(counter, len(rows))
+        self._completion.dropped_from_spool(len(rows), counter)
         if self._limit.admit("drop") is not None:
             log.error("dropped %d results from the spool: %s", len(rows), why)
-        self._spooled.remove(rows, self.kick)
+        self._spooled.remove(rows, self._look_again)
 
     def _rows(self, parcel: ResultBatch) -> list[tuple[str, bytes, int, dict[str, str]]]:
         topic, qos = self._endpoint.topic, self._endpoint.qos

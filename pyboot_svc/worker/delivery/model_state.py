@@ -30,7 +30,8 @@ class ModelState(MutableMapping[str, Any]):
         """`known` says whether `stored` is all that there is: not if it could not be read."""
         self._stored = stored
         self._known = known
-        self._changes: dict[str, str | None] = {}
+        # What was assigned and is not committed yet; None for what was deleted.
+        self.changes: dict[str, str | None] = {}
         self._lock = threading.Lock()
 
     def __getitem__(self, key: str) -> Any:
@@ -40,12 +41,12 @@ class ModelState(MutableMapping[str, Any]):
         text = _text(key, value)
         with self._lock:
             self._stored[key] = text
-            self._changes[key] = text
+            self.changes[key] = text
 
     def __delitem__(self, key: str) -> None:
         with self._lock:
             del self._stored[key]
-            self._changes[key] = None
+            self.changes[key] = None
 
     # What a mapping does in two steps is one here: another thread may be between them.
 
@@ -53,7 +54,7 @@ class ModelState(MutableMapping[str, Any]):
         with self._lock:
             text = self._stored.pop(key, None)
             if text is not None:
-                self._changes[key] = None
+                self.changes[key] = None
         if text is not None:
             return json.loads(text)
         if not default:
@@ -63,20 +64,20 @@ class ModelState(MutableMapping[str, Any]):
     def popitem(self) -> tuple[str, Any]:
         with self._lock:
             key, text = self._stored.popitem()
-            self._changes[key] = None
+            self.changes[key] = None
         return key, json.loads(text)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         text = _text(key, default)
         with self._lock:
             if key not in self._stored:
-                self._stored[key] = self._changes[key] = text
+                self._stored[key] = self.changes[key] = text
             text = self._stored[key]
         return json.loads(text)
 
     def clear(self) -> None:
         with self._lock:
-            self._changes.update(dict.fromkeys(self._stored))
+            self.changes.update(dict.fromkeys(self._stored))
             self._stored.clear()
 
     def __iter__(self) -> Iterator[str]:
@@ -85,21 +86,17 @@ class ModelState(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._stored)
 
-    @property
-    def changed(self) -> bool:
-        return bool(self._changes)
-
     def take_changes(self) -> dict[str, str | None]:
         """What was assigned since the last call; None for what was deleted."""
         with self._lock:
-            changes, self._changes = self._changes, {}
+            changes, self.changes = self.changes, {}
         return changes
 
     def put_back(self, changes: dict[str, str | None]) -> None:
         """These could not be committed: take them the next time, as they are by then."""
         with self._lock:
             for key in changes:
-                self._changes.setdefault(key, self._stored.get(key))
+                self.changes.setdefault(key, self._stored.get(key))
 
     def meet(self, stored: dict[str, str]) -> None:
         """A database was opened that holds `stored`: what it lacks is to be written again.
@@ -108,12 +105,12 @@ class ModelState(MutableMapping[str, Any]):
         """
         with self._lock:
             if not self._known:
-                for key in stored.keys() - self._changes.keys():
+                for key in stored.keys() - self.changes.keys():
                     self._stored.setdefault(key, stored[key])
                 self._known = True
             for key, text in self._stored.items():
                 if stored.get(key) != text:
-                    self._changes.setdefault(key, text)
+                    self.changes.setdefault(key, text)
 
 
 def _text(key: object, value: Any) -> str:
@@ -143,7 +140,7 @@ class StateSaver:
 
     def save(self, chunk: Chunk, places: range) -> None:
         """Called when the model is done with these, before they are settled."""
-        if not (self._state.changed or self._unsaved):
+        if not (self._state.changes or self._unsaved):
             return
         packet_ids = chunk.batch.packet_ids
         held = [place for place in places if packet_ids[place]]
@@ -151,7 +148,7 @@ class StateSaver:
             self._save(chunk, held)
 
     def _save(self, chunk: Chunk | None, held: Sequence[int]) -> None:
-        if not (self._state.changed or self._unsaved):
+        if not (self._state.changes or self._unsaved):
             return
         if self._in_memory and (held or self._unsaved):
             return  # a flush finds out when it can be written

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 
-from pyboot_svc.worker.memory_budget import Held, result_bytes
+from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import ResultBatch
-
-_UNBOUNDED = 2**63
 
 
 class PostQueue:
     """Results that wait to be published, released in order of arrival of their inputs.
 
-    It tells `held` of them; `left` is to be called when some are safe, and held no longer.
+    It tells `budget` of them; `left` is to be called when some are safe, and held no longer.
     """
 
-    def __init__(
-        self, capacity: int, on_ready: Callable[[], None], held: Held | None = None
-    ) -> None:
+    def __init__(self, capacity: int, budget: MemoryBudget) -> None:
         self._capacity = capacity
-        self._held = held or Held(_UNBOUNDED)
-        self._on_ready = on_ready
+        self._budget = budget
         self._early: dict[int, list[ResultBatch]] = {}
         self._complete: set[int] = set()
-        self._parcels: deque[ResultBatch] = deque()
-        self._ready = 0
+        self._released: deque[ResultBatch] = deque()
+        # How many results can be taken now.
+        self.ready = 0
         self._next_number = 0
         self._count = 0
         self._closed = False
@@ -41,31 +37,29 @@ class PostQueue:
 
         Unless they are its `last`, more of that chunk will come.
         """
+        count = 0
         if results is not None:
-            self._held.add_results(result_bytes(results))
+            self._budget.hold_results(results)
+            count = len(results.payloads)
         with self._lock:
-            before = self._ready
+            self._count += count
             if number == self._next_number:
                 if results is not None:
-                    self._count += len(results)
-                    self._release(results)
+                    self._released.append(results)
+                    self.ready += count
                 if last:
-                    self._next_number += 1
+                    self._next_number = number + 1
                     if self._early or self._complete:
                         self._release_early()
-            else:
-                if results is not None:
-                    self._count += len(results)
-                    self._early.setdefault(number, []).append(results)
-                if last:
-                    self._complete.add(number)
-            released = self._ready > before
-        if released:
-            self._on_ready()
+                return
+            if results is not None:
+                self._early.setdefault(number, []).append(results)
+            if last:
+                self._complete.add(number)
 
     def _release(self, results: ResultBatch) -> None:
-        self._parcels.append(results)
-        self._ready += len(results)
+        self._released.append(results)
+        self.ready += len(results)
 
     def _release_early(self) -> None:
         """What was waiting for the chunk before it."""
@@ -77,53 +71,50 @@ class PostQueue:
             for results in self._early.pop(self._next_number, ()):
                 self._release(results)
 
-    @property
-    def ready(self) -> int:
-        """How many results can be taken now."""
-        return self._ready
-
     def wait_for_room(self) -> int:
         """Wait until fewer results wait than the capacity; gives how many more it allows.
 
         Asked before a chunk is taken.
         """
+        room = self._capacity - self._count
+        if room > 0 and not self._budget.crowded:
+            return room
         with self._lock:
-            if self._full():
-                self._waiters += 1
-                try:
-                    while self._full() and not self._closed:
-                        self._changed.wait()
-                finally:
-                    self._waiters -= 1
+            self._waiters += 1
+            try:
+                while self._full() and not self._closed:
+                    self._changed.wait()
+            finally:
+                self._waiters -= 1
             return self._capacity - self._count
 
-    def left(self, results: Iterable[ResultBatch]) -> None:
+    def left(self, some: Iterable[ResultBatch]) -> None:
         """These are safe elsewhere."""
-        self._held.add_results(-sum(map(result_bytes, results)))
-        with self._lock:
-            if self._waiters:
+        self._budget.release_results(some)
+        if self._waiters:
+            with self._lock:
                 self._changed.notify_all()
 
     def _full(self) -> bool:
-        return self._count >= self._capacity or self._held.crowded
+        return self._count >= self._capacity or self._budget.crowded
 
     def take(self, most: int) -> list[ResultBatch]:
         """Up to `most` results, oldest first."""
         taken: list[ResultBatch] = []
         with self._lock:
-            left = min(most, self._ready)
+            left = min(most, self.ready)
             if left <= 0:
                 return taken
-            self._ready -= left
+            self.ready -= left
             self._count -= left
-            parcels = self._parcels
+            released = self._released
             while left:
-                parcel = parcels.popleft()
-                size = len(parcel.payloads)
+                results = released.popleft()
+                size = len(results.payloads)
                 if size > left:
-                    parcels.appendleft(parcel.part(left, size))
-                    parcel, size = parcel.part(0, left), left
-                taken.append(parcel)
+                    released.appendleft(results.part(left, size))
+                    results, size = results.part(0, left), left
+                taken.append(results)
                 left -= size
             if self._waiters:
                 self._changed.notify_all()
@@ -136,7 +127,7 @@ class PostQueue:
         """
         count = size = 0
         with self._lock:
-            payloads = (payload for parcel in self._parcels for payload in parcel.payloads)
+            payloads = (payload for results in self._released for payload in results.payloads)
             for payload in islice(payloads, most):
                 more = len(payload) + beside
                 if size + more > room:
@@ -150,8 +141,8 @@ class PostQueue:
         returned = list(results)
         count = sum(map(len, returned))
         with self._lock:
-            self._parcels.extendleft(reversed(returned))
-            self._ready += count
+            self._released.extendleft(reversed(returned))
+            self.ready += count
             self._count += count
 
     def depth(self) -> int:

@@ -65,8 +65,11 @@ class Redrive:
     def close(self) -> None:
         self._reset()
 
-    def forget(self, rows: list[int]) -> None:
+    def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
         """These have reached their end: published, or given up anew."""
+        self._forget(batch.packet_ids[start:stop])
+
+    def _forget(self, rows: list[int]) -> None:
         for row in rows:
             self._open.pop(row, None)
         self._store.submit(partial(_delete, [(row,) for row in rows]), lambda: None)
@@ -89,13 +92,12 @@ class Redrive:
             (results if is_result(kind, attempts) else inputs).append((row, topic, payload))
         if results:
             rows = [row for row, _, _ in results]
-            self._publish([one[1:] for one in results], partial(self.forget, rows))
+            self._publish([one[1:] for one in results], partial(self._forget, rows))
         if inputs:
             rows, topics, payloads = (list(column) for column in zip(*inputs, strict=True))
             now = time.monotonic_ns()
-            # As of QoS 1, so that no full queue drops them; of no session: no broker waits for it.
-            numbers = [1] * len(rows)
-            self._deliver(MessageBatch(topics, payloads, numbers, [now] * len(rows), rows=rows))
+            # By numbers, as of QoS 1: no full queue drops them.
+            self._deliver(MessageBatch(topics, payloads, rows, [now] * len(rows), origin=self))
 
     def _asked(self, reader: sqlite3.Connection) -> Iterator[tuple[int, str, bytes, str, int]]:
         """What is to be taken in now, in order."""

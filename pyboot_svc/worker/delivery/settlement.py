@@ -3,95 +3,123 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk, MessageBatch
-
-Acknowledge = Callable[[MessageBatch, int, int], None]
 
 
 class Settlement:
-    """Has messages acknowledged as soon as they and all before them are settled.
+    """Tells the origin of messages that they, and all before them, have come to their end.
 
-    Every message of every chunk is to be settled once, whatever its end. `acknowledge` is told a
-    batch, and which of it: from the first place to before the second; `finished` of each batch that
-    is settled as a whole.
+    Every message of every chunk is to be settled once, whatever its end. A batch that is settled
+    as a whole is let go of in `budget`.
     """
 
-    def __init__(
-        self,
-        acknowledge: Acknowledge,
-        finished: Callable[[MessageBatch], None] = lambda batch: None,
-    ) -> None:
-        self._acknowledge = acknowledge
-        self._finished = finished
-        self._next_number = 0
-        # Chunks of which something is settled, and that others are before.
-        self._early: dict[int, Chunk] = {}
-        self._open = 0
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        # The chunk that is acknowledged next, by its number.
+        self._head = 0
+        # Of chunks of which a part is settled, or of which others are before.
+        self._accounts: dict[int, _Account] = {}
+        # How many have arrived that are to be acknowledged, and are not.
+        self.unacknowledged = 0
         self._lock = threading.Lock()
 
     def admit(self, batch: MessageBatch) -> None:
         """These have arrived; those that are not of QoS 0 wait to be acknowledged."""
         if batch.redeliverable:
             with self._lock:
-                self._open += batch.held
+                self.unacknowledged += batch.unacknowledged
 
     def hold(self, chunk: Chunk, places: Sequence[int]) -> None:
         """One more thing has to come true before these are settled."""
         with self._lock:
-            holds = _one_by_one(chunk)
+            holds = self._account(chunk).one_by_one()
             for place in places:
                 holds[place] += 1
 
     def settle(self, chunk: Chunk, places: Sequence[int]) -> None:
         """One thing that each of these was held for has come true."""
+        number, batch = chunk.number, chunk.batch
+        # Also while they are handed over: two threads must not do that in turn.
         with self._lock:
-            if chunk.number < self._next_number:
-                return  # it was at its end already
-            before = chunk.settled
-            if chunk.holds is None and isinstance(places, range) and places.start == before:
-                chunk.settled = places.stop
-            else:
-                _settle_each(chunk, places)
-            if chunk.number > self._next_number:
-                self._early[chunk.number] = chunk
-                return
-            # Inside the lock: two threads must not hand their acknowledgements over in turn.
-            self._release(chunk, before)
-            while chunk.settled == len(chunk):
-                self._next_number += 1
-                self._finished(chunk.batch)
-                if not self._early or self._next_number not in self._early:
+            if number == self._head and number not in self._accounts:
+                count = len(batch.payloads)
+                if places == range(count):  # nearly always all, and in order
+                    if batch.redeliverable:
+                        self.unacknowledged -= count - batch.packet_ids.count(0)
+                        batch.origin.acknowledge(batch, 0, count)
+                    if self._accounts:
+                        self._finish(batch)
+                    else:
+                        self._head += 1
+                        self._budget.release_inputs(batch)
                     return
-                chunk = self._early.pop(self._next_number)
-                self._release(chunk, 0)
+            elif number < self._head:
+                return  # it was at its end already
+            account = self._account(chunk)
+            before = account.settled
+            account.settle(places)
+            if number == self._head:
+                self._acknowledge(batch, before, account.settled)
+                if account.complete:
+                    self._finish(batch)
 
-    def depth(self) -> int:
-        """How many have arrived that are to be acknowledged, and are not."""
-        with self._lock:
-            return self._open
+    def _acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
+        if batch.redeliverable and stop > start:
+            self.unacknowledged -= stop - start - batch.packet_ids[start:stop].count(0)
+            batch.origin.acknowledge(batch, start, stop)
 
-    def _release(self, chunk: Chunk, start: int) -> None:
-        batch, stop = chunk.batch, chunk.settled
-        if start == stop or not batch.redeliverable:
+    def _finish(self, batch: MessageBatch) -> None:
+        """All of the first chunk is settled: those behind it may have been for long."""
+        self._budget.release_inputs(batch)
+        if not self._accounts:
+            self._head += 1
             return
-        self._open -= stop - start - batch.packet_ids[start:stop].count(0)
-        self._acknowledge(batch, start, stop)
+        self._accounts.pop(self._head, None)
+        self._head += 1
+        while (account := self._accounts.get(self._head)) is not None:
+            self._acknowledge(account.batch, 0, account.settled)
+            if not account.complete:
+                return
+            self._budget.release_inputs(account.batch)
+            del self._accounts[self._head]
+            self._head += 1
+
+    def _account(self, chunk: Chunk) -> _Account:
+        account = self._accounts.get(chunk.number)
+        if account is None:
+            account = self._accounts[chunk.number] = _Account(chunk.batch)
+        return account
 
 
-def _one_by_one(chunk: Chunk) -> list[int]:
-    """The chunk's account, message by message."""
-    if chunk.holds is None:
-        chunk.holds = [0] * chunk.settled + [1] * (len(chunk) - chunk.settled)
-    return chunk.holds
+class _Account:
+    """One chunk's: the first `settled` messages are; of the others `holds` says what has still to
+    come true, one thing each without it."""
 
+    def __init__(self, batch: MessageBatch) -> None:
+        self.batch = batch
+        self.settled = 0
+        self._holds: list[int] | None = None
 
-def _settle_each(chunk: Chunk, places: Sequence[int]) -> None:
-    holds = _one_by_one(chunk)
-    for place in places:
-        holds[place] -= 1
-    settled, count = chunk.settled, len(holds)
-    while settled < count and holds[settled] <= 0:
-        settled += 1
-    chunk.settled = settled
+    @property
+    def complete(self) -> bool:
+        return self.settled == len(self.batch)
+
+    def one_by_one(self) -> list[int]:
+        if self._holds is None:
+            self._holds = [0] * self.settled + [1] * (len(self.batch) - self.settled)
+        return self._holds
+
+    def settle(self, places: Sequence[int]) -> None:
+        if self._holds is None and isinstance(places, range) and places.start == self.settled:
+            self.settled = places.stop
+            return
+        holds = self.one_by_one()
+        for place in places:
+            holds[place] -= 1
+        settled, count = self.settled, len(holds)
+        while settled < count and holds[settled] <= 0:
+            settled += 1
+        self.settled = settled

@@ -76,8 +76,8 @@ class CrashJournal:
         """The ids of messages in hand when the process before this one ended."""
         return list(self._left)
 
-    def begin(self, thread: int, digests: Sequence[bytes], *, together: bool = False) -> None:
-        """The thread takes these in hand: the first, or all `together`."""
+    def begin(self, thread: int, digests: Sequence[bytes], as_one_call: bool = False) -> None:
+        """The thread takes these in hand: the first, or all of them `as_one_call`."""
         if self._closed:
             return
         start = self._starts[thread]
@@ -85,7 +85,7 @@ class CrashJournal:
         words[word] = 0
         body = start + _HEADER_BYTES
         self._map[body : body + len(digests) * DIGEST_BYTES] = b"".join(digests)
-        words[word + 1] = _ALL if together else 0
+        words[word + 1] = _ALL if as_one_call else 0
         # The number last: a slot is never seen half written as if it were whole.
         words[word] = len(digests)
 

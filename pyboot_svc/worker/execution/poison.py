@@ -34,21 +34,22 @@ class PoisonTracker:
 
     def __init__(self, store: DatabaseWriter) -> None:
         self._store = store
-        self._counts: dict[str, int] = {}
+        # How many crashes, by the content's digest; empty when nothing is suspected.
+        self.counts: dict[str, int] = {}
         self._cleared: list[tuple[float, str]] = []
         self._lock = threading.Lock()
         self._careful_until = 0.0
 
-    def load(self, ledger: CrashJournal) -> None:
-        """Take over what the process before this one left in the ledger; before threads start."""
-        left = ledger.left_in_hand
+    def load(self, journal: CrashJournal) -> None:
+        """Take over what the process before this one left in the journal; before threads start."""
+        left = journal.left_in_hand
         connection = self._store.open() if left else self._store.open_if_there()
         if connection is None:
             return
         if left:
             self._store.write_now(partial(self._count, left))
         rows = connection.execute("SELECT content, count FROM crashes").fetchall()
-        self._counts = dict(rows)
+        self.counts = dict(rows)
         if left:
             self._careful_until = time.monotonic() + _CAREFUL_SECONDS
             log.error(
@@ -58,22 +59,19 @@ class PoisonTracker:
                 MOST_CRASHES,
             )
 
-    def __bool__(self) -> bool:
-        return bool(self._counts)
-
     @property
     def careful(self) -> bool:
-        return bool(self._counts) and time.monotonic() < self._careful_until
+        return bool(self.counts) and time.monotonic() < self._careful_until
 
     def crashes(self, message: Message) -> int:
         """How many crashes this message was in hand at."""
-        return self._counts.get(message.id, 0)
+        return self.counts.get(message.id, 0)
 
     def clear(self, message: Message) -> None:
         """It was processed, or given up: it is no suspect any more, for this process."""
         content = message.id
         with self._lock:
-            if self._counts.pop(content, None) is not None:
+            if self.counts.pop(content, None) is not None:
                 self._cleared.append((time.monotonic(), content))
 
     def forget_cleared(self, lingering: float = _LINGER_SECONDS) -> None:

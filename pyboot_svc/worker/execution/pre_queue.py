@@ -6,36 +6,34 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
-from pyboot_svc.worker.memory_budget import Held, input_bytes
+from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk, MessageBatch
-
-_UNBOUNDED = 2**63
 
 
 class PreQueue:
     """Messages that wait for a model thread, in order of arrival.
 
-    It tells `held` of what comes. When that is full and the queue is `lossy`, messages of QoS 0 are
-    dropped; else whoever reads has to stop.
+    It tells `budget` of what comes. When that is full and the queue is `lossy`, messages of QoS 0
+    are dropped; else whoever reads has to stop.
     """
 
     def __init__(
         self,
         capacity: int,
+        budget: MemoryBudget,
         *,
         drop_oldest: bool = True,
-        held: Held | None = None,
         lossy: bool = False,
     ) -> None:
         self._capacity = capacity
         self._drop_oldest = drop_oldest
-        self._held = held or Held(_UNBOUNDED)
+        self._budget = budget
         self._lossy = lossy
         self._batches: deque[MessageBatch] = deque()
         # Of the first batch, so many are gone; of all, so many wait.
         self._gone = 0
         self._count = 0
-        self._taken: set[Chunk] = set()
+        self._taken: dict[int, Chunk] = {}
         self._in_hand = 0
         self._next_number = 0
         self._closed = False
@@ -49,19 +47,11 @@ class PreQueue:
         Only messages of QoS 0 are ever dropped: the others are bounded by the in-flight window,
         and the broker would wait for their acknowledgement for ever.
         """
-        held = self._held
-        held.add_inputs(input_bytes(batch))
+        self._budget.hold_inputs(batch)
+        count, dropped = len(batch.packet_ids), 0
         with self._lock:
-            dropped = 0
-            count = len(batch.packet_ids)
-            if self._count + self._in_hand + count > self._capacity:
-                kept, dropped = self._fit(batch)
-                if kept is None:
-                    return dropped
-                batch, count = kept, len(kept)
-            if held.full and self._lossy:
-                kept, more = self._fit_bytes(batch)
-                dropped += more
+            if self._count + self._in_hand + count > self._capacity or self._budget.full:
+                kept, dropped = self._fit_all(batch)
                 if kept is None:
                     return dropped
                 batch, count = kept, len(kept)
@@ -82,26 +72,36 @@ class PreQueue:
                 self._wait(most, patience)
             if self._closed:
                 return None
-            batch = self._cut(max(1, min(most, self._count // sharers)))
-            chunk = Chunk(self._next_number, batch)
-            self._next_number += 1
-            self._taken.add(chunk)
+            count = self._count
+            most = max(1, min(most, count // sharers))
+            if count <= most and len(self._batches) == 1 and not self._gone:
+                batch = self._batches.popleft()
+                self._count = 0
+            else:
+                batch = self._cut(most)
+            number = self._next_number
+            chunk = self._taken[number] = Chunk(number, batch)
+            self._next_number = number + 1
             self._in_hand += len(batch.packet_ids)
             return chunk
-
-    @property
-    def crowded(self) -> bool:
-        """Whether nothing more should be taken in."""
-        return self._held.full
 
     def has_some(self) -> bool:
         """Whether `take` would return at once."""
         return self._count > 0 or self._closed
 
+    def busy(self) -> bool:
+        """Whether a thread that takes has no time for anything else."""
+        return self._count > 0 or self._closed or self._budget.full
+
+    def resume(self, chunk: Chunk) -> None:
+        """This one goes on for the chunk of the same number, which was taken."""
+        with self._lock:
+            self._taken[chunk.number] = chunk
+
     def done(self, chunk: Chunk) -> None:
         with self._lock:
-            self._taken.remove(chunk)
-            self._in_hand -= len(chunk)
+            del self._taken[chunk.number]
+            self._in_hand -= len(chunk.batch.packet_ids)
 
     def depth(self) -> int:
         """How many messages no model has been called for yet."""
@@ -119,8 +119,8 @@ class PreQueue:
             waiting = [(batch, 0) for batch in self._batches]
             if waiting:
                 waiting[0] = (waiting[0][0], self._gone)
-            waiting += [(chunk.batch, len(chunk.results)) for chunk in self._taken]
-            return sum(b.packet_ids[start:].count(0) for b, start in waiting if b.rows is None)
+            waiting += [(chunk.batch, len(chunk.results)) for chunk in self._taken.values()]
+            return sum(batch.packet_ids[start:].count(0) for batch, start in waiting)
 
     def taken(self) -> int:
         """How many messages are in the hands of a model thread."""
@@ -151,7 +151,7 @@ class PreQueue:
         found = self._pop(most)
         while len(found.packet_ids) < most and self._batches:
             following = self._batches[0]
-            if following.session != found.session:
+            if following.session != found.session or following.origin is not found.origin:
                 break
             found.extend(self._pop(most - len(found.packet_ids)))
         return found
@@ -168,6 +168,16 @@ class PreQueue:
         self._gone = 0
         return first.part(start, stop) if start else first
 
+    def _fit_all(self, batch: MessageBatch) -> tuple[MessageBatch | None, int]:
+        """What there is room for, in number and in bytes, and how many messages were dropped."""
+        kept: MessageBatch | None = batch
+        dropped = more = 0
+        if self._count + self._in_hand + len(batch) > self._capacity:
+            kept, dropped = self._fit(batch)
+        if kept is not None and self._budget.full and self._lossy:
+            kept, more = self._fit_bytes(kept)
+        return kept, dropped + more
+
     def _fit(self, batch: MessageBatch) -> tuple[MessageBatch | None, int]:
         """What there is room for, and how many messages were dropped, here and of the batch."""
         excess = self._depth() + len(batch) - self._capacity
@@ -181,9 +191,9 @@ class PreQueue:
         """The same by bytes. The newest stays in any case, or the first, if it is alone."""
         dropped = 0
         if self._drop_oldest:
-            while self._held.excess and self._drop_waiting(1):
+            while self._budget.excess and self._drop_waiting(1):
                 dropped += 1
-        excess, count = self._held.excess, 0
+        excess, count = self._budget.excess, 0
         alone = not (self._count or self._in_hand)
         most = len(batch) - (1 if self._drop_oldest or alone else 0)
         sizes = [len(topic) + len(payload) for topic, payload in _pairs(batch)]
@@ -207,7 +217,7 @@ class PreQueue:
                 stop += 1
             if stop == start:
                 break
-            self._held.add_inputs(-input_bytes(self._pop(stop - start)))
+            self._budget.release_inputs(self._pop(stop - start))
             dropped += stop - start
         return dropped
 
@@ -217,13 +227,13 @@ class PreQueue:
         droppable = [place for place, mid in enumerate(batch.packet_ids) if not mid]
         first = max(len(droppable) - excess, 0)
         dropped = droppable[:excess] if oldest else droppable[first:]
-        self._held.add_inputs(-input_bytes(batch.only(dropped)))
+        self._budget.release_inputs(batch.only(dropped))
         gone = set(dropped)
         kept = [place for place in range(len(batch)) if place not in gone]
         return batch.only(kept) if kept else None
 
     def _depth(self) -> int:
-        return self._count + sum(chunk.waiting for chunk in self._taken)
+        return self._count + sum(chunk.waiting for chunk in self._taken.values())
 
 
 def _pairs(batch: MessageBatch) -> Iterable[tuple[str, bytes]]:

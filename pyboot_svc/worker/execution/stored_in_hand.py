@@ -10,36 +10,38 @@ from pyboot_svc.worker.messages import Message, StoredMessage
 
 
 class StoredInHand:
-    """Notes rows in the ledger's slot `slot`, which has room for `most`."""
+    """Notes rows in the journal's slot `slot`, which has room for `most`."""
 
-    def __init__(self, ledger: CrashJournal, slot: int, most: int, suspects: PoisonTracker) -> None:
-        self._ledger = ledger
+    def __init__(
+        self, journal: CrashJournal, slot: int, most: int, suspects: PoisonTracker
+    ) -> None:
+        self._journal = journal
         self._slot = slot
         self._most = most
         self._suspects = suspects
 
     def crashes(self, row: StoredMessage) -> int:
         """How many crashes it was in hand at, if they are too many; else 0."""
-        if not self._suspects:
+        if not self._suspects.counts:
             return 0
         count = self._suspects.crashes(_content(row))
         return count if count >= MOST_CRASHES else 0
 
     def each(self, rows: Sequence[StoredMessage]) -> Iterator[StoredMessage]:
         """These rows; each is in hand until the next is asked for."""
-        ledger = self._ledger
-        words, cursor = ledger.cursor(self._slot)
+        journal = self._journal
+        words, cursor = journal.cursor(self._slot)
         for start in range(0, len(rows), self._most):
             part = rows[start : start + self._most]
-            ledger.begin(self._slot, [_content(row).digest for row in part])
+            journal.begin(self._slot, [_content(row).digest for row in part])
             for number, row in enumerate(part):
                 words[cursor] = number
                 yield row
                 self.clear(row)
-            ledger.end(self._slot)
+            journal.end(self._slot)
 
     def clear(self, row: StoredMessage) -> None:
-        if self._suspects:
+        if self._suspects.counts:
             self._suspects.clear(_content(row))
 
 

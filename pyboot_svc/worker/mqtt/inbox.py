@@ -119,9 +119,9 @@ class MqttInbox:
         self._unacknowledged = unacknowledged
         self._connection.start(on_crash)
 
-    def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
-        """These are done with; they came by the connection that `session` numbers."""
-        self._acknowledged.append((session, packet_ids))
+    def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
+        """These of a batch that it delivered are done with."""
+        self._acknowledged.append((batch.session, batch.packet_ids[start:stop]))
         self._connection.try_send()
 
     def leave(self) -> None:
@@ -219,6 +219,7 @@ class MqttInbox:
 
     def on_messages(self, batch: MessageBatch) -> None:
         self._last_arrival = time.monotonic()
+        batch.origin = self
         if self._replays is None:
             self._deliver(batch)
             return

@@ -80,6 +80,8 @@ class DurableQueue:
         # By numbers below 0, in order: none is older than what the database holds.
         self._memory: dict[int, tuple[StoredMessage, _Unwritten]] = {}
         self._last_in_memory = 0
+        # Whether there is nothing in it, on no way in or out: asked for each message.
+        self.empty = True
         self._wake: Callable[[], None] | None = None
         store.watch(self.load, self._release)
 
@@ -92,6 +94,7 @@ class DurableQueue:
         self._release()  # it may have the file open that was put aside
         with self._lock:
             self._rows, self._bytes = count, size
+            self._recount()
             self._start_over(kept={row: size for row, size in self._out.items() if row < 0})
             wake = self._wake
         if wake is not None and count:
@@ -100,9 +103,7 @@ class DurableQueue:
     @property
     def busy(self) -> bool:
         """Whether anything is on its way in or out: what is newer has to wait behind it."""
-        # Without the lock, in the order of the way: what moves is counted there before it is not
-        # counted here any more.
-        if not (self._pending or self._rows or self._memory):
+        if self.empty:
             return False
         with self._lock:
             waiting = self._pending + self._rows + len(self._memory)
@@ -114,7 +115,7 @@ class DurableQueue:
     @property
     def waiting(self) -> int:
         """How many have still to be handed out: what is newer has to go behind them."""
-        if not (self._pending or self._rows or self._memory):
+        if self.empty:
             return 0
         with self._lock:
             return self._pending + self._rows + len(self._memory) - len(self._out)
@@ -122,7 +123,7 @@ class DurableQueue:
     @property
     def ready(self) -> bool:
         """Whether there are rows to take."""
-        if not (self._rows or self._memory):
+        if self.empty:
             return False
         with self._lock:
             waiting = self._rows + len(self._memory)
@@ -183,6 +184,7 @@ class DurableQueue:
                 self._bytes += size
                 self._pending -= len(rows)
                 self._pending_bytes -= size
+                self._recount()
             done()
 
         def take_back() -> bool:
@@ -193,6 +195,7 @@ class DurableQueue:
                 self._keep_in_memory(rows, done)
                 self._pending -= len(rows)
                 self._pending_bytes -= size
+                self._recount()
             wake()
             return True
 
@@ -205,6 +208,7 @@ class DurableQueue:
                 wake = None
                 self._pending += len(rows)
                 self._pending_bytes += size
+                self._recount()
                 # Inside the lock: the store's order is the lane's.
                 self._store.submit(write, written, take_back, size)
         if wake is not None:
@@ -266,6 +270,7 @@ class DurableQueue:
                     self._out.pop(row, None)
                 self._rows -= len(deleted)
                 self._bytes -= sum(sizes[row] for row in deleted)
+                self._recount()
             done()
 
         self._store.submit(write, removed, size=sum(sizes.values()))
@@ -386,6 +391,10 @@ class DurableQueue:
             item = StoredMessage(topic, payload, qos, properties, self.number, row, size)
             self._memory[row] = item, batch
 
+    def _recount(self) -> None:
+        """Within the lock, after what is in the queue has changed."""
+        self.empty = not (self._pending or self._rows or self._memory)
+
     def _durable_waiting(self) -> bool:
         """Within the lock."""
         return self._rows > sum(1 for number in self._out if number > 0)
@@ -404,6 +413,7 @@ class DurableQueue:
             kept = [self._memory.pop(number, None) for number in numbers]
             for number in numbers:
                 self._out_bytes -= self._out.pop(number, 0)
+            self._recount()
         for entry in kept:
             if entry is not None:
                 self._one_less(entry[1])

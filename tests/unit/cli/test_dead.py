@@ -17,8 +17,8 @@ from support.app import PYBOOT
 from support.store import configured, rows, running, settled
 
 from pyboot_svc.cli import main
-from pyboot_svc.worker.delivery.dead_letters import DeadLetters, Fault
-from pyboot_svc.worker.messages import Message
+from pyboot_svc.worker.delivery.dead_letters import DeadLetters
+from pyboot_svc.worker.messages import Fault, Message
 from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, DurableQueue
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 

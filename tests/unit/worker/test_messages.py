@@ -11,15 +11,27 @@ from support.columns import batch_of, chunk_of, messages_of, parcel_of
 
 from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.worker.invalid_messages import InvalidMessage
-from pyboot_svc.worker.messages import DIGEST_BYTES, Chunk, Message, MessageBatch, ResultBatch, pick
+from pyboot_svc.worker.messages import (
+    DIGEST_BYTES,
+    Chunk,
+    Message,
+    MessageBatch,
+    Nowhere,
+    Origin,
+    ResultBatch,
+    pick,
+)
 
 TOPICS = st.sampled_from(["a", "b", "plant/7", "温"])
 
 
+ORIGIN = Nowhere()
+
+
 def columns(
     batch: MessageBatch,
-) -> tuple[list[str], list[bytes], list[int], list[int], list[int] | None]:
-    return batch.topics, batch.payloads, batch.packet_ids, batch.arrived, batch.rows
+) -> tuple[list[str], list[bytes], list[int], list[int], Origin]:
+    return batch.topics, batch.payloads, batch.packet_ids, batch.arrived, batch.origin
 
 
 @pytest.fixture
@@ -32,7 +44,7 @@ def batch() -> MessageBatch:
         [100, 101, 102, 103, 104],
         3,
         redeliverable=False,
-        rows=[10, 11, 12, 13, 14],
+        origin=ORIGIN,
     )
 
 
@@ -43,9 +55,9 @@ def test_a_part_has_all_columns_of_the_same_messages(batch: MessageBatch) -> Non
         [b"1", b"2", b"3"],
         [0, 8, 0],
         [101, 102, 103],
-        [11, 12, 13],
+        ORIGIN,
     )
-    assert (part.session, part.redeliverable, len(part), part.held) == (3, False, 3, 1)
+    assert (part.session, part.redeliverable, len(part), part.unacknowledged) == (3, False, 3, 1)
 
 
 def test_a_part_is_not_changed_with_the_whole(batch: MessageBatch) -> None:
@@ -55,16 +67,12 @@ def test_a_part_is_not_changed_with_the_whole(batch: MessageBatch) -> None:
     assert (len(batch), len(rest)) == (5, 3)
 
 
-def test_without_rows_a_part_has_none() -> None:
-    assert batch_of([b"1", b"2"]).part(0, 1).rows is None
-
-
 @given(count=st.integers(2, 10), data=st.data())
 def test_parts_put_together_are_the_whole(count: int, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, count - 1))))
     payloads = [b"%d" % number for number in range(count)]
     topics = [f"in/{number}" for number in range(count)]
-    whole = batch_of(payloads, topics, session=4, rows=list(range(count)))
+    whole = batch_of(payloads, topics, session=4, origin=ORIGIN)
     first, *others = (
         whole.part(start, stop) for start, stop in zip([0, *cuts], [*cuts, count], strict=True)
     )
@@ -83,8 +91,8 @@ def test_of_what_recurs_with_others_all_recur(one: bool, other: bool) -> None:
 
 
 def test_what_waits_to_be_acknowledged_is_counted(batch: MessageBatch) -> None:
-    assert batch.held == 3
-    assert batch_of([b"1", b"2"], packet_ids=[0, 0]).held == 0
+    assert batch.unacknowledged == 3
+    assert batch_of([b"1", b"2"], packet_ids=[0, 0]).unacknowledged == 0
 
 
 def test_a_single_message_of_a_batch(batch: MessageBatch) -> None:
@@ -128,7 +136,7 @@ def test_what_the_model_was_not_called_for_yet() -> None:
         waiting.append(chunk.waiting)
     assert waiting == [2, 1, 0, 0]
     other = chunk_of([b"1", b"2", b"3"])
-    other.together = True
+    other.as_one_call = True
     assert other.waiting == 0
 
 

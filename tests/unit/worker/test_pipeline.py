@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -23,9 +23,17 @@ from pyboot_svc.config import BatchLimits, OnError, QueueLimits, SpoolLimits
 from pyboot_svc.metrics.snapshot import ConnectionStatus, Counters, as_document
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.messages import Message, ResultBatch, Sendable, StoredMessage, count_of
+from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.messages import (
+    Message,
+    MessageBatch,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+    count_of,
+)
 from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
-from pyboot_svc.worker.pipeline import Durables, Pipeline
+from pyboot_svc.worker.pipeline import Links, NoIdleWork, Pipeline
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 AWAY = ConnectionStatus("10.0.0.1:1883", "unreachable", "connection refused", 0.0)
@@ -83,6 +91,7 @@ class MemoryInbox:
             arrived=time.monotonic_ns(),
             session=self.session,
             redeliverable=bool(held) or retained,
+            origin=self,
         )
         self._deliver(batch)
         return held
@@ -92,8 +101,9 @@ class MemoryInbox:
         self.session += 1
         self._last_mid = 0
 
-    def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
-        self.acknowledged.extend((session, mid) for mid in packet_ids if mid)
+    def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
+        packet_ids = batch.packet_ids[start:stop]
+        self.acknowledged.extend((batch.session, mid) for mid in packet_ids if mid)
 
     def _next_mid(self) -> int:
         self._last_mid += 1
@@ -246,8 +256,7 @@ class Line:
             model,
             lambda: Context("test-1", Path(), logging.getLogger("model"), state=safe.state),
             safe,
-            self.inbox,
-            self.outbox,
+            Links(self.inbox, self.outbox, NoIdleWork()),
         )
         self.pipeline.start(self.crashed.set)
         if not away:
@@ -703,7 +712,7 @@ def test_what_a_drain_leaves_in_hand_is_no_suspect(
     line.inbox.send(b"1", qos=1)
     until(lambda: line.figures["pre_queue"] == 0, "in hand")
     assert line.pipeline.drain(1.1) == 1
-    assert not Durables(configured(), tmp_path).suspects
+    assert not Durables(configured(), tmp_path).suspects.counts
 
 
 @pytest.mark.parametrize(("qos", "retained"), [(0, False), (0, True), (1, False)])

@@ -18,7 +18,10 @@ from support.poll import until
 
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.execution.pre_queue import PreQueue
-from pyboot_svc.worker.messages import Chunk, MessageBatch, ResultBatch
+from pyboot_svc.worker.memory_budget import MemoryBudget
+from pyboot_svc.worker.messages import Chunk, MessageBatch, Nowhere, Origin, ResultBatch
+
+BROKER, DEAD = Nowhere(), Nowhere()
 
 
 def numbered(numbers: Iterable[int], qos: int = 0, session: int = 1) -> MessageBatch:
@@ -41,18 +44,17 @@ class Entry(NamedTuple):
     mid: int
     arrived: int
     session: int
-    row: int | None
+    origin: Origin
 
 
 def entry(number: int, qos: int, session: int) -> Entry:
-    """Those of session 0 are among the dead."""
-    row = None if session else 1000 + number
+    """Those of session 0 are no broker's."""
+    origin = BROKER if session else DEAD
     payload = b"%d" % number
-    return Entry(f"in/{number}", payload, number if qos else 0, -number, session, row)
+    return Entry(f"in/{number}", payload, number if qos else 0, -number, session, origin)
 
 
 def batch_with(entries: list[Entry], *, redeliverable: bool = True) -> MessageBatch:
-    rows = [one.row for one in entries if one.row is not None]
     return MessageBatch(
         [one.topic for one in entries],
         [one.payload for one in entries],
@@ -60,15 +62,15 @@ def batch_with(entries: list[Entry], *, redeliverable: bool = True) -> MessageBa
         [one.arrived for one in entries],
         entries[0].session,
         redeliverable=redeliverable,
-        rows=rows or None,
+        origin=entries[0].origin,
     )
 
 
 def entries_of(batch: MessageBatch) -> list[Entry]:
     count = len(batch)
-    rows: list[int] | list[None] = batch.rows if batch.rows is not None else [None] * count
+    origins = [batch.origin] * count
     sessions = [batch.session] * count
-    columns = (batch.topics, batch.payloads, batch.packet_ids, batch.arrived, sessions, rows)
+    columns = (batch.topics, batch.payloads, batch.packet_ids, batch.arrived, sessions, origins)
     return [Entry(*values) for values in zip(*columns, strict=True)]
 
 
@@ -113,7 +115,7 @@ class PreQueueMachine(RuleBasedStateMachine):
     def create(self, capacity: int, drop_oldest: bool) -> None:
         self.capacity = capacity
         self.drop_oldest = drop_oldest
-        self.queue = PreQueue(capacity, drop_oldest=drop_oldest)
+        self.queue = PreQueue(capacity, MemoryBudget(), drop_oldest=drop_oldest)
         self.waiting: list[Entry] = []
         self.in_hand: list[Chunk] = []
         self.arrived = 0
@@ -197,18 +199,14 @@ class PostQueueMachine(RuleBasedStateMachine):
 
     @initialize()
     def create(self) -> None:
-        self.calls = 0
         self.complete: set[int] = set()
-        self.queue = PostQueue(5, self.note_ready)
+        self.queue = PostQueue(5, MemoryBudget())
         self.chunks: list[Chunk] = []
         self.places: list[int] = []
         self.unfinished: list[int] = []
         self.early: dict[int, list[Result]] = {}
         self.ready: list[Result] = []
         self.next_number = 0
-
-    def note_ready(self) -> None:
-        self.calls += 1
 
     @rule()
     def begin_chunk(self) -> None:
@@ -238,13 +236,11 @@ class PostQueueMachine(RuleBasedStateMachine):
         if last:
             self.unfinished.remove(number)
             self.complete.add(number)
-        before, calls = len(self.ready), self.calls
         self.ready += self.early.pop(self.next_number, [])
         while self.next_number in self.complete:
             self.next_number += 1
             self.ready += self.early.pop(self.next_number, [])
         self.queue.put(number, parcel if payloads else None, last=last)
-        assert self.calls - calls == (len(self.ready) > before)
 
     @rule(most=st.integers(0, 10), sent=st.integers(0, 10))
     def take_and_give_back_what_was_not_sent(self, most: int, sent: int) -> None:
@@ -276,14 +272,14 @@ TestPostQueueAgainstLists.settings = _machines
 
 
 def test_a_burst_is_shared_among_the_threads() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     queue.put(numbered(range(40)))
     chunks = [queue.take(256, sharers=4) for _ in range(4)]
     assert [len(chunk) for chunk in chunks if chunk] == [10, 7, 5, 4]
 
 
 def test_part_of_a_batch_is_taken_and_the_rest_waits() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     queue.put(numbered(range(5), qos=1))
     first, second = queue.take(2, sharers=1), queue.take(1, sharers=1)
     assert (numbers_of(first), numbers_of(second)) == ([0, 1], [2])
@@ -296,7 +292,7 @@ def test_part_of_a_batch_is_taken_and_the_rest_waits() -> None:
 
 
 def test_small_batches_are_taken_as_one() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     for number in range(5):
         queue.put(numbered([2 * number, 2 * number + 1]))
     assert numbers_of(queue.take(7, sharers=1)) == list(range(7))
@@ -304,7 +300,7 @@ def test_small_batches_are_taken_as_one() -> None:
 
 
 def test_messages_of_two_connections_are_never_taken_as_one() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     queue.put(numbered(range(3), qos=1, session=1))
     queue.put(numbered(range(3, 5), qos=1, session=2))
     queue.put(numbered(range(5, 6), qos=1, session=1))
@@ -313,18 +309,18 @@ def test_messages_of_two_connections_are_never_taken_as_one() -> None:
     assert [chunk.batch.session for chunk in chunks if chunk] == [1, 2, 1]
 
 
-def test_what_is_tried_again_keeps_its_rows() -> None:
-    queue = PreQueue(100)
-    queue.put(batch_of([b"0", b"1", b"2"], rows=[10, 11, 12]))
-    queue.put(batch_of([b"3"], rows=[13]))
-    queue.put(numbered([4], qos=1))
+def test_messages_of_two_origins_are_never_taken_as_one() -> None:
+    queue = PreQueue(100, MemoryBudget())
+    queue.put(batch_of([b"0", b"1", b"2"], origin=DEAD))
+    queue.put(batch_of([b"3"], origin=DEAD))
+    queue.put(batch_of([b"4"], origin=BROKER))
     chunks = [queue.take(2, sharers=1) for _ in range(3)]
     assert [numbers_of(chunk) for chunk in chunks] == [[0, 1], [2, 3], [4]]
-    assert [chunk.batch.rows for chunk in chunks if chunk] == [[10, 11], [12, 13], None]
+    assert [chunk.batch.origin for chunk in chunks if chunk] == [DEAD, DEAD, BROKER]
 
 
 def test_the_oldest_part_of_a_batch_is_dropped_also_when_some_of_it_is_taken() -> None:
-    queue = PreQueue(4)
+    queue = PreQueue(4, MemoryBudget())
     queue.put(numbered(range(4)))
     chunk = queue.take(1, sharers=1)
     assert numbers_of(chunk) == [0]
@@ -337,7 +333,7 @@ def test_the_oldest_part_of_a_batch_is_dropped_also_when_some_of_it_is_taken() -
 
 
 def test_more_than_one_batch_is_dropped_for_one_that_arrives() -> None:
-    queue = PreQueue(5)
+    queue = PreQueue(5, MemoryBudget())
     queue.put(numbered([0, 1]))
     queue.put(numbered([2, 3]))
     queue.put(numbered([4]))
@@ -347,19 +343,19 @@ def test_more_than_one_batch_is_dropped_for_one_that_arrives() -> None:
 
 def test_of_a_batch_that_arrives_only_qos_0_is_dropped() -> None:
     payloads, packet_ids = [b"%d" % number for number in range(6)], [0, 1, 0, 2, 0, 3]
-    oldest, newest = PreQueue(5), PreQueue(5, drop_oldest=False)
+    oldest, newest = PreQueue(5, MemoryBudget()), PreQueue(5, MemoryBudget(), drop_oldest=False)
     for queue in (oldest, newest):
-        assert queue.put(batch_of(payloads, packet_ids=packet_ids, rows=list(range(6)))) == 1
+        assert queue.put(batch_of(payloads, packet_ids=packet_ids)) == 1
     first, second = oldest.take(10, sharers=1), newest.take(10, sharers=1)
     assert (numbers_of(first), numbers_of(second)) == ([1, 2, 3, 4, 5], [0, 1, 2, 3, 5])
     assert first is not None
     assert second is not None
-    assert (first.batch.packet_ids, first.batch.rows) == ([1, 0, 2, 0, 3], [1, 2, 3, 4, 5])
-    assert (second.batch.packet_ids, second.batch.rows) == ([0, 1, 0, 2, 3], [0, 1, 2, 3, 5])
+    assert first.batch.packet_ids == [1, 0, 2, 0, 3]
+    assert second.batch.packet_ids == [0, 1, 0, 2, 3]
 
 
 def test_a_batch_that_is_dropped_whole_leaves_nothing() -> None:
-    queue = PreQueue(2, drop_oldest=False)
+    queue = PreQueue(2, MemoryBudget(), drop_oldest=False)
     queue.put(numbered(range(2)))
     assert queue.put(numbered(range(2, 5))) == 3
     assert queue.unfinished() == 2
@@ -376,7 +372,7 @@ def test_a_batch_that_is_dropped_whole_leaves_nothing() -> None:
 def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
     arriving: list[tuple[int, int, bool]], wanted: list[int]
 ) -> None:
-    queue = PreQueue(1000)
+    queue = PreQueue(1000, MemoryBudget())
     sent: list[Entry] = []
     recurring: list[bool] = []
     for size, session, redeliverable in arriving:
@@ -402,7 +398,7 @@ def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
 
 @pytest.mark.parametrize("drop_oldest", [True, False])
 def test_a_full_pre_queue_drops_qos_0_and_never_the_others(drop_oldest: bool) -> None:
-    queue = PreQueue(3, drop_oldest=drop_oldest)
+    queue = PreQueue(3, MemoryBudget(), drop_oldest=drop_oldest)
     assert queue.put(numbered(range(3))) == 0
     assert queue.put(numbered(range(2))) == 2
     assert queue.depth() == 3
@@ -414,20 +410,20 @@ def test_a_full_pre_queue_drops_qos_0_and_never_the_others(drop_oldest: bool) ->
 
 @pytest.mark.parametrize(("drop_oldest", "kept"), [(True, range(4, 7)), (False, range(3))])
 def test_what_a_full_pre_queue_drops(drop_oldest: bool, kept: range) -> None:
-    queue = PreQueue(3, drop_oldest=drop_oldest)
+    queue = PreQueue(3, MemoryBudget(), drop_oldest=drop_oldest)
     assert queue.put(numbered(range(2))) + queue.put(numbered(range(2, 7))) == 4
     assert numbers_of(queue.take(10, sharers=1)) == list(kept)
 
 
 def test_the_oldest_are_dropped_up_to_the_first_that_must_not_be() -> None:
-    queue = PreQueue(3)
+    queue = PreQueue(3, MemoryBudget())
     queue.put(batch_of([b"0", b"1", b"2"], packet_ids=[0, 1, 0], session=1))
     assert queue.put(numbered([3, 4])) == 2
     assert numbers_of(queue.take(10, sharers=1)) == [1, 2, 4]
 
 
 def test_what_the_model_was_called_for_makes_room() -> None:
-    queue = PreQueue(2)
+    queue = PreQueue(2, MemoryBudget())
     queue.put(numbered(range(3), qos=1))
     chunk = queue.take(3, sharers=1)
     assert chunk is not None
@@ -437,17 +433,17 @@ def test_what_the_model_was_called_for_makes_room() -> None:
 
 
 def test_what_a_batch_was_called_for_waits_no_longer() -> None:
-    queue = PreQueue(3)
+    queue = PreQueue(3, MemoryBudget())
     queue.put(numbered(range(3)))
     chunk = queue.take(3, sharers=1)
     assert chunk is not None
     assert queue.depth() == 2
-    chunk.together = True
+    chunk.as_one_call = True
     assert (queue.depth(), queue.unfinished()) == (0, 3)
 
 
 def test_a_patient_taker_waits_for_as_many_as_it_wants() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     returned, join = waiting_threads(1, lambda: queue.take(5, 1, patience=60))
     for _ in range(5):
         assert returned == []
@@ -457,7 +453,7 @@ def test_a_patient_taker_waits_for_as_many_as_it_wants() -> None:
 
 
 def test_a_patient_taker_is_content_with_less_in_the_end() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     queue.put(numbered(range(3)))
     chunk = queue.take(5, 1, patience=0.01)
     assert chunk is not None
@@ -465,7 +461,7 @@ def test_a_patient_taker_is_content_with_less_in_the_end() -> None:
 
 
 def test_close_lets_a_patient_taker_go() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     queue.put(numbered(range(1)))
     returned, join = waiting_threads(1, lambda: queue.take(5, 1, patience=60))
     queue.close()
@@ -474,7 +470,7 @@ def test_close_lets_a_patient_taker_go() -> None:
 
 
 def test_put_wakes_as_many_takers_as_there_are_messages() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     returned, join = waiting_threads(4, lambda: queue.take(256, sharers=4))
     queue.put(numbered(range(4)))
     join()
@@ -482,7 +478,7 @@ def test_put_wakes_as_many_takers_as_there_are_messages() -> None:
 
 
 def test_close_lets_every_taker_go() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     returned, join = waiting_threads(4, lambda: queue.take(1, sharers=4))
     queue.close()
     join()
@@ -490,7 +486,7 @@ def test_close_lets_every_taker_go() -> None:
 
 
 def test_after_close_nothing_is_taken_and_what_waits_is_still_counted() -> None:
-    queue = PreQueue(100)
+    queue = PreQueue(100, MemoryBudget())
     queue.put(numbered(range(3)))
     queue.close()
     assert queue.take(1, sharers=1) is None
@@ -499,7 +495,7 @@ def test_after_close_nothing_is_taken_and_what_waits_is_still_counted() -> None:
 
 @pytest.mark.usefixtures("busy_switching")
 def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
-    queue, total = PreQueue(10), 3_000
+    queue, total = PreQueue(10, MemoryBudget()), 3_000
     chunks: list[Chunk] = []
 
     def work() -> None:
@@ -531,7 +527,7 @@ def parcels(*counts: int) -> list[ResultBatch]:
 
 
 def test_results_come_out_in_order_whatever_the_order_of_completion() -> None:
-    queue = PostQueue(100, lambda: None)
+    queue = PostQueue(100, MemoryBudget())
     first, second, third = parcels(2, 3, 1)
     queue.put(2, third)
     queue.put(1, second)
@@ -541,7 +537,7 @@ def test_results_come_out_in_order_whatever_the_order_of_completion() -> None:
 
 
 def test_results_of_a_chunk_that_is_not_complete() -> None:
-    queue = PostQueue(100, lambda: None)
+    queue = PostQueue(100, MemoryBudget())
     whole, third = parcels(5, 1)
     first, second = whole.part(0, 2), whole.part(2, 5)
     queue.put(1, third)
@@ -554,7 +550,7 @@ def test_results_of_a_chunk_that_is_not_complete() -> None:
 
 
 def test_a_chunk_without_results_does_not_hold_up_the_next() -> None:
-    queue = PostQueue(100, lambda: None)
+    queue = PostQueue(100, MemoryBudget())
     _, result = parcels(1, 1)
     queue.put(1, result)
     queue.put(0, None)
@@ -562,21 +558,21 @@ def test_a_chunk_without_results_does_not_hold_up_the_next() -> None:
 
 
 def test_put_never_blocks_even_far_above_the_capacity() -> None:
-    queue = PostQueue(2, lambda: None)
+    queue = PostQueue(2, MemoryBudget())
     for number, parcel in reversed(list(enumerate(parcels(*[2] * 50)))):
         queue.put(number, parcel)
     assert queue.depth() == 100
 
 
 def test_the_room_that_is_left_is_told() -> None:
-    queue = PostQueue(5, lambda: None)
+    queue = PostQueue(5, MemoryBudget())
     assert queue.wait_for_room() == 5
     queue.put(1, parcels(1, 3)[1])  # early ones count, too
     assert queue.wait_for_room() == 2
 
 
 def test_take_wakes_everybody_who_waits_for_room() -> None:
-    queue = PostQueue(2, lambda: None)
+    queue = PostQueue(2, MemoryBudget())
     queue.put(0, *parcels(3))
     returned, join = waiting_threads(4, queue.wait_for_room)
     queue.take(2)
@@ -585,7 +581,7 @@ def test_take_wakes_everybody_who_waits_for_room() -> None:
 
 
 def test_close_lets_everybody_go_who_waits_for_room() -> None:
-    queue = PostQueue(1, lambda: None)
+    queue = PostQueue(1, MemoryBudget())
     queue.put(0, *parcels(1))
     returned, join = waiting_threads(4, queue.wait_for_room)
     queue.close()
@@ -594,7 +590,7 @@ def test_close_lets_everybody_go_who_waits_for_room() -> None:
 
 
 def test_a_parcel_is_cut_where_no_more_is_wanted() -> None:
-    queue = PostQueue(10, lambda: None)
+    queue = PostQueue(10, MemoryBudget())
     queue.put(0, *parcels(3))
     queue.put(1, parcels(3, 4)[1])
     taken = queue.take(5)
@@ -607,7 +603,7 @@ def test_a_parcel_is_cut_where_no_more_is_wanted() -> None:
 
 
 def test_what_was_not_sent_goes_back_to_the_head_in_its_order() -> None:
-    queue = PostQueue(10, lambda: None)
+    queue = PostQueue(10, MemoryBudget())
     [results] = parcels(5)
     queue.put(0, results)
     taken = queue.take(3)
@@ -618,7 +614,7 @@ def test_what_was_not_sent_goes_back_to_the_head_in_its_order() -> None:
 
 @pytest.mark.usefixtures("busy_switching")
 def test_results_of_many_threads_come_out_in_order() -> None:
-    waiting, queue = PreQueue(10_000), PostQueue(10_000, lambda: None)
+    waiting, queue = PreQueue(10_000, MemoryBudget()), PostQueue(10_000, MemoryBudget())
     sent = numbered(range(2_000)).payloads
     waiting.put(numbered(range(2_000)))
 

@@ -10,13 +10,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.columns import chunk_of
 
 from pyboot_svc.metrics.snapshot import as_document
+from pyboot_svc.worker.messages import ResultBatch
 from pyboot_svc.worker.stats import LatencyHistogram, Stats
 
 SECOND = 1_000_000_000
 # From the finest that is told apart well (16 µs) to an hour.
 durations = st.integers(16_000, 3600 * SECOND)
+
+
+def results_of(arrived: int) -> ResultBatch:
+    """The result of one message that arrived then."""
+    return ResultBatch(chunk_of([b"1"], arrived=arrived), range(1), [b"1"])
 
 
 def figures(tally: Stats) -> dict[str, Any]:
@@ -65,7 +72,7 @@ def test_durations_are_forgotten_after_ten_ticks() -> None:
 
 def test_latency_counts_from_the_arrival() -> None:
     tally = Stats()
-    tally.published([time.monotonic_ns() - 3600 * SECOND])
+    tally.published(results_of(time.monotonic_ns() - 3600 * SECOND))
     latency = figures(tally)["latency_ms"]
     assert latency["p50"] == latency["p99"] == pytest.approx(3_600_000, rel=0.07)
 
@@ -117,7 +124,7 @@ def test_threads_lose_no_count() -> None:
         for _ in range(500):
             tally.add("processed", 1)
             tally.add_errors(["model"])
-            tally.published([0])
+            tally.published(results_of(0))
             figures(tally)
 
     with ThreadPoolExecutor(4) as pool:

@@ -17,8 +17,8 @@ from pyboot_svc import __version__
 from pyboot_svc import config as configuration
 from pyboot_svc.config import Broker, Endpoint, OnError
 from pyboot_svc.model.codec import PayloadFault
-from pyboot_svc.worker.delivery.dead_letters import DeadLetters, Fault
-from pyboot_svc.worker.messages import Message, StoredMessage
+from pyboot_svc.worker.delivery.dead_letters import DeadLetters
+from pyboot_svc.worker.messages import Fault, Message, StoredMessage
 from pyboot_svc.worker.storage.database import check, open_database
 from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, DurableQueue
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ import pytest
 from support.columns import messages_of, parcel_of
 from support.disk import SmallDisk
 from support.poll import until
-from support.store import POST, held_up, rows, rows_after_a_crash, running, settled
+from support.store import POST, configured, held_up, rows, rows_after_a_crash, running, settled
 
 from pyboot_svc.config import SpoolLimits
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.forwarder import Forwarder
 from pyboot_svc.worker.delivery.post_queue import PostQueue
+from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Message, ResultBatch, Sendable, StoredMessage, count_of
-from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, RESULTS, DurableQueue, row_size
+from pyboot_svc.worker.storage.durable_queue import RESULTS, row_size
+from pyboot_svc.worker.storage.spool import Spool
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 _LIMITS = SpoolLimits()
@@ -28,8 +32,38 @@ _LIMITS = SpoolLimits()
 ROW = row_size("out", b"1", {"pyboot-id": "0" * 32})
 
 
+class Outbox:
+    """Notes that it was woken, and asked to send."""
+
+    def __init__(self, woken: threading.Event, asked: threading.Event) -> None:
+        self.wake = woken.set
+        self.try_send = asked.set
+
+
+class Ends(Completion):
+    """Tells the desk, instead of settling anything."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def published(self, some: Sequence[ResultBatch]) -> None:
+        self._desk.delivered(list(some))
+
+    def spooled(self, some: Sequence[ResultBatch]) -> None:
+        self._desk.settle(list(some))
+
+    def refused(self, items: Iterable[Sendable], reason: str) -> None:
+        self._desk.refused(list(items), reason)
+
+    def published_from_spool(self, count: int) -> None:
+        self._desk.counts["published"] += count
+
+    def dropped_from_spool(self, count: int, why: str) -> None:
+        self._desk.counts[why] += count
+
+
 class Desk:
-    """A courier on a real store. The test is the outbox, and makes results."""
+    """A forwarder on a real store. The test is the outbox, and makes results."""
 
     def __init__(
         self,
@@ -42,8 +76,9 @@ class Desk:
         self.store = store
         self._look = look
         self.folder = folder
-        self.spooled = DurableQueue(store, folder / DATABASE_NAME, RESULTS)
-        self.letters = DurableQueue(store, folder / DATABASE_NAME, DEAD_LETTERS)
+        self.spool = Spool(store, folder / DATABASE_NAME, limits.max_bytes)
+        self.spooled, self.letters = self.spool.results, self.spool.dead_letters
+        self.spool.room = lambda wanted: limits.max_bytes - self.spooled.size
         connection = store.open_if_there()
         if connection is not None:
             self.spooled.load(connection)
@@ -51,17 +86,10 @@ class Desk:
         self.woken = threading.Event()
         self.asked = threading.Event()
         self.crashed = threading.Event()
-        self.results = PostQueue(1_000_000, lambda: self.courier.kick())
-        self.courier = Forwarder(
-            POST,
-            limits,
-            self.results,
-            self.spooled,
-            self.letters,
-            lambda wanted: limits.max_bytes - self.spooled.size,
-            self.woken.set,
-            self.asked.set,
-        )
+        self.results = PostQueue(1_000_000, MemoryBudget())
+        edge = replace(configured().edge, post=POST, spool=limits)
+        outbox = Outbox(self.woken, self.asked)
+        self.forwarder = Forwarder(edge, self.results, self.spool, outbox, Ends(self))
         self.made: list[Message] = []
         self.parcels: list[ResultBatch] = []
         self.ends: Counter[int] = Counter()
@@ -69,9 +97,7 @@ class Desk:
         self.safe: set[int] = set()
         self.counts: Counter[str] = Counter()
         self.buried: list[StoredMessage] = []
-        self.courier.start(
-            self._settle, self._delivered, self._refused, self._count, self.crashed.set
-        )
+        self.forwarder.start(self.crashed.set)
 
     def make(self, count: int) -> None:
         """A chunk with results for all its messages; with none, its end is all there is to it."""
@@ -81,23 +107,21 @@ class Desk:
         self.made += messages_of(parcel.chunk.batch)
         self.parcels.append(parcel)
         self.results.put(parcel.chunk.number, parcel if count else None)
+        self.forwarder.try_send()
 
-    def _settle(self, parcels: list[ResultBatch]) -> None:
+    def settle(self, parcels: list[ResultBatch]) -> None:
         query = f"SELECT payload FROM spool WHERE lane = {RESULTS}"
         there = {int(payload) for (payload,) in self._look(self.folder, query)}
         numbers = inputs(parcels)
         self.early += [n for n in numbers if n not in there and n not in self.safe]
         self.ends.update(numbers)
 
-    def _delivered(self, parcels: list[ResultBatch]) -> None:
+    def delivered(self, parcels: list[ResultBatch]) -> None:
         self.ends.update(inputs(parcels))
 
-    def _refused(self, items: list[Sendable], reason: str) -> None:
-        self._delivered([item for item in items if isinstance(item, ResultBatch)])
+    def refused(self, items: list[Sendable], reason: str) -> None:
+        self.delivered([item for item in items if isinstance(item, ResultBatch)])
         self.buried += [item for item in items if isinstance(item, StoredMessage)]
-
-    def _count(self, name: str, count: int) -> None:
-        self.counts[name] += count
 
     def check_ends(self) -> None:
         assert self.early == []
@@ -126,7 +150,7 @@ def desks(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
 
         yield make
         for desk in made:
-            desk.courier.stop()
+            desk.forwarder.stop()
     assert not any(desk.crashed.is_set() for desk in made)
 
 
@@ -185,8 +209,8 @@ def topics(items: list[Sendable]) -> list[str]:
 
 def take(desk: Desk, room: int, *, from_disk: bool = True) -> list[Sendable]:
     """What the outbox takes in one turn."""
-    items: list[Sendable] = [*desk.courier.take_rows(room, from_disk=from_disk)]
-    items += desk.courier.take_results(room - len(items))
+    items: list[Sendable] = [*desk.forwarder.take_rows(room, from_disk=from_disk)]
+    items += desk.forwarder.take_results(room - len(items))
     return items
 
 
@@ -204,25 +228,25 @@ def taken(desk: Desk, count: int) -> list[Sendable]:
 
 def spool(desk: Desk, count: int) -> None:
     """Make results, and wait until they are spooled."""
-    before = desk.courier.backlog
+    before = desk.spooled.depth
     desk.make(count)
     until(lambda: desk.ends.total() == len(desk.made), "spooled")
-    assert desk.courier.backlog >= before or desk.counts["spool_overflowed"]
+    assert desk.spooled.depth >= before or desk.counts["spool_overflowed"]
 
 
 def test_while_connected_results_go_straight_out(desk: Desk, tmp_path: Path) -> None:
-    desk.courier.connected()
+    desk.forwarder.connected()
     desk.make(3)
     assert desk.asked.is_set()
-    assert desk.courier.ready()
-    assert desk.courier.take_rows(10) == []
-    items: list[Sendable] = [*desk.courier.take_results(10)]
+    assert desk.forwarder.ready()
+    assert desk.forwarder.take_rows(10) == []
+    items: list[Sendable] = [*desk.forwarder.take_results(10)]
     assert items == desk.parcels
     assert desk.ends == {}
     first, rest = cut(items, 2)
-    desk.courier.delivered(first)
+    desk.forwarder.delivered(first)
     assert desk.ends == {0: 1, 1: 1}
-    desk.courier.delivered(rest)
+    desk.forwarder.delivered(rest)
     desk.check_ends()
     assert not (tmp_path / DATABASE_NAME).exists()
 
@@ -230,7 +254,7 @@ def test_while_connected_results_go_straight_out(desk: Desk, tmp_path: Path) -> 
 def test_while_away_results_are_spooled_and_settled(desk: Desk) -> None:
     spool(desk, 3)
     desk.check_ends()
-    assert (desk.spooled.depth, desk.results.depth(), desk.courier.writing) == (3, 0, 0)
+    assert (desk.spooled.depth, desk.results.depth(), desk.forwarder.writing) == (3, 0, 0)
 
 
 def test_a_spooled_result_is_the_same_as_a_live_one(desk: Desk) -> None:
@@ -247,9 +271,9 @@ def test_a_spooled_result_is_the_same_as_a_live_one(desk: Desk) -> None:
 def test_nothing_is_settled_before_it_is_durable(desk: Desk) -> None:
     with held_up(desk.store):
         desk.make(3)
-        until(lambda: desk.courier.writing == 3, "on its way to the disk")
+        until(lambda: desk.forwarder.writing == 3, "on its way to the disk")
         assert desk.ends == {}
-        desk.courier.connected()
+        desk.forwarder.connected()
         desk.make(2)
         assert take(desk, 10) == []  # no newer one before these
         assert desk.ends == {}
@@ -258,22 +282,22 @@ def test_nothing_is_settled_before_it_is_durable(desk: Desk) -> None:
 
 def test_what_is_newer_waits_behind_what_is_spooled(desk: Desk) -> None:
     spool(desk, 5)
-    desk.courier.connected()
+    desk.forwarder.connected()
     items = taken(desk, 5)
     assert payloads(items) == [0, 1, 2, 3, 4]
     assert all(isinstance(item, StoredMessage) and item.row for item in items)
     with held_up(desk.store):
-        desk.courier.delivered(items[:4])
+        desk.forwarder.delivered(items[:4])
         desk.make(1)
         # The last row is on its way, before this one; that it is still on disk is no obstacle.
         live = taken(desk, 1)
         assert payloads(live) == [5]
         assert isinstance(live[0], ResultBatch)
-        desk.courier.lost([items[4], *live])
-        desk.courier.connected()
+        desk.forwarder.lost([items[4], *live])
+        desk.forwarder.connected()
         again = taken(desk, 2)
         assert payloads(again) == [4, 5]
-    desk.courier.delivered(again)
+    desk.forwarder.delivered(again)
     until(lambda: desk.ends.total() == 6, "all are settled")
     desk.check_ends()
 
@@ -281,7 +305,7 @@ def test_what_is_newer_waits_behind_what_is_spooled(desk: Desk) -> None:
 def test_few_rows_that_are_left_are_waited_for(desk: Desk) -> None:
     """To go through the disk behind them would never end beside a steady input."""
     spool(desk, 3)
-    desk.courier.connected()
+    desk.forwarder.connected()
     for _ in range(20):
         desk.make(1)
     settled(desk.store)
@@ -293,7 +317,7 @@ def test_few_rows_that_are_left_are_waited_for(desk: Desk) -> None:
 
 def test_behind_many_rows_results_go_to_the_spool(desk: Desk) -> None:
     spool(desk, 1_100)
-    desk.courier.connected()
+    desk.forwarder.connected()
     desk.make(1)
     until(lambda: desk.spooled.depth == 1_101, "spooled")
     assert payloads(taken(desk, 1_101)) == list(range(1_101))
@@ -301,8 +325,8 @@ def test_behind_many_rows_results_go_to_the_spool(desk: Desk) -> None:
 
 def test_when_the_spool_is_empty_results_go_straight_out_again(desk: Desk) -> None:
     spool(desk, 1)
-    desk.courier.connected()
-    desk.courier.delivered(taken(desk, 1))
+    desk.forwarder.connected()
+    desk.forwarder.delivered(taken(desk, 1))
     until(lambda: not desk.spooled.busy, "the spool is empty")
     desk.make(1)
     [item] = taken(desk, 1)
@@ -310,36 +334,36 @@ def test_when_the_spool_is_empty_results_go_straight_out_again(desk: Desk) -> No
 
 
 def test_what_is_in_flight_when_the_connection_is_lost_goes_first(desk: Desk) -> None:
-    desk.courier.connected()
+    desk.forwarder.connected()
     desk.make(5)
     first, rest = cut(take(desk, 4), 1)
-    desk.courier.delivered(first)
-    desk.courier.lost(rest)
+    desk.forwarder.delivered(first)
+    desk.forwarder.lost(rest)
     desk.make(1)
     until(lambda: len(desk.ends) == 6, "the rest is spooled")
     desk.check_ends()
-    desk.courier.connected()
+    desk.forwarder.connected()
     assert payloads(taken(desk, 5)) == [1, 2, 3, 4, 5]
 
 
 def test_parcels_that_the_room_has_split_go_back_in_order(desk: Desk) -> None:
-    desk.courier.connected()
+    desk.forwarder.connected()
     for _ in range(3):
         desk.make(4)
     items = take(desk, 6)
     assert [payloads([item]) for item in items] == [[0, 1, 2, 3], [4, 5]]
     items += take(desk, 3)
     assert [payloads([item]) for item in items[2:]] == [[6, 7], [8]]
-    desk.courier.delivered(cut(items, 1)[0])
+    desk.forwarder.delivered(cut(items, 1)[0])
     sent = one_by_one(items)
-    desk.courier.delivered([sent[5], sent[7]])  # not in order, as a broker may answer
+    desk.forwarder.delivered([sent[5], sent[7]])  # not in order, as a broker may answer
     assert desk.ends == {0: 1, 5: 1, 7: 1}
     unsafe = [item for item in sent if payloads([item])[0] not in desk.ends]
-    desk.courier.lost(unsafe)
+    desk.forwarder.lost(unsafe)
     desk.make(1)
     until(lambda: len(desk.ends) == 13, "the rest is spooled")
     desk.check_ends()
-    desk.courier.connected()
+    desk.forwarder.connected()
     again = taken(desk, 10)
     assert payloads(again) == [1, 2, 3, 4, 6, 8, 9, 10, 11, 12]
     check_ids(again)
@@ -348,47 +372,47 @@ def test_parcels_that_the_room_has_split_go_back_in_order(desk: Desk) -> None:
 def test_what_went_back_in_parts_goes_straight_out_when_the_broker_is_back_at_once(
     desk: Desk,
 ) -> None:
-    desk.courier.connected()
+    desk.forwarder.connected()
     desk.make(4)
     desk.make(4)
-    desk.courier.stop()  # as if its thread were not fast enough to spool anything
+    desk.forwarder.stop()  # as if its thread were not fast enough to spool anything
     until(lambda: not any(thread.name == "spool" for thread in threading.enumerate()), "it ended")
     first, rest = cut(take(desk, 6), 1)
-    desk.courier.delivered(first)
-    desk.courier.lost(rest)
+    desk.forwarder.delivered(first)
+    desk.forwarder.lost(rest)
     assert desk.results.depth() == 7
-    desk.courier.connected()
+    desk.forwarder.connected()
     again = take(desk, 2)
     assert payloads(again) == [1, 2]
     again += take(desk, 10)
     assert payloads(again) == [1, 2, 3, 4, 5, 6, 7]
-    desk.courier.delivered(again)
+    desk.forwarder.delivered(again)
     desk.check_ends()
     assert not (desk.folder / DATABASE_NAME).exists()
 
 
 def test_of_a_parcel_some_results_can_be_refused(desk: Desk) -> None:
-    desk.courier.connected()
+    desk.forwarder.connected()
     desk.make(5)
     sent = one_by_one(take(desk, 4))
-    desk.courier.refused([sent[1]], "too large")
-    desk.courier.delivered([sent[0], sent[2]])
+    desk.forwarder.refused([sent[1]], "too large")
+    desk.forwarder.delivered([sent[0], sent[2]])
     assert desk.ends == {0: 1, 1: 1, 2: 1}
-    desk.courier.lost([sent[3]])
+    desk.forwarder.lost([sent[3]])
     until(lambda: len(desk.ends) == 5, "the rest is spooled")
     desk.check_ends()
-    desk.courier.connected()
+    desk.forwarder.connected()
     assert payloads(taken(desk, 2)) == [3, 4]
 
 
 def test_spooled_rows_in_flight_when_the_connection_is_lost_come_again(desk: Desk) -> None:
     spool(desk, 4)
-    desk.courier.connected()
+    desk.forwarder.connected()
     items = taken(desk, 4)
     with held_up(desk.store):
-        desk.courier.delivered(items[:2])
-        desk.courier.lost(items[2:])
-        desk.courier.connected()
+        desk.forwarder.delivered(items[:2])
+        desk.forwarder.lost(items[2:])
+        desk.forwarder.connected()
         assert payloads(taken(desk, 2)) == [2, 3]
     settled(desk.store)
     assert desk.spooled.depth == 2
@@ -398,10 +422,10 @@ def test_spooled_rows_in_flight_when_the_connection_is_lost_come_again(desk: Des
 
 def test_a_refused_row_is_buried_and_removed(desk: Desk) -> None:
     spool(desk, 2)
-    desk.courier.connected()
+    desk.forwarder.connected()
     items = taken(desk, 2)
-    desk.courier.refused(items[:1], "too large")
-    desk.courier.delivered(items[1:])
+    desk.forwarder.refused(items[:1], "too large")
+    desk.forwarder.delivered(items[1:])
     until(lambda: not desk.spooled.busy, "removed")
     assert desk.buried == items[:1]
     assert desk.counts == {"published": 1}
@@ -410,23 +434,23 @@ def test_a_refused_row_is_buried_and_removed(desk: Desk) -> None:
 def test_dead_letters_wait_for_no_result(desk: Desk) -> None:
     desk.letters.append([("dead", b"7", 1, {})], lambda: None)
     spool(desk, 1)
-    desk.courier.connected()
+    desk.forwarder.connected()
     items = taken(desk, 2)
     assert (topics(items), payloads(items)) == (["dead", "out"], [7, 0])
-    desk.courier.lost(items)
-    desk.courier.connected()
+    desk.forwarder.lost(items)
+    desk.forwarder.connected()
     again = taken(desk, 2)
     assert sorted(topics(again)) == ["dead", "out"]
-    desk.courier.delivered(again)
+    desk.forwarder.delivered(again)
     until(lambda: not desk.letters.busy and not desk.spooled.busy, "both are removed")
     assert desk.counts["published"] == 1
 
 
 def test_divert_all_spools_what_is_left_even_while_connected(desk: Desk) -> None:
-    desk.courier.connected()
+    desk.forwarder.connected()
     desk.make(1_200)
-    desk.courier.divert_all()
-    until(lambda: desk.spooled.depth == 1_200 and desk.courier.writing == 0, "spooled")
+    desk.forwarder.divert_all()
+    until(lambda: desk.spooled.depth == 1_200 and desk.forwarder.writing == 0, "spooled")
     settled(desk.store)  # they are counted as durable just before they are told to be
     desk.check_ends()
 
@@ -437,9 +461,9 @@ def test_while_a_batch_is_moved_somebody_counts_it(desk: Desk) -> None:
     for number in range(60):
         with held_up(desk.store):
             desk.make(1)
-            counted = [desk.results.depth() + desk.courier.writing for _ in range(300)]
+            counted = [desk.results.depth() + desk.forwarder.writing for _ in range(300)]
             assert min(counted) > 0, number
-            until(lambda: desk.courier.writing == 1, "on its way to the disk")
+            until(lambda: desk.forwarder.writing == 1, "on its way to the disk")
         settled(desk.store)
     desk.check_ends()
 
@@ -453,12 +477,12 @@ def test_a_full_spool_takes_no_more_until_something_was_delivered(
     until(lambda: desk.spooled.depth == 3, "of the batch, what there was room for")
     settled(desk.store)
     assert desk.results.depth() == 7
-    desk.courier.connected()
+    desk.forwarder.connected()
     delivered: list[Sendable] = []
     while len(delivered) < 10:
         [item] = taken(desk, 1)
         delivered.append(item)
-        desk.courier.delivered([item])
+        desk.forwarder.delivered([item])
     assert payloads(delivered) == list(range(10))
     until(lambda: len(desk.ends) == 10, "all are safe")
     desk.check_ends()
@@ -511,7 +535,7 @@ def test_what_is_too_old_is_dropped(
 def test_no_more_waits_in_memory_than_the_disk_keeps_up_with(desk: Desk) -> None:
     with held_up(desk.store):
         desk.make(6_000)
-        until(lambda: desk.courier.writing >= 2_000, "as many as may wait")
+        until(lambda: desk.forwarder.writing >= 2_000, "as many as may wait")
         assert desk.results.depth() == 4_000
     until(lambda: len(desk.ends) == 6_000, "all are spooled")
     desk.check_ends()
@@ -577,16 +601,16 @@ class Chance:
     def _answer(self, items: list[Sendable]) -> None:
         self.safe.update(payloads(items))
         if items:
-            self.desk.courier.delivered(items)
+            self.desk.forwarder.delivered(items)
 
     def toggle(self) -> None:
         self.up = not self.up
         if self.up:
-            self.desk.courier.connected()
+            self.desk.forwarder.connected()
             self.last = -1
         else:
             unsafe, self.in_flight = self.in_flight, []
-            self.desk.courier.lost(unsafe)
+            self.desk.forwarder.lost(unsafe)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -649,7 +673,7 @@ def test_any_order_of_events_on_a_disk_that_is_full_at_times(
         until(lambda: len(desk.ends) == len(desk.made), "all are settled")
         desk.check_ends()
         until(lambda: not desk.spooled.busy, "the spool is empty")
-        desk.courier.stop()
+        desk.forwarder.stop()
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -663,57 +687,57 @@ def test_with_a_full_disk_results_go_out_in_order_while_the_broker_is_there(
         desk.make(3)
         until(lambda: store.trouble, "trouble")
         assert desk.ends.total() == 2
-        desk.courier.connected()
+        desk.forwarder.connected()
         items = taken(desk, 5)
         assert payloads(items) == [0, 1, 2, 3, 4]
         assert desk.ends.total() == 2
         desk.safe.update(range(5))
-        desk.courier.delivered(items)
+        desk.forwarder.delivered(items)
         desk.make(2)
         live = taken(desk, 2)
         assert payloads(live) == [5, 6]
         small_disk.make_room()
         until(lambda: store.trouble is None, "written again")
         desk.make(1)
-        desk.courier.lost(live)
+        desk.forwarder.lost(live)
         until(lambda: desk.ends.total() == 8, "all are safe")
-        desk.courier.connected()
+        desk.forwarder.connected()
         assert payloads(taken(desk, 3)) == [5, 6, 7]
         desk.check_ends()
-        desk.courier.stop()
+        desk.forwarder.stop()
 
 
 def test_while_a_live_one_is_in_flight_no_other_goes_to_the_spool(desk: Desk) -> None:
     """Else, with the connection lost, the newer one would be in front."""
     spool(desk, 2)
-    desk.courier.connected()
+    desk.forwarder.connected()
     rows_in_flight = taken(desk, 2)
-    desk.courier.delivered(rows_in_flight)
+    desk.forwarder.delivered(rows_in_flight)
     until(lambda: not desk.spooled.busy, "the spool is empty")
     desk.make(1)
     [live] = taken(desk, 1)
     assert isinstance(live, ResultBatch)
     with held_up(desk.store):
         desk.spooled.append([("out", b"-1", 1, {})], lambda: None)  # as if it were busy again
-        desk.courier.divert_all()
-        desk.courier.connected()
+        desk.forwarder.divert_all()
+        desk.forwarder.connected()
         desk.make(1)
-        assert (take(desk, 10), desk.courier.writing, desk.results.depth()) == ([], 1, 1)
+        assert (take(desk, 10), desk.forwarder.writing, desk.results.depth()) == ([], 1, 1)
     assert payloads(taken(desk, 2)) == [-1, 3]
 
 
 def test_of_a_parcel_each_result_counts_as_in_flight(desk: Desk) -> None:
-    desk.courier.connected()
+    desk.forwarder.connected()
     desk.make(3)
     first, rest = cut(taken(desk, 3), 1)
     with held_up(desk.store):
         desk.spooled.append([("out", b"-1", 1, {})], lambda: None)  # the spool is busy
-        desk.courier.delivered(first)
+        desk.forwarder.delivered(first)
         desk.make(1)
         assert take(desk, 10) == []  # it waits behind the row
-        assert (desk.courier.live, desk.courier.writing) == (2, 1)
-        desk.courier.delivered(rest)
-        assert desk.courier.live == 0
+        assert (desk.forwarder.live, desk.forwarder.writing) == (2, 1)
+        desk.forwarder.delivered(rest)
+        assert desk.forwarder.live == 0
     assert payloads(taken(desk, 2)) == [-1, 3]
     assert desk.ends == Counter(range(3))
 
@@ -722,15 +746,15 @@ def test_the_next_process_goes_on_where_this_one_ended(tmp_path: Path) -> None:
     with running(tmp_path / DATABASE_NAME) as store:
         desk = Desk(store, tmp_path)
         spool(desk, 10)
-        desk.courier.connected()
+        desk.forwarder.connected()
         items = taken(desk, 6)
-        desk.courier.delivered(items[:3])
-        desk.courier.stop()
+        desk.forwarder.delivered(items[:3])
+        desk.forwarder.stop()
     with running(tmp_path / DATABASE_NAME) as store:
         desk = Desk(store, tmp_path)
-        desk.courier.connected()
+        desk.forwarder.connected()
         items = taken(desk, 7)
         assert payloads(items) == list(range(3, 10))
-        desk.courier.delivered(items)
+        desk.forwarder.delivered(items)
         until(lambda: not desk.spooled.busy, "the spool is empty")
-        desk.courier.stop()
+        desk.forwarder.stop()

@@ -13,15 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from support.columns import chunk_of
+from support.columns import Acknowledged, chunk_of
 from support.disk import SmallDisk
 from support.poll import until
 from support.store import configured, held_up, rows, running, settled
 
 from pyboot_svc.worker.delivery.model_state import ModelState, StateSaver
 from pyboot_svc.worker.delivery.settlement import Settlement
-from pyboot_svc.worker.messages import Chunk, MessageBatch
-from pyboot_svc.worker.pipeline import Durables
+from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.memory_budget import MemoryBudget
+from pyboot_svc.worker.messages import Chunk
 from pyboot_svc.worker.storage.database import check, checksum, open_database
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
@@ -45,7 +46,7 @@ class StateMachine(RuleBasedStateMachine):
     @rule(key=KEYS, value=VALUES)
     def assign(self, key: str, value: Any) -> None:
         self.state[key] = self.model[key] = value
-        assert self.state.changed
+        assert self.state.changes
 
     @rule(key=KEYS)
     def delete(self, key: str) -> None:
@@ -80,7 +81,7 @@ class StateMachine(RuleBasedStateMachine):
                 self.database.pop(key, None)
             else:
                 self.database[key] = text
-        assert not self.state.changed
+        assert not self.state.changes
         assert self.state.take_changes() == {}
         assert {key: json.loads(text) for key, text in self.database.items()} == self.model
 
@@ -105,7 +106,7 @@ def test_values_come_back_as_json_has_them(value: Any) -> None:
 def test_what_is_read_is_a_copy() -> None:
     state = ModelState({"list": "[1]"})
     state["list"].append(2)
-    assert (state["list"], state.changed) == ([1], False)
+    assert (state["list"], bool(state.changes)) == ([1], False)
     items = state["list"]
     items.append(2)
     state["list"] = items
@@ -118,7 +119,7 @@ def test_what_json_can_not_say_is_refused_and_changes_nothing(value: Any) -> Non
     state = ModelState({"key": "1"})
     with pytest.raises((TypeError, ValueError)):
         state["key"] = value
-    assert (state["key"], state.changed) == (1, False)
+    assert (state["key"], bool(state.changes)) == (1, False)
 
 
 @pytest.mark.parametrize("key", [1, None, ("a",), b"a"])
@@ -126,14 +127,14 @@ def test_a_key_that_is_no_text(key: Any) -> None:
     state = ModelState({})
     with pytest.raises(TypeError, match=r"a key of context\.state must be text"):
         state[key] = 1
-    assert not state.changed
+    assert not state.changes
 
 
 def test_a_key_that_can_not_be_stored() -> None:
     state = ModelState({})
     with pytest.raises(ValueError, match="surrogates"):
         state["\ud800"] = 1
-    assert not state.changed
+    assert not state.changes
 
 
 def test_it_may_change_while_somebody_walks_over_it() -> None:
@@ -198,7 +199,7 @@ def test_to_pop_what_is_not_there_is_an_error() -> None:
         state.pop("key")
     with pytest.raises(KeyError):
         state.popitem()
-    assert not state.changed
+    assert not state.changes
 
 
 def test_what_could_not_be_committed_is_taken_again_as_it_is_by_then() -> None:
@@ -235,14 +236,19 @@ class Saving:
     """A model's thread with its state, on a real store; the test processes the messages."""
 
     def __init__(self, store: DatabaseWriter) -> None:
-        self.acknowledged: list[int] = []
-        self.settlement = Settlement(self.acknowledge)
+        self._origin = Acknowledged()
+        self.settlement = Settlement(MemoryBudget())
         self.state = ModelState({})
         self.saver = StateSaver(self.state, store, self.settlement)
         self.chunks = 0
 
-    def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
-        self.acknowledged += batch.packet_ids[start:stop]
+    @property
+    def acknowledged(self) -> list[int]:
+        return [
+            number
+            for batch, start, stop in self._origin.calls
+            for number in batch.packet_ids[start:stop]
+        ]
 
     def admit(self, packet_ids: list[int]) -> Chunk:
         """The next chunk, of messages with these numbers."""
@@ -251,6 +257,7 @@ class Saving:
             self.chunks,
             packet_ids=packet_ids,
             redeliverable=any(packet_ids),
+            origin=self._origin,
         )
         self.chunks += 1
         self.settlement.admit(chunk.batch)
@@ -281,12 +288,11 @@ def test_of_a_chunk_only_what_changed_the_state_so_far_waits_for_the_disk(
             assert saving.acknowledged == [1]
             saving.state["a"] = 1
             saving.finish(chunk, range(1, 3))
-            assert chunk.holds == [0, 1, 1, 1]  # the last one for its result alone
             saving.finish(chunk, range(3, 4))  # changed nothing: but what it saw may be lost
-            assert (saving.acknowledged, saving.settlement.depth()) == ([1], 3)
+            assert (saving.acknowledged, saving.settlement.unacknowledged) == ([1], 3)
             assert stored(tmp_path) == []
         settled(store)
-        assert (saving.acknowledged, saving.settlement.depth()) == ([1, 2, 3, 4], 0)
+        assert (saving.acknowledged, saving.settlement.unacknowledged) == ([1, 2, 3, 4], 0)
         assert stored(tmp_path) == ["a"]
 
 
@@ -297,7 +303,6 @@ def test_of_a_mixed_chunk_those_of_qos_0_wait_for_no_disk(tmp_path: Path) -> Non
         saving.state["a"] = 1
         with held_up(store):
             saving.finish(chunk, range(3))
-            assert chunk.holds == [0, 1, 0]
             assert saving.acknowledged == [0]
         settled(store)
         assert saving.acknowledged == [0, 7, 0]
@@ -357,14 +362,14 @@ def test_state_is_read_from_a_disk_that_can_not_be_written(small_disk: SmallDisk
         assert dict(safe.state) == {"b": 3}
     finally:
         safe.store.stop(20)
-        safe.ledger.close()
+        safe.journal.close()
 
 
 def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path: Path) -> None:
     file = tmp_path / DATABASE_NAME
     write_state(file, a="1", b="2")
     safe = Durables(configured(), tmp_path)
-    saver = StateSaver(safe.state, safe.store, Settlement(lambda batch, start, stop: None))
+    saver = StateSaver(safe.state, safe.store, Settlement(MemoryBudget()))
     safe.store.start(lambda: None)
     safe.state["b"] = 3
     with file.open("r+b") as damaged:
@@ -382,4 +387,4 @@ def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path
         until(written, "all of it is there")
     finally:
         safe.store.stop(20)
-        safe.ledger.close()
+        safe.journal.close()

@@ -14,9 +14,9 @@ from support.columns import messages_of
 from support.poll import until
 from support.store import configured, rows, running, settled
 
-from pyboot_svc.worker.delivery.dead_letters import DeadLetters, Fault, refused, refused_result
+from pyboot_svc.worker.delivery.dead_letters import DeadLetters, refused, refused_result
 from pyboot_svc.worker.delivery.redrive import Redrive
-from pyboot_svc.worker.messages import Message, MessageBatch
+from pyboot_svc.worker.messages import Fault, Message, MessageBatch
 from pyboot_svc.worker.storage.database import check
 from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, DurableQueue
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
@@ -34,7 +34,7 @@ def delivered() -> list[MessageBatch]:
 
 
 @pytest.fixture
-def revival(store: DatabaseWriter, tmp_path: Path, delivered: list[MessageBatch]) -> Redrive:
+def redrive(store: DatabaseWriter, tmp_path: Path, delivered: list[MessageBatch]) -> Redrive:
     return Redrive(store, tmp_path / DATABASE_NAME, delivered.append, publish_nothing)
 
 
@@ -57,54 +57,51 @@ def ask(folder: Path, *numbers: int) -> None:
 
 
 def test_without_a_file_nothing_happens(
-    revival: Redrive, tmp_path: Path, delivered: list[MessageBatch]
+    redrive: Redrive, tmp_path: Path, delivered: list[MessageBatch]
 ) -> None:
-    revival.tick()
+    redrive.tick()
     assert delivered == []
     assert not (tmp_path / DATABASE_NAME).exists()
 
 
 def test_what_was_asked_for_comes_in_once(
-    store: DatabaseWriter, tmp_path: Path, revival: Redrive, delivered: list[MessageBatch]
+    store: DatabaseWriter, tmp_path: Path, redrive: Redrive, delivered: list[MessageBatch]
 ) -> None:
     add(store, tmp_path, b"1", b"\xff", b"3")
-    revival.tick()
+    redrive.tick()
     assert delivered == []
     ask(tmp_path, 2, 3)
-    revival.tick()
-    revival.tick()
+    redrive.tick()
+    redrive.tick()
     [batch] = delivered
     assert messages_of(batch) == [("a/b", b"\xff"), ("a/b", b"3")]
-    assert batch.rows == [2, 3]
-    assert len(batch.packet_ids) == 2
-    assert all(batch.packet_ids), "as of QoS 1: no full queue drops them"
+    assert batch.packet_ids == [2, 3]
     assert len(batch.arrived) == 2
     assert min(batch.arrived) > 0
     assert batch.redeliverable, "they come again if the process dies"
     ask(tmp_path, 1, 2)
-    revival.tick()
-    assert [again.rows for again in delivered] == [[2, 3], [1]]
+    redrive.tick()
+    assert [again.packet_ids for again in delivered] == [[2, 3], [1]]
 
 
 def test_what_was_asked_for_comes_in_by_parts_of_a_size_that_memory_holds(
-    store: DatabaseWriter, tmp_path: Path, revival: Redrive, delivered: list[MessageBatch]
+    store: DatabaseWriter, tmp_path: Path, redrive: Redrive, delivered: list[MessageBatch]
 ) -> None:
     add(store, tmp_path, *(b"%02d" % number + b"x" * 2_000_000 for number in range(20)))
     ask(tmp_path, *range(1, 21))
     came: list[int] = []
     while len(came) < 20:
         delivered.clear()
-        revival.tick()
+        redrive.tick()
         [batch] = delivered
         assert sum(map(len, batch.payloads)) <= 18 * 1024**2
-        revival.tick()
+        redrive.tick()
         assert delivered == [batch], "no more before these have reached their end"
-        assert batch.rows is not None
-        came += batch.rows
-        assert [int(payload[:2]) + 1 for payload in batch.payloads] == batch.rows
-        revival.forget(batch.rows)
+        came += batch.packet_ids
+        assert [int(payload[:2]) + 1 for payload in batch.payloads] == batch.packet_ids
+        batch.origin.acknowledge(batch, 0, len(batch))
         settled(store)
-    revival.tick()
+    redrive.tick()
     assert (came, delivered) == (list(range(1, 21)), [batch])
 
 
@@ -119,32 +116,30 @@ def test_what_was_asked_for_before_the_start(
 
 
 def test_what_has_ended_is_forgotten(
-    store: DatabaseWriter, tmp_path: Path, revival: Redrive, delivered: list[MessageBatch]
+    store: DatabaseWriter, tmp_path: Path, redrive: Redrive, delivered: list[MessageBatch]
 ) -> None:
     add(store, tmp_path, b"1", b"2", b"3")
     ask(tmp_path, 1, 3)
-    revival.tick()
+    redrive.tick()
     [batch] = delivered
-    assert batch.rows is not None
-    revival.forget(batch.rows)
+    batch.origin.acknowledge(batch, 0, len(batch))
     settled(store)
     assert rows(tmp_path, "SELECT payload FROM dead") == [(b"2",)]
-    revival.tick()
+    redrive.tick()
     assert delivered == [batch]
 
 
 def test_of_a_batch_some_can_have_ended_before_the_others(
-    store: DatabaseWriter, tmp_path: Path, revival: Redrive, delivered: list[MessageBatch]
+    store: DatabaseWriter, tmp_path: Path, redrive: Redrive, delivered: list[MessageBatch]
 ) -> None:
     add(store, tmp_path, b"1", b"2", b"3")
     ask(tmp_path, 1, 2, 3)
-    revival.tick()
+    redrive.tick()
     [batch] = delivered
-    assert batch.rows is not None
-    revival.forget(batch.rows[:2])
+    batch.origin.acknowledge(batch, 0, 2)
     settled(store)
     assert rows(tmp_path, "SELECT payload FROM dead") == [(b"3",)]
-    revival.forget(batch.rows[2:])
+    batch.origin.acknowledge(batch, 2, 3)
     settled(store)
     assert rows(tmp_path, "SELECT payload FROM dead") == []
 
@@ -153,12 +148,12 @@ def test_a_file_that_is_no_database_can_wait(tmp_path: Path, delivered: list[Mes
     file = tmp_path / DATABASE_NAME
     file.write_bytes(b"x" * 8192)
     with running(file) as store:
-        revival = Redrive(store, file, delivered.append, publish_nothing)
-        revival.tick()
+        redrive = Redrive(store, file, delivered.append, publish_nothing)
+        redrive.tick()
         assert delivered == []
         add(store, tmp_path, b"1")  # which puts the damaged one aside
         ask(tmp_path, 1)
-        revival.tick()
+        redrive.tick()
         [batch] = delivered
         assert batch.payloads == [b"1"]
 
@@ -170,11 +165,11 @@ def bloat(connection: sqlite3.Connection) -> None:
 
 
 def test_after_a_damage_it_looks_into_the_new_file(
-    store: DatabaseWriter, tmp_path: Path, revival: Redrive, delivered: list[MessageBatch]
+    store: DatabaseWriter, tmp_path: Path, redrive: Redrive, delivered: list[MessageBatch]
 ) -> None:
     file = tmp_path / DATABASE_NAME
     add(store, tmp_path, b"1")
-    revival.tick()
+    redrive.tick()
     with closing(sqlite3.connect(file)) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     store.submit(bloat, lambda: None)
@@ -189,14 +184,14 @@ def test_after_a_damage_it_looks_into_the_new_file(
     until(lambda: list(tmp_path.glob(f"{DATABASE_NAME}.damaged-*")), "put aside")
     settled(store)
     ask(tmp_path, 1)
-    revival.tick()
+    redrive.tick()
     [batch] = delivered
     assert batch.payloads == [b"1"]
 
 
 @pytest.mark.usefixtures("busy_switching")
 def test_the_file_is_let_go_of_at_any_moment(
-    revival: Redrive, store: DatabaseWriter, tmp_path: Path
+    redrive: Redrive, store: DatabaseWriter, tmp_path: Path
 ) -> None:
     add(store, tmp_path, b"1")
     looks = iter(range(300))
@@ -205,7 +200,7 @@ def test_the_file_is_let_go_of_at_any_moment(
     def look() -> None:
         try:
             for _ in looks:
-                revival.tick()
+                redrive.tick()
         finally:
             done.set()
 
@@ -213,7 +208,7 @@ def test_the_file_is_let_go_of_at_any_moment(
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look)
         while not done.is_set():
-            revival._reset()
+            redrive._reset()
         looking.result(20)
 
 
@@ -221,12 +216,12 @@ def test_it_lets_go_of_the_file_when_closed(tmp_path: Path, delivered: list[Mess
     """The last connection that closes takes the log into the database."""
     file = tmp_path / DATABASE_NAME
     with running(file) as store:
-        revival = Redrive(store, file, delivered.append, publish_nothing)
+        redrive = Redrive(store, file, delivered.append, publish_nothing)
         add(store, tmp_path, b"one")
         ask(tmp_path, 1)
-        revival.tick()
+        redrive.tick()
         assert [len(batch) for batch in delivered] == [1]
-        revival.close()
+        redrive.close()
     assert file.exists()
     assert not file.with_name(f"{DATABASE_NAME}-wal").exists()
 
@@ -249,10 +244,10 @@ def test_a_result_that_was_kept_is_published_as_it_is(
         done()
 
     ask(tmp_path, 1, 2)
-    revival = Redrive(store, tmp_path / DATABASE_NAME, delivered.append, publish)
-    revival.tick()
-    revival.tick()
-    revival.close()
+    redrive = Redrive(store, tmp_path / DATABASE_NAME, delivered.append, publish)
+    redrive.tick()
+    redrive.tick()
+    redrive.close()
     settled(store)
     assert published == [("out", b"result")]
     assert [messages_of(batch) for batch in delivered] == [[Message("in", b"input")]]

@@ -11,30 +11,18 @@ from itertools import chain, takewhile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.columns import batch_of, chunk_of
+from support.columns import Acknowledged, batch_of, chunk_of
 
 from pyboot_svc.worker.delivery.settlement import Settlement
+from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk, MessageBatch
 
 # A message: its chunk, and its place there.
 Spot = tuple[Chunk, int]
 
 
-class Acknowledged:
-    """What a settlement has acknowledged."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[MessageBatch, int, int]] = []
-
-    def __call__(self, batch: MessageBatch, start: int, stop: int) -> None:
-        self.calls.append((batch, start, stop))
-
-    @property
-    def packet_ids(self) -> list[int]:
-        """Those that a broker waits for."""
-        return [
-            mid for batch, start, stop in self.calls for mid in batch.packet_ids[start:stop] if mid
-        ]
+class Spots(Acknowledged):
+    """What a settlement has acknowledged, message by message."""
 
     @property
     def spots(self) -> list[tuple[MessageBatch, int]]:
@@ -65,11 +53,12 @@ def mid(spot: Spot) -> int:
     return chunk.batch.packet_ids[place]
 
 
-def begun(chunks: list[Chunk]) -> tuple[Settlement, Acknowledged]:
+def begun(chunks: list[Chunk]) -> tuple[Settlement, Spots]:
     """A settlement to which all these have been admitted."""
-    acknowledged = Acknowledged()
-    settlement = Settlement(acknowledged)
+    acknowledged = Spots()
+    settlement = Settlement(MemoryBudget())
     for chunk in chunks:
+        chunk.batch.origin = acknowledged
         settlement.admit(chunk.batch)
     return settlement, acknowledged
 
@@ -113,7 +102,7 @@ def test_exactly_the_settled_prefix_is_acknowledged(
         prefix = list(takewhile(lambda spot: spot in settled, arrived))
         assert acknowledged.packet_ids == [mid(spot) for spot in prefix if mid(spot)]
         assert acknowledged.spots == [(c.batch, at) for c, at in prefix if c.batch.redeliverable]
-        assert settlement.depth() == len(owed) - len(acknowledged.packet_ids)
+        assert settlement.unacknowledged == len(owed) - len(acknowledged.packet_ids)
     assert acknowledged.packet_ids == owed
 
 
@@ -129,7 +118,7 @@ def test_settling_twice_acknowledges_once() -> None:
     settlement.settle(second, range(1))
     settlement.settle(second, range(1))
     assert acknowledged.packet_ids == [1, 2, 3]
-    assert settlement.depth() == 0
+    assert settlement.unacknowledged == 0
 
 
 @pytest.mark.parametrize("again", [range(2), [0, 1], [1], range(1, 2)])
@@ -138,9 +127,9 @@ def test_settling_the_beginning_twice_does_not_settle_the_rest(again: Sequence[i
     settlement, acknowledged = begun([chunk])
     settlement.settle(chunk, range(2))
     settlement.settle(chunk, again)
-    assert (acknowledged.packet_ids, settlement.depth()) == ([1, 2], 2)
+    assert (acknowledged.packet_ids, settlement.unacknowledged) == ([1, 2], 2)
     settlement.settle(chunk, range(2, 4))
-    assert (acknowledged.packet_ids, settlement.depth()) == ([1, 2, 3, 4], 0)
+    assert (acknowledged.packet_ids, settlement.unacknowledged) == ([1, 2, 3, 4], 0)
 
 
 def test_a_chunk_that_is_at_its_end_can_not_settle_the_next_one() -> None:
@@ -169,7 +158,7 @@ def test_nothing_is_called_when_nothing_can_be_acknowledged() -> None:
 def test_nobody_is_told_of_what_can_not_come_again() -> None:
     chunks = chunks_of([[0, 0], [1], [0]])
     settlement, acknowledged = begun(chunks)
-    assert settlement.depth() == 1
+    assert settlement.unacknowledged == 1
     for chunk in chunks:
         settlement.settle(chunk, range(len(chunk)))
     assert acknowledged.calls == [(chunks[1].batch, 0, 1)]
@@ -201,13 +190,13 @@ def test_chunks_that_are_done_early_wait_for_a_late_one() -> None:
     settlement.settle(chunks[3], range(1))
     settlement.settle(chunks[1], range(2))
     settlement.settle(chunks[2], [1])
-    assert (acknowledged.calls, settlement.depth()) == ([], 7)
+    assert (acknowledged.calls, settlement.unacknowledged) == ([], 7)
     settlement.settle(chunks[0], range(1))
     assert acknowledged.packet_ids == [1]
     settlement.settle(chunks[0], [1])
-    assert (acknowledged.packet_ids, settlement.depth()) == ([1, 2, 3, 4], 3)
+    assert (acknowledged.packet_ids, settlement.unacknowledged) == ([1, 2, 3, 4], 3)
     settlement.settle(chunks[2], [0])
-    assert (acknowledged.packet_ids, settlement.depth()) == ([1, 2, 3, 4, 5, 6, 7], 0)
+    assert (acknowledged.packet_ids, settlement.unacknowledged) == ([1, 2, 3, 4, 5, 6, 7], 0)
 
 
 def test_the_beginning_of_an_early_chunk_goes_with_the_end_of_the_one_before() -> None:
@@ -230,7 +219,7 @@ def test_what_is_held_waits_for_all_that_it_is_held_for() -> None:
     settlement.settle(chunk, [0])
     settlement.settle(chunk, [0])
     assert acknowledged.calls == []
-    assert settlement.depth() == 2
+    assert settlement.unacknowledged == 2
     settlement.settle(chunk, [0])
     assert acknowledged.packet_ids == [1, 2]
 
@@ -241,9 +230,9 @@ def test_some_of_a_range_are_held() -> None:
     settlement.settle(chunk, range(1))
     settlement.hold(chunk, [2])
     settlement.settle(chunk, range(1, 4))
-    assert (acknowledged.packet_ids, settlement.depth()) == ([1, 2], 2)
+    assert (acknowledged.packet_ids, settlement.unacknowledged) == ([1, 2], 2)
     settlement.settle(chunk, [2])
-    assert (acknowledged.packet_ids, settlement.depth()) == ([1, 2, 3, 4], 0)
+    assert (acknowledged.packet_ids, settlement.unacknowledged) == ([1, 2, 3, 4], 0)
 
 
 def test_what_is_held_in_an_early_chunk() -> None:
@@ -289,16 +278,18 @@ def test_a_thread_cannot_overtake_another_that_acknowledges() -> None:
     acknowledged: list[int] = []
     entered, overtaken = threading.Event(), threading.Event()
 
-    def acknowledge(batch: MessageBatch, start: int, stop: int) -> None:
-        if start == 0:
-            entered.set()
-            overtaken.wait(0.1)  # time enough for the other one, if it were let in
-        else:
-            overtaken.set()
-        acknowledged.extend(batch.packet_ids[start:stop])
+    class Slow:
+        def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
+            if start == 0:
+                entered.set()
+                overtaken.wait(0.1)  # time enough for the other one, if it were let in
+            else:
+                overtaken.set()
+            acknowledged.extend(batch.packet_ids[start:stop])
 
-    settlement = Settlement(acknowledge)
+    settlement = Settlement(MemoryBudget())
     [chunk] = chunks_of([[1, 1]])
+    chunk.batch.origin = Slow()
     settlement.admit(chunk.batch)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(settlement.settle, chunk, [0])
@@ -310,22 +301,23 @@ def test_a_thread_cannot_overtake_another_that_acknowledges() -> None:
 @pytest.mark.usefixtures("busy_switching")
 def test_many_threads_settle_while_more_arrives() -> None:
     acknowledged = Acknowledged()
-    settlement = Settlement(acknowledged)
+    settlement = Settlement(MemoryBudget())
     chunks = chunks_of([[1] * 100] * 40)
     with ThreadPoolExecutor(8) as pool:
         for chunk in chunks:
+            chunk.batch.origin = acknowledged
             settlement.admit(chunk.batch)
             places = list(range(100))
             random.Random(chunk.number).shuffle(places)
             for place in places:
                 pool.submit(settlement.settle, chunk, [place])
     assert acknowledged.packet_ids == list(range(1, 4_001))
-    assert settlement.depth() == 0
+    assert settlement.unacknowledged == 0
 
 
 def test_only_what_a_broker_waits_for_is_open() -> None:
-    settlement = Settlement(Acknowledged())
+    settlement = Settlement(MemoryBudget())
     settlement.admit(batch_of([b""] * 3, packet_ids=[0, 4, 0]))
-    assert settlement.depth() == 1
+    assert settlement.unacknowledged == 1
     settlement.admit(batch_of([b""] * 3, packet_ids=[0, 0, 0], redeliverable=False))
-    assert settlement.depth() == 1
+    assert settlement.unacknowledged == 1

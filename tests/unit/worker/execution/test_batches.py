@@ -9,22 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.columns import batch_of, payloads_of
+from support.columns import Acknowledged, Standing, batch_of, payloads_of
 from support.poll import until
 from support.store import configured, rows, settled
 
 from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
+from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
+from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
+from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.pool import ModelPool
 from pyboot_svc.worker.execution.pre_queue import PreQueue
 from pyboot_svc.worker.execution.runner import ModelCall
-from pyboot_svc.worker.messages import MessageBatch
-from pyboot_svc.worker.pipeline import Durables
+from pyboot_svc.worker.memory_budget import MemoryBudget
+from pyboot_svc.worker.pipeline import NoIdleWork
 from pyboot_svc.worker.stats import Stats
 
 Model = Callable[[list[Any], Context], Any]
@@ -36,43 +39,43 @@ class Line:
     def __init__(self, folder: Path, model: Model, batch: BatchLimits, timeout: float) -> None:
         self.folder = folder
         self.safe = safe = Durables(configured(batch=batch), folder)
-        self.waiting = PreQueue(10_000)
-        self.results = PostQueue(10_000, lambda: None)
-        self.acknowledged: list[bytes] = []
-        self.settlement = Settlement(self._acknowledge)
+        budget = MemoryBudget()
+        self.waiting = PreQueue(10_000, budget)
+        self.results = PostQueue(10_000, budget)
+        self._origin = Acknowledged()
+        self.settlement = Settlement(budget)
         self.tally = Stats()
         self.crashed = threading.Event()
-        calling = ModelCall(
+        call = ModelCall(
             model,
             codec_named("json"),
             OnError(retries=0),
             timeout,
-            safe.ledger,
+            safe.journal,
             safe.suspects,
             FailureLog(),
-            batches=True,
-        )
-        self.pool = ModelPool(
-            calling,
-            lambda: Context("test-1", Path(), logging.getLogger("model"), state=safe.state),
-            safe.state,
-            self.waiting,
-            self.results,
-            self.settlement,
-            DeadLetters(configured(), safe.store, safe.dead_letters, lambda: None),
-            safe.store,
-            self.tally,
             batch,
+        )
+        letters = DeadLetters(configured(), safe.store, safe.spool.dead_letters, lambda: None)
+        saver = StateSaver(safe.state, safe.store, self.settlement)
+        self.pool = ModelPool(
+            call,
+            lambda: Context("test-1", Path(), logging.getLogger("model"), state=safe.state),
+            self.waiting,
+            Completion(self.results, letters, saver, self.settlement, self.tally),
+            Standing(self.results),
+            NoIdleWork(),
         )
 
     def put(self, *payloads: bytes, session: int = 1) -> None:
         topics = [f"in/{number}" for number in range(len(payloads))]
-        arrived = batch_of(payloads, topics, session=session)
+        arrived = batch_of(payloads, topics, session=session, origin=self._origin)
         self.settlement.admit(arrived)
         self.waiting.put(arrived)
 
-    def _acknowledge(self, arrived: MessageBatch, start: int, stop: int) -> None:
-        self.acknowledged.extend(arrived.payloads[start:stop])
+    @property
+    def acknowledged(self) -> list[bytes]:
+        return self._origin.payloads
 
     def start(self) -> None:
         self.safe.store.start(self.crashed.set)

@@ -33,10 +33,10 @@ import os, sys
 from pathlib import Path
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.messages import Message
-ledger = CrashJournal(Path(sys.argv[1]), 3, 4)
+journal = CrashJournal(Path(sys.argv[1]), 3, 4)
 for thread, payload in enumerate([b"zero", b"one", b"two"]):
-    ledger.begin(thread, [Message("in", payload).digest])
-ledger.end(1)
+    journal.begin(thread, [Message("in", payload).digest])
+journal.end(1)
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -88,9 +88,9 @@ def test_any_messages_are_named_the_same(
     tmp_path_factory: pytest.TempPathFactory, messages: list[tuple[str, bytes]]
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "any-in-hand"
-    ledger = CrashJournal(file, 8, CHUNK)
+    journal = CrashJournal(file, 8, CHUNK)
     for thread, (topic, payload) in enumerate(messages):
-        ledger.begin(thread, [digest(topic, payload)])
+        journal.begin(thread, [digest(topic, payload)])
     assert left(file) == [name(topic, payload) for topic, payload in messages]
 
 
@@ -104,7 +104,7 @@ def test_in_a_chunk_of_mixed_topics_each_has_the_name_it_has_alone(
     file = tmp_path_factory.getbasetemp() / "mixed-in-hand"
     topics, payloads = zip(*messages, strict=True)
     chunk = chunk_of(payloads, topics=topics)
-    CrashJournal(file, 1, len(messages)).begin(0, chunk.digests, together=True)
+    CrashJournal(file, 1, len(messages)).begin(0, chunk.digests, as_one_call=True)
     assert left(file) == [name(topic, payload) for topic, payload in messages]
 
 
@@ -120,11 +120,11 @@ def test_other_messages_have_other_names() -> None:
 
 
 def test_nothing_in_hand_is_nothing_left(file: Path) -> None:
-    ledger = CrashJournal(file, 2, CHUNK)
-    ledger.begin(0, [digest("in", b"1")])
-    ledger.begin(1, [digest("in", b"2")])
-    ledger.end(0)
-    ledger.end(1)
+    journal = CrashJournal(file, 2, CHUNK)
+    journal.begin(0, [digest("in", b"1")])
+    journal.begin(1, [digest("in", b"2")])
+    journal.end(0)
+    journal.end(1)
     assert left(file) == []
 
 
@@ -135,41 +135,41 @@ def test_what_is_left_is_told_once(file: Path) -> None:
 
 
 def test_the_last_message_of_a_thread_counts(file: Path) -> None:
-    ledger = CrashJournal(file, 1, CHUNK)
-    ledger.begin(0, [digest("a long topic", b"a long payload")])
-    ledger.end(0)
-    ledger.begin(0, [digest("t", b"p")])
+    journal = CrashJournal(file, 1, CHUNK)
+    journal.begin(0, [digest("a long topic", b"a long payload")])
+    journal.end(0)
+    journal.begin(0, [digest("t", b"p")])
     assert left(file) == [name("t", b"p")]
 
 
 @pytest.mark.parametrize(("before", "after"), [(16, 1), (1, 16)])
 def test_another_number_of_threads(file: Path, before: int, after: int) -> None:
-    ledger = CrashJournal(file, before, CHUNK)
+    journal = CrashJournal(file, before, CHUNK)
     for thread in range(before):
-        ledger.begin(thread, [digest("in", b"%d" % thread)])
+        journal.begin(thread, [digest("in", b"%d" % thread)])
     assert left(file, after) == [name("in", b"%d" % thread) for thread in range(before)]
-    ledger = CrashJournal(file, after, CHUNK)
-    ledger.begin(after - 1, [digest("in", b"last")])
+    journal = CrashJournal(file, after, CHUNK)
+    journal.begin(after - 1, [digest("in", b"last")])
     assert left(file) == [name("in", b"last")]
 
 
 def test_what_is_in_hand_at_a_clean_end_is_not_left(file: Path) -> None:
-    ledger = CrashJournal(file, 2, CHUNK)
-    ledger.begin(1, [digest("in", b"1")])
-    ledger.close()
-    ledger.begin(0, [digest("in", b"a chunk's next one")])
+    journal = CrashJournal(file, 2, CHUNK)
+    journal.begin(1, [digest("in", b"1")])
+    journal.close()
+    journal.begin(0, [digest("in", b"a chunk's next one")])
     assert left(file) == []
 
 
 @pytest.mark.usefixtures("busy_switching")
 def test_many_threads_keep_to_their_slots(file: Path) -> None:
-    ledger = CrashJournal(file, 16, CHUNK)
+    journal = CrashJournal(file, 16, CHUNK)
 
     def work(thread: int) -> None:
         for number in range(300):
-            ledger.begin(thread, [digest(f"in/{thread}", b"%d" % number * thread)])
+            journal.begin(thread, [digest(f"in/{thread}", b"%d" % number * thread)])
             if number < 299 or thread % 2:
-                ledger.end(thread)
+                journal.end(thread)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
     for thread in threads:
@@ -181,9 +181,9 @@ def test_many_threads_keep_to_their_slots(file: Path) -> None:
 
 
 def test_a_file_that_is_cut_off_anywhere(file: Path) -> None:
-    ledger = CrashJournal(file, 2, CHUNK)
-    ledger.begin(0, [digest("in", b"0")])
-    ledger.begin(1, [digest("in", b"1")])
+    journal = CrashJournal(file, 2, CHUNK)
+    journal.begin(0, [digest("in", b"0")])
+    journal.begin(1, [digest("in", b"1")])
     whole = file.read_bytes()
     names = [name("in", b"0"), name("in", b"1")]
     for length in range(0, len(whole), 8):
@@ -200,9 +200,9 @@ def test_a_file_that_is_cut_off_anywhere(file: Path) -> None:
 )
 def test_a_foreign_file(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    ledger = CrashJournal(file, 1, CHUNK)
-    assert ledger.left_in_hand == []
-    ledger.begin(0, [digest("in", b"1")])
+    journal = CrashJournal(file, 1, CHUNK)
+    assert journal.left_in_hand == []
+    journal.begin(0, [digest("in", b"1")])
     assert left(file) == [name("in", b"1")]
 
 
@@ -219,33 +219,33 @@ def test_slots_of_any_length_and_content(
 
 
 def test_of_a_chunk_the_one_at_hand_is_left(file: Path) -> None:
-    ledger = CrashJournal(file, 2, CHUNK)
+    journal = CrashJournal(file, 2, CHUNK)
     for thread in range(2):
-        ledger.begin(thread, [digest(f"in/{thread}", b"%d" % number) for number in range(4)])
-    words, at = ledger.cursor(1)
+        journal.begin(thread, [digest(f"in/{thread}", b"%d" % number) for number in range(4)])
+    words, at = journal.cursor(1)
     words[at] = 2
     assert left(file, 2) == [name("in/0", b"0"), name("in/1", b"2")]
 
 
 def test_of_a_batch_all_are_left(file: Path) -> None:
-    ledger = CrashJournal(file, 1, CHUNK)
+    journal = CrashJournal(file, 1, CHUNK)
     batch = [digest("in", b"%d" % number) for number in range(4)]
-    ledger.begin(0, batch, together=True)
+    journal.begin(0, batch, as_one_call=True)
     assert left(file) == [name("in", b"%d" % number) for number in range(4)]
 
 
 def test_what_a_longer_chunk_left_behind_is_no_part_of_the_next(file: Path) -> None:
-    ledger = CrashJournal(file, 1, CHUNK)
-    ledger.begin(0, [digest("in", b"%d" % number) for number in range(4)], together=True)
-    ledger.begin(0, [digest("in", b"next")], together=True)
+    journal = CrashJournal(file, 1, CHUNK)
+    journal.begin(0, [digest("in", b"%d" % number) for number in range(4)], as_one_call=True)
+    journal.begin(0, [digest("in", b"next")], as_one_call=True)
     assert left(file) == [name("in", b"next")]
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 256), (256, 1)])
 def test_another_length_of_chunks(file: Path, before: int, after: int) -> None:
-    ledger = CrashJournal(file, 2, before)
-    ledger.begin(0, [digest("in", b"a")])
-    ledger.begin(1, [digest("in", b"b")])
+    journal = CrashJournal(file, 2, before)
+    journal.begin(0, [digest("in", b"a")])
+    journal.begin(1, [digest("in", b"b")])
     assert left(file, 2, after) == [name("in", b"a"), name("in", b"b")]
 
 
@@ -271,10 +271,10 @@ def test_another_process_that_has_it_is_left_alone(
     assert left(file) == [name("in", b"zero"), name("in", b"two")]
 
 
-def usable(ledger: CrashJournal) -> None:
-    ledger.begin(0, [digest("in", b"1")])
-    ledger.end(0)
-    assert ledger.left_in_hand == []
+def usable(journal: CrashJournal) -> None:
+    journal.begin(0, [digest("in", b"1")])
+    journal.end(0)
+    assert journal.left_in_hand == []
 
 
 def test_a_folder_that_is_absent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

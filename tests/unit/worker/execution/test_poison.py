@@ -23,12 +23,12 @@ POISON, INNOCENT = Message("in", b"poison"), Message("in", b"innocent")
 CRASHING = """
 import logging, os, signal, sys
 from pathlib import Path
-from pyboot_svc.config import OnError
+from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.messages import MessageBatch, Chunk
-from pyboot_svc.worker.execution.runner import (ModelCall, Job, Runner,)
+from pyboot_svc.worker.execution.runner import ModelCall, Runner
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.storage.writer import DatabaseWriter
 from pyboot_svc.worker.execution.poison import PoisonTracker
@@ -38,14 +38,15 @@ def model(payload, context):
         os.kill(os.getpid(), signal.SIGKILL)
 
 folder, redeliverable, batches = Path(sys.argv[1]), sys.argv[2] == "True", sys.argv[3] == "True"
-ledger = CrashJournal(folder / "in-hand", 1, 3)
+journal = CrashJournal(folder / "in-hand", 1, 3)
 suspects = PoisonTracker(DatabaseWriter(folder / "unused"))
 codec = codec_named("raw")
-calling = ModelCall(model, codec, OnError(), 60, ledger, suspects, FailureLog(), batches=batches)
-runner = Runner(0, calling, Context("test-1", folder, logging.getLogger("model")))
+batch = BatchLimits() if batches else None
+call = ModelCall(model, codec, OnError(), 60, journal, suspects, FailureLog(), batch)
+runner = Runner(0, call, Context("test-1", folder, logging.getLogger("model")))
 payloads = [b"innocent", b"poison", b"next"]
 columns = ["in"] * 3, payloads, [0] * 3, [0] * 3
-runner.work(Job(Chunk(0, MessageBatch(*columns, redeliverable=redeliverable))))
+runner.work(Chunk(0, MessageBatch(*columns, redeliverable=redeliverable)))
 """
 
 
@@ -54,18 +55,18 @@ class Process:
 
     def __init__(self, folder: Path) -> None:
         self.store = DatabaseWriter(folder / DATABASE_NAME)
-        self.ledger = CrashJournal(folder / "in-hand", 4, 1)
+        self.journal = CrashJournal(folder / "in-hand", 4, 1)
         self.suspects = PoisonTracker(self.store)
-        self.suspects.load(self.ledger)
+        self.suspects.load(self.journal)
 
     def crash_with(self, *messages: Message) -> None:
         for thread, message in enumerate(messages):
-            self.ledger.begin(thread, [message.digest])
+            self.journal.begin(thread, [message.digest])
 
 
 def test_nothing_in_hand_makes_no_suspect_and_no_file(tmp_path: Path) -> None:
     process = Process(tmp_path)
-    assert (bool(process.suspects), process.suspects.careful) == (False, False)
+    assert (bool(process.suspects.counts), process.suspects.careful) == (False, False)
     assert not (tmp_path / DATABASE_NAME).exists()
 
 
@@ -131,10 +132,10 @@ def test_what_was_processed_is_no_suspect_any_more(tmp_path: Path) -> None:
     settled(process.store)
     assert len(rows(tmp_path, "SELECT * FROM crashes")) == 1
     process.suspects.clear(POISON)
-    assert not process.suspects
+    assert not process.suspects.counts
     process.suspects.forget_cleared(lingering=0)
     process.store.stop(20)
-    assert not Process(tmp_path).suspects
+    assert not Process(tmp_path).suspects.counts
 
 
 def age(connection: sqlite3.Connection) -> None:
@@ -168,6 +169,6 @@ def test_where_nothing_can_be_written_the_process_starts_all_the_same(
     Process(tmp_path).crash_with(POISON)
     (tmp_path / DATABASE_NAME).mkdir()
     process = Process(tmp_path)
-    assert not process.suspects
+    assert not process.suspects.counts
     assert process.store.trouble is not None
     assert "unable to open database file" in caplog.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,14 @@ import pytest
 from support.columns import chunk_of
 from support.poll import until
 
-from pyboot_svc.config import OnError
+from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
-from pyboot_svc.worker.execution.runner import (
-    Job,
-    ModelCall,
-    Runner,
-)
-from pyboot_svc.worker.messages import Message
+from pyboot_svc.worker.execution.runner import ModelCall, Runner
+from pyboot_svc.worker.messages import Chunk, Message
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 Model = Callable[[Any, Context], Any]
@@ -39,26 +35,26 @@ class Workshop:
 
     def __init__(self, folder: Path, model: Model, on_error: OnError, timeout: float) -> None:
         self.store = DatabaseWriter(folder / DATABASE_NAME)
-        self.ledger_file = folder / "in-hand"
-        ledger = CrashJournal(self.ledger_file, 1, CHUNK)
+        self.journal_file = folder / "in-hand"
+        journal = CrashJournal(self.journal_file, 1, CHUNK)
         self.suspects = PoisonTracker(self.store)
-        self.suspects.load(ledger)
-        calling = ModelCall(
-            model, codec_named("json"), on_error, timeout, ledger, self.suspects, FailureLog()
+        self.suspects.load(journal)
+        self.call = ModelCall(
+            model, codec_named("json"), on_error, timeout, journal, self.suspects, FailureLog()
         )
-        context = Context("test-1", folder, logging.getLogger("model"))
-        self.ledger = ledger
-        self.runner = Runner(0, calling, context)
+        self.context = Context("test-1", folder, logging.getLogger("model"))
+        self.journal = journal
+        self.runner = Runner(0, self.call, self.context)
 
-    def work(self, *payloads: bytes) -> Job:
-        job = Job(chunk_of(payloads))
-        assert self.runner.work(job)
-        return job
+    def work(self, *payloads: bytes) -> Chunk:
+        chunk = chunk_of(payloads)
+        assert self.runner.work(chunk)
+        return chunk
 
     def left_in_hand(self) -> list[str]:
         """What the next process would find, if this one died now."""
-        copy = self.ledger_file.with_name("copy")
-        copy.write_bytes(self.ledger_file.read_bytes())
+        copy = self.journal_file.with_name("copy")
+        copy.write_bytes(self.journal_file.read_bytes())
         return CrashJournal(copy, 1, CHUNK).left_in_hand
 
 
@@ -77,22 +73,27 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def faults(job: Job) -> list[tuple[bytes, str, int]]:
+def begun(chunk: Chunk, results: Sequence[bytes | None]) -> Chunk:
+    """One of which a part is done."""
+    chunk.results.extend(results)
+    return chunk
+
+
+def faults(chunk: Chunk) -> list[tuple[bytes, str, int]]:
     return [
-        (job.chunk.batch.payloads[place], fault.kind, fault.attempts)
-        for place, fault in job.buried.items()
+        (chunk.batch.payloads[place], fault.kind, fault.attempts)
+        for place, fault in chunk.failures.items()
     ]
 
 
-def results(job: Job) -> list[bytes | None]:
-    assert job.chunk.results is job.results
-    return job.results
+def results(chunk: Chunk) -> list[bytes | None]:
+    return chunk.results
 
 
-def given_up(runner: Runner) -> Job | None:
-    """As a pool does it: asks for a stuck job, and then takes it away."""
-    job = runner.stuck_job()
-    return runner.give_up(job) if job is not None else None
+def given_up(runner: Runner) -> Chunk | None:
+    """As a pool does it: asks for a stuck chunk, and then takes it away."""
+    chunk = runner.stuck_chunk()
+    return runner.give_up(chunk) if chunk is not None else None
 
 
 class Failing:
@@ -118,9 +119,9 @@ def test_a_call_that_raised_is_repeated(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     model = Failing(3, error)
-    job = shop(model, OnError(retries=3, backoff=0)).work(b"1", b"2")
-    assert (results(job), faults(job)) == ([b"1", b"2"], [])
-    assert (model.calls, job.chunk.waiting) == (5, 0)
+    chunk = shop(model, OnError(retries=3, backoff=0)).work(b"1", b"2")
+    assert (results(chunk), faults(chunk)) == ([b"1", b"2"], [])
+    assert (model.calls, chunk.waiting) == (5, 0)
     assert caplog.records == []
 
 
@@ -129,10 +130,10 @@ def test_after_the_last_repetition_it_is_given_up(
     shop: Callable[..., Workshop], retries: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = Failing(retries + 1)
-    job = shop(model, OnError(retries=retries, backoff=0)).work(b"1", b"2")
-    assert (results(job), faults(job)) == ([None, b"2"], [(b"1", "model", retries + 1)])
+    chunk = shop(model, OnError(retries=retries, backoff=0)).work(b"1", b"2")
+    assert (results(chunk), faults(chunk)) == ([None, b"2"], [(b"1", "model", retries + 1)])
     assert model.calls == retries + 2
-    error = job.buried[0].error
+    error = chunk.failures[0].error
     assert error.startswith("the model raised RuntimeError: not now\nTraceback")
     assert "in __call__" in error
     assert len(caplog.records) == 1
@@ -148,26 +149,26 @@ def test_the_topic_is_that_of_the_message_also_after_a_part_is_done(
         return payload
 
     runner = shop(model).runner
-    job = Job(chunk_of([b"1", b"2", b"3", b"4"], topics=["a", "b", "c", "d"]), [b"1", b"2"])
-    assert runner.work(job)
+    chunk = begun(chunk_of([b"1", b"2", b"3", b"4"], topics=["a", "b", "c", "d"]), [b"1", b"2"])
+    assert runner.work(chunk)
     assert topics == [(3, "c"), (4, "d")]
-    assert results(job) == [b"1", b"2", b"3", b"4"]
+    assert results(chunk) == [b"1", b"2", b"3", b"4"]
 
 
 def test_after_a_part_is_done_the_message_that_failed_is_the_one_repeated(
     shop: Callable[..., Workshop],
 ) -> None:
-    job = Job(chunk_of([b"1", b"2", b"3", b"4"]), [b"1", b"2"])
-    assert shop(Failing(1), OnError(retries=1, backoff=0)).runner.work(job)
-    assert (results(job), faults(job)) == ([b"1", b"2", b"3", b"4"], [])
+    chunk = begun(chunk_of([b"1", b"2", b"3", b"4"]), [b"1", b"2"])
+    assert shop(Failing(1), OnError(retries=1, backoff=0)).runner.work(chunk)
+    assert (results(chunk), faults(chunk)) == ([b"1", b"2", b"3", b"4"], [])
 
 
 def test_a_failure_after_a_part_is_done_has_its_place(shop: Callable[..., Workshop]) -> None:
-    job = Job(chunk_of([b"1", b"2", b"{", b"4"]), [b"1", b"2"])
-    assert shop(lambda payload, context: payload).runner.work(job)
-    assert results(job) == [b"1", b"2", None, b"4"]
-    assert faults(job) == [(b"{", "not_json", 1)]
-    assert list(job.buried) == [2]
+    chunk = begun(chunk_of([b"1", b"2", b"{", b"4"]), [b"1", b"2"])
+    assert shop(lambda payload, context: payload).runner.work(chunk)
+    assert results(chunk) == [b"1", b"2", None, b"4"]
+    assert faults(chunk) == [(b"{", "not_json", 1)]
+    assert list(chunk.failures) == [2]
 
 
 @pytest.fixture
@@ -186,8 +187,8 @@ def test_between_repetitions_it_waits_twice_as_long_each_time(
 
 
 def test_it_does_not_wait_for_ever(shop: Callable[..., Workshop], slept: list[float]) -> None:
-    job = shop(Failing(1000), OnError(retries=100, backoff=0.1)).work(b"1")
-    assert faults(job) == [(b"1", "model", 101)]
+    chunk = shop(Failing(1000), OnError(retries=100, backoff=0.1)).work(b"1")
+    assert faults(chunk) == [(b"1", "model", 101)]
     assert len(slept) == 100
     assert max(slept) == 60
     slept.clear()
@@ -204,16 +205,16 @@ def test_a_value_error_means_that_the_input_is_bad(
     shop: Callable[..., Workshop], error: type[BaseException]
 ) -> None:
     model = Failing(1, error)
-    job = shop(model, OnError(retries=3, backoff=60)).work(b"1", b"2")
-    assert (results(job), faults(job)) == ([None, b"2"], [(b"1", "model", 1)])
+    chunk = shop(model, OnError(retries=3, backoff=60)).work(b"1", b"2")
+    assert (results(chunk), faults(chunk)) == ([None, b"2"], [(b"1", "model", 1)])
 
 
 def test_what_can_not_be_decoded_or_encoded_is_not_repeated(
     shop: Callable[..., Workshop],
 ) -> None:
     model = shop(lambda payload, context: {payload}, OnError(retries=3, backoff=60))
-    job = model.work(b"{", b"1", b"")
-    assert faults(job) == [(b"{", "not_json", 1), (b"1", "not_encodable", 1), (b"", "empty", 1)]
+    chunk = model.work(b"{", b"1", b"")
+    assert faults(chunk) == [(b"{", "not_json", 1), (b"1", "not_encodable", 1), (b"", "empty", 1)]
 
 
 def test_what_is_in_hand_is_in_the_ledger_only_meanwhile(shop: Callable[..., Workshop]) -> None:
@@ -237,7 +238,7 @@ def test_after_a_part_is_done_the_rest_is_in_the_ledger(shop: Callable[..., Work
         return payload
 
     workshop = shop(model)
-    assert workshop.runner.work(Job(chunk_of([b"1", b"2", b"3"]), [b"1"]))
+    assert workshop.runner.work(begun(chunk_of([b"1", b"2", b"3"]), [b"1"]))
     assert seen == [[Message("in", b"2").id], [Message("in", b"3").id]]
 
 
@@ -250,9 +251,9 @@ def test_what_is_not_delivered_again_is_not_in_the_ledger(shop: Callable[..., Wo
 
     workshop = shop(model)
     workshop.work(b"0", b"0")  # so that the slot has held something
-    job = Job(chunk_of([b"1", b"2"], packet_ids=[0, 0], redeliverable=False))
-    assert workshop.runner.work(job)
-    assert results(job) == [b"1", b"2"]
+    chunk = chunk_of([b"1", b"2"], packet_ids=[0, 0], redeliverable=False)
+    assert workshop.runner.work(chunk)
+    assert results(chunk) == [b"1", b"2"]
     assert seen[2:] == [[], []]
 
 
@@ -269,10 +270,10 @@ def test_a_batch_is_in_the_ledger_together_and_then_one_by_one(
         return payloads
 
     workshop = shop(model)
-    calling = replace(workshop.runner._calling, batches=True)
-    job = Job(chunk_of([b"1", b"2"], redeliverable=redeliverable))
-    assert Runner(0, calling, workshop.runner._context).work(job)
-    assert results(job) == [b"1", b"2"]
+    calling = replace(workshop.call, batch=BatchLimits())
+    chunk = chunk_of([b"1", b"2"], redeliverable=redeliverable)
+    assert Runner(0, calling, workshop.context).work(chunk)
+    assert results(chunk) == [b"1", b"2"]
     first, second = Message("in", b"1").id, Message("in", b"2").id
     assert seen == ([[first, second], [first], [second]] if redeliverable else [[], [], []])
     assert workshop.left_in_hand() == []
@@ -287,20 +288,20 @@ def test_a_call_that_lasts_too_long_is_given_up_and_its_late_result_discarded(
         return payload
 
     workshop = shop(model, timeout=0.1)
-    job = Job(chunk_of([b"1", b"2", b"3", b"4"]))
+    chunk = chunk_of([b"1", b"2", b"3", b"4"])
     ended: list[bool] = []
-    thread = threading.Thread(target=lambda: ended.append(workshop.runner.work(job)))
+    thread = threading.Thread(target=lambda: ended.append(workshop.runner.work(chunk)))
     thread.start()
     taken = until(lambda: given_up(workshop.runner), "given up")
     assert taken is not None
-    assert (taken.chunk, taken.singly) == (job.chunk, True)
+    assert (taken.number, taken.batch, taken.singly) == (chunk.number, chunk.batch, True)
     assert results(taken) == [b"1", None]
     assert faults(taken) == [(b"2", "timeout", 1)]
     gate.set()
     thread.join(20)
     assert ended == [False]
     assert results(taken) == [b"1", None]
-    successor = Runner(0, workshop.runner._calling, workshop.runner._context)
+    successor = Runner(0, workshop.call, workshop.context)
     assert successor.work(taken)
     assert results(taken) == [b"1", None, b"3", b"4"]
     assert faults(taken) == [(b"2", "timeout", 1)]
@@ -309,7 +310,7 @@ def test_a_call_that_lasts_too_long_is_given_up_and_its_late_result_discarded(
 def test_who_was_given_up_changes_nothing_that_its_successor_holds(
     shop: Callable[..., Workshop], gate: threading.Event, tmp_path: Path
 ) -> None:
-    """Neither the results nor the ledger, when its call ends while the next one lasts."""
+    """Neither the results nor the journal, when its call ends while the next one lasts."""
     other_gate = threading.Event()
     calls: list[int] = []
 
@@ -322,22 +323,22 @@ def test_who_was_given_up_changes_nothing_that_its_successor_holds(
         return payload
 
     workshop = shop(model, timeout=0.05)
-    job = Job(chunk_of([b"1", b"2", b"3"]))
-    first = threading.Thread(target=lambda: workshop.runner.work(job))
+    chunk = chunk_of([b"1", b"2", b"3"])
+    first = threading.Thread(target=lambda: workshop.runner.work(chunk))
     first.start()
     taken = until(lambda: given_up(workshop.runner), "given up")
     assert taken is not None
-    successor = Runner(0, workshop.runner._calling, workshop.runner._context)
+    successor = Runner(0, workshop.call, workshop.context)
     second = threading.Thread(target=lambda: successor.work(taken))
     second.start()
     try:
         until(lambda: calls == [1, 2], "the successor is in its call")
-        held = workshop.ledger_file.read_bytes()
+        held = workshop.journal_file.read_bytes()
         gate.set()
         first.join(20)
         assert not first.is_alive()
-        assert workshop.ledger_file.read_bytes() == held
-        assert (results(taken), taken.chunk.together) == ([None], False)
+        assert workshop.journal_file.read_bytes() == held
+        assert (results(taken), taken.as_one_call) == ([None], False)
     finally:
         other_gate.set()
         second.join(20)
@@ -350,17 +351,16 @@ def test_a_call_in_time_is_not_given_up(
 ) -> None:
     workshop = shop(lambda payload, context: gate.wait(60), timeout=60)
     assert given_up(workshop.runner) is None
-    thread = threading.Thread(target=lambda: workshop.work(b"1"))
+    chunk = chunk_of([b"1"])
+    thread = threading.Thread(target=lambda: workshop.runner.work(chunk))
     thread.start()
-    until(lambda: workshop.runner._job is not None, "at work")
-    job = workshop.runner._job
-    assert job is not None
+    until(lambda: workshop.runner.stuck_chunk() is chunk, "at work")
     assert [given_up(workshop.runner) for _ in range(3)] == [None] * 3
-    assert workshop.runner.stuck_job() is job
+    assert workshop.runner.stuck_chunk() is chunk
     gate.set()
     thread.join(20)
-    assert workshop.runner.stuck_job() is None
-    assert workshop.runner.give_up(job) is None
+    assert workshop.runner.stuck_chunk() is None
+    assert workshop.runner.give_up(chunk) is None
 
 
 def test_the_call_after_one_that_lasted_is_not_given_up_for_it(
@@ -378,17 +378,17 @@ def test_the_call_after_one_that_lasted_is_not_given_up_for_it(
         return payload
 
     workshop = shop(model, timeout=0.05)
-    done: list[Job] = []
+    done: list[Chunk] = []
     thread = threading.Thread(target=lambda: done.append(workshop.work(b"1", b"2")))
     thread.start()
     try:
-        job = until(workshop.runner.stuck_job, "stuck")
-        assert job is not None
+        chunk = until(workshop.runner.stuck_chunk, "stuck")
+        assert chunk is not None
         late = time.monotonic() + 0.1
         until(lambda: time.monotonic() > late, "it lasts too long")
         gate.set()
         assert begun.wait(60)
-        assert workshop.runner.give_up(job) is None
+        assert workshop.runner.give_up(chunk) is None
     finally:
         gate.set()
         other_gate.set()
@@ -414,11 +414,12 @@ def test_a_failure_that_is_just_being_noted_is_its_successors_to_find(
     shop: Callable[..., Workshop], gate: threading.Event
 ) -> None:
     workshop = shop(lambda payloads, context: payloads, timeout=0.05)
-    calling = replace(workshop.runner._calling, batches=True)
-    runner = Runner(0, calling, workshop.runner._context)
+    calling = replace(workshop.call, batch=BatchLimits())
+    runner = Runner(0, calling, workshop.context)
     held = HeldUp(gate)
-    job = Job(chunk_of([b"{", b"2"]), held)
-    thread = threading.Thread(target=lambda: runner.work(job))
+    chunk = chunk_of([b"{", b"2"])
+    chunk.results = held
+    thread = threading.Thread(target=lambda: runner.work(chunk))
     thread.start()
     assert held.reached.wait(60)
     taken = until(lambda: given_up(runner), "given up")
@@ -426,7 +427,7 @@ def test_a_failure_that_is_just_being_noted_is_its_successors_to_find(
     assert (results(taken), faults(taken)) == ([], [])
     gate.set()
     thread.join(20)
-    assert Runner(0, calling, workshop.runner._context).work(taken)
+    assert Runner(0, calling, workshop.context).work(taken)
     assert results(taken) == [None, b"2"]
     assert faults(taken) == [(b"{", "not_json", 1)]
 
@@ -434,7 +435,7 @@ def test_a_failure_that_is_just_being_noted_is_its_successors_to_find(
 def test_the_calls_after_a_batch_that_failed_late_have_their_own_time(
     shop: Callable[..., Workshop],
 ) -> None:
-    looks: list[Job | None] = []
+    looks: list[Chunk | None] = []
 
     class Looking(FailureLog):
         def say_batch(self, count: int, error: BaseException) -> None:
@@ -442,19 +443,19 @@ def test_the_calls_after_a_batch_that_failed_late_have_their_own_time(
 
     def model(payloads: list[Any], context: Context) -> list[Any]:
         if len(payloads) > 1:
-            runner.stuck_job()
+            runner.stuck_chunk()
             late = time.monotonic() + 2
             until(lambda: time.monotonic() > late, "it lasts too long")
             raise RuntimeError
         return payloads
 
     workshop = shop(model, timeout=2)
-    calling = replace(workshop.runner._calling, batches=True, failures=Looking())
-    runner = Runner(0, calling, workshop.runner._context)
-    job = Job(chunk_of([b"1", b"2"]))
-    assert runner.work(job)
+    calling = replace(workshop.call, batch=BatchLimits(), failures=Looking())
+    runner = Runner(0, calling, workshop.context)
+    chunk = chunk_of([b"1", b"2"])
+    assert runner.work(chunk)
     assert looks == [None]
-    assert results(job) == [b"1", b"2"]
+    assert results(chunk) == [b"1", b"2"]
 
 
 def test_the_wait_before_a_repetition_is_no_hang(
@@ -462,14 +463,14 @@ def test_the_wait_before_a_repetition_is_no_hang(
 ) -> None:
     model = Failing(2)
     workshop = shop(model, OnError(retries=2, backoff=0.3), timeout=0.1)
-    done: list[Job] = []
+    done: list[Chunk] = []
     thread = threading.Thread(target=lambda: done.append(workshop.work(b"1")))
     thread.start()
-    taken: list[Job] = []
+    taken: list[Chunk] = []
     while thread.is_alive():
-        job = given_up(workshop.runner)
-        if job is not None:
-            taken.append(job)
+        chunk = given_up(workshop.runner)
+        if chunk is not None:
+            taken.append(chunk)
         thread.join(0.01)
     assert taken == []
     assert results(done[0]) == [b"1"]
@@ -484,25 +485,25 @@ def test_poison_is_given_up_without_being_tried(tmp_path: Path) -> None:
 
     for _ in range(MOST_CRASHES):
         workshop = Workshop(tmp_path, model, OnError(), 60)
-        workshop.ledger.begin(0, [Message("in", b'"poison"').digest])
+        workshop.journal.begin(0, [Message("in", b'"poison"').digest])
     workshop = Workshop(tmp_path, model, OnError(), 60)
-    job = workshop.work(b"1", b'"poison"', b"2")
+    chunk = workshop.work(b"1", b'"poison"', b"2")
     assert calls == [1, 2]
-    assert faults(job) == [(b'"poison"', "poison", MOST_CRASHES)]
-    assert "the process died 3 times with this message in hand" in job.buried[1].error
-    assert not workshop.suspects
-    assert workshop.work(b'"poison"').buried == {}  # somebody asked for it again
+    assert faults(chunk) == [(b'"poison"', "poison", MOST_CRASHES)]
+    assert "the process died 3 times with this message in hand" in chunk.failures[1].error
+    assert not workshop.suspects.counts
+    assert workshop.work(b'"poison"').failures == {}  # somebody asked for it again
 
 
 def test_a_suspect_that_is_processed_is_cleared(tmp_path: Path) -> None:
     def model(payload: Any, context: Context) -> Any:
         return payload
 
-    Workshop(tmp_path, model, OnError(), 60).ledger.begin(0, [Message("in", b"1").digest])
+    Workshop(tmp_path, model, OnError(), 60).journal.begin(0, [Message("in", b"1").digest])
     workshop = Workshop(tmp_path, model, OnError(), 60)
-    assert workshop.suspects
+    assert workshop.suspects.counts
     assert results(workshop.work(b"2", b"1")) == [b"2", b"1"]
-    assert not workshop.suspects
+    assert not workshop.suspects.counts
 
 
 def test_its_thread_is_seen_by_the_time_it_computes_or_waits_for_a_core(

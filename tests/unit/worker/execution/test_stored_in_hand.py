@@ -19,11 +19,11 @@ SLOT, MOST = 1, 4
 
 def after_a_crash(folder: Path) -> tuple[PoisonTracker, StoredInHand]:
     """What the next process makes of the files that one left; a lock is no matter within one."""
-    ledger = CrashJournal(folder / "in-hand", 2, MOST)
+    journal = CrashJournal(folder / "in-hand", 2, MOST)
     with running(folder / DATABASE_NAME) as store:
         suspects = PoisonTracker(store)
-        suspects.load(ledger)
-    return suspects, StoredInHand(ledger, SLOT, MOST, suspects)
+        suspects.load(journal)
+    return suspects, StoredInHand(journal, SLOT, MOST, suspects)
 
 
 @pytest.mark.parametrize("bad", [0, 3, 4, 9])

@@ -1,0 +1,148 @@
+"""Every end that a message can come to, and nothing else: what guarantees.md promises, as code.
+
+Whatever the end, the message is settled exactly once, and not before its end is safe.
+
+    dropped ─────────────── there was no room for it, or no time (QoS 0 alone)
+    nothing to publish ──── the model returned None
+    dead letter ─────────── the model failed, or gave nothing that can be published
+    published ───────────── the broker has the result
+    spooled ─────────────── the result is durable on disk
+    refused ─────────────── the broker will never take the result: a dead letter
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from pyboot_svc.logs import RateLimit
+from pyboot_svc.worker.delivery.dead_letters import REFUSED, DeadLetters, refused, refused_result
+from pyboot_svc.worker.delivery.model_state import StateSaver
+from pyboot_svc.worker.delivery.post_queue import PostQueue
+from pyboot_svc.worker.delivery.settlement import Settlement
+from pyboot_svc.worker.messages import (
+    Chunk,
+    Message,
+    MessageBatch,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+    count_of,
+)
+from pyboot_svc.worker.stats import Stats
+
+log = logging.getLogger(__name__)
+
+
+class Completion:
+    """Follows messages from their arrival to their end."""
+
+    def __init__(
+        self,
+        post_queue: PostQueue,
+        dead_letters: DeadLetters,
+        saver: StateSaver,
+        settlement: Settlement,
+        stats: Stats,
+    ) -> None:
+        self._post_queue = post_queue
+        self._dead_letters = dead_letters
+        self._saver = saver
+        self._settlement = settlement
+        self._stats = stats
+        self._drop_log = RateLimit(1, 10.0)
+
+    def admit(self, batch: MessageBatch) -> None:
+        """These have arrived, and will come to their end here."""
+        self._stats.add("received", len(batch.payloads))
+        self._settlement.admit(batch)
+
+    def dropped(self, count: int) -> None:
+        """So many of QoS 0 found no room."""
+        self._stats.add("dropped", count)
+        silent = self._drop_log.admit("full")
+        if silent is not None:
+            log.warning(
+                "pre_queue is full: dropped %d messages of QoS 0; the model is too slow for "
+                "what arrives: raise `instance` or `threads`, or use pre_qos 1",
+                count,
+            )
+
+    def dropped_at_stop(self, count: int, *, arrived: bool = True) -> None:
+        """So many of QoS 0 the model has not begun; or they have not even `arrived`."""
+        if not arrived:
+            self._stats.add("received", count)
+        self._stats.add("dropped_at_stop", count)
+
+    def hand_on(self, chunk: Chunk, *, last: bool) -> None:
+        """What the model has made of the messages since the last call; with `last`, of all.
+
+        Results go to the post_queue, those that failed become dead letters, and what there is
+        nothing to publish of is settled.
+        """
+        start, stop = chunk.handed_on, len(chunk.results)
+        chunk.handed_on = stop
+        places = range(start, stop)
+        self._saver.save(chunk, places)
+        self._stats.add("processed", stop - start)
+        # A copy of a part: the thread at work may add another one meanwhile.
+        found = chunk.results if last and not start else chunk.results[start:stop]
+        if all(found):  # by far the most frequent, and the cheapest to ask for
+            results = ResultBatch(chunk, places, found) if found else None  # type: ignore[arg-type]
+            self._post_queue.put(chunk.number, results, last=last)
+            return
+        kept = [place for place in places if found[place - start] is not None]
+        results = None
+        if kept:
+            payloads = [result for result in found if result is not None]
+            results = ResultBatch(chunk, kept, payloads)
+        self._post_queue.put(chunk.number, results, last=last)
+        if len(kept) < len(places):
+            self._end_without_result(chunk, [p for p in places if found[p - start] is None])
+
+    def _end_without_result(self, chunk: Chunk, places: Sequence[int]) -> None:
+        failures = dict(chunk.failures)
+        failed = [place for place in places if place in failures]
+        silent = [place for place in places if place not in failures]
+        self._stats.add("nothing_to_publish", len(silent))
+        self._settlement.settle(chunk, silent)
+        if failed:
+            self._stats.add_errors(failures[place].kind for place in failed)
+            letters = [(chunk.batch.message(place), failures[place]) for place in failed]
+            self._dead_letters.add(letters, partial(self._settlement.settle, chunk, failed))
+
+    def published(self, some: Sequence[ResultBatch]) -> None:
+        """The broker has these results."""
+        for results in some:
+            self._stats.published(results)
+            self._settlement.settle(results.chunk, results.places)
+        self._post_queue.left(some)
+
+    def spooled(self, some: Sequence[ResultBatch]) -> None:
+        """These results are durable on disk."""
+        for results in some:
+            self._stats.add("spooled", len(results))
+            self._settlement.settle(results.chunk, results.places)
+        self._post_queue.left(some)
+
+    def published_from_spool(self, count: int) -> None:
+        """The broker has so many results whose inputs were settled when they were spooled."""
+        self._stats.add("published", count)
+
+    def dropped_from_spool(self, count: int, why: str) -> None:
+        """So many results will never be published; `why` is a counter's name."""
+        self._stats.add(why, count)
+
+    def refused(self, items: Iterable[Sendable], reason: str) -> None:
+        """The broker will never take these results: they are kept as dead letters."""
+        for item in items:
+            self._stats.add_errors([REFUSED] * count_of(item))
+            if isinstance(item, StoredMessage):
+                result = Message(item.topic, item.payload), refused_result(reason)
+                self._dead_letters.add([result], lambda: None)
+                continue
+            chunk, places = item.chunk, item.places
+            letters = [(chunk.batch.message(place), refused(reason)) for place in places]
+            self._dead_letters.add(letters, partial(self._settlement.settle, chunk, places))
+        self._post_queue.left([item for item in items if isinstance(item, ResultBatch)])

@@ -1,0 +1,28 @@
+"""What waits on disk to be published: results, dead letters, and the room there is for more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyboot_svc.worker.messages import DEAD_LETTERS, RESULTS
+from pyboot_svc.worker.storage.disk_budget import DiskBudget
+from pyboot_svc.worker.storage.durable_queue import DurableQueue
+from pyboot_svc.worker.storage.writer import DatabaseWriter
+
+
+class Spool:
+    """Two durable queues with one budget, of `max_bytes` of the disk."""
+
+    def __init__(self, store: DatabaseWriter, file: Path, max_bytes: int) -> None:
+        self.budget = DiskBudget(file, max_bytes, lambda: store.used)
+        store.watch(self.budget.look)
+        self.results = DurableQueue(store, file, RESULTS)
+        self.dead_letters = DurableQueue(store, file, DEAD_LETTERS)
+        self.budget.count(self.results)
+        self.budget.count(self.dead_letters)
+        # How many bytes more may go to the disk, given how many are wanted.
+        self.room = self.budget.room
+
+    def close(self) -> None:
+        self.results.close()
+        self.dead_letters.close()
