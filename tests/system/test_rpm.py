@@ -19,7 +19,8 @@ from machine import Machine
 from newer import NEWER, newer_source
 from support.poll import until
 
-pytestmark = pytest.mark.systemd
+# One story, told in order.
+pytestmark = [pytest.mark.systemd, pytest.mark.random_order(disabled=True)]
 
 NAME = "pyboot-svc"
 ROOT = Path(__file__).parents[2]

