@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -133,6 +134,20 @@ def test_the_wings_of_the_worker_import_one_way() -> None:
 def test_the_worker_meets_mqtt_at_its_doors() -> None:
     used = {used[1] for user, used in worker_imports() if user[0] != "mqtt" and used[0] == "mqtt"}
     assert used <= DOORS
+
+
+def test_the_map_of_the_code_names_each_module() -> None:
+    told = (ROOT.parent / "docs" / "architecture.md").read_text()
+    names = {file.stem for file in SOURCES if not file.name.startswith("_")}
+    assert {name for name in names if not re.search(rf"`(\w+/)*{name}(\.py)?`", told)} == set()
+
+
+def test_the_map_of_the_code_names_no_module_that_is_gone() -> None:
+    told = (ROOT.parent / "docs" / "architecture.md").read_text()
+    files = set(re.findall(r"`((?:\w+/)+\w+\.py)`", told))
+    files = {file for file in files if not file.startswith("tests/")}
+    assert files
+    assert {file for file in files if not (ROOT / file).exists()} == set()
 
 
 def test_worker_and_services_never_import_each_other() -> None:

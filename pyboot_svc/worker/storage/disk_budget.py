@@ -23,7 +23,7 @@ _SHARE = 16
 _LEAST_LOG_BYTES, _MOST_LOG_BYTES = 16 * _KIB, 4 * _KIB**2
 # The log, with what the next commits add before it can begin anew: so many times what it may have.
 _LOG_RESERVE = 4
-# The log's index, the mark, the ledger and other small files, and what the next rows begin.
+# The log's index, the mark, the crash journal and other small files, and what the next rows begin.
 _BESIDE_BYTES = 80 * _KIB
 # A database without a row.
 EMPTY_BYTES = 64 * _KIB

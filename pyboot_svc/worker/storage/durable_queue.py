@@ -75,7 +75,7 @@ class DurableQueue:
         self._removing: dict[int, int] = {}
         self._checking = False
         self._reader: sqlite3.Connection | None = None
-        # The outbox takes rows while the courier looks for old ones: one query at a time.
+        # The outbox takes rows while the forwarder looks for old ones: one query at a time.
         self._reading = threading.Lock()
         # By numbers below 0, in order: none is older than what the database holds.
         self._memory: dict[int, tuple[StoredMessage, _Unwritten]] = {}
