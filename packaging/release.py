@@ -117,9 +117,9 @@ def unreleased(root: Path) -> str:
 
 def refusals(root: Path, new: str) -> list[str]:
     """Why this can't be released now."""
-    reasons = disagreements(root)
     if not _VERSION.fullmatch(new):
-        reasons.append(f"{new!r} is no version, as in 1.2.3")
+        return [f"{new!r} is no version, as in 1.2.3"]
+    reasons = disagreements(root)
     if f"\n## [{new}]" in (root / CHANGELOG).read_text():
         reasons.append(f"{CHANGELOG} has an entry {new} already")
     if not unreleased(root):
