@@ -77,9 +77,9 @@ class Switch:
 
 def install(switch: Switch) -> None:
     """Put all of it under the switch; raises Changed."""
+    from pyboot_svc.worker.delivery.completion import Completion
     from pyboot_svc.worker.execution.crash_journal import CrashJournal
     from pyboot_svc.worker.heartbeat import Heartbeat
-    from pyboot_svc.worker.pipeline import Pipeline
     from pyboot_svc.worker.stats import Stats
 
     counters = ("add", "add_errors", "published")
@@ -92,8 +92,7 @@ def install(switch: Switch) -> None:
         "cursor": _list_cursor,
     }
     switch.put(CrashJournal, notes, {"left_in_hand", "close"})
-    switch.replace(Pipeline, "_published", _settle_only)
-    _count_published(Pipeline, switch)
+    _count_published(Completion, switch)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
@@ -104,19 +103,14 @@ def _list_cursor(*args: Any) -> tuple[list[int], int]:
     return [0], 0
 
 
-def _settle_only(pipeline: Any, parcels: list[Any]) -> None:
-    for parcel in parcels:
-        pipeline._settlement.settle(parcel.chunk, parcel.places)
+def _count_published(completion: Any, switch: Switch) -> None:
+    published = completion.published
 
+    def count(self: Any, some: list[Any]) -> None:
+        switch.messages += sum(map(len, some))
+        published(self, some)
 
-def _count_published(pipeline: Any, switch: Switch) -> None:
-    published = pipeline._published
-
-    def count(self: Any, parcels: list[Any]) -> None:
-        switch.messages += sum(map(len, parcels))
-        published(self, parcels)
-
-    pipeline._published = count
+    completion.published = count
 
 
 def _named(name: str) -> list[threading.Thread]:
