@@ -117,13 +117,15 @@ def unreleased(root: Path) -> str:
 
 def refusals(root: Path, new: str) -> list[str]:
     """Why this can't be released now."""
-    if not _VERSION.fullmatch(new):
-        return [f"{new!r} is no version, as in 1.2.3"]
     reasons = disagreements(root)
+    if not _VERSION.fullmatch(new):
+        reasons.append(f"{new!r} is no version, as in 1.2.3")
     if f"\n## [{new}]" in (root / CHANGELOG).read_text():
         reasons.append(f"{CHANGELOG} has an entry {new} already")
     if not unreleased(root):
         reasons.append(f"nothing stands under Unreleased in {CHANGELOG}")
+    if not (root / ".git").exists():
+        return [*reasons, "this is no git repository"]
     if _git(root, "status", "--porcelain"):
         reasons.append("the work tree has changes: commit them first")
     if _git(root, "tag", "--list", f"v{new}"):

@@ -86,6 +86,11 @@ def test_what_can_not_be_released_says_why(root: Path) -> None:
     ]
 
 
+def test_without_a_repository_there_is_nothing_to_release(root: Path) -> None:
+    shutil.rmtree(root / ".git")
+    assert release.refusals(root, "1.2.3") == ["this is no git repository"]
+
+
 def test_the_program_says_what_is_wrong_and_how_it_is_used(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
