@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from pyboot_svc.metrics.snapshot import ConnectionStatus
@@ -52,7 +52,6 @@ class MemoryInbox:
             )
         )
 
-    def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None: ...
     def leave(self) -> None: ...
     def close_intake(self) -> None: ...
     def stop(self, timeout: float) -> None: ...

@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 from pyboot_svc.bench.in_memory import MemoryInbox, MemoryOutbox
 from pyboot_svc.bench.subject import Subject
 from pyboot_svc.worker.durables import Durables
-from pyboot_svc.worker.pipeline import Links, NoIdleWork, Pipeline
+from pyboot_svc.worker.execution.pool import NoIdleWork
+from pyboot_svc.worker.pipeline import Links, Pipeline
 
 _ALWAYS = (1, 2, 4)
 _TURNS = 3

@@ -35,11 +35,12 @@ from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.execution.pool import NoIdleWork
 from pyboot_svc.worker.heartbeat import TICK_SECONDS, Heartbeat
 from pyboot_svc.worker.mqtt.inbox import MqttInbox
 from pyboot_svc.worker.mqtt.outbox import MqttOutbox
 from pyboot_svc.worker.mqtt.reactor import Reactor
-from pyboot_svc.worker.pipeline import Links, NoIdleWork, Pipeline
+from pyboot_svc.worker.pipeline import Links, Pipeline
 from pyboot_svc.worker.readiness import LONGEST_LOAD_SECONDS, Readiness, StartExtension
 from pyboot_svc.worker.storage.claim import claim_state
 

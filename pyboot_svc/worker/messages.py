@@ -49,6 +49,9 @@ class Nowhere:
     def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None: ...
 
 
+NOWHERE = Nowhere()
+
+
 class MessageBatch:
     """Consecutive messages, at least one, by columns.
 
@@ -73,7 +76,7 @@ class MessageBatch:
         session: int = 0,
         *,
         redeliverable: bool = True,
-        origin: Origin = Nowhere(),  # noqa: B008 (it has no state)
+        origin: Origin = NOWHERE,
         invalid: dict[int, InvalidMessage] | None = None,
         retained: Sequence[int] = (),
     ) -> None:
@@ -102,7 +105,7 @@ class MessageBatch:
             self.session,
             redeliverable=self.redeliverable,
             origin=self.origin,
-            invalid=self._misfits_of(range(start, stop)),
+            invalid=self._invalid_among(range(start, stop)),
         )
 
     def only(self, places: Sequence[int]) -> MessageBatch:
@@ -115,7 +118,7 @@ class MessageBatch:
             self.session,
             redeliverable=self.redeliverable,
             origin=self.origin,
-            invalid=self._misfits_of(places),
+            invalid=self._invalid_among(places),
         )
 
     def extend(self, other: MessageBatch) -> None:
@@ -123,7 +126,7 @@ class MessageBatch:
         if other.retained:
             self.retained = [*self.retained, *(len(self) + place for place in other.retained)]
         if other.invalid:
-            moved = {len(self) + place: misfit for place, misfit in other.invalid.items()}
+            moved = {len(self) + place: trouble for place, trouble in other.invalid.items()}
             self.invalid = {**(self.invalid or {}), **moved}
         self.topics += other.topics
         self.payloads += other.payloads
@@ -136,11 +139,11 @@ class MessageBatch:
         """How many their origin waits to have acknowledged."""
         return len(self.packet_ids) - self.packet_ids.count(0)
 
-    def _misfits_of(self, places: Sequence[int]) -> dict[int, InvalidMessage] | None:
+    def _invalid_among(self, places: Sequence[int]) -> dict[int, InvalidMessage] | None:
         if not self.invalid:
             return None
         found = ((at, self.invalid.get(place)) for at, place in enumerate(places))
-        return {at: misfit for at, misfit in found if misfit is not None}
+        return {at: trouble for at, trouble in found if trouble is not None}
 
 
 @dataclass(frozen=True)

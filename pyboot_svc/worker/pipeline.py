@@ -30,7 +30,7 @@ from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.intake import Intake
-from pyboot_svc.worker.execution.pool import ModelPool
+from pyboot_svc.worker.execution.pool import IdleWork, ModelPool
 from pyboot_svc.worker.execution.pre_queue import PreQueue
 from pyboot_svc.worker.execution.runner import ModelCall
 from pyboot_svc.worker.memory_budget import MemoryBudget
@@ -88,22 +88,6 @@ class Outbox(Protocol):
     def wake(self) -> None: ...
     def try_send(self) -> None: ...
     def stop(self, timeout: float) -> None: ...
-
-
-class IdleWork(Protocol):
-    """What a single model thread does while nothing waits for it; `wake` calls it back."""
-
-    def poll_once(self, busy: Callable[[], bool]) -> bool: ...
-    def wake(self) -> None: ...
-
-
-class NoIdleWork:
-    """Of several model threads none is simply idle: the connections have threads of their own."""
-
-    def poll_once(self, busy: Callable[[], bool]) -> bool:
-        return False
-
-    def wake(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -223,11 +207,7 @@ class Pipeline:
     def _close(self, deadline: float) -> None:
         """In the order of the way, storage after all that writes; each step runs, whatever one of
         the others does."""
-        suspects, spool, store = (
-            self._durables.suspects,
-            self._durables.spool,
-            self._durables.store,
-        )
+        durables = self._durables
 
         def left() -> float:
             return max(deadline - time.monotonic(), _FAREWELL_SECONDS)
@@ -236,13 +216,13 @@ class Pipeline:
             self._post_queue.close,
             self._forwarder.stop,
             self._saver.flush,
-            lambda: suspects.forget_cleared(lingering=0),
+            lambda: durables.suspects.forget_cleared(lingering=0),
             # The last connection that closes takes the log into the database.
             self._redrive.close,
-            spool.close,
-            lambda: store.stop(left()),
+            durables.spool.close,
+            lambda: durables.store.stop(left()),
             lambda: self._inbox.stop(left()),
-            self._durables.journal.close,
+            durables.journal.close,
         ):
             try:
                 step()

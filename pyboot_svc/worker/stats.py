@@ -61,8 +61,8 @@ class Stats:
             if first == last:  # those of one read, and most are sent together
                 self._latency.record(now - first, count)
                 return
-            for time_, some in Counter(results.arrivals()).items():
-                self._latency.record(now - time_, some)
+            for at, some in Counter(results.arrivals()).items():
+                self._latency.record(now - at, some)
 
     def tick(self) -> None:
         with self._lock:

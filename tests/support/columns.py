@@ -7,10 +7,10 @@ from typing import Any
 
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.messages import (
+    NOWHERE,
     Chunk,
     Message,
     MessageBatch,
-    Nowhere,
     Origin,
     ResultBatch,
 )
@@ -24,7 +24,7 @@ def batch_of(
     arrived: int = 0,
     session: int = 0,
     redeliverable: bool = True,
-    origin: Origin = Nowhere(),  # noqa: B008 (it has no state)
+    origin: Origin = NOWHERE,
 ) -> MessageBatch:
     """One topic is that of all; `packet_ids` count from 1 if none are given, as of QoS 1."""
     count = len(payloads)

@@ -133,7 +133,7 @@ def test_reading(name: str, packets: str, request: pytest.FixtureRequest) -> Non
 
 @pytest.mark.parametrize("runner", ["raw", "json"], indirect=True)
 def test_working(runner: Runner, stream: bytes, request: pytest.FixtureRequest) -> None:
-    """With the digests, which the ledger takes."""
+    """With the digests, which the crash journal takes."""
     pytest.importorskip("orjson")
     chunks = [Chunk(number, batch_of(stream)) for number in range(3)]
     waiting = iter(chunks)

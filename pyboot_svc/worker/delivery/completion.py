@@ -13,7 +13,7 @@ Whatever the end, the message is settled exactly once, and not before its end is
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from pyboot_svc.logs import RateLimit
@@ -134,7 +134,7 @@ class Completion:
         """So many results will never be published; `why` is a counter's name."""
         self._stats.add(why, count)
 
-    def refused(self, items: Iterable[Sendable], reason: str) -> None:
+    def refused(self, items: Sequence[Sendable], reason: str) -> None:
         """The broker will never take these results: they are kept as dead letters."""
         for item in items:
             self._stats.add_errors([REFUSED] * count_of(item))

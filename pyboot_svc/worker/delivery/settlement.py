@@ -74,9 +74,6 @@ class Settlement:
     def _finish(self, batch: MessageBatch) -> None:
         """All of the first chunk is settled: those behind it may have been for long."""
         self._budget.release_inputs(batch)
-        if not self._accounts:
-            self._head += 1
-            return
         self._accounts.pop(self._head, None)
         self._head += 1
         while (account := self._accounts.get(self._head)) is not None:

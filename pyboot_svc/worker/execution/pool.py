@@ -36,7 +36,7 @@ class Forwarder(Protocol):
 
 
 class IdleWork(Protocol):
-    """What a single model thread does while nothing waits for it."""
+    """What a single model thread does while nothing waits for it; `wake` calls it back."""
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for work and take it in; False when there is nothing to wait for.
@@ -44,12 +44,16 @@ class IdleWork(Protocol):
         It doesn't wait when `busy`, which is asked after the point from which on it can be woken.
         """
 
+    def wake(self) -> None: ...
+
 
 class NoIdleWork:
-    """Of several model threads, none is simply idle."""
+    """Of several model threads none is simply idle: the connections have threads of their own."""
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         return False
+
+    def wake(self) -> None: ...
 
 
 class ModelPool:

@@ -14,14 +14,14 @@ class Spool:
     """Two durable queues with one budget, of `max_bytes` of the disk."""
 
     def __init__(self, store: DatabaseWriter, file: Path, max_bytes: int) -> None:
-        self.budget = DiskBudget(file, max_bytes, lambda: store.used)
-        store.watch(self.budget.look)
+        budget = DiskBudget(file, max_bytes, lambda: store.used)
+        store.watch(budget.look)
         self.results = DurableQueue(store, file, RESULTS)
         self.dead_letters = DurableQueue(store, file, DEAD_LETTERS)
-        self.budget.count(self.results)
-        self.budget.count(self.dead_letters)
+        budget.count(self.results)
+        budget.count(self.dead_letters)
         # How many bytes more may go to the disk, given how many are wanted.
-        self.room = self.budget.room
+        self.room = budget.room
 
     def close(self) -> None:
         self.results.close()

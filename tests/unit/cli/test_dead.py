@@ -39,9 +39,9 @@ def add(
     folder.mkdir(parents=True, exist_ok=True)
     with running(folder / DATABASE_NAME) as store:
         lane = DurableQueue(store, folder / DATABASE_NAME, DEAD_LETTERS)
-        graveyard = DeadLetters(configured(), store, lane, lambda: None)
+        dead_letters = DeadLetters(configured(), store, lane, lambda: None)
         buried = [(Message("plant/7", data), Fault(kind, error, 4)) for data in payloads]
-        graveyard.add(buried, lambda: None)
+        dead_letters.add(buried, lambda: None)
         settled(store)
 
 

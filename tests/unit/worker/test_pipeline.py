@@ -24,6 +24,7 @@ from pyboot_svc.metrics.snapshot import ConnectionStatus, Counters, as_document
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.execution.pool import NoIdleWork
 from pyboot_svc.worker.messages import (
     Message,
     MessageBatch,
@@ -33,7 +34,7 @@ from pyboot_svc.worker.messages import (
     count_of,
 )
 from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
-from pyboot_svc.worker.pipeline import Links, NoIdleWork, Pipeline
+from pyboot_svc.worker.pipeline import Links, Pipeline
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 AWAY = ConnectionStatus("10.0.0.1:1883", "unreachable", "connection refused", 0.0)
@@ -712,6 +713,26 @@ def test_what_a_drain_leaves_in_hand_is_no_suspect(
     line.inbox.send(b"1", qos=1)
     until(lambda: line.figures["pre_queue"] == 0, "in hand")
     assert line.pipeline.drain(1.1) == 1
+    assert not Durables(configured(), tmp_path).suspects.counts
+
+
+def test_a_step_of_the_stop_that_fails_keeps_no_other_from_running(
+    start: Callable[..., Line],
+    gate: threading.Event,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(timeout: float) -> None:
+        raise OSError("the connection is in no state to be closed")
+
+    line = start(lambda payload, context: gate.wait(60))
+    line.inbox.send(b"1", qos=1)
+    until(lambda: line.figures["pre_queue"] == 0, "in hand")
+    monkeypatch.setattr(line.inbox, "stop", fail)
+    assert line.pipeline.drain(1.1) == 1
+    assert "a step of the stop failed" in caplog.text
+    # The last step has run: what is in hand at a stop is no suspect.
     assert not Durables(configured(), tmp_path).suspects.counts
 
 

@@ -1,6 +1,6 @@
 """The frequent packets of MQTT as they are sent, many at a time: PUBLISH and PUBACK.
 
-Layouts are those of MQTT 3.1.1 and 5, sections 2.1, 3.3 and 3.4. What arrives is parser.py's.
+Layouts are those of MQTT 3.1.1 and 5, sections 2.1, 3.3 and 3.4. What arrives is decoder.py's.
 """
 
 from __future__ import annotations

@@ -40,11 +40,11 @@ class Yard:
         self.lane = DurableQueue(store, folder / DATABASE_NAME, DEAD_LETTERS)
         self.woken = threading.Event()
         config = configured(**settings)
-        self.graveyard = DeadLetters(config, store, self.lane, self.woken.set)
+        self.dead_letters = DeadLetters(config, store, self.lane, self.woken.set)
 
     def add(self, *buried: tuple[Message, Fault]) -> list[StoredMessage]:
         """Bury these; gives what is published of it."""
-        self.graveyard.add(list(buried), lambda: None)
+        self.dead_letters.add(list(buried), lambda: None)
         settled(self.store)
         return self.lane.take(10_000)
 
@@ -113,7 +113,7 @@ def test_done_when_both_are_durable(store: DatabaseWriter, tmp_path: Path) -> No
         seen.append((len(yard.kept), len(letters)))
 
     with held_up(store):
-        yard.graveyard.add([(BAD, FAULT), (BAD, FAULT)], done)
+        yard.dead_letters.add([(BAD, FAULT), (BAD, FAULT)], done)
         assert seen == []
     settled(store)
     assert seen == [(2, 2)]
@@ -123,7 +123,7 @@ def test_done_when_both_are_durable(store: DatabaseWriter, tmp_path: Path) -> No
 def test_dropped_if_that_is_wanted(store: DatabaseWriter, tmp_path: Path) -> None:
     yard = Yard(store, tmp_path, on_error=OnError(then="drop"))
     done = threading.Event()
-    yard.graveyard.add([(BAD, FAULT)], done.set)
+    yard.dead_letters.add([(BAD, FAULT)], done.set)
     assert done.is_set()
     settled(store)
     assert (yard.kept, yard.lane.depth) == ([], 0)
@@ -147,7 +147,7 @@ def test_more_letters_than_there_is_room_for_are_only_kept(
     yard = Yard(store, tmp_path, dead_letter=configuration.DeadLetters("dead", max_bytes=1000))
     done = threading.Event()
     for _ in range(4):
-        yard.graveyard.add([(BAD, FAULT)], done.set)
+        yard.dead_letters.add([(BAD, FAULT)], done.set)
         settled(store)
     assert (len(yard.kept), done.is_set()) == (4, True)
     assert 1 <= yard.lane.depth <= 3
@@ -168,7 +168,7 @@ def test_as_many_bytes_are_kept_as_may_be_the_newest(
     yard = Yard(store, tmp_path, dead_letter=configuration.DeadLetters("dead", 100_000, most))
     buried = numbered(4 * most // size if size > 1000 else 20_000, size)
     for start in range(0, len(buried), at_once):
-        yard.graveyard.add(buried[start : start + at_once], lambda: None)
+        yard.dead_letters.add(buried[start : start + at_once], lambda: None)
     settled(store)
     kept = [int(row[1][:4]) for row in yard.kept]
     assert kept == list(range(len(buried)))[-len(kept) :] if size > 1000 else kept
@@ -198,7 +198,7 @@ def test_no_commit_is_larger_than_the_log_may_be(store: DatabaseWriter, tmp_path
     """256 messages of 1 MB that fail together would take half a GB of log."""
     yard = Yard(store, tmp_path)
     done = threading.Event()
-    yard.graveyard.add(numbered(40, 1_000_000), done.set)
+    yard.dead_letters.add(numbered(40, 1_000_000), done.set)
     assert done.wait(60)
     log = tmp_path / f"{DATABASE_NAME}-wal"
     assert log.stat().st_size < 16 * 1024**2

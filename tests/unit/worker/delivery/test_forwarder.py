@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Ends(Completion):
     def spooled(self, some: Sequence[ResultBatch]) -> None:
         self._desk.settle(list(some))
 
-    def refused(self, items: Iterable[Sendable], reason: str) -> None:
+    def refused(self, items: Sequence[Sendable], reason: str) -> None:
         self._desk.refused(list(items), reason)
 
     def published_from_spool(self, count: int) -> None:

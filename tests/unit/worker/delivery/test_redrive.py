@@ -44,9 +44,9 @@ def publish_nothing(rows: list[tuple[str, bytes]], done: Callable[[], None]) -> 
 
 def add(store: DatabaseWriter, folder: Path, *payloads: bytes) -> None:
     lane = DurableQueue(store, folder / DATABASE_NAME, DEAD_LETTERS)
-    graveyard = DeadLetters(configured(), store, lane, lambda: None)
+    dead_letters = DeadLetters(configured(), store, lane, lambda: None)
     buried = [(Message("a/b", payload), Fault("model", "why")) for payload in payloads]
-    graveyard.add(buried, lambda: None)
+    dead_letters.add(buried, lambda: None)
     settled(store)
 
 
@@ -230,12 +230,12 @@ def test_a_result_that_was_kept_is_published_as_it_is(
     store: DatabaseWriter, tmp_path: Path, delivered: list[MessageBatch]
 ) -> None:
     lane = DurableQueue(store, tmp_path / DATABASE_NAME, DEAD_LETTERS)
-    graveyard = DeadLetters(configured(), store, lane, lambda: None)
+    dead_letters = DeadLetters(configured(), store, lane, lambda: None)
     kept = [
         (Message("out", b"result"), refused_result("the post broker: Not authorized")),
         (Message("in", b"input"), refused("the post broker: Not authorized")),
     ]
-    graveyard.add(kept, lambda: None)
+    dead_letters.add(kept, lambda: None)
     settled(store)
     published: list[tuple[str, bytes]] = []
 

@@ -27,12 +27,11 @@ from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.failure_log import FailureLog
-from pyboot_svc.worker.execution.pool import ModelPool
+from pyboot_svc.worker.execution.pool import ModelPool, NoIdleWork
 from pyboot_svc.worker.execution.pre_queue import PreQueue
 from pyboot_svc.worker.execution.runner import ModelCall
 from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk, ResultBatch
-from pyboot_svc.worker.pipeline import NoIdleWork
 from pyboot_svc.worker.stats import Stats
 
 ONCE = OnError(retries=0)

@@ -392,7 +392,7 @@ def test_never_idle_between_the_disk_and_the_count(
 
 
 @pytest.mark.usefixtures("busy_switching")
-def test_the_outbox_and_the_courier_read_at_the_same_time(
+def test_the_outbox_and_the_forwarder_read_at_the_same_time(
     store: DatabaseWriter, lane: DurableQueue
 ) -> None:
     fill(store, lane, 0, 300)
@@ -405,13 +405,13 @@ def test_the_outbox_and_the_courier_read_at_the_same_time(
             if found != sorted(set(found)):
                 wrong.extend(found)
 
-    courier = threading.Thread(target=look)
-    courier.start()
+    forwarder = threading.Thread(target=look)
+    forwarder.start()
     try:
         taken = [number for _ in range(300) for number in payloads(lane.take(1))]
     finally:
         stop.set()
-        courier.join(20)
+        forwarder.join(20)
     assert (taken, wrong) == (list(range(300)), [])
 
 
