@@ -58,10 +58,13 @@ class Server:
             writer.transport.abort()
 
     async def _finish(self) -> None:
-        self._server.close()
-        # A connection that was just accepted is closed by its task, once that has begun.
+        # A connection that was just accepted is closed by its task, once that has begun; a server
+        # that is closed meanwhile would leave it open.
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener)
         for _ in range(_TURNS_TO_BEGIN):
             await asyncio.sleep(0)
+        self._server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
