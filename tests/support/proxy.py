@@ -27,7 +27,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        starting = asyncio.start_server(self._begin, "127.0.0.1", port, ssl=tls)
+        starting = asyncio.start_server(self._accepted, "127.0.0.1", port, ssl=tls)
         self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(10)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
@@ -48,7 +48,7 @@ class Server:
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raise NotImplementedError
 
-    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Known before its task runs: one that is cancelled before its first step closes nothing.
         self._writers.add(writer)
         task = self._loop.create_task(self._serve(reader, writer))

@@ -54,10 +54,10 @@ def rows_after_a_crash(folder: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def running(file: Path) -> Iterator[DatabaseWriter]:
-    """A store at work; it must not die of an error."""
+def running(file: Path, most_bytes: int = 256 * 1024**2) -> Iterator[DatabaseWriter]:
+    """A store at work, with so many bytes of the disk; it must not die of an error."""
     crashed = threading.Event()
-    store = DatabaseWriter(file)
+    store = DatabaseWriter(file, most_bytes)
     store.start(crashed.set)
     try:
         yield store

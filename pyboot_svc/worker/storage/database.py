@@ -19,8 +19,8 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 10.0
-# A log that is emptied must not wait for long for who reads.
-_TIDY_BUSY_MS = 50
+# So long whoever empties the log waits for those who read.
+SHORT_WAIT_SECONDS = 0.05
 _LOG_BYTES = 4 * 1024**2
 _PAGE_BYTES = 4096
 # Free pages are given back to the disk so many at a time; a few are kept for what comes next.
@@ -119,9 +119,10 @@ def give_back(connection: sqlite3.Connection) -> bool:
     return False
 
 
-def empty_log(connection: sqlite3.Connection) -> None:
-    """Work the log into the database and give its bytes back, unless somebody reads for long."""
-    connection.execute(f"PRAGMA busy_timeout = {_TIDY_BUSY_MS}")
+def empty_log(connection: sqlite3.Connection, wait: float = SHORT_WAIT_SECONDS) -> None:
+    """Work the log into the database and give its bytes back, unless somebody reads for longer
+    than `wait` seconds."""
+    connection.execute(f"PRAGMA busy_timeout = {wait * 1000:.0f}")
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:

@@ -37,6 +37,7 @@ _MOST_WRITES = 1000
 # now and then.
 _IDLE_SECONDS = 1.0
 _LONGEST_UNTIDY_SECONDS = 10.0
+_LONG_WAIT_SECONDS = 1.0
 
 
 class DatabaseWriter:
@@ -53,6 +54,7 @@ class DatabaseWriter:
         self._log_bytes = log_bytes(most_bytes)
         # What the database takes of the disk, and its log, by the last commit.
         self.used = (EMPTY_BYTES, 0)
+        self._log_is_held = False
         self._untidy_since: float | None = None
         self.clock = AgeClock()
         self._mark = Mark(file.with_name(f"{file.name}-mark"))
@@ -183,7 +185,6 @@ class DatabaseWriter:
             DatabaseDamaged,
             give_back,
             troubles,
-            used_bytes,
         )
 
         self._untidy_since = None
@@ -191,7 +192,7 @@ class DatabaseWriter:
             with troubles(self._file):
                 more = self._connection is not None and give_back(self._connection)
                 if self._connection is not None:
-                    self.used = used_bytes(self._connection, self._file)
+                    self._measure(self._connection)
         except DatabaseDamaged:
             self._give_up()
             return False
@@ -204,10 +205,8 @@ class DatabaseWriter:
     def _commit(self, batch: list[_Item]) -> bool:
         from pyboot_svc.worker.storage.database import (
             DatabaseDamaged,
-            empty_log,
             transaction,
             troubles,
-            used_bytes,
         )
 
         try:
@@ -217,11 +216,10 @@ class DatabaseWriter:
                 self.clock.note(connection)
                 held = self._mark.count(connection)
             with troubles(self._file):
-                self.used = used_bytes(connection, self._file)
-                if self.used[1] > self._log_bytes * 3 // 2:
+                self._measure(connection)
+                if self._log_is_long:
                     # It begins anew by itself, but not while somebody reads, now and again.
-                    empty_log(connection)
-                    self.used = used_bytes(connection, self._file)
+                    self._shorten_log(connection)
         except DatabaseDamaged:
             self._give_up()  # opening it again puts the file aside
             return False
@@ -238,6 +236,24 @@ class DatabaseWriter:
             log.warning("%s can be written again", self._file)
         return True
 
+    def _measure(self, connection: sqlite3.Connection) -> None:
+        from pyboot_svc.worker.storage.database import used_bytes
+
+        self.used = used_bytes(connection, self._file)
+
+    @property
+    def _log_is_long(self) -> bool:
+        return self.used[1] > self._log_bytes * 3 // 2
+
+    def _shorten_log(self, connection: sqlite3.Connection) -> None:
+        """Our own readers are done in a moment. Once another has kept it long in spite of the wait,
+        no commit waits for him until it was short again."""
+        from pyboot_svc.worker.storage.database import SHORT_WAIT_SECONDS, empty_log
+
+        empty_log(connection, SHORT_WAIT_SECONDS if self._log_is_held else _LONG_WAIT_SECONDS)
+        self._measure(connection)
+        self._log_is_held = self._log_is_long
+
     def _give_up(self) -> None:
         self._close()
         for release in self._releases:
@@ -250,12 +266,12 @@ class DatabaseWriter:
         self._mark.close()
 
     def _open(self) -> sqlite3.Connection:
-        from pyboot_svc.worker.storage.database import open_database, troubles, used_bytes
+        from pyboot_svc.worker.storage.database import open_database, troubles
 
         if self._connection is None:
             connection = open_database(self._file, self._log_bytes)
             with troubles(self._file):
-                self.used = used_bytes(connection, self._file)
+                self._measure(connection)
                 missing = self._mark.missing(connection)
                 if missing is not None:
                     log.critical("%s: %s", self._file, missing)

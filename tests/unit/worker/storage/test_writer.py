@@ -18,7 +18,8 @@ from support.disk import SmallDisk
 from support.poll import until
 from support.store import held_up, rows, running, settled
 
-from pyboot_svc.worker.storage.database import check, checksum
+from pyboot_svc.worker.storage.database import check, checksum, connect
+from pyboot_svc.worker.storage.disk_budget import log_bytes
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter, Write
 
 
@@ -71,6 +72,37 @@ def test_a_very_long_queue_is_committed_in_parts_and_in_order(file: Path, tmp_pa
         until(lambda: len(told) == 2_500, "all are told")
     assert told == list(range(2_500))
     assert kept(tmp_path) == [str(number) for number in range(2_500)]
+
+
+@pytest.mark.parametrize("whole_time", [False, True])
+def test_the_log_stays_short_beside_one_who_reads(
+    whole_time: bool, file: Path, tmp_path: Path
+) -> None:
+    """Commits wait for him: without end they would not, and the log is emptied once he is done."""
+    budget, size = 512 * 1024, 16 * 1024
+    sizes: list[int] = []
+
+    def note() -> None:
+        sizes.append(os.stat(f"{file}-wal").st_size)
+
+    with running(file, budget) as store, closing(connect(file)) as reader:
+        settled(store)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM state").fetchall()
+        away = threading.Timer(0.3, reader.rollback)
+        if not whole_time:
+            away.start()
+        for number in range(20):
+            store.submit(keep(str(number), "x" * size), note, size=size)
+        until(lambda: len(sizes) == 20, "all are durable")
+        if whole_time:
+            reader.rollback()
+        else:
+            away.join()
+            assert max(sizes) <= 4 * log_bytes(budget)
+        store.submit(keep("last", "x"), note)
+        until(lambda: os.stat(f"{file}-wal").st_size <= log_bytes(budget) * 3 // 2, "emptied")
+    assert len(kept(tmp_path)) == 21
 
 
 def test_who_is_told_finds_it_durable(file: Path, tmp_path: Path) -> None:
@@ -149,6 +181,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from pyboot_svc.worker.storage.database import checksum
+from pyboot_svc.worker.storage.disk_budget import log_bytes
 from pyboot_svc.worker.storage.writer import DatabaseWriter
 store = DatabaseWriter(Path(sys.argv[1]))
 store.start(lambda: None)
