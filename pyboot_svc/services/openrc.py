@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +28,8 @@ from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.settings import render_settings
 
+log = logging.getLogger(__name__)
+
 RUNNING = Path("/run/openrc/softlevel")
 INIT_DIR = Path("/etc/init.d")
 RUNLEVEL_DIR = Path("/etc/runlevels/default")
@@ -36,6 +40,8 @@ _PREFIX = f"{_SCRIPT}."
 # Exit codes of `rc-service … status`.
 _STARTED, _STOPPED = 0, 3
 _HEALTH_SECONDS = 1.0
+# The supervisor hears nothing while it looks at the master's health, or starts it anew.
+_DEAF_SECONDS, _TRY_SECONDS = 20.0, 0.1
 _AT_ONCE = 8
 _TAIL_BYTES = 8192
 
@@ -51,11 +57,13 @@ class OpenrcManager:
         init_dir: Path = INIT_DIR,
         runlevel_dir: Path = RUNLEVEL_DIR,
         log_dir: Path = LOG_DIR,
+        deaf_seconds: float = _DEAF_SECONDS,
     ) -> None:
         self._run_dir = run_dir
         self._init_dir = init_dir
         self._runlevel_dir = runlevel_dir
         self._log_dir = log_dir
+        self._deaf_seconds = deaf_seconds
 
     def render(self, instance: InstanceConfig) -> str:
         return render_settings(instance.identity, instance.edge)
@@ -88,7 +96,13 @@ class OpenrcManager:
             return  # down, or on its way up: it will read the configuration anyway
         environment = {**os.environ, "RC_SVCNAME": _MASTER}
         command = ["supervise-daemon", _MASTER, "--signal", "HUP"]
-        _run(command, check=False, environment=environment)
+        deadline = time.monotonic() + self._deaf_seconds
+        while (ended := _run(command, check=False, environment=environment)).returncode != 0:
+            if time.monotonic() >= deadline:
+                said = (ended.stderr + ended.stdout).strip()
+                log.warning("the master could not be told of the changes: %s", said)
+                return
+            time.sleep(_TRY_SECONDS)
 
     def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
         for item in wanted:

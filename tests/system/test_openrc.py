@@ -73,6 +73,26 @@ def test_from_the_installation_to_the_first_result(machine: Machine) -> None:
     )
 
 
+RELOADED_WHILE_DEAF = """
+supervisor=$(cat /run/pyboot-master.pid)
+master=$(cat /run/openrc/options/pyboot/child_pid)
+kill -STOP $master
+kill -ALRM $supervisor
+until pgrep -f 'pyboot status' >/dev/null; do sleep 0.05; done
+! RC_SVCNAME=pyboot supervise-daemon pyboot --signal HUP 2>/dev/null || exit 64
+rc-service pyboot reload 2>&1 &
+until pgrep -xf 'sleep 0.1' >/dev/null; do sleep 0.05; done
+kill -CONT $master
+wait $!
+"""
+
+
+def test_a_reload_while_the_supervisor_looks_at_the_masters_health(machine: Machine) -> None:
+    """Its control pipe has no reader then: OpenRC's own command fails at once."""
+    machine.sh(RELOADED_WHILE_DEAF)
+    until(lambda: machine.get("/queue_size_metrics"), "the master is up")
+
+
 def test_after_a_reboot_all_that_was_applied_works(machine: Machine) -> None:
     machine.reboot()
     wait_active(machine, *PAIR)

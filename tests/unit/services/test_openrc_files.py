@@ -224,3 +224,48 @@ def test_the_manager_that_runs_is_found_and_a_name_overrules(
     (tmp_path / "systemd").mkdir()
     assert isinstance(detect.host_manager(tmp_path, None), SystemdManager)
     assert isinstance(detect.host_manager(tmp_path, "openrc"), OpenrcManager)
+
+
+_SUPERVISOR = """#!/bin/sh
+echo "$RC_SVCNAME: supervise-daemon $*" >>{base}/calls
+[ $(wc -l <{base}/calls) -gt {deaf} ] || {{ echo "unable to open control fifo" >&2; exit 1; }}
+"""
+
+
+def add_supervisor(folders: Folders, deaf: int) -> None:
+    """One that hears nothing when it is called the first times; beside a master that is up."""
+    program = folders.programs / "supervise-daemon"
+    program.write_text(_SUPERVISOR.format(base=folders.base, deaf=deaf))
+    program.chmod(0o755)
+    folders.run.mkdir(exist_ok=True)
+    (folders.run / "metrics.sock").touch()
+
+
+def test_a_supervisor_that_hears_nothing_for_a_moment_is_asked_again(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_supervisor(folders, deaf=2)
+    folders.manager.tell_master(True)
+    assert folders.calls() == ["pyboot: supervise-daemon pyboot --signal HUP"] * 3
+    assert not caplog.records
+
+
+def test_a_supervisor_that_never_hears_is_told_of(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_supervisor(folders, deaf=1000)
+    patient = OpenrcManager(folders.run, folders.init, folders.runlevel, folders.log, 0.3)
+    patient.tell_master(True)
+    assert len(folders.calls()) > 1
+    assert "could not be told of the changes: unable to open control fifo" in caplog.text
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_master_that_is_down_or_has_nothing_to_know_is_not_told(
+    folders: Folders, changes: bool
+) -> None:
+    add_supervisor(folders, deaf=0)
+    if changes:
+        (folders.run / "metrics.sock").unlink()
+    folders.manager.tell_master(changes)
+    assert folders.calls() == []
