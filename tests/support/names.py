@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -36,9 +37,7 @@ class NameServer:
         self._silent, self._knows = silent, knows
         self._kept: list[tuple[bytes, Any]] = []
         self._lock = threading.Lock()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.address = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}.53"
-        self._socket.bind((self.address, 53))
+        self._socket, self.address = _bound_socket()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -86,6 +85,22 @@ class NameServer:
         if found:
             reply += b"\xc0\x0c" + struct.pack(">HHIH", _TYPE_A, 1, 0, 4) + bytes((127, 0, 0, 1))
         self._socket.sendto(reply, who)
+
+
+def _bound_socket() -> tuple[socket.socket, str]:
+    """At an address that no other process of tests has taken."""
+    chance = random.SystemRandom()  # the global one may be seeded, for each process alike
+    while True:
+        found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        address = f"127.{chance.randrange(1, 255)}.{chance.randrange(1, 255)}.53"
+        try:
+            found.bind((address, 53))
+        except OSError as error:
+            found.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return found, address
 
 
 def asking(folder: Path, address: str) -> list[str]:
