@@ -27,6 +27,7 @@ from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.settings import render_settings
+from pyboot_svc.sockets.unix import is_listening
 
 log = logging.getLogger(__name__)
 
@@ -92,12 +93,16 @@ class OpenrcManager:
 
     def tell_master(self, changes: bool) -> None:
         # In a reload without changes, the script tells it.
-        if not changes or not socket_path(self._run_dir).exists():
-            return  # down, or on its way up: it will read the configuration anyway
+        if not changes:
+            return
         environment = {**os.environ, "RC_SVCNAME": _MASTER}
         command = ["supervise-daemon", _MASTER, "--signal", "HUP"]
         deadline = time.monotonic() + self._deaf_seconds
-        while (ended := _run(command, check=False, environment=environment)).returncode != 0:
+        # Down, or on its way up, it will read the configuration anyway.
+        while is_listening(socket_path(self._run_dir)):
+            ended = _run(command, check=False, environment=environment)
+            if ended.returncode == 0:
+                return
             if time.monotonic() >= deadline:
                 said = (ended.stderr + ended.stdout).strip()
                 log.warning("the master could not be told of the changes: %s", said)

@@ -76,16 +76,24 @@ def inherited_listener() -> socket.socket | None:
     return socket.socket(fileno=_FIRST_PASSED_FD)
 
 
+def is_listening(path: Path) -> bool:
+    """Whether a process listens there: one that died may have left the socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except (BlockingIOError, TimeoutError):
+            pass  # so many wait already
+    return True
+
+
 def _remove_stale(path: Path, owner: str) -> None:
     if not path.exists():
         return
     if not path.is_socket():
         raise UnavailableError(f"{path} exists and is not a socket; remove it")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise Occupied(f"another {owner} is already running: it listens at {path}")
+    if is_listening(path):
+        raise Occupied(f"another {owner} is already running: it listens at {path}")
+    path.unlink()

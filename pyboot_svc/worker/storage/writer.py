@@ -37,6 +37,7 @@ _MOST_WRITES = 1000
 # now and then.
 _IDLE_SECONDS = 1.0
 _LONGEST_UNTIDY_SECONDS = 10.0
+# So long a commit that leaves a long log waits for those who read; our own need no more.
 _LONG_WAIT_SECONDS = 1.0
 
 
@@ -181,11 +182,7 @@ class DatabaseWriter:
 
     def _tidy(self) -> bool:
         """Give some of what was freed back to the disk; whether there is more."""
-        from pyboot_svc.worker.storage.database import (
-            DatabaseDamaged,
-            give_back,
-            troubles,
-        )
+        from pyboot_svc.worker.storage.database import DatabaseDamaged, give_back, troubles
 
         self._untidy_since = None
         try:
@@ -203,11 +200,7 @@ class DatabaseWriter:
         return more
 
     def _commit(self, batch: list[_Item]) -> bool:
-        from pyboot_svc.worker.storage.database import (
-            DatabaseDamaged,
-            transaction,
-            troubles,
-        )
+        from pyboot_svc.worker.storage.database import DatabaseDamaged, transaction, troubles
 
         try:
             with transaction(self._open(), self._file) as connection:
@@ -246,8 +239,8 @@ class DatabaseWriter:
         return self.used[1] > self._log_bytes * 3 // 2
 
     def _shorten_log(self, connection: sqlite3.Connection) -> None:
-        """Our own readers are done in a moment. Once another has kept it long in spite of the wait,
-        no commit waits for him until it was short again."""
+        """Once somebody has kept it long in spite of the wait, no commit waits so long for him
+        again until it was short."""
         from pyboot_svc.worker.storage.database import SHORT_WAIT_SECONDS, empty_log
 
         empty_log(connection, SHORT_WAIT_SECONDS if self._log_is_held else _LONG_WAIT_SECONDS)

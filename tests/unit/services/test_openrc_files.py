@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from pyboot_svc.services.files import read_text
 from pyboot_svc.services.openrc import OpenrcManager
 from pyboot_svc.services.plan import Applied, Wanted, make_plan
 from pyboot_svc.services.systemd import SystemdManager
+from pyboot_svc.sockets.unix import open_listener
 
 PUMP, FAN = InstanceId("pump", 1), InstanceId("fan.a-b", 12)
 WANTED = [Wanted(PUMP, '{"a": 1}\n', "em_nice=1\n"), Wanted(FAN, "{}\n", "em_nice=0\n")]
@@ -232,15 +235,21 @@ echo "$RC_SVCNAME: supervise-daemon $*" >>{base}/calls
 """
 
 
+@pytest.fixture
+def master(folders: Folders) -> Iterator[socket.socket]:
+    """The socket of one that is up."""
+    with open_listener(folders.run / "metrics.sock") as listener:
+        yield listener
+
+
 def add_supervisor(folders: Folders, deaf: int) -> None:
-    """One that hears nothing when it is called the first times; beside a master that is up."""
+    """One that hears nothing when it is called the first times."""
     program = folders.programs / "supervise-daemon"
     program.write_text(_SUPERVISOR.format(base=folders.base, deaf=deaf))
     program.chmod(0o755)
-    folders.run.mkdir(exist_ok=True)
-    (folders.run / "metrics.sock").touch()
 
 
+@pytest.mark.usefixtures("master")
 def test_a_supervisor_that_hears_nothing_for_a_moment_is_asked_again(
     folders: Folders, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -250,6 +259,7 @@ def test_a_supervisor_that_hears_nothing_for_a_moment_is_asked_again(
     assert not caplog.records
 
 
+@pytest.mark.usefixtures("master")
 def test_a_supervisor_that_never_hears_is_told_of(
     folders: Folders, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -260,12 +270,21 @@ def test_a_supervisor_that_never_hears_is_told_of(
     assert "could not be told of the changes: unable to open control fifo" in caplog.text
 
 
-@pytest.mark.parametrize("changes", [False, True])
-def test_a_master_that_is_down_or_has_nothing_to_know_is_not_told(
-    folders: Folders, changes: bool
-) -> None:
+@pytest.mark.usefixtures("master")
+def test_without_changes_the_script_tells_it(folders: Folders) -> None:
     add_supervisor(folders, deaf=0)
-    if changes:
+    folders.manager.tell_master(False)
+    assert folders.calls() == []
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_master_that_is_down_is_not_told(
+    folders: Folders, master: socket.socket, left: bool
+) -> None:
+    """One that was killed has left its socket."""
+    add_supervisor(folders, deaf=1000)
+    master.close()
+    if not left:
         (folders.run / "metrics.sock").unlink()
-    folders.manager.tell_master(changes)
+    folders.manager.tell_master(True)
     assert folders.calls() == []

@@ -3,12 +3,13 @@ from __future__ import annotations
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from pyboot_svc.errors import ExitCode, UnavailableError
-from pyboot_svc.sockets.unix import open_listener
+from pyboot_svc.sockets.unix import is_listening, open_listener
 
 
 @pytest.fixture
@@ -86,3 +87,23 @@ def test_a_socket_of_another_kind_in_the_way(path: Path) -> None:
         other.bind(str(path))
         assert "can't be made" in refusal(path)
         assert path.is_socket()
+
+
+def test_whether_anybody_listens(path: Path) -> None:
+    assert not is_listening(path), "there is no socket"
+    with open_listener(path):
+        assert is_listening(path)
+    assert not is_listening(path), "it was left by who died"
+
+
+def test_one_at_which_too_many_wait_is_listening(path: Path) -> None:
+    with ExitStack() as waiting, open_listener(path) as listener:
+        listener.listen(0)
+        while True:
+            client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            try:
+                client.connect(str(path))
+            except BlockingIOError:
+                break
+        assert is_listening(path)

@@ -181,7 +181,6 @@ CHILD = """
 import sys
 from pathlib import Path
 from pyboot_svc.worker.storage.database import checksum
-from pyboot_svc.worker.storage.disk_budget import log_bytes
 from pyboot_svc.worker.storage.writer import DatabaseWriter
 store = DatabaseWriter(Path(sys.argv[1]))
 store.start(lambda: None)
