@@ -1,10 +1,13 @@
 """The configuration: YAML in, frozen dataclasses out. Nothing else in pyboot reads YAML.
 
-document     YAML as a tree of values that know their line; yaml_traps: scalars that YAML misreads
+loader       a file as a `Config`, or every error of it at once
+document     YAML as a tree of values that know their line and column
+yaml_traps   scalars that YAML reads as something else than people do
 schema       every key: its type, its default, what it is for
-sections     mappings of keys; types: the types of value, each with its check; host_types: those
-             about the host
-loader       a file as a `Config`, or every error of it; loops: results that come in again
+sections     mappings with known keys, and how one is laid over another
+types        the types of value, each with its check and its message
+host_types   the types by which an edge asks the host for something
+loops        finds models whose results or dead letters come in again as input
 settings     the frozen dataclasses, with the defaults: what the rest of pyboot sees
 compiled     one instance's part as a JSON file, which a worker reads without YAML
 dump         YAML out

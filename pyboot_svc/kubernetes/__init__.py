@@ -1,12 +1,15 @@
 """Kubernetes: the configuration as manifests. Rendering is pure: data structures in, YAML out.
 
+render        all manifests, by file
+worker        one model: a StatefulSet or a Deployment, and what belongs to it
+master        the master: one pod, and its Service
+credentials   passwords, certificates and keys: a Secret, by reference
+network       who may talk to whom
+cluster       what the command line says of the cluster, and what all manifests share
+names         names that Kubernetes takes, for those that it doesn't
+
 No value of the configuration is ever put into YAML as text; what Kubernetes itself would expand,
 `$(…)` in arguments and variables, is escaped.
-
-render        all manifests, by file
-worker        one model: a StatefulSet or a Deployment; master: a pod and its Service
-credentials   Secrets, by reference; network: who may talk to whom
-cluster       what the command line says of the cluster; names: those that Kubernetes takes
 """
 
 from pyboot_svc.kubernetes.cluster import Cluster

@@ -1,1 +1,5 @@
-"""What the master knows: `hub` asks the workers, `view` puts together what the web shows."""
+"""What the master knows of the workers.
+
+hub    asks all workers at once, over the metrics socket
+view   puts together what the web shows: their answers, and what their service manager knows
+"""

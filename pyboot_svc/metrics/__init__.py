@@ -1,8 +1,8 @@
 """A worker's figures, and how they get to the master.
 
-snapshot   what a worker tells, field by field; meaning: what a field says of itself
-figures    the same, as those read it who show it
-protocol   what is said on the socket between them; reporter: the worker's end of it
-
-The master's end is `pyboot_svc.master.hub`.
+snapshot   a worker's figures, field by field
+meaning    what a field says of itself, for people and for Prometheus
+figures    the same fields, as those read them who show them
+protocol   what is said on the metrics socket
+reporter   the worker's end of it; the master's is `pyboot_svc.master.hub`
 """

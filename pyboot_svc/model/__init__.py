@@ -1,7 +1,7 @@
 """Models: finding the Python object that `edge_mode` names, and speaking its language.
 
-loader    finds the object, and makes one kind of call of the kinds that it may have
-codec     payloads to Python values and back
+loader    from the text of `edge_mode` to one kind of call, with an error for each step
+codec     payloads to Python values and back, strictly as JSON
 context   what a model may ask about its message and its instance
 """
 

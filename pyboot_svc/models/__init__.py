@@ -1,1 +1,8 @@
-"""Models that come with pyboot, for use in `edge_mode`: telemetry, alarm, anomaly, samples."""
+"""Models that come with pyboot, to be named in `edge_mode`.
+
+telemetry   converts temperatures to one unit, and keeps rolling statistics of each device
+alarm       high and low alarms that don't chatter
+anomaly     unusual readings, by a control chart for each device and point
+samples     statistics of the samples in a message, by numpy for a whole batch
+_reading    what they share: options, readings of a payload, a state per series
+"""

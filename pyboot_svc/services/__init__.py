@@ -1,12 +1,20 @@
 """Service managers: systemd, OpenRC and the foreground, siblings behind one small protocol.
 
-base         what each of them can do; host: what one of a host can do more; detect: which it is
-systemd      with units: the drop-in of an instance
-openrc       with settings: what an instance's script reads
-foreground   child processes of `pyboot up`; watchdog: looks after their progress
-plan         what differs from the configuration; apply: mends it, one instance at a time
-readiness    waits until instances are ready; live: what the host knows of them
-exits        how a process ended, in words; files: those that are replaced when they differ
+base         what each of them can do
+host         what a host's own manager can do besides: systemd and OpenRC
+detect       which one runs this host
+systemd      a drop-in for each instance
+units        the drop-in's text
+openrc       a link to the shipped script for each instance
+settings     what that script reads
+foreground   the child processes of `pyboot up`
+watchdog     looks after their progress
+plan         what differs from the configuration
+apply        carries out a plan, one ready instance at a time
+readiness    waits until instances are ready
+live         what the service manager knows of the instances
+exits        how a process ended, in words
+files        files that are replaced only when they differ
 """
 
 from pyboot_svc.services.base import ServiceManager, ServiceState

@@ -1,5 +1,6 @@
 """What the sockets between pyboot's processes have in common.
 
-unix    a socket in the file system; tcp: one on the network
-lines   the JSON lines that go over them
+unix    makes a socket in the file system, or takes over one that a dead process left
+tcp     the metrics socket over a network, for workers on other hosts
+lines   JSON objects as lines: what goes over both
 """

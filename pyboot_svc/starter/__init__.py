@@ -2,7 +2,8 @@
 
 base       what a starter is, and what those of one process share
 boot       their life: init, setup, start, wait for a signal, stop
-builtin    the master's own; registry: those that other packages bring
+builtin    the master's own starters
+registry   finds those that other packages bring
 """
 
 from pyboot_svc.starter.base import Settings, Starter, StarterContext

@@ -1,10 +1,21 @@
 """A worker: one instance of a model, between its two brokers.
 
-    main.py ─ pipeline.py ─ a message's way: mqtt ─► execution ─► delivery ─► mqtt
-                                                                     └─► storage
+    main ─ pipeline ─ a message's way: mqtt ─► execution ─► delivery ─► mqtt
+                                                               └─► storage
 
-`mqtt/` speaks with the brokers, `execution/` calls the model, `delivery/` sees each message to its
-end, `storage/` keeps what has to survive the process. `mqtt` knows none of the others; of them,
-`execution` may import `delivery`, and that `storage`. Start reading at pipeline.py; the whole map
-is docs/architecture.md.
+main               the process, from its start to its clean end
+pipeline           a message's way, assembled and drained: start reading here
+mqtt               speaks with the brokers; knows none of the other three
+execution          calls the model; may import delivery and storage
+delivery           sees each message to its end; may import storage
+storage            keeps what has to survive the process
+durables           what survives, put together: database, crash journal, model state
+messages           what travels: messages in columns
+invalid_messages   those that can't be taken as they came
+memory_budget      how many bytes of messages are held
+stats              what is counted: messages, errors, rates, latency
+heartbeat          whether the worker makes progress
+readiness          tells the service manager about it, and when the worker is ready
+
+The whole map is docs/architecture.md.
 """

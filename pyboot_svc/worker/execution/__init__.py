@@ -1,10 +1,12 @@
 """The model: what waits for it, the threads that call it, and what is known of calls that fail,
 hang or kill the process.
 
-intake           where messages come in; pre_queue: where they wait
-pool             the model threads; runner: one of them, and the call that it is in
+intake           where messages come in, from the broker or from dead letters
+pre_queue        messages that wait for a model thread
+pool             the model threads
+runner           one of them, and the call that it is in
 failure_log      what failures look like in the log, and in a dead letter
-crash_journal    what is in hand, in a file that survives the process; stored_in_hand: the same of
-                 rows from the disk
-poison           messages that were in hand when the process died, and which of them to give up
+crash_journal    what is in hand, in a file that survives the process
+stored_in_hand   the same of rows from the disk
+poison           messages in hand when the process died, and which of them to give up
 """

@@ -1,6 +1,14 @@
-"""Messages in and out by MQTT. Doors: inbox, outbox, reactor, interfaces.
+"""Messages in and out by MQTT. The rest of the worker meets it at four doors.
 
-Behind them: `link/` keeps a connection (opening, credentials, keep-alive, paho), `wire/` is the
-data plane (PUBLISH and its answers in bulk), `session/` is what the inbox notes of its session, and
-`refusal/` what the outbox learns of a broker that doesn't take a message.
+inbox        takes messages from the pre broker, and acknowledges them there
+outbox       publishes to the post broker, in order
+reactor      a model thread with nothing to compute serves the connections itself
+interfaces   what the wing has in common with those who use it
+
+Behind them:
+
+link         keeps one connection
+wire         the data plane: PUBLISH and its answers, in bulk
+session      what the inbox notes of its session at the broker
+refusal      what the outbox learns of a broker that doesn't take a message
 """

@@ -2,8 +2,10 @@
 
 database        the file: its tables, its checks, what is saved of a damaged one
 writer          the thread that writes it: many messages by one commit
-durable_queue   a queue on it; spool: the two that there are, and the room for more
+durable_queue   what waits in it to be published, in order
+spool           results and dead letters on disk, and the room for more
 disk_budget     what an instance may take of the disk
-watermark       what the last commit held, beside the file; clock: the age of what is in it
+watermark       what the last commit held, noted beside the file
+clock           the age of what is in it, by no clock that steps
 claim           an instance is one process at a time
 """
