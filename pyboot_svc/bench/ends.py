@@ -12,6 +12,7 @@ from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
 from pyboot_svc.worker.mqtt.wire.bulk_plane import BulkPlane
 from pyboot_svc.worker.mqtt.wire.decoder import Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder, encode_pubacks
+from pyboot_svc.worker.mqtt.wire.plane import PlaneOwner
 
 _SESSION = 1
 _WINDOW = 65_535
@@ -23,7 +24,8 @@ class PreEnd:
     def __init__(self, edge: Edge, topic: str) -> None:
         protocol = edge.pre.broker.protocol
         self._socket = MemorySocket()
-        self._plane = _plane("pre", protocol, edge.max_message, self._socket)
+        self._taken = _Taken()
+        self._plane = _plane("pre", protocol, edge.max_message, self._socket, self._taken)
         properties = b"\0" if protocol == "5" else b""
         self._encoder = PublishEncoder(topic, min(edge.pre.qos, 1), properties)
 
@@ -35,9 +37,7 @@ class PreEnd:
     def read(self) -> MessageBatch:
         while self._socket.unread:
             self._plane.read()
-        batch = self._plane.arrived()
-        assert batch is not None, "messages were offered"
-        return batch
+        return self._taken.all()
 
     def acknowledge(self, batch: MessageBatch) -> None:
         if batch.unacknowledged:
@@ -51,7 +51,7 @@ class PostEnd:
     def __init__(self, edge: Edge) -> None:
         protocol = edge.post.broker.protocol
         self._socket = MemorySocket()
-        self._plane = _plane("post", protocol, edge.max_message, self._socket)
+        self._plane = _plane("post", protocol, edge.max_message, self._socket, _Taken())
         self._topic, self._qos = edge.post.topic, min(edge.post.qos, 1)
         self._broker = Decoder(protocol == "5", edge.max_message)
 
@@ -69,7 +69,6 @@ class PostEnd:
         """Take the broker's answers."""
         while self._socket.unread:
             self._plane.read()
-        self._plane.outcomes()
 
 
 class MemorySocket:
@@ -100,6 +99,26 @@ class MemorySocket:
         return len(data)
 
 
+class _Taken:
+    """What a data plane has brought."""
+
+    def __init__(self) -> None:
+        self._batches: list[MessageBatch] = []
+
+    def on_messages(self, batch: MessageBatch) -> None:
+        self._batches.append(batch)
+
+    def on_published(self, safe: object, refused: object) -> None: ...
+
+    def all(self) -> MessageBatch:
+        """Since the last time, as one: there was something."""
+        first, *others = self._batches
+        self._batches = []
+        for batch in others:
+            first.extend(batch)
+        return first
+
+
 class _Silence:
     """Of a client that never connects nothing is told."""
 
@@ -108,7 +127,9 @@ class _Silence:
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None: ...
 
 
-def _plane(role: str, protocol: str, max_message: int, sock: MemorySocket) -> BulkPlane:
+def _plane(
+    role: str, protocol: str, max_message: int, sock: MemorySocket, owner: PlaneOwner
+) -> BulkPlane:
     session = Session("pyboot-bench", False, _WINDOW, max_message)
     client = ControlClient(role, Broker("localhost", protocol=protocol), session, _Silence())
-    return BulkPlane(client, sock, _SESSION)
+    return BulkPlane(client, sock, _SESSION, owner)

@@ -16,15 +16,18 @@ from pyboot_svc.worker.mqtt.interfaces import (
     BrokerLimits,
     Count,
     Deliver,
+    Link,
     Session,
 )
-from pyboot_svc.worker.mqtt.link.connection import Connection, TransportOptions
+from pyboot_svc.worker.mqtt.link.connection import Connection
+from pyboot_svc.worker.mqtt.link.life import Terms, TransportOptions
 from pyboot_svc.worker.mqtt.link.paho_client import SESSION_SECONDS
 from pyboot_svc.worker.mqtt.reactor import Reactor
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.session.notes import SessionNotes
 from pyboot_svc.worker.mqtt.session.notices import Notices
 from pyboot_svc.worker.mqtt.session.retained import RetainedFilter
+from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class MqttInbox:
     """
 
     def __init__(
-        self, config: InstanceConfig, subscriptions: Path, leader: Reactor | None = None
+        self, config: InstanceConfig, subscriptions: Path, reactor: Reactor | None = None
     ) -> None:
         edge = config.edge
         self._endpoint = edge.pre
@@ -72,9 +75,13 @@ class MqttInbox:
             window=min(edge.queue.pre, 65_535),
             max_message=edge.max_message,
         )
-        carriage = TransportOptions(edge.data_plane == "bulk", edge.max_linger_us, leader)
+        options = TransportOptions(edge.data_plane == "bulk", edge.max_linger_us, reactor)
         self._window = session.window
-        self._connection = Connection("pre", edge.pre.broker, session, carriage, self)
+        self._connection = Connection(Terms("pre", edge.pre.broker, session, options), self)
+        self._link: Link
+        self._plane: DataPlane = NoPlane()
+        # Whether there are acknowledgements to send.
+        self.waiting = False
         self._acknowledged: deque[tuple[int, Sequence[int]]] = deque()
         self._deliver: Deliver = lambda batch: None
         self._unacknowledged: Callable[[], int] = int
@@ -122,6 +129,7 @@ class MqttInbox:
     def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
         """These of a batch that it delivered are done with."""
         self._acknowledged.append((batch.session, batch.packet_ids[start:stop]))
+        self.waiting = True
         self._connection.try_send()
 
     def leave(self) -> None:
@@ -148,9 +156,10 @@ class MqttInbox:
         more bytes than there is room for. Of QoS 0 what is too much is dropped instead."""
         return self._persistent and (self._unacknowledged() > self._window or self._crowded())
 
-    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
+    def on_connected(self, link: Link, session_present: bool, limits: BrokerLimits) -> None:
+        self._link, self._plane = link, link.plane
         if self._shared and not limits.shares:
-            self._connection.drop(f"it has no shared subscriptions: {_UNSHARED}", refused=True)
+            self._link.drop(f"it has no shared subscriptions: {_UNSHARED}", refused=True)
             return
         if self._persistent:
             self._resume(session_present, limits)
@@ -160,7 +169,7 @@ class MqttInbox:
         # restarted, and keeps the session.
         # At QoS 2 a client owns a message from its PUBREC on, long before it is processed; at
         # QoS 1 the broker keeps it until it is acknowledged, and duplicates can be recognised.
-        self._connection.subscribe(self._filter, self._asked_qos)
+        self._link.subscribe(self._filter, self._asked_qos)
 
     def _resume(self, present: bool, limits: BrokerLimits) -> None:
         """Go on with the session that the broker has kept, or begin one."""
@@ -192,14 +201,14 @@ class MqttInbox:
         # The session remembers what it was subscribed to before the configuration changed.
         others = {*noted, self._other_filter} - {self._filter} if present else ()
         for other in sorted(others):
-            self._connection.unsubscribe(other)
+            self._link.unsubscribe(other)
         if self._filter not in noted:
             self._note([*noted, self._filter])
 
     def on_subscribed(self, code: int, reason: str) -> None:
         if code >= _REFUSED:
             hint = f"; {_UNSHARED}" if self._shared else ""
-            self._connection.drop(
+            self._link.drop(
                 f"the subscription to {printable(self._filter)} was refused: {reason}{hint}",
                 refused=True,
             )
@@ -215,6 +224,7 @@ class MqttInbox:
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
         self._subscribed = False
+        self._plane = NoPlane()
         return None
 
     def on_messages(self, batch: MessageBatch) -> None:
@@ -225,7 +235,7 @@ class MqttInbox:
             return
         news, known = self._replays.sift(batch)
         if known:
-            self._connection.acknowledge(batch.session, known)
+            self._plane.acknowledge(batch.session, known)
         if news is not None:
             self._deliver(news)
 
@@ -233,19 +243,21 @@ class MqttInbox:
         raise AssertionError("an inbox publishes nothing")
 
     def wants_turn(self) -> bool:
-        return bool(self._acknowledged)
+        return True
 
-    def on_try_send(self) -> bool:
-        while self._acknowledged:
-            self._connection.acknowledge(*self._acknowledged.popleft())
-        return False
+    def on_try_send(self) -> None:
+        self.waiting = False  # first: what another thread adds from here on is not overlooked
+        acknowledged = self._acknowledged
+        while acknowledged:
+            session, packet_ids = acknowledged.popleft()
+            self._plane.acknowledge(session, packet_ids)
 
     def on_turn(self) -> None:
         self.on_try_send()
         done = self._leaving or (not self._open and self._endpoint.qos == 0)
         if done and self._subscribed:
             self._subscribed = False
-            self._connection.unsubscribe(self._filter)
+            self._link.unsubscribe(self._filter)
             self._forget()  # with a session that is left the broker forgets it, too
 
     def _note(self, filters: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pyboot_svc.config import Edge
 from pyboot_svc.worker.messages import MessageBatch, ResultBatch, Sendable, StoredMessage
-from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.wire.plane import DataPlane, PlaneOwner
 
 # What the format of MQTT's length field allows.
 MAX_PACKET_BYTES = 268_435_455
@@ -68,22 +68,46 @@ class BrokerLimits:
     qos: int = 2
 
 
-class Handler(Protocol):
+class Link(Protocol):
+    """An open connection, as its handler sees it, from within its calls."""
+
+    @property
+    def plane(self) -> DataPlane: ...
+    def subscribe(self, topic_filter: str, qos: int) -> None: ...
+    def unsubscribe(self, topic_filter: str) -> None: ...
+    def drop(self, reason: str, *, refused: bool = False) -> None:
+        """Give this connection up and open another one after a while: a longer one when the broker
+        has `refused` what it is for."""
+
+    def hurry(self) -> None:
+        """Make the next attempt at once: is the broker there, whatever it thinks of a message?"""
+
+    @property
+    def silent(self) -> bool:
+        """Whether it was given up for want of an answer."""
+
+    @property
+    def selective(self) -> bool:
+        """Whether others were answered, when one was not."""
+
+
+class Handler(PlaneOwner, Protocol):
     """What the owner of a connection does with it.
 
     Calls come one at a time: from the connection's thread, and `on_try_send`, `on_published` and
-    `wants_turn` from any other that calls `try_send`.
+    `wants_turn` from any other that tries to send.
     """
 
-    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
+    # Whether there may be more to send, for which there was no room, or no time.
+    waiting: bool
+
+    def on_connected(self, link: Link, session_present: bool, limits: BrokerLimits) -> None: ...
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
         """What was published and not reported by `on_published` is not known to be safe.
 
         Says what may have been the reason, if anything is known of it.
         """
-
-    def on_messages(self, batch: MessageBatch) -> None: ...
 
     @property
     def full(self) -> bool:
@@ -92,18 +116,15 @@ class Handler(Protocol):
     def on_subscribed(self, code: int, reason: str) -> None:
         """The broker's answer: the QoS that it grants, or from 128 on a refusal; and in words."""
 
-    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
-        """These were sent (QoS 0) or are safe with the broker; those were refused, and why."""
-
     def on_turn(self) -> None:
         """The connection is up, and the loop turned: send what there is to send."""
 
-    def on_try_send(self) -> bool:
-        """The same in the thread that tries: send what takes no disk; says whether more may be
-        left, for which there was no room."""
+    def on_try_send(self) -> None:
+        """The same in the thread that tries: send what takes no disk."""
 
     def wants_turn(self) -> bool:
-        """Whether there is more to send right now, without waiting for the network."""
+        """While it is `waiting`: whether there is more to send right now, without waiting for the
+        network."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
-    RESULTS,
     MessageBatch,
     ResultBatch,
     Sendable,
@@ -24,38 +23,38 @@ from pyboot_svc.worker.mqtt.interfaces import (
     MAX_PACKET_BYTES,
     BrokerLimits,
     InHand,
+    Link,
     Session,
     Source,
 )
-from pyboot_svc.worker.mqtt.link.connection import Connection, TransportOptions
+from pyboot_svc.worker.mqtt.link.connection import Connection
+from pyboot_svc.worker.mqtt.link.life import Terms, TransportOptions
 from pyboot_svc.worker.mqtt.reactor import Reactor
-from pyboot_svc.worker.mqtt.refusal.hangups import HangUps, Lesson, Unanswered
-from pyboot_svc.worker.mqtt.refusal.holds import Holds, place_of
+from pyboot_svc.worker.mqtt.refusal.holds import place_of
+from pyboot_svc.worker.mqtt.refusal.objections import Objections
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.refusal.unknown_window import UnknownWindow
-from pyboot_svc.worker.mqtt.wire.encoder import (
-    LONGEST_ID_PROPERTY,
-    encode_user_properties,
-    publish_size,
-    unsendable,
-)
+from pyboot_svc.worker.mqtt.wire.encoder import unsendable
+from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
 
 _WINDOW = 2000
 # paho looks at every message in flight at every PUBACK: more would cost more than it gains.
 _PLAIN_WINDOW = 100
 _LETTER_QOS = 1
-_SAMPLE = 8
 
 log = logging.getLogger(__name__)
 
 
 class MqttOutbox:
-    """Keeps up to a window of messages in flight, taken from the source only while connected."""
+    """Keeps up to a window of messages in flight, taken from the source only while connected.
+
+    What is usual is here; what a broker has against messages is seen to by `Objections`.
+    """
 
     def __init__(
         self,
         config: InstanceConfig,
-        leader: Reactor | None = None,
+        reactor: Reactor | None = None,
         in_hand: InHand | None = None,
     ) -> None:
         edge = config.edge
@@ -65,23 +64,23 @@ class MqttOutbox:
         bulk = edge.data_plane == "bulk" and edge.post.qos < 2
         self._window = _WINDOW if bulk else _PLAIN_WINDOW
         self._untold = UnknownWindow() if edge.post.qos == 2 and not self._v5 else None
-        session = Session(f"{config.identity.client_id}-post", False, self._window)
-        carriage = TransportOptions(bulk, edge.max_linger_us, leader)
-        self._connection = Connection("post", edge.post.broker, session, carriage, self)
         self._limits = BrokerLimits(self._window, MAX_PACKET_BYTES)
         self._qos = edge.post.qos
         self._said_qos = False
         self._stopping = False
         self._in_hand = in_hand
-        self._holds = Holds(self._window)
-        self._hang_ups = HangUps(edge.post.topic)
-        self._unanswered = Unanswered()
-        self._lessons = {RESULTS: Lesson(), DEAD_LETTERS: Lesson(optional=True)}
-        # Whether the lessons may have something to learn from what is taken.
-        self._given_up = False
-        self._letters_in_flight = 0
+        self._objections = Objections(edge.post, self._window)
         self._log_limit = RateLimit(5, 10.0)
+        self._link: Link
         self._source: Source  # from `start` on
+        self._plane: DataPlane = NoPlane()
+        self.waiting = False
+        session = Session(f"{config.identity.client_id}-post", False, self._window)
+        options = TransportOptions(bulk, edge.max_linger_us, reactor)
+        self._connection = Connection(Terms("post", edge.post.broker, session, options), self)
+        # Look for something to send: soon, or results here and now if possible.
+        self.wake = self._connection.wake
+        self.try_send = self._connection.try_send
 
     @property
     def overdue(self) -> float:
@@ -94,34 +93,29 @@ class MqttOutbox:
     @property
     def trouble(self) -> str | None:
         """Why results don't go out though the broker is there; None if they do."""
-        reason = self._holds.reason(RESULTS)
+        reason = self._objections.trouble
         return f"it refuses results for now: {reason}; trying again" if reason else None
 
     @property
     def in_flight(self) -> int:
-        return self._connection.in_flight
+        return self._plane.in_flight
 
     def start(self, source: Source, on_crash: Callable[[], None]) -> None:
         self._source = source
         self._connection.start(on_crash)
 
-    def wake(self) -> None:
-        """Look for something to send, soon."""
-        self._connection.wake()
-
-    def try_send(self) -> None:
-        """Look for results to send, here and now if possible."""
-        self._connection.try_send()
-
     def stop(self, timeout: float) -> None:
         self._stopping = True
         self._connection.stop(timeout)
+
+    # What the connection tells:
 
     @property
     def full(self) -> bool:
         return False
 
-    def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
+    def on_connected(self, link: Link, session_present: bool, limits: BrokerLimits) -> None:
+        self._link, self._plane = link, link.plane
         window = self._window if self._untold is None else self._untold.size
         self._limits = replace(limits, in_flight=min(window, limits.in_flight))
         self._qos = min(self._endpoint.qos, limits.qos)
@@ -135,7 +129,8 @@ class MqttOutbox:
                 _LETTER_QOS,
                 limits.qos,
             )
-        self._hang_ups.connected(at_once=self._connection.status.attempts == 1)
+        at_once = self._connection.status.attempts == 1
+        self._objections.connected(limits, self._qos, at_once=at_once)
         self._source.connected()
 
     def on_subscribed(self, code: int, reason: str) -> None:
@@ -145,80 +140,66 @@ class MqttOutbox:
         log.warning("post broker sent %d messages without a subscription", len(batch))
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
+        objections, link = self._objections, self._link
         if self._untold is not None and not self._stopping:
             self._untold.lost(sum(map(count_of, in_flight)))
         # At a stop it is the worker that hangs up.
-        culprit = None if self._stopping else self._culprit(in_flight)
-        again = self._holds.lost()
-        self._letters_in_flight = 0
+        culprit = None if self._stopping else objections.culprit(in_flight, link)
+        again = objections.take_back()
         if culprit is not None:
             in_flight = [item for item in in_flight if item is not culprit]
-            self._give_up(culprit)
+            self._refuse(culprit, objections.give_up(culprit, link))
         if again:
             in_flight = sorted(again + in_flight, key=place_of)
         self._source.lost(in_flight)
-        if not self._hang_ups.suspects:
-            return self._judge_unanswered()
-        if not any(lesson.slow for lesson in self._lessons.values()):
-            self._connection.hurry()
-        return f"it happens whenever the same message is sent: {self._suspicion(self._qos or 1)}"
-
-    def _culprit(self, in_flight: list[Sendable]) -> Sendable | None:
-        if self._connection.silent:
-            others = self._connection.selective
-            return self._hang_ups.ignored(in_flight, others_answered=others)
-        return self._hang_ups.lost(in_flight)
+        self._plane = NoPlane()
+        self.waiting = False
+        return None if self._stopping else objections.explain(link)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
-        if self._letters_in_flight:
-            self._letters_in_flight -= _count_letters(safe)
         for item, refusal in refused:
-            self._letters_in_flight -= lane_of(item) == DEAD_LETTERS
-            if not self._holds.takes(item, refusal, self._endpoint.topic):
+            if not self._objections.takes(item, refusal):
                 self._refuse(item, f"the post broker: {refusal.text}")
-        if self._unusual:
-            safe = self._note_unusual(safe)
-        if safe:
-            if self._untold is not None:
-                self._untold.answered(sum(map(count_of, safe)))
-            if self._qos == 0 and (sizes := _some_sizes(safe)):
-                self._unanswered.written(sizes)
-            if self._given_up:
-                self._learn(safe)
-            self._source.delivered(safe)
+        if self._objections.active:
+            safe = self._objections.safe(safe)
+            for lane, again in self._objections.answered(self._plane.unsafe()):
+                self._source.hold(lane, again)
+            self._connection.wake()
+        if not safe:
+            return
+        if self._untold is not None:
+            self._untold.answered(sum(map(count_of, safe)))
+        if self._qos == 0:
+            self._objections.unanswered.written(safe)
+        self._source.delivered(safe)
 
     def on_turn(self) -> None:
-        for lane in self._holds.due():
-            self._source.resume(lane)
+        source, objections = self._source, self._objections
+        if objections.active:
+            for lane in objections.due():
+                source.resume(lane)
         self._send_rows(from_disk=True)
         self._send_results()
-        if self._holds.active and self.in_flight == 0 and not self._source.ready():
-            self._holds.end()
+        self.waiting = source.ready()
+        if objections.active and not self.waiting and self._plane.in_flight == 0:
+            objections.end()
 
-    def on_try_send(self) -> bool:
+    def on_try_send(self) -> None:
         rows = self._source.rows_ready()
         if rows:
             self._send_rows(from_disk=False)
         more = self._send_results()
-        return more or (rows and self._source.rows_ready())
+        self.waiting = more or (rows and self._source.rows_ready())
 
     def wants_turn(self) -> bool:
-        # While something is unusual, answers and the time have the loop turn.
-        return not self._unusual and self._source.ready() and self._room() > 0
-
-    @property
-    def _unusual(self) -> bool:
-        return self._holds.active or self._hang_ups.alone
+        # While answers and the time say when the next may be sent, they have the loop turn.
+        return not self._objections.slows and self._room() > 0 and self._source.ready()
 
     def _room(self) -> int:
-        room = self._connection.room(self._limits.in_flight)
-        if not self._unusual:
-            return room
-        if self._holds.stopping:
-            return 0
-        if self._hang_ups.alone:
-            return min(room, 1 - self.in_flight) if self._hang_ups.may_send() else 0
-        return min(room, self._holds.window - self.in_flight)
+        room = self._plane.room(self._limits.in_flight)
+        if self._objections.active:
+            room = self._objections.room(room, self._plane.in_flight)
+        return room
 
     def _send_rows(self, *, from_disk: bool) -> None:
         room = self._room()
@@ -228,15 +209,11 @@ class MqttOutbox:
         if self._limits.qos < _LETTER_QOS or self._qos < self._endpoint.qos:
             rows = [replace(row, qos=min(row.qos, self._limits.qos)) for row in rows]
         for row in rows if self._in_hand is None else self._in_hand.each(rows):
-            self._publish_row(row)
-
-    def _publish_row(self, row: StoredMessage) -> None:
-        for _, failure in self._connection.publish_rows([row]):
-            self._refuse(row, failure)
-            return
-        self._letters_in_flight += row.lane == DEAD_LETTERS
-        if self._hang_ups.alone:
-            self._hang_ups.sent(answered=row.qos > 0)
+            failed = self._plane.publish_rows([row])
+            for _, failure in failed:
+                self._refuse(row, failure)
+            if self._objections.active and not failed:
+                self._objections.sent(answered=row.qos > 0)
 
     def _send_results(self) -> bool:
         """Whether there may be more, for which there was no room."""
@@ -246,92 +223,34 @@ class MqttOutbox:
         results: Sequence[ResultBatch] = self._source.take_results(room)
         if not results:
             return False
-        full = sum(map(len, results)) == room
-        if self._limits.packet_bytes < MAX_PACKET_BYTES or self._given_up:
-            results = [part for parcel in results for part in self._fitting(parcel)]
-        for parcel, failure in self._connection.publish_results(
-            self._endpoint.topic, self._qos, results
-        ):
-            self._refuse(parcel, failure)
-        if self._hang_ups.alone:
-            self._hang_ups.sent(answered=self._qos > 0)
+        alone = len(results) == 1
+        full = (len(results[0].payloads) if alone else sum(map(len, results))) == room
+        if self._objections.bounded:
+            results = [part for batch in results for part in self._fitting(batch)]
+        failed = self._plane.publish_results(self._endpoint.topic, self._qos, results)
+        for batch, failure in failed:
+            self._refuse(batch, failure)
+        if self._objections.active:
+            self._objections.sent(answered=self._qos > 0)
         return full
 
-    def _note_unusual(self, safe: list[Sendable]) -> list[Sendable]:
-        """Gives what is safe, and comes to no second time."""
-        if self._holds.active:
-            safe = self._holds.safe(safe)
-            letters = self._letters_in_flight
-            left = {RESULTS: self.in_flight - letters, DEAD_LETTERS: letters}
-            for lane, again in self._holds.answered(left):
-                self._source.hold(lane, again)
-        if self._hang_ups.alone:
-            self._hang_ups.delivered(sum(map(count_of, safe)))
-        self._connection.wake()
-        return safe
-
-    def _judge_unanswered(self) -> str | None:
-        """What is known of a loss soon after results of QoS 0 were sent."""
-        length, certain = self._unanswered.lost()
-        if length is None or self._stopping:
-            return None
-        size = self._packet_size(length)
-        if certain:
-            for lesson in self._lessons.values():
-                lesson.warned(size)
-            self._given_up = True
-        return f"right after a result of {size} bytes was sent at QoS 0: {self._suspicion(0)}"
-
-    def _learn(self, safe: list[Sendable]) -> None:
-        for item in safe:
-            self._lessons[lane_of(item)].taken(self._size(item))
-        self._given_up = any(lesson.open for lesson in self._lessons.values())
-
-    def _give_up(self, item: Sendable) -> None:
-        """It was alone in flight each time that the broker closed the connection, or the only one
-        without an answer."""
-        size, lane = self._size(item), lane_of(item)
-        qos = item.qos if isinstance(item, StoredMessage) else self._qos
-        if self._connection.silent:
-            self._refuse(
-                item,
-                f"the post broker leaves it without an answer, and has one for others "
-                f"({size} bytes, QoS {qos}): {self._suspicion(qos)}",
-            )
-            return
-        self._lessons[lane].given_up(size)
-        if lane == RESULTS:
-            # What comes of it among the dead letters is no smaller.
-            self._lessons[DEAD_LETTERS].warned(size)
-        self._given_up = True
-        self._refuse(
-            item,
-            f"the post broker closes the connection whenever it is sent ({size} bytes, QoS {qos}): "
-            f"{self._suspicion(qos)}",
-        )
-
-    def _suspicion(self, qos: int) -> str:
-        """By MQTT 5 the broker has told which QoS it takes."""
-        more = ", or of a QoS that it doesn't support" if qos and not self._v5 else ""
-        return f"is it larger than the broker takes, or for a topic that it doesn't allow{more}?"
-
-    def _fitting(self, parcel: ResultBatch) -> list[ResultBatch]:
+    def _fitting(self, results: ResultBatch) -> list[ResultBatch]:
         """What of it the broker takes; the rest is refused here.
 
         The broker would close the connection, and again each time it is tried.
         """
-        if self._too_large(self._size(parcel), RESULTS) is None:
-            return [parcel]
+        if self._objections.too_large(results) is None:
+            return [results]
         found, start = [], 0
-        for number, payload in enumerate(parcel.payloads):
-            reason = self._too_large(self._result_size(payload), RESULTS)
+        for number, payload in enumerate(results.payloads):
+            reason = self._objections.too_large_result(payload)
             if reason is not None:
                 if start < number:
-                    found.append(parcel.part(start, number))
-                self._refuse(parcel.part(number, number + 1), reason)
+                    found.append(results.part(start, number))
+                self._refuse(results.part(number, number + 1), reason)
                 start = number + 1
-        if start < len(parcel):
-            found.append(parcel.part(start, len(parcel)))
+        if start < len(results):
+            found.append(results.part(start, len(results)))
         return found
 
     def _fits(self, row: StoredMessage) -> bool:
@@ -342,39 +261,11 @@ class MqttOutbox:
             return False
         reason = unsendable(row.topic, row.properties if self._v5 else {})
         if reason is None:
-            reason = self._too_large(self._row_size(row), row.lane)
+            reason = self._objections.too_large(row)
         if reason is None:
             return True
         self._refuse(row, reason)
         return False
-
-    def _too_large(self, size: int, lane: int) -> str | None:
-        if size > self._limits.packet_bytes:
-            return f"the post broker: larger than the {self._limits.packet_bytes} bytes it takes"
-        lesson = self._lessons[lane]
-        if lesson.bytes is not None and lesson.forbids(size):
-            return (
-                f"the post broker: {size} bytes, and it closed the connection whenever one of "
-                f"{lesson.bytes} was sent"
-            )
-        return None
-
-    def _size(self, item: Sendable) -> int:
-        """Of the packet; of the largest one."""
-        if isinstance(item, StoredMessage):
-            return self._row_size(item)
-        return self._result_size(max(item.payloads, key=len))
-
-    def _row_size(self, row: StoredMessage) -> int:
-        properties = len(encode_user_properties(row.properties)) if self._v5 else 0
-        return publish_size(row.topic, len(row.payload), row.qos, properties)
-
-    def _result_size(self, payload: bytes) -> int:
-        return self._packet_size(len(payload))
-
-    def _packet_size(self, payload: int) -> int:
-        properties = LONGEST_ID_PROPERTY if self._v5 else 0
-        return publish_size(self._endpoint.topic, payload, self._qos, properties)
 
     def _refuse(self, item: Sendable, reason: str) -> None:
         silent = self._log_limit.admit("refused")
@@ -386,18 +277,3 @@ class MqttOutbox:
             more = f" ({silent} more were not shown)" if silent else ""
             log.error("%s for %s %s: %s%s", what, printable(topic), end, reason, more)
         self._source.refused([item], reason)
-
-
-def _count_letters(items: Sequence[Sendable]) -> int:
-    return sum(lane_of(item) == DEAD_LETTERS for item in items)
-
-
-def _some_sizes(items: Sequence[Sendable]) -> list[int]:
-    """Of the payloads of a few results: to look at each would cost too much."""
-    found: list[int] = []
-    for item in items[-_SAMPLE:]:
-        if isinstance(item, ResultBatch):
-            found += map(len, item.payloads[-_SAMPLE:])
-        elif item.lane == RESULTS:
-            found.append(len(item.payload))
-    return found

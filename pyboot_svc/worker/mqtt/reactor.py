@@ -23,7 +23,7 @@ _TICK_SECONDS = 1.0
 
 
 class Pollable(Protocol):
-    """A connection, as its leader sees it."""
+    """A connection, as the reactor sees it."""
 
     def serve(self) -> tuple[int, bool]:
         """Read, hand on, and write, in the caller's thread.
@@ -39,9 +39,9 @@ class Reactor:
         self._epoll = select.epoll()
         self._wakeup = Wakeup()
         self._epoll.register(self._wakeup, select.EPOLLIN)
-        self._led: dict[int, Pollable] = {}
+        self._connections: dict[int, Pollable] = {}
         self._changing = threading.Lock()
-        self._pace = Linger(max_linger_us)
+        self._linger = Linger(max_linger_us)
         self._waiting = False
         self._seen = float("-inf")
         self._idle = False
@@ -49,13 +49,13 @@ class Reactor:
     def join(self, descriptor: int, connection: Pollable) -> None:
         """Serve this one, too, from now on."""
         with self._changing:
-            self._led[descriptor] = connection
+            self._connections[descriptor] = connection
             self._epoll.register(descriptor, select.EPOLLIN)
 
     def leave(self, descriptor: int) -> None:
         """To be called before the descriptor is closed; one that has not joined may leave."""
         with self._changing:
-            if self._led.pop(descriptor, None) is not None:
+            if self._connections.pop(descriptor, None) is not None:
                 with suppress(OSError):  # paho has closed it
                     self._epoll.unregister(descriptor)
 
@@ -74,30 +74,32 @@ class Reactor:
 
         It doesn't wait when `busy`, which is asked after the point from which on `wake` is heard.
         """
-        if not self._led:
+        if not self._connections:
             return False
+        linger = self._linger
         self._waiting = True
         try:
             if busy():
                 return True
-            linger = self._pace.linger_seconds
-            if linger:
-                time.sleep(linger)
+            if linger.active and (seconds := linger.seconds()):
+                time.sleep(seconds)
+            began = time.monotonic()
             ready = self._epoll.poll(_TICK_SECONDS)
         finally:
             self._seen = time.monotonic()
             self._waiting = False
+        waited = self._seen - began
         self._idle = not ready
         count, full = 0, False
         for descriptor, _ in ready:
-            connection = self._led.get(descriptor)
+            connection = self._connections.get(descriptor)
             if connection is not None:
                 came, more = connection.serve()
                 count += came
                 full |= more
             elif descriptor == self._wakeup.fileno():
                 self._wakeup.answer()
-        self._pace.note(count, full)
+        linger.note(count, full, waited)
         return True
 
     def wake(self) -> None:

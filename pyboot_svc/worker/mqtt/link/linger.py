@@ -1,88 +1,56 @@
-"""How fast messages come on a connection, and whether a read should wait for more of them."""
+"""Whether a read should wait for more messages: only while the thread has little time to spare."""
 
 from __future__ import annotations
 
 import time
 
-# Messages this close together are worth the longest wait; others, by the square, less.
-_DENSE_SECONDS = 60e-6
-# What a turn costs beside its messages is next to nothing when so many share it.
-_MANY = 128
-# Of the longest wait: reads are so far from each other while messages come more often than that.
-# A worker that reads them one by one could keep a broker on the same cores from sending more.
-_SPACING = 1 / 9
-# Of the longest wait: without a message for so long, the brisk time is over. A read may have
-# brought acknowledgements alone.
-_PATIENCE = 1.5
-# What a new gap between messages counts against those before.
-_WEIGHT = 0.25
-# The shortest wait, of the longest, and how fast it gets longer again.
-_SHORTEST = 1 / 16
-_GROWTH = 1.1
-# The largest number that reads bring, so many times over, is no coincidence if it isn't small.
-_MANY_HITS = 2
-_FEWEST = 4
+from pyboot_svc.worker.mqtt.link.pace import Pace
+
+# Of its time a thread that is busier than that saves work by fewer reads; one that is less busy has
+# the time to read each message as it comes.
+_BUSY_SHARE = 0.65
+# So long that is measured, without any linger, and then it holds for so long.
+_MEASURE_SECONDS, _HOLD_SECONDS = 0.02, 1.0
 
 
 class Linger:
     """Brokers write packet by packet: a read at once gets one, a read a little later many.
 
-    So a read waits for a moment, but only while more than one message is to be expected in it; the
-    closer they come, the longer, up to `longest_us`. When reads bring the same number again and
-    again, the broker sends no more until it hears from us: then a wait that is too long would cost
-    throughput, and it gets shorter.
+    That costs latency, and saves work: so it is for a thread that hardly waits for messages any
+    more. Each second it reads without lingering for a moment, and looks whether it would still be
+    so busy; while it lingers it can't tell.
+
+    While it is `active`, a read is to wait for `seconds`, by the pace at which messages come.
     """
 
     def __init__(self, longest_us: int) -> None:
-        self._longest = longest_us / 1e6
-        self._spacing = _SPACING * self._longest
-        self._last = 0.0
-        self._read = 0.0
-        self._gap = self._longest
-        self._fruitful = self._longest
-        self._most = 0
-        self._hits = 0
-        self._full = False
+        self._longest = longest_us
+        self._pace = Pace(longest_us)
+        self.active = False
+        # When the measurement began, by the first read, and how long the waits were since.
+        self._since: float | None = None
+        self._waited = 0.0
+        self._until = 0.0
 
-    def note(self, count: int, full: bool = False) -> None:
-        """A read has brought so many messages; `full` says that it could not take all there was."""
-        if not self._longest:
-            return
-        self._read = now = time.monotonic()
-        passed = now - self._last
-        self._full = full
-        if count:
-            # A long one counts as one that is just too long: it is no less brisk after a pause.
-            self._gap += _WEIGHT * (min(passed / count, self._longest) - self._gap)
-            self._last = now
-            if self._at_its_most(count) and (linger := self.linger_seconds):
-                self._fruitful = max(linger / 2, _SHORTEST * self._longest)
-            else:
-                self._fruitful = min(self._fruitful * _GROWTH, self._longest)
-        elif passed > _PATIENCE * self._longest:
-            self._gap = self._longest
+    def note(self, count: int, full: bool = False, waited: float = 0.0) -> None:
+        """A read has brought so many messages, for which the thread `waited`, in seconds.
 
-    @property
-    def linger_seconds(self) -> float:
-        """How long to wait before the next read."""
-        gap = self._gap
-        if self._full or gap >= self._longest:
-            return 0.0
-        sparse = max(gap / _DENSE_SECONDS, 1.0)
-        linger = self._longest / (sparse * sparse)
-        if gap < self._spacing:
-            linger = max(linger, self._read + self._spacing - time.monotonic())
-        return min(linger, self._fruitful, _MANY * gap) if linger > gap else 0.0
-
-    def _at_its_most(self, count: int) -> bool:
-        """Whether reads bring a certain number again and again, and never more."""
-        if count > self._most:
-            self._most, self._hits = count, 0
-        elif count < self._most:
-            self._most -= 1
+        `full` says that it could not take all there was.
+        """
+        now = time.monotonic()
+        if self.active and now < self._until:
+            self._pace.note(count, full=full)
+        elif self.active or self._since is None:
+            self.active = False
+            self._since, self._waited = now, 0.0
         else:
-            self._hits += 1
-        if self._hits < _MANY_HITS or count < _FEWEST:
-            return False
-        self._hits = 0
-        return True
+            self._waited += waited
+            elapsed = now - self._since
+            if elapsed >= _MEASURE_SECONDS:
+                self.active = self._longest > 0 and elapsed - self._waited > _BUSY_SHARE * elapsed
+                self._until = now + _HOLD_SECONDS
+                self._since, self._waited = now, 0.0
+
+    def seconds(self) -> float:
+        """How long to wait before the next read, while it is active."""
+        return self._pace.seconds()

@@ -40,7 +40,7 @@ from pyboot_svc.worker.mqtt.link.opening import (
 from pyboot_svc.worker.mqtt.link.status import explain_alert
 from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
-from pyboot_svc.worker.mqtt.wire.send_buffer import WOULD_BLOCK
+from pyboot_svc.worker.mqtt.wire.errors import WOULD_BLOCK, Broken
 
 # How often `keep_alive` is called.
 _TICK_SECONDS = 1.0
@@ -146,8 +146,9 @@ class ControlClient:
         self._tls = None
         if broker.tls is not None:
             self._tls = tls_context(delivered_tls(broker.tls, role), broker.host)
-        # Whether packets of paho's own wait to be written.
+        # Whether packets of paho's own wait to be written; and who else is told when they do.
         self.wants_write = False
+        self.on_queued: Callable[[], None] = lambda: None
         self._client = self._make()
 
     @property
@@ -232,11 +233,18 @@ class ControlClient:
         self._client.on_publish = told_published
 
     def read(self) -> None:
-        """Read one packet."""
-        self._client.loop_read()
+        """Read one packet; raises Broken."""
+        try:
+            self._client.loop_read()
+        except Exception as error:  # it raises whatever it stumbles over
+            raise Broken from error
 
     def write(self) -> None:
-        self._client.loop_write()
+        """Write what is queued; raises Broken."""
+        try:
+            self._client.loop_write()
+        except Exception as error:
+            raise Broken from error
 
     def keep_alive(self) -> None:
         """To be called about once a second."""
@@ -353,6 +361,7 @@ class ControlClient:
 
     def _on_queued(self, client: Client, userdata: Any, sock: Any) -> None:
         self.wants_write = True
+        self.on_queued()
 
     def _on_written(self, client: Client, userdata: Any, sock: Any) -> None:
         self.wants_write = False

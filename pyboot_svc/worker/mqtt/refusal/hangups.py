@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from pyboot_svc.worker.messages import ResultBatch, Sendable, count_of
+from pyboot_svc.worker.messages import RESULTS, ResultBatch, Sendable, count_of
 
 _SUSPICIOUS_LOSSES = 2
 _CERTAIN_LOSSES = 3
@@ -37,6 +37,7 @@ _MOST_ALONE = 20
 # A broker that hangs up does so that soon after what it minds.
 _MOMENTS_SECONDS, _MOMENT_SECONDS = 1.0, 0.1
 _MOST_MOMENTS = 100
+_SAMPLE = 8
 
 Key = tuple[object, ...]
 
@@ -228,7 +229,15 @@ class Unanswered:
         self._survived = 0
         self._sizes: list[int] = []
 
-    def written(self, sizes: Sequence[int]) -> None:
+    def written(self, items: Sequence[Sendable]) -> None:
+        """These were; of many, a few are looked at."""
+        last = items[-1]
+        if len(items) == 1 and isinstance(last, ResultBatch) and len(last.payloads) == 1:
+            sizes = [len(last.payloads[0])]
+        else:
+            sizes = _some_sizes(items)
+            if not sizes:
+                return
         now = self._clock()
         recent, least, most = self._recent, min(sizes), max(sizes)
         while recent and recent[0][0] < now - _MOMENTS_SECONDS:
@@ -264,3 +273,14 @@ class Unanswered:
         smallest = min(self._sizes)
         self._sizes.clear()
         return smallest, True
+
+
+def _some_sizes(items: Sequence[Sendable]) -> list[int]:
+    """Of the payloads of a few results: to look at each would cost too much."""
+    found: list[int] = []
+    for item in items[-_SAMPLE:]:
+        if isinstance(item, ResultBatch):
+            found += map(len, item.payloads[-_SAMPLE:])
+        elif item.lane == RESULTS:
+            found.append(len(item.payload))
+    return found

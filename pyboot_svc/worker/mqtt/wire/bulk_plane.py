@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from pyboot_svc.worker.messages import MessageBatch, ResultBatch, Sendable, StoredMessage, count_of
+from pyboot_svc.worker.messages import ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient, refusal
-from pyboot_svc.worker.mqtt.wire.decoder import Decoder
+from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import (
     ID_LEAD,
     PING,
@@ -19,146 +19,147 @@ from pyboot_svc.worker.mqtt.wire.encoder import (
     encode_pubcomps,
     encode_user_properties,
 )
+from pyboot_svc.worker.mqtt.wire.errors import WOULD_BLOCK, Broken
 from pyboot_svc.worker.mqtt.wire.inflight import InFlight
 from pyboot_svc.worker.mqtt.wire.plane import (
-    Collected,
+    PlaneOwner,
     batch_of,
     encoding_failure,
     has_duplicates,
     pending_of,
 )
-from pyboot_svc.worker.mqtt.wire.send_buffer import (
-    LONG_PAYLOAD,
-    WOULD_BLOCK,
-    ControlSocket,
-    SendBuffer,
-)
+from pyboot_svc.worker.mqtt.wire.send_buffer import LONG_PAYLOAD, ControlSocket, SendBuffer
 
 _READ_BYTES = 64 * 1024
 # More is not taken from the post_queue while so much waits for the network.
 _MOST_UNWRITTEN_BYTES = 1024 * 1024
 
 
-class BulkPlane(Collected):
+class BulkPlane:
     """Reads and writes the socket itself, and hands paho what is not for the data plane.
 
     It publishes at QoS 0 and 1 only: of QoS 2 paho keeps the account. What comes at QoS 2 gets its
     PUBREC, by which it becomes ours, when it is acknowledged: processed, not only received.
     """
 
-    def __init__(self, client: ControlClient, sock: Any, session: int) -> None:
-        super().__init__()
+    def __init__(self, client: ControlClient, sock: Any, session: int, owner: PlaneOwner) -> None:
         self._client = client
         self._sock = sock
-        self._pending = pending_of(sock)
         self._session = session
+        self._owner = owner
         self._v5 = client.v5
-        self._parser = Decoder(self._v5, client.max_message)
-        self._arrived: MessageBatch | None = None
+        self._decoder = Decoder(self._v5, client.max_message)
         # What came at QoS 2, and is not acknowledged.
         self._exact: set[int] = set()
         self._encoders: dict[tuple[str, int, bool], PublishEncoder] = {}
         self._in_flight = InFlight()
-        # Of QoS 0: safe when the socket has taken all bytes up to that count.
-        self._unwritten: deque[tuple[int, Sendable]] = deque()
-        self._unwritten_count = 0
         self._output = SendBuffer(sock)
         self._control = ControlSocket(sock, self._output)
         client.use_socket(self._control)
+        client.on_queued = self._have_written
+        self.pending = pending_of(sock)
+        self.full = False
+        self.wants_write = client.wants_write
+        self.answers = 0
 
-    def read(self) -> None:
+    def read(self) -> int:
         try:
             data = self._sock.recv(_READ_BYTES)
         except WOULD_BLOCK:
             self.full = False
-            return
-        self.full = len(data) == _READ_BYTES
+            return 0
+        except Exception as error:  # TLS and WebSocket fail in many ways
+            raise Broken from error
         if not data:
-            raise ConnectionError
+            raise Broken
+        self.full = len(data) == _READ_BYTES
         # paho 2.1's WebSocket layer gives a bytearray.
-        arrivals = self._parser.feed(bytes(data))
+        arrivals = self._decoder.feed(bytes(data))
+        broken = arrivals.broken
+        if arrivals.others or arrivals.exact or arrivals.released:
+            broken = self._take_others(arrivals) or broken
         if arrivals.packet_ids:
-            batch = batch_of(arrivals, self._session)
-            if self._arrived is None:
-                self._arrived = batch
-            else:
-                self._arrived.extend(batch)
-        for mid, reason in arrivals.refused:
-            item = self._in_flight.take(mid)
+            self._owner.on_messages(batch_of(arrivals, self._session))
+        if arrivals.settled or arrivals.refused:
+            self._take_answers(arrivals)
+        if broken is not None:
+            raise Broken from broken
+        return len(arrivals.packet_ids) + len(arrivals.settled)
+
+    def _take_answers(self, arrivals: Arrivals) -> None:
+        refused: list[tuple[Sendable, Refusal]] = []
+        for packet_id, reason in arrivals.refused:
+            item = self._in_flight.take(packet_id)
             if item is not None:
-                self._refused.append((item, refusal(reason)))
-        if arrivals.settled:
-            self._safe += self._in_flight.settle(arrivals.settled)
-        if arrivals.exact:
-            self._exact.update(arrivals.exact)
+                refused.append((item, refusal(reason)))
+        safe = self._in_flight.settle(arrivals.settled)
+        if safe or refused:
+            self.answers += 1
+            self._owner.on_published(safe, refused)
+
+    def _take_others(self, arrivals: Arrivals) -> Exception | None:
+        """Before the messages, one of which may be acknowledged at once; gives what ended it."""
+        self._exact.update(arrivals.exact)
         if arrivals.released:
-            self._output.append([encode_pubcomps(arrivals.released)])
-        if arrivals.others:
-            self._control.received(arrivals.others)
+            self._send(encode_pubcomps(arrivals.released))
+        self._control.received(arrivals.others)
+        try:
             for _ in arrivals.others:
                 self._client.read()
-        if arrivals.broken is not None:
-            raise arrivals.broken
-
-    def arrived(self) -> MessageBatch | None:
-        arrived, self._arrived = self._arrived, None
-        return arrived
+        except Broken as error:
+            return error
+        return None
 
     def write(self) -> None:
         if self._client.wants_write:
             self._client.write()
-        self._output.flush()
-        unwritten = self._unwritten
-        while unwritten and unwritten[0][0] <= self._output.sent:
-            item = unwritten.popleft()[1]
-            self._unwritten_count -= count_of(item)
-            self._safe.append(item)
+        output = self._output
+        output.flush()
+        self.wants_write = output.unsent > 0 or self._client.wants_write
+        if self._in_flight.unwritten and (safe := self._in_flight.written(output.sent)):
+            self.answers += 1
+            self._owner.on_published(safe, [])
 
     def ping(self) -> None:
-        self._output.append([PING])
-
-    @property
-    def wants_write(self) -> bool:
-        return self._output.unsent > 0 or self._client.wants_write
-
-    @property
-    def buffered(self) -> bool:
-        return self._pending() > 0
+        self._send(PING)
 
     @property
     def in_flight(self) -> int:
-        return self._in_flight.count + self._unwritten_count
+        return self._in_flight.count
 
     def room(self, window: int) -> int:
         if self._output.unsent > _MOST_UNWRITTEN_BYTES:
             return 0
-        return window - self._in_flight.count - self._unwritten_count
+        return window - self._in_flight.count
 
     @property
     def oldest(self) -> int | None:
         return self._in_flight.oldest
 
     def unsafe(self) -> list[Sendable]:
-        return self._in_flight.unsafe() + [item for _, item in self._unwritten]
+        return self._in_flight.unsafe()
 
     def publish_results(
-        self, topic: str, qos: int, parcels: Sequence[ResultBatch]
+        self, topic: str, qos: int, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
-        for parcel in parcels:
-            named = self._v5 and has_duplicates(qos, parcel)
-            encoder = self._encoders.get((topic, qos, named))
-            if encoder is None:
-                lead = ID_LEAD if named else b"\0" if self._v5 else b""
-                encoder = self._encoders[topic, qos, named] = PublishEncoder(topic, qos, lead)
-            payloads = parcel.payloads
-            packet_ids = self._in_flight.add(parcel, len(payloads)) if qos else ()
-            ids = encode_ids(parcel.digests()) if named else ()
-            parts = encoder.encode(payloads, packet_ids, ids)
-            if max(map(len, payloads)) < LONG_PAYLOAD:
-                parts = [b"".join(parts)]
-            self._output.append(parts)
+        output = self._output
+        for results in batches:
+            payloads = results.payloads
+            count = len(payloads)
+            named = self._v5 and has_duplicates(qos, results)
+            encoder = self._encoders.get((topic, qos, named)) or self._encoder(topic, qos, named)
+            packet_ids: Sequence[int] = self._in_flight.add(results, count) if qos else ()
+            digests: Sequence[bytes] = results.digests() if named else ()
+            if count == 1 and len(payloads[0]) < LONG_PAYLOAD:
+                name = digests[0].hex().encode() if named else b""
+                output.append(encoder.encode_one(payloads[0], packet_ids[0] if qos else 0, name))
+            else:
+                parts = encoder.encode(payloads, packet_ids, encode_ids(digests))
+                together = max(map(len, payloads)) < LONG_PAYLOAD
+                output.extend([b"".join(parts)] if together else parts)
             if not qos:
-                self._await_writing(parcel, len(payloads))
+                self._in_flight.add_unanswered(results, count, output.sent + output.unsent)
+            self.wants_write = True
         return []
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]:
@@ -176,25 +177,38 @@ class BulkPlane(Collected):
         encoder = PublishEncoder(row.topic, qos, properties)
         packet_ids = self._in_flight.add(row, 1) if qos else ()
         try:
-            self._output.append(encoder.encode([row.payload], packet_ids))
+            self._output.extend(encoder.encode([row.payload], packet_ids))
         except Exception:
-            for mid in packet_ids:
-                self._in_flight.take(mid)
+            for packet_id in packet_ids:
+                self._in_flight.take(packet_id)
             raise
         if not qos:
-            self._await_writing(row, 1)
+            self._in_flight.add_unanswered(row, 1, self._output.sent + self._output.unsent)
+        self.wants_write = True
 
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
-        if session == self._session:
-            if not all(packet_ids):
-                packet_ids = list(filter(None, packet_ids))
-            if self._exact:
-                self._output.append([encode_acknowledgements(packet_ids, self._exact)])
-                self._exact.difference_update(packet_ids)
-            else:
-                self._output.append([encode_pubacks(packet_ids)])
+        if session != self._session:
+            return
+        if not all(packet_ids):
+            packet_ids = list(filter(None, packet_ids))
+        if not packet_ids:
+            return
+        if self._exact:
+            self._output.append(encode_acknowledgements(packet_ids, self._exact))
+            self._exact.difference_update(packet_ids)
+        else:
+            self._output.append(encode_pubacks(packet_ids))
+        self.wants_write = True
 
-    def _await_writing(self, item: Sendable, count: int) -> None:
-        """What is of QoS 0 is in flight until the socket has taken it."""
-        self._unwritten.append((self._output.queued, item))
-        self._unwritten_count += count
+    def _encoder(self, topic: str, qos: int, named: bool) -> PublishEncoder:
+        lead = ID_LEAD if named else b"\0" if self._v5 else b""
+        encoder = self._encoders[topic, qos, named] = PublishEncoder(topic, qos, lead)
+        return encoder
+
+    def _send(self, packets: bytes) -> None:
+        self._output.append(packets)
+        self.wants_write = True
+
+    def _have_written(self) -> None:
+        """paho has queued something."""
+        self.wants_write = True

@@ -18,6 +18,7 @@ from pyboot_svc.worker.invalid_messages import (
     examine,
     topic_trouble,
 )
+from pyboot_svc.worker.mqtt.wire.errors import Malformed
 
 _PUBLISH, _PUBACK = 0x30, 0x40
 # With the bits that are fixed: what the sender of a message of QoS 2 says once it has a PUBREC.
@@ -37,10 +38,6 @@ _MOST_TOPIC_BYTES = 4 * 1024**2
 _RUNS = (128, 16, 4)
 # Of a run that turns out to be none, no more is looked at in vain.
 _MOST_PUBACKS = 256
-
-
-class Malformed(Exception):
-    """What arrived is not MQTT: nobody knows where the next packet begins."""
 
 
 class Arrivals:
@@ -77,9 +74,9 @@ class Arrivals:
         self.released: list[int] = []
         self.retained: list[int] = []
         self.invalid: dict[int, InvalidMessage] | None = None
-        self.broken: Malformed | None = None
+        self.broken: Exception | None = None
 
-    def add_misfit(self, given: Given, redeliverable: bool) -> None:
+    def add_invalid(self, given: Given, redeliverable: bool) -> None:
         """A message that is to be given up when its turn comes."""
         if self.invalid is None:
             self.invalid = {}
@@ -122,7 +119,7 @@ class Decoder:
             done = self._parse(data, arrivals)
             self._parts = [data[done:]] if done < len(data) else []
             self._held = len(data) - done
-        except Malformed as error:
+        except Exception as error:  # Malformed, or what nobody has thought of
             arrivals.broken = error  # what came before is good
         return arrivals
 
@@ -130,7 +127,7 @@ class Decoder:
         """Parse from the start; gives how many bytes were whole packets."""
         v5, known, most = self._v5, self._topics, self._most
         add_topic, add_payload = arrivals.topics.append, arrivals.payloads.append
-        add_mid = arrivals.packet_ids.append
+        add_packet_id = arrivals.packet_ids.append
         position, end = 0, len(data)
         lead, size, runs = b"", 0, True
         self._wanted = 0
@@ -158,7 +155,10 @@ class Decoder:
             if first & _KIND != _PUBLISH or first & _QOS_2:
                 if first & _KIND == _PUBLISH and first & _QOS_3 == _QOS_3:
                     raise Malformed("a PUBLISH packet of QoS 3")
-                if first == _PUBACK:
+                if first == _PUBACK and length == 2 and stop == end:  # alone, or the last one
+                    arrivals.settled.append(data[body] << 8 | data[body + 1])
+                    position = stop
+                elif first == _PUBACK:
                     position = _parse_pubacks(data, position, body, stop, arrivals)
                 else:
                     self._take_unusual(data[position:stop], body - position, arrivals)
@@ -168,9 +168,9 @@ class Decoder:
                 at = body + 2 + (data[body] << 8 | data[body + 1])
                 name = data[body + 2 : at]
                 topic = known.get(name)
-                mid = 0
+                packet_id = 0
                 if first & _QOS_1:
-                    mid = data[at] << 8 | data[at + 1]
+                    packet_id = data[at] << 8 | data[at + 1]
                     at += 2
                 if v5:
                     about = data[at]
@@ -182,19 +182,19 @@ class Decoder:
             except IndexError:  # at the buffer's end
                 at = stop + 1
             # All of it has to be within the packet: what stands behind is another one's.
-            if at > stop or stop - at > most or (first & _QOS_1 and not mid):
-                self._take_misfit(first, data[body:stop], length, arrivals)
+            if at > stop or stop - at > most or (first & _QOS_1 and not packet_id):
+                self._take_invalid(first, data[body:stop], length, arrivals)
                 position = stop
                 continue
             if topic is None:
                 topic = self._learn(name)
                 if topic is None:
-                    self._take_misfit(first, data[body:stop], length, arrivals)
+                    self._take_invalid(first, data[body:stop], length, arrivals)
                     position = stop
                     continue
             add_topic(topic)
             add_payload(data[at:stop])
-            add_mid(mid)
+            add_packet_id(packet_id)
             if first & (_QOS_1 | _RETAIN):
                 arrivals.redeliverable = True
                 if first & _RETAIN and not first & _DUP:
@@ -273,17 +273,17 @@ class Decoder:
             self._oversize = None
             exact = oversize.first & _QOS_2
             first = oversize.first | _QOS_1 if exact else oversize.first
-            self._take_misfit(first, oversize.head, oversize.length, arrivals)
+            self._take_invalid(first, oversize.head, oversize.length, arrivals)
             if exact:
                 arrivals.exact.append(arrivals.packet_ids[-1])
         return rest
 
-    def _take_misfit(self, first: int, head: bytes, length: int, arrivals: Arrivals) -> None:
+    def _take_invalid(self, first: int, head: bytes, length: int, arrivals: Arrivals) -> None:
         """Of a PUBLISH packet, what stands behind its length, or the beginning of it."""
-        given = _read_misfit(first, head, length, self._v5, self._most)
+        given = _read_invalid(first, head, length, self._v5, self._most)
         if first & _RETAIN and not first & _DUP:
             arrivals.retained.append(len(arrivals.packet_ids))
-        arrivals.add_misfit(given, first & (_QOS_1 | _RETAIN) > 0)
+        arrivals.add_invalid(given, first & (_QOS_1 | _RETAIN) > 0)
 
 
 class _Run:
@@ -337,20 +337,20 @@ def _parse_pubacks(data: bytes, position: int, body: int, stop: int, arrivals: A
         return position + len(run)
     if stop - body < 2:
         raise Malformed("a PUBACK packet without a packet identifier")
-    mid = data[body] << 8 | data[body + 1]
+    packet_id = data[body] << 8 | data[body + 1]
     reason = data[body + 2] if stop - body > 2 else 0
     if reason < _FAILURE:
-        arrivals.settled.append(mid)
+        arrivals.settled.append(packet_id)
     else:
-        arrivals.refused.append((mid, reason))
+        arrivals.refused.append((packet_id, reason))
     return stop
 
 
-def _read_misfit(first: int, head: bytes, length: int, v5: bool, most: int) -> Given:
+def _read_invalid(first: int, head: bytes, length: int, v5: bool, most: int) -> Given:
     at = 2 + int.from_bytes(head[:2])
-    name, mid = head[2:at], -1
+    name, packet_id = head[2:at], -1
     if first & _QOS_1:
-        mid = int.from_bytes(head[at : at + 2])
+        packet_id = int.from_bytes(head[at : at + 2])
         at += 2
     if at > length:
         # Of two lengths that disagree either may be wrong, and it could not be acknowledged.
@@ -362,7 +362,7 @@ def _read_misfit(first: int, head: bytes, length: int, v5: bool, most: int) -> G
             trouble, at = "its properties are longer than its packet", begin
         else:
             at += about
-    return examine(name, head[at:], length - at, mid, most, trouble=trouble)
+    return examine(name, head[at:], length - at, packet_id, most, trouble=trouble)
 
 
 def _oversize(first: int, length: int, data: bytes) -> Oversize:

@@ -18,6 +18,7 @@ _PUBREC_LENGTH_2 = 0x50020000
 _PUBCOMP_LENGTH_2 = 0x70020000
 _USER_PROPERTY = b"\x26"
 _LONGEST_STRING = 65_535
+_MOST_HEADS = 1024
 PING = b"\xc0\0"
 
 
@@ -57,13 +58,15 @@ class PublishEncoder:
         `packet_ids` are those of QoS 1, `ids` what follows the properties in common,
         each of the same length; without any, nothing does.
         """
-        self._heads.forget_if_many()
+        heads = self._heads
+        if len(heads) > _MOST_HEADS:
+            heads.clear()
         id_size = len(ids[0]) if ids else 0
         columns: list[Sequence[bytes]] = []
         sizes = map(len, payloads)
-        columns.append([self._heads[size + id_size] for size in sizes])
+        columns.append([heads[size + id_size] for size in sizes])
         if self._qos:
-            columns.append(_mid_bytes(packet_ids))
+            columns.append(_id_bytes(packet_ids))
             columns.append([self._middle] * len(payloads))
         if ids:
             columns.append(ids)
@@ -74,11 +77,19 @@ class PublishEncoder:
             parts[number::width] = column
         return parts
 
+    def encode_one(self, payload: bytes, packet_id: int = 0, id_: bytes = b"") -> bytes:
+        """The same for a single one, whole: it costs few calls."""
+        heads = self._heads
+        if len(heads) > _MOST_HEADS:
+            heads.clear()
+        head = heads[len(payload) + len(id_)]
+        if self._qos:
+            return b"".join((head, packet_id.to_bytes(2), self._middle, id_, payload))
+        return b"".join((head, id_, payload))
+
 
 class _Heads(dict[int, bytes]):
     """Fixed header and topic of a PUBLISH, by how many bytes differ from packet to packet."""
-
-    _MOST = 1024
 
     def __init__(self, first: int, topic: bytes, more: int) -> None:
         self._first = bytes((first,))
@@ -90,30 +101,35 @@ class _Heads(dict[int, bytes]):
         head = self[size] = self._first + length + self._topic
         return head
 
-    def forget_if_many(self) -> None:
-        if len(self) > self._MOST:
-            self.clear()
 
-
-def _mid_bytes(packet_ids: Sequence[int]) -> list[bytes]:
+def _id_bytes(packet_ids: Sequence[int]) -> list[bytes]:
     packed = struct.pack(f">{len(packet_ids)}H", *packet_ids)
     return [packed[at : at + 2] for at in range(0, len(packed), 2)]
 
 
 def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
     """PUBACK packets of success, of both versions."""
-    return struct.pack(f">{len(packet_ids)}I", *[_PUBACK_LENGTH_2 | mid for mid in packet_ids])
+    if len(packet_ids) == 1:
+        return (_PUBACK_LENGTH_2 | packet_ids[0]).to_bytes(4)
+    return struct.pack(
+        f">{len(packet_ids)}I", *[_PUBACK_LENGTH_2 | packet_id for packet_id in packet_ids]
+    )
 
 
 def encode_acknowledgements(packet_ids: Sequence[int], exact: Container[int]) -> bytes:
     """PUBACK packets of success, and PUBREC for those among `exact`, which came at QoS 2."""
-    packets = [mid | (_PUBREC_LENGTH_2 if mid in exact else _PUBACK_LENGTH_2) for mid in packet_ids]
+    packets = [
+        packet_id | (_PUBREC_LENGTH_2 if packet_id in exact else _PUBACK_LENGTH_2)
+        for packet_id in packet_ids
+    ]
     return struct.pack(f">{len(packet_ids)}I", *packets)
 
 
 def encode_pubcomps(packet_ids: Sequence[int]) -> bytes:
     """PUBCOMP packets of success, of both versions."""
-    return struct.pack(f">{len(packet_ids)}I", *[_PUBCOMP_LENGTH_2 | mid for mid in packet_ids])
+    return struct.pack(
+        f">{len(packet_ids)}I", *[_PUBCOMP_LENGTH_2 | packet_id for packet_id in packet_ids]
+    )
 
 
 def encode_user_properties(properties: Mapping[str, str]) -> bytes:

@@ -6,18 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyboot_svc.worker.invalid_messages import examine, topic_trouble
-from pyboot_svc.worker.messages import (
-    ID_PROPERTY,
-    MessageBatch,
-    ResultBatch,
-    Sendable,
-    StoredMessage,
-)
+from pyboot_svc.worker.messages import ID_PROPERTY, ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals
 from pyboot_svc.worker.mqtt.wire.plane import (
-    Collected,
+    PlaneOwner,
     batch_of,
     encoding_failure,
     has_duplicates,
@@ -28,57 +22,71 @@ _MOST_PACKETS_A_READ = 256
 _MOST_BYTES_A_READ = 1024 * 1024
 
 
-class PlainPlane(Collected):
-    """paho does it, packet by packet."""
+class PlainPlane:
+    """paho does it, packet by packet; what a read or a write brings is told at its end."""
 
-    def __init__(self, client: ControlClient, sock: Any, session: int) -> None:
-        super().__init__()
+    def __init__(self, client: ControlClient, sock: Any, session: int, owner: PlaneOwner) -> None:
         self._client = client
-        self._sock = sock
-        self._pending = pending_of(sock)
         self._session = session
-        self._arrived = Arrivals()
+        self._owner = owner
         # What came at QoS 2, and is not acknowledged.
         self._exact: set[int] = set()
-        self._read_bytes = 0
         self._in_flight: dict[int, Sendable] = {}
         self._most = client.max_message
+        self._begin()
         client.listen(self._on_message, self._on_published)
+        client.on_queued = self._have_written
+        self.pending = pending_of(sock)
+        self.full = False
+        self.wants_write = client.wants_write
+        self.answers = 0
 
-    def read(self) -> None:
+    def _begin(self) -> None:
+        self._arrivals = Arrivals()
+        self._safe: list[Sendable] = []
+        self._refused: list[tuple[Sendable, Refusal]] = []
+        # Packets, and what they are of.
+        self._count = self._bytes = 0
+
+    def read(self) -> int:
+        try:
+            self._read()
+        finally:
+            count = self._tell()
+        return count
+
+    def _read(self) -> None:
         # paho reads one packet a call; until the socket has no whole one left.
         self.full = True
-        self._read_bytes = 0
         for _ in range(_MOST_PACKETS_A_READ):
-            if self._read_bytes > _MOST_BYTES_A_READ:
+            if self._bytes > _MOST_BYTES_A_READ:
                 return  # what they are of has to be counted before there are more
-            before = len(self._arrived.packet_ids) + len(self._safe) + len(self._refused)
+            before = self._count
             self._client.read()
-            if len(self._arrived.packet_ids) + len(self._safe) + len(self._refused) == before:
+            if self._count == before:
                 self.full = False
                 return
 
-    def arrived(self) -> MessageBatch | None:
-        arrived = self._arrived
-        if not arrived.packet_ids:
-            return None
-        self._arrived = Arrivals()
-        return batch_of(arrived, self._session)
-
     def write(self) -> None:
-        if self._client.wants_write:
-            self._client.write()
+        try:
+            if self._client.wants_write:
+                self._client.write()
+        finally:
+            self.wants_write = self._client.wants_write
+            self._tell()
+
+    def _tell(self) -> int:
+        arrivals, safe, refused = self._arrivals, self._safe, self._refused
+        self._begin()
+        if arrivals.packet_ids:
+            self._owner.on_messages(batch_of(arrivals, self._session))
+        if safe or refused:
+            self.answers += 1
+            self._owner.on_published(safe, refused)
+        return len(arrivals.packet_ids) + len(safe)
 
     def ping(self) -> None:
         self._client.ping()
-
-    @property
-    def wants_write(self) -> bool:
-        return self._client.wants_write
-
-    @property
-    def buffered(self) -> bool:
-        return self._pending() > 0
 
     @property
     def in_flight(self) -> int:
@@ -95,13 +103,13 @@ class PlainPlane(Collected):
         return list(self._in_flight.values())
 
     def publish_results(
-        self, topic: str, qos: int, parcels: Sequence[ResultBatch]
+        self, topic: str, qos: int, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
         failed = []
-        for parcel in parcels:
-            named = has_duplicates(qos, parcel)
-            for number, payload in enumerate(parcel.payloads):
-                one = parcel.part(number, number + 1)
+        for results in batches:
+            named = has_duplicates(qos, results)
+            for number, payload in enumerate(results.payloads):
+                one = results.part(number, number + 1)
                 user = {ID_PROPERTY: one.digests()[0].hex()} if named else {}
                 try:
                     self._in_flight[self._client.publish(topic, payload, qos, user)] = one
@@ -113,42 +121,48 @@ class PlainPlane(Collected):
         failed = []
         for row in rows:
             try:
-                mid = self._client.publish(row.topic, row.payload, row.qos, row.properties)
-                self._in_flight[mid] = row
+                number = self._client.publish(row.topic, row.payload, row.qos, row.properties)
+                self._in_flight[number] = row
             except Exception as error:
                 failed.append((row, encoding_failure(error)))
         return failed
 
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
         if session == self._session:
-            for mid in filter(None, packet_ids):
-                self._client.acknowledge(mid, exact=mid in self._exact)
-                self._exact.discard(mid)
+            for packet_id in filter(None, packet_ids):
+                self._client.acknowledge(packet_id, exact=packet_id in self._exact)
+                self._exact.discard(packet_id)
 
     def _on_message(
-        self, topic: bytes, payload: bytes, qos: int, mid: int, retain: bool, dup: bool
+        self, topic: bytes, payload: bytes, qos: int, packet_id: int, retain: bool, dup: bool
     ) -> None:
-        arrived = self._arrived
+        arrivals = self._arrivals
         if retain and not dup:
-            arrived.retained.append(len(arrived.packet_ids))
-        self._read_bytes += len(topic) + len(payload)
+            arrivals.retained.append(len(arrivals.packet_ids))
+        self._count += 1
+        self._bytes += len(topic) + len(payload)
         if qos > 1:
-            self._exact.add(mid)
-        if topic_trouble(topic) or len(payload) > self._most or (qos and not mid):
-            number = mid if qos else -1
+            self._exact.add(packet_id)
+        if topic_trouble(topic) or len(payload) > self._most or (qos and not packet_id):
+            number = packet_id if qos else -1
             given = examine(topic, payload, len(payload), number, self._most)
-            arrived.add_misfit(given, redeliverable=qos > 0 or retain)
+            arrivals.add_invalid(given, redeliverable=qos > 0 or retain)
             return
-        arrived.topics.append(topic.decode())
-        arrived.payloads.append(payload)
-        arrived.packet_ids.append(mid if qos else 0)
-        arrived.redeliverable |= qos > 0 or retain
+        arrivals.topics.append(topic.decode())
+        arrivals.payloads.append(payload)
+        arrivals.packet_ids.append(packet_id if qos else 0)
+        arrivals.redeliverable |= qos > 0 or retain
 
-    def _on_published(self, mid: int, refusal: Refusal | None) -> None:
-        item = self._in_flight.pop(mid, None)
+    def _on_published(self, packet_id: int, refusal: Refusal | None) -> None:
+        item = self._in_flight.pop(packet_id, None)
         if item is None:
             return
+        self._count += 1
         if refusal is None:
             self._safe.append(item)
         else:
             self._refused.append((item, refusal))
+
+    def _have_written(self) -> None:
+        """paho has queued something."""
+        self.wants_write = True

@@ -15,25 +15,30 @@ from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals
 
 
+class PlaneOwner(Protocol):
+    """Is told of what comes, from within `read` and `write`."""
+
+    def on_messages(self, batch: MessageBatch) -> None: ...
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
+        """These were sent (QoS 0) or are safe with the broker; those were refused, and why."""
+
+
 class DataPlane(Protocol):
-    """One connection's. What it collects is fetched by `arrived` and `outcomes`.
+    """One connection's. `read` and `write` tell its owner, and raise Broken at its end."""
 
-    `read` and `write` raise OSError when the connection is lost, and whatever they stumble over
-    when what comes is not MQTT.
-    """
+    # Whether the last read took as much as a read can: there is more to read at once.
+    full: bool
+    # Whether there is something to write.
+    wants_write: bool
+    # Grows with the answers to what was published, and with what was sent at QoS 0.
+    answers: int
+    # How many bytes a TLS or WebSocket layer holds, which select can't see; None without one.
+    pending: Callable[[], int] | None
 
-    def read(self) -> None: ...
+    def read(self) -> int:
+        """How many messages came, and answers to what was published."""
+
     def write(self) -> None: ...
-    @property
-    def wants_write(self) -> bool: ...
-    @property
-    def buffered(self) -> bool:
-        """Whether a TLS or WebSocket layer holds bytes, which select can't see."""
-
-    @property
-    def full(self) -> bool:
-        """Whether the last read took as much as a read can: there is more to read at once."""
-
     def ping(self) -> None:
         """Tell the broker that the connection lives; its answer may be long in coming."""
 
@@ -50,12 +55,8 @@ class DataPlane(Protocol):
     def unsafe(self) -> list[Sendable]:
         """What was published and is not known to be safe, in order."""
 
-    def arrived(self) -> MessageBatch | None: ...
-    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, Refusal]]]:
-        """What is safe by now (sent, at QoS 0), and what was refused, with the reason."""
-
     def publish_results(
-        self, topic: str, qos: int, parcels: Sequence[ResultBatch]
+        self, topic: str, qos: int, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
         """Gives those of which no packet can be made, and why; so does `publish_rows`."""
 
@@ -65,35 +66,21 @@ class DataPlane(Protocol):
         and that copy will be acknowledged. 0 is no number: those are of QoS 0."""
 
 
-class Collected:
-    """The outcomes that reads and writes have brought, until they are fetched."""
-
-    def __init__(self) -> None:
-        self.full = False
-        self._safe: list[Sendable] = []
-        self._refused: list[tuple[Sendable, Refusal]] = []
-
-    def outcomes(self) -> tuple[list[Sendable], list[tuple[Sendable, Refusal]]]:
-        safe, refused = self._safe, self._refused
-        if safe:
-            self._safe = []
-        if refused:
-            self._refused = []
-        return safe, refused
-
-
-class NoPlane(Collected):
+class NoPlane:
     """That of a connection that is not open: there is no room on it, and nothing comes."""
 
+    full = False
     wants_write = False
-    buffered = False
+    answers = 0
+    pending: Callable[[], int] | None = None
     in_flight = 0
     oldest = None
 
-    def read(self) -> None: ...
+    def read(self) -> int:
+        return 0
+
     def write(self) -> None: ...
     def ping(self) -> None: ...
-    def arrived(self) -> None: ...
     def room(self, window: int) -> int:
         return 0
 
@@ -101,7 +88,7 @@ class NoPlane(Collected):
         return []
 
     def publish_results(
-        self, topic: str, qos: int, parcels: Sequence[ResultBatch]
+        self, topic: str, qos: int, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
         raise AssertionError("there is no room for results")
 
@@ -131,11 +118,11 @@ def encoding_failure(error: Exception) -> str:
     return f"no packet can be made of it ({type(error).__name__}: {error})"
 
 
-def has_duplicates(qos: int, parcel: ResultBatch) -> bool:
+def has_duplicates(qos: int, results: ResultBatch) -> bool:
     """What is delivered once and sent once has none, and needs no id to recognise them by."""
-    return qos > 0 or parcel.redeliverable
+    return qos > 0 or results.chunk.batch.redeliverable
 
 
-def pending_of(sock: Any) -> Callable[[], int]:
+def pending_of(sock: Any) -> Callable[[], int] | None:
     """Asks a TLS or WebSocket layer how many bytes it holds; nothing else holds any."""
-    return getattr(sock, "pending", None) or int
+    return getattr(sock, "pending", None)

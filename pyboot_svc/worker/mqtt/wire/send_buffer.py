@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+from pyboot_svc.worker.mqtt.wire.errors import WOULD_BLOCK, Broken
+
 # Longer payloads are not copied once more to go out with others.
 LONG_PAYLOAD = 64 * 1024
 
 
 class SendBuffer:
-    """Bytes on their way to the socket; `queued` and `sent` count all there ever were."""
+    """Bytes on their way to the socket, of which so many are `sent`, and others `unsent`."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
@@ -23,37 +23,38 @@ class SendBuffer:
         self.sent = 0
         self.unsent = 0
 
-    @property
-    def queued(self) -> int:
-        return self.sent + self.unsent
+    def append(self, packets: bytes) -> None:
+        """At least one."""
+        self._waiting.append(packets)
+        self.unsent += len(packets)
 
-    def append(self, parts: Sequence[bytes]) -> None:
+    def extend(self, parts: Sequence[bytes]) -> None:
         # Without empty ones: a WebSocket layer can't tell that it has sent nothing.
         self._waiting += filter(None, parts)
         self.unsent += sum(map(len, parts))
 
     def flush(self) -> None:
+        """Send what the socket takes; raises Broken."""
         offered = self._offered
         while self.unsent:
             if not offered:
-                self._offer()
+                waiting, self._waiting = self._waiting, []
+                if len(waiting) > 1 and max(map(len, waiting)) < LONG_PAYLOAD:
+                    waiting = [b"".join(waiting)]
+                offered.extend(waiting)
             data = offered[0]
             try:
                 sent = self._sock.send(data)
             except WOULD_BLOCK:
                 return
+            except Exception as error:  # TLS and WebSocket fail in many ways
+                raise Broken from error
             self.sent += sent
             self.unsent -= sent
             if sent == len(data):
                 offered.popleft()
             else:
                 offered[0] = memoryview(data)[sent:]
-
-    def _offer(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if len(waiting) > 1 and max(map(len, waiting)) < LONG_PAYLOAD:
-            waiting = [b"".join(waiting)]
-        self._offered.extend(waiting)
 
 
 class ControlSocket:
@@ -74,7 +75,7 @@ class ControlSocket:
         return data
 
     def send(self, data: Any) -> int:
-        self._output.append([bytes(data)])
+        self._output.append(bytes(data))
         return len(data)
 
     def fileno(self) -> int:

@@ -14,7 +14,7 @@ from support.store import configured
 
 from pyboot_svc.config import Broker, Endpoint
 from pyboot_svc.worker.messages import ResultBatch, Sendable, StoredMessage
-from pyboot_svc.worker.mqtt.link import connection
+from pyboot_svc.worker.mqtt.link import loop
 from pyboot_svc.worker.mqtt.outbox import MqttOutbox
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import encode_pubacks
@@ -90,12 +90,12 @@ class Line:
         assert self.broker.recv(1024).startswith(b"\x10"), "CONNECT"
         self.broker.sendall(CONNACK_5 if protocol == "5" else CONNACK)
         assert self.results.online.wait(20)
-        self._parser = Decoder(protocol == "5", 16 * 1024**2)
+        self._decoder = Decoder(protocol == "5", 16 * 1024**2)
 
     def receive(self, count: int) -> Arrivals:
         found = Arrivals()
         while len(found.packet_ids) < count:
-            arrivals = self._parser.feed(self.broker.recv(65_536))
+            arrivals = self._decoder.feed(self.broker.recv(65_536))
             found.payloads += arrivals.payloads
             found.packet_ids += arrivals.packet_ids
         return found
@@ -108,7 +108,7 @@ class Line:
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Line]]:
     # What is forgotten until the loop turns by itself would be found too late for the test.
-    monkeypatch.setattr(connection, "_TICK_SECONDS", 3600.0)
+    monkeypatch.setattr(loop, "_TICK_SECONDS", 3600.0)
     lines: list[Line] = []
 
     def start(data_plane: str, protocol: str = "3.1.1", qos: int = 0) -> Line:

@@ -151,6 +151,9 @@ def test_it_waits_for_more_but_not_when_there_is_more_already(
         sleep(seconds)
 
     monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.time.sleep", noted)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger._MEASURE_SECONDS", 0.0)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger._HOLD_SECONDS", 3600.0)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger._BUSY_SHARE", -1.0)
     led = Pollable(ends[0], leader)
     for full, waited in ((False, True), (True, False), (False, True)):
         led.full = full
@@ -169,7 +172,9 @@ def test_of_several_connections_one_that_has_more_is_enough(
     leader: Reactor, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[tuple[int, bool]] = []
-    monkeypatch.setattr(Linger, "note", lambda pace, count, full: noted.append((count, full)))
+    monkeypatch.setattr(
+        Linger, "note", lambda pace, count, full, waited: noted.append((count, full))
+    )
     near, far = socket.socketpair()
     with near, far:
         first, second = Pollable(ends[0], leader), Pollable(near, leader)

@@ -201,15 +201,27 @@ def test_lanes_are_told_apart() -> None:
     assert hang_ups.alone
 
 
+def results(*sizes: int) -> list[Sendable]:
+    return [parcel_of([b"x" * size for size in sizes])]
+
+
+def test_at_qos_0_results_of_the_spool_count_and_dead_letters_do_not() -> None:
+    clock = Clock()
+    unanswered = Unanswered(clock)
+    for size, lane in ((100, RESULTS), (9000, DEAD_LETTERS), (3000, RESULTS)):
+        unanswered.written([StoredMessage("out", b"x" * size, 0, {}, lane=lane)])
+    assert unanswered.lost() == (3000, False)
+
+
 def test_at_qos_0_a_message_of_unusual_size_is_named_and_then_taken_for_too_large() -> None:
     clock = Clock()
     unanswered = Unanswered(clock)
     found = []
     for size in (3000, 5000, 4000):
         for _ in range(10):
-            unanswered.written([100, 120])
+            unanswered.written(results(100, 120))
             clock.now += 0.3
-        unanswered.written([size, 100])
+        unanswered.written(results(size, 100))
         clock.now += 0.2
         found.append(unanswered.lost())
     assert found == [(3000, False), (5000, False), (3000, True)]
@@ -220,7 +232,7 @@ def test_at_qos_0_messages_of_usual_size_are_not_named(sizes: list[int]) -> None
     clock = Clock()
     unanswered = Unanswered(clock)
     for _ in range(10):
-        unanswered.written(sizes)
+        unanswered.written(results(*sizes))
         clock.now += 0.1
         assert unanswered.lost() == (None, False)
     assert unanswered.lost() == (None, False)
@@ -229,11 +241,11 @@ def test_at_qos_0_messages_of_usual_size_are_not_named(sizes: list[int]) -> None
 def test_at_qos_0_what_was_long_before_a_loss_did_no_harm() -> None:
     clock = Clock()
     unanswered = Unanswered(clock)
-    unanswered.written([3000, 100])
+    unanswered.written(results(3000, 100))
     clock.now += 1.1
-    unanswered.written([100])
+    unanswered.written(results(100))
     assert unanswered.lost() == (None, False)
-    unanswered.written([3000])
+    unanswered.written(results(3000))
     assert unanswered.lost() == (None, False)
 
 

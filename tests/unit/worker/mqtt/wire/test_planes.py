@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -15,15 +15,26 @@ from hypothesis import strategies as st
 from support.columns import messages_of, parcel_of
 
 from pyboot_svc.config import Broker
-from pyboot_svc.worker.messages import ID_PROPERTY, ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.messages import (
+    ID_PROPERTY,
+    MessageBatch,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+)
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Session
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
+from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.wire import inflight
 from pyboot_svc.worker.mqtt.wire.bulk_plane import BulkPlane
 from pyboot_svc.worker.mqtt.wire.decoder import Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder, encode_pubacks
+from pyboot_svc.worker.mqtt.wire.errors import Broken, Malformed
 
 SESSION = 7
-LAST_MID = 65_535
+LAST_ID = 65_535
+# Where numbers begin anew sooner: more than are in flight at a time here.
+FEW_IDS = 1000
 
 
 class Got(NamedTuple):
@@ -31,7 +42,7 @@ class Got(NamedTuple):
 
     topic: str
     payload: bytes
-    mid: int
+    packet_id: int
 
 
 def results_of(items: list[Sendable]) -> list[tuple[int, bytes]]:
@@ -57,10 +68,44 @@ class Noted:
         self.told.append(("ended", reason))
 
 
+Outcomes = tuple[list[Sendable], list[tuple[Sendable, Refusal]]]
+
+
+class Told:
+    """What a plane tells its owner."""
+
+    def __init__(self) -> None:
+        self._batches: list[MessageBatch] = []
+        self._safe: list[Sendable] = []
+        self._refused: list[tuple[Sendable, Refusal]] = []
+
+    def on_messages(self, batch: MessageBatch) -> None:
+        self._batches.append(batch)
+
+    def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
+        assert safe or refused
+        self._safe += safe
+        self._refused += refused
+
+    def outcomes(self) -> Outcomes:
+        """Since the last time; so do the others."""
+        found = self._safe, self._refused
+        self._safe, self._refused = [], []
+        return found
+
+    def arrived(self) -> MessageBatch:
+        [batch] = self.batches()
+        return batch
+
+    def batches(self) -> list[MessageBatch]:
+        found, self._batches = self._batches, []
+        return found
+
+
 class Ends:
     """A plane and its broker."""
 
-    def __init__(self, protocol: str) -> None:
+    def __init__(self, protocol: str, sock: Callable[[Any], Any] = lambda sock: sock) -> None:
         here, self.broker = socket.socketpair()
         here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         here.setblocking(False)
@@ -70,15 +115,16 @@ class Ends:
         self.client = ControlClient(
             "post", Broker("localhost", protocol=protocol), Session("me", False, 100), self.events
         )
-        self.plane = BulkPlane(self.client, here, SESSION)
-        self.parser = Decoder(protocol == "5", 16 * 1024**2)
+        self.told = Told()
+        self.plane = BulkPlane(self.client, sock(here), SESSION, self.told)
+        self._decoder = Decoder(protocol == "5", 16 * 1024**2)
 
     def receive(self) -> list[Got]:
         """What the broker has got, once all is written."""
         found: list[Got] = []
         while self.plane.wants_write:
             self.plane.write()
-            got = self.parser.feed(self.broker.recv(65_536))
+            got = self._decoder.feed(self.broker.recv(65_536))
             found += map(Got, got.topics, got.payloads, got.packet_ids)
         return found
 
@@ -95,9 +141,9 @@ class Ends:
         self.plane.publish_results("out", qos, [parcel])
         return parcel
 
-    def read_all(self, data: bytes) -> None:
+    def read_all(self, data: bytes) -> int:
         self.broker.sendall(data)
-        self.plane.read()
+        return self.plane.read()
 
     def close(self) -> None:
         self.here.close()
@@ -122,12 +168,12 @@ def test_whatever_the_socket_takes_at_a_time_all_is_sent_in_order(
     # First what is to be acknowledged, then what only has to be written.
     assert ends.plane.unsafe() == ([sent, *rows] if qos else [rows[0], sent, rows[1]])
     arrived = ends.receive()
-    assert [(got.topic, got.payload, got.mid > 0) for got in arrived] == [
+    assert [(got.topic, got.payload, got.packet_id > 0) for got in arrived] == [
         *[("out", payload, qos == 1) for payload in sent.payloads],
         ("dead", b"letter", True),
         ("d", b"", False),
     ]
-    packet_ids = [got.mid for got in arrived if got.mid]
+    packet_ids = [got.packet_id for got in arrived if got.packet_id]
     assert len(set(packet_ids)) == len(packet_ids) == (6 if qos else 1)
 
 
@@ -135,29 +181,29 @@ def test_of_qos_0_only_what_is_written_is_safe(ends: Ends) -> None:
     first = ends.publish(3, 0, 10)
     assert ends.plane.room(10) == 7
     second = ends.publish(3, 0, 500_000)
-    assert ends.plane.outcomes() == ([], [])
+    assert ends.told.outcomes() == ([], [])
     assert (ends.plane.in_flight, ends.plane.unsafe()) == (6, [first, second])
     ends.plane.write()
-    safe, refused = ends.plane.outcomes()
+    safe, refused = ends.told.outcomes()
     assert (safe, refused) == ([first], [])
     assert ends.plane.unsafe() == [second]
     assert ends.plane.wants_write
     ends.receive()
-    assert ends.plane.outcomes() == ([second], [])
+    assert ends.told.outcomes() == ([second], [])
     assert (ends.plane.in_flight, ends.plane.wants_write) == (0, False)
 
 
 def test_of_qos_1_what_is_acknowledged_is_safe(ends: Ends) -> None:
     sent = results_of([ends.publish(4)])
-    packet_ids = [got.mid for got in ends.receive()]
-    assert ends.plane.outcomes() == ([], [])
+    packet_ids = [got.packet_id for got in ends.receive()]
+    assert ends.told.outcomes() == ([], [])
     ends.read_all(encode_pubacks([packet_ids[0], packet_ids[2], 60_000]))
-    safe, refused = ends.plane.outcomes()
+    safe, refused = ends.told.outcomes()
     assert (results_of(safe), refused) == ([sent[0], sent[2]], [])
     assert results_of(ends.plane.unsafe()) == [sent[1], sent[3]]
     assert ends.plane.in_flight == 2
     ends.read_all(encode_pubacks(packet_ids))
-    safe, refused = ends.plane.outcomes()
+    safe, refused = ends.told.outcomes()
     assert (results_of(safe), refused) == ([sent[1], sent[3]], [])
     assert (ends.plane.in_flight, ends.plane.unsafe()) == (0, [])
 
@@ -166,9 +212,9 @@ def test_a_refusal_is_told_in_words() -> None:
     ends = Ends("5")
     try:
         sent = results_of([ends.publish(2)])
-        first, second = (got.mid.to_bytes(2) for got in ends.receive())
+        first, second = (got.packet_id.to_bytes(2) for got in ends.receive())
         ends.read_all(b"\x40\x03" + first + b"\x87" + b"\x40\x04" + second + b"\xa7\x00")
-        safe, refused = ends.plane.outcomes()
+        safe, refused = ends.told.outcomes()
         assert safe == []
         assert [(results_of([item]), refusal.text) for item, refusal in refused] == [
             ([sent[0]], "Not authorized"),
@@ -181,14 +227,14 @@ def test_a_refusal_is_told_in_words() -> None:
 
 def test_numbers_begin_anew_and_pass_over_those_in_flight(ends: Ends) -> None:
     kept = ends.publish(3)
-    assert [got.mid for got in ends.receive()] == [1, 2, 3]
+    assert [got.packet_id for got in ends.receive()] == [1, 2, 3]
     for _ in range(70):
         ends.publish(1000)
-        packet_ids = [got.mid for got in ends.receive()]
+        packet_ids = [got.packet_id for got in ends.receive()]
         assert len(set(packet_ids)) == len(packet_ids) == 1000
-        assert all(4 <= mid <= LAST_MID for mid in packet_ids)
+        assert all(4 <= packet_id <= LAST_ID for packet_id in packet_ids)
         ends.read_all(encode_pubacks(packet_ids))
-        assert len(results_of(ends.plane.outcomes()[0])) == 1000
+        assert len(results_of(ends.told.outcomes()[0])) == 1000
         assert ends.plane.in_flight == 3
     assert ends.plane.unsafe() == [kept]
 
@@ -199,11 +245,11 @@ def test_of_a_parcel_only_the_numbers_still_in_flight_are_passed_over(ends: Ends
     ends.read_all(encode_pubacks([1, 2]))
     for count in [1000] * 65 + [531]:
         ends.publish(count)
-        packet_ids = [got.mid for got in ends.receive()]
+        packet_ids = [got.packet_id for got in ends.receive()]
         ends.read_all(encode_pubacks(packet_ids))
-    assert packet_ids[-2:] == [LAST_MID, 1]
+    assert packet_ids[-2:] == [LAST_ID, 1]
     ends.publish(4)
-    assert [got.mid for got in ends.receive()] == [2, 6, 7, 8]
+    assert [got.packet_id for got in ends.receive()] == [2, 6, 7, 8]
     assert ends.plane.in_flight == 7
 
 
@@ -212,7 +258,7 @@ def test_numbers_pass_over_all_that_are_never_answered(ends: Ends) -> None:
     open_: set[int] = set()
     for turn in range(140):
         ends.publish(1000)
-        packet_ids = [got.mid for got in ends.receive()]
+        packet_ids = [got.packet_id for got in ends.receive()]
         assert len(set(packet_ids)) == 1000
         assert open_.isdisjoint(packet_ids), (
             f"in flight twice: {sorted(open_.intersection(packet_ids))}"
@@ -222,11 +268,11 @@ def test_numbers_pass_over_all_that_are_never_answered(ends: Ends) -> None:
             packet_ids.remove(left)
             open_.add(left)
         ends.read_all(encode_pubacks(packet_ids))
-        safe = results_of(ends.plane.outcomes()[0])
+        safe = results_of(ends.told.outcomes()[0])
         assert len(safe) == len(packet_ids)
         assert ends.plane.in_flight == len(open_)
     ends.read_all(encode_pubacks(sorted(open_)))
-    assert len(results_of(ends.plane.outcomes()[0])) == 4
+    assert len(results_of(ends.told.outcomes()[0])) == 4
     assert ends.plane.unsafe() == []
 
 
@@ -253,33 +299,27 @@ def test_what_arrives_is_of_this_connection(ends: Ends) -> None:
     packets = PublishEncoder("in", 1, properties).encode([b"a", b"b"], [1, 2])
     before = time.monotonic_ns()
     ends.read_all(b"".join(packets))
-    arrived = ends.plane.arrived()
-    assert arrived is not None
+    arrived = ends.told.arrived()
     assert messages_of(arrived) == [("in", b"a"), ("in", b"b")]
     assert (arrived.packet_ids, arrived.session) == ([1, 2], SESSION)
     assert len(arrived.arrived) == 2
     assert all(before <= at <= time.monotonic_ns() for at in arrived.arrived)
     assert arrived.redeliverable
-    assert ends.plane.arrived() is None
+    assert ends.told.batches() == []
 
 
-def test_what_several_reads_bring_arrives_as_one(ends: Ends) -> None:
+def test_a_read_says_how_much_it_brought(ends: Ends) -> None:
     properties = b"\x00" if ends.client.v5 else b""
     once, twice = (PublishEncoder("in", qos, properties) for qos in (0, 1))
-    for at in range(3):
-        ends.read_all(b"".join(once.encode([b"%d" % at])))
-    ends.read_all(encode_pubacks([1]))
-    arrived = ends.plane.arrived()
-    assert arrived is not None
-    assert (arrived.payloads, arrived.packet_ids) == ([b"0", b"1", b"2"], [0, 0, 0])
-    assert not arrived.redeliverable
-    for encoder, packet_ids in ((once, []), (twice, [9]), (once, [])):
-        ends.read_all(b"".join(encoder.encode([b"x"], packet_ids)))
-    arrived = ends.plane.arrived()
-    assert arrived is not None
-    assert (arrived.topics, arrived.packet_ids, len(arrived.arrived)) == (["in"] * 3, [0, 9, 0], 3)
-    assert arrived.arrived == sorted(arrived.arrived)
-    assert arrived.redeliverable
+    assert ends.plane.read() == 0
+    assert ends.read_all(b"".join(once.encode([b"0", b"1"]))) == 2
+    assert not ends.told.arrived().redeliverable
+    assert ends.read_all(b"".join([*once.encode([b"2"]), *twice.encode([b"3"], [9])])) == 2
+    arrived = ends.told.arrived()
+    assert (arrived.topics, arrived.packet_ids, arrived.redeliverable) == (["in"] * 2, [0, 9], True)
+    ends.publish(3)
+    assert ends.read_all(encode_pubacks([got.packet_id for got in ends.receive()])) == 3
+    assert ends.told.batches() == []
 
 
 def test_what_is_retained_recurs(ends: Ends) -> None:
@@ -287,8 +327,7 @@ def test_what_is_retained_recurs(ends: Ends) -> None:
     properties = b"\x00" if ends.client.v5 else b""
     packet = b"".join(PublishEncoder("in", 0, properties).encode([b"x"]))
     ends.read_all(b"\x31" + packet[1:])
-    arrived = ends.plane.arrived()
-    assert arrived is not None
+    arrived = ends.told.arrived()
     assert (arrived.payloads, arrived.packet_ids, arrived.redeliverable) == ([b"x"], [0], True)
 
 
@@ -301,9 +340,7 @@ def test_packets_of_the_control_plane_reach_paho(ends: Ends) -> None:
     ends.read_all(connack + message + suback[:2])
     ends.read_all(suback[2:] + message)
     assert ends.events.told == [("connected", False), ("subscribed", 1)]
-    arrived = ends.plane.arrived()
-    assert arrived is not None
-    assert arrived.payloads == [b"a", b"a"]
+    assert [batch.payloads for batch in ends.told.batches()] == [[b"a"], [b"a"]]
 
 
 def test_packets_of_paho_keep_their_place_in_the_stream(ends: Ends) -> None:
@@ -323,47 +360,79 @@ def test_much_that_waits_leaves_no_room(ends: Ends) -> None:
 def test_the_end_of_a_connection_is_an_error(ends: Ends) -> None:
     ends.plane.read()  # there is nothing: that is none
     ends.broker.close()
-    with pytest.raises(ConnectionError):
+    with pytest.raises(Broken):
         ends.plane.read()
     ends.publish(1)
-    with pytest.raises(ConnectionError):
+    with pytest.raises(Broken):
         ends.plane.write()
 
 
-def test_nothing_empty_is_offered_to_the_socket(
+def test_what_came_before_the_end_is_told(ends: Ends) -> None:
+    """What follows a message, and is no MQTT, is not that message's fault."""
+    lead = b"\0" if ends.client.v5 else b""
+    message = b"".join(PublishEncoder("in", 0, lead).encode([b"last"]))
+    with pytest.raises(Broken) as caught:
+        ends.read_all(message + b"\x30\xff\xff\xff\xff\xff")
+    assert isinstance(caught.value.__cause__, Malformed)
+    assert ends.told.arrived().payloads == [b"last"]
+
+
+def test_a_bug_of_whoever_is_told_is_no_end_of_the_connection(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def stumble(batch: MessageBatch) -> None:
+        raise OSError
+
+    monkeypatch.setattr(ends.told, "on_messages", stumble)
+    lead = b"\0" if ends.client.v5 else b""
+    with pytest.raises(OSError, match=r"^$"):
+        ends.read_all(b"".join(PublishEncoder("in", 0, lead).encode([b"x"])))
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_nothing_empty_is_offered_to_the_socket(protocol: str) -> None:
     """A WebSocket layer answers 0 to that, and means that it would block."""
     offered: list[int] = []
-    send: Callable[..., int] = ends.here.send
 
     class Layer:
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock = sock
+
         def send(self, data: bytes) -> int:
             offered.append(len(data))
-            return send(data)
+            return self._sock.send(data)
 
-    monkeypatch.setattr(ends.plane._output, "_sock", Layer())
-    ends.publish(2, 1, 70_000)
-    ends.publish(2, 0, 0)
-    ends.receive()
-    assert min(offered) > 0
+    ends = Ends(protocol, Layer)
+    try:
+        ends.publish(2, 1, 70_000)
+        ends.publish(2, 0, 0)
+        ends.publish(1, 0, 0)
+        ends.receive()
+        assert min(offered) > 0
+    finally:
+        ends.close()
 
 
-def test_a_layer_may_give_a_bytearray(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_layer_may_give_a_bytearray(protocol: str) -> None:
     """As the WebSocket layer of paho 2.1 does."""
-    receive: Callable[[int], bytes] = ends.here.recv
 
     class Layer:
-        def recv(self, size: int) -> bytearray:
-            return bytearray(receive(size))
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock = sock
 
-    monkeypatch.setattr(ends.plane, "_sock", Layer())
-    lead = b"\0" if ends.client.v5 else b""
-    ends.read_all(b"".join(PublishEncoder("in", 0, lead).encode([b"one", b"three"])))
-    batch = ends.plane.arrived()
-    assert batch is not None
-    assert (batch.topics, batch.payloads) == (["in"] * 2, [b"one", b"three"])
-    assert {type(payload) for payload in batch.payloads} == {bytes}
+        def recv(self, size: int) -> bytearray:
+            return bytearray(self._sock.recv(size))
+
+    ends = Ends(protocol, Layer)
+    try:
+        lead = b"\0" if ends.client.v5 else b""
+        ends.read_all(b"".join(PublishEncoder("in", 0, lead).encode([b"one", b"three"])))
+        batch = ends.told.arrived()
+        assert (batch.topics, batch.payloads) == (["in"] * 2, [b"one", b"three"])
+        assert {type(payload) for payload in batch.payloads} == {bytes}
+    finally:
+        ends.close()
 
 
 @pytest.mark.parametrize("redeliverable", [True, False], ids=["comes again", "comes once"])
@@ -428,12 +497,16 @@ Step = tuple[str, list[int] | int, bool | int]
 class Account:
     """What a plane should say is in flight, kept the simple way: one number, one message."""
 
-    def __init__(self, ends: Ends, last_mid: int) -> None:
+    def __init__(self, ends: Ends, first: int) -> None:
         self.ends = ends
         self.open: dict[int, Sent] = {}
         self.ended: list[int] = []
         self._count = 0
-        ends.plane._in_flight._last_mid = last_mid
+        while first:
+            size = min(first, 200)
+            self.publish([size], False)
+            self.answer(list(self.open), set())
+            first -= size
 
     def publish(self, sizes: list[int], row: bool) -> None:
         """Parcels of so many results, and perhaps a row behind."""
@@ -450,13 +523,13 @@ class Account:
             self._count += 1
         got = self.ends.receive()
         assert [one.payload for one in got] == [payload for _, payload in expected]
-        packet_ids = [one.mid for one in got]
-        assert all(1 <= mid <= LAST_MID for mid in packet_ids)
+        packet_ids = [one.packet_id for one in got]
+        assert all(1 <= packet_id <= FEW_IDS for packet_id in packet_ids)
         assert len(set(packet_ids)) == len(packet_ids)
         assert self.open.keys().isdisjoint(packet_ids)
         # A number that has come to its end is not used anew at once.
         assert all(
-            (after - before) % LAST_MID <= 1 + len(self.open)
+            (after - before) % FEW_IDS <= 1 + len(self.open)
             for before, after in pairwise(packet_ids)
         )
         self.open.update(zip(packet_ids, expected, strict=True))
@@ -465,17 +538,19 @@ class Account:
         """Of these, some are refused; some may be known to nobody."""
         self.ends.read_all(
             b"".join(
-                b"\x40\x03" + mid.to_bytes(2) + b"\x97" if mid in refused else encode_pubacks([mid])
-                for mid in packet_ids
+                b"\x40\x03" + packet_id.to_bytes(2) + b"\x97"
+                if packet_id in refused
+                else encode_pubacks([packet_id])
+                for packet_id in packet_ids
             )
         )
-        known = list(dict.fromkeys(mid for mid in packet_ids if mid in self.open))
-        ended = {mid: self.open.pop(mid) for mid in known}
+        known = list(dict.fromkeys(packet_id for packet_id in packet_ids if packet_id in self.open))
+        ended = {packet_id: self.open.pop(packet_id) for packet_id in known}
         self.ended += known
-        safe, failed = self.ends.plane.outcomes()
-        assert shown(safe) == [ended[mid] for mid in known if mid not in refused]
+        safe, failed = self.ends.told.outcomes()
+        assert shown(safe) == [ended[packet_id] for packet_id in known if packet_id not in refused]
         assert shown([item for item, _ in failed]) == [
-            ended[mid] for mid in known if mid in refused
+            ended[packet_id] for packet_id in known if packet_id in refused
         ]
         assert {refusal.text for _, refusal in failed} <= {"Quota exceeded"}
 
@@ -504,20 +579,28 @@ STEPS = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def few_ids() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inflight, "_LAST_ID", FEW_IDS)
+        yield
+
+
+@pytest.mark.usefixtures("few_ids")
 @settings(max_examples=200, deadline=None)
-@given(st.booleans(), st.integers(LAST_MID - 60, LAST_MID) | st.just(0), STEPS)
-def test_the_account_of_what_is_in_flight(v5: bool, last_mid: int, steps: list[Step]) -> None:
+@given(st.booleans(), st.integers(FEW_IDS - 60, FEW_IDS) | st.just(0), STEPS)
+def test_the_account_of_what_is_in_flight(v5: bool, first: int, steps: list[Step]) -> None:
     """Answers in order and not, twice, to nothing, and refusals; about where numbers begin anew."""
     ends = Ends("5" if v5 else "3.1.1")
     try:
-        account = Account(ends, last_mid)
+        account = Account(ends, first)
         for kind, about, more in steps:
             if isinstance(about, list):
                 account.publish(about, bool(more))
             else:
                 source = random.Random(more)
                 packet_ids = answered(kind, about, account, source)
-                refused = {mid for mid in packet_ids if v5 and source.random() < 0.1}
+                refused = {packet_id for packet_id in packet_ids if v5 and source.random() < 0.1}
                 account.answer(packet_ids, refused)
             account.check()
         account.answer(list(account.open), set())
@@ -543,10 +626,11 @@ def answered(kind: str, count: int, account: Account, source: random.Random) -> 
     return [*chosen, *chosen[:1], source.randint(20_000, 30_000), *chosen[1:2]]
 
 
+@pytest.mark.usefixtures("few_ids")
 def test_refusals_in_the_middle_of_answers() -> None:
     ends = Ends("5")
     try:
-        account = Account(ends, LAST_MID - 5)
+        account = Account(ends, FEW_IDS - 5)
         account.publish([10, 1, 9], True)
         packet_ids = list(account.open)
         account.answer(

@@ -1,0 +1,193 @@
+"""All that a broker has against messages, in whatever way it says so: one account of it.
+
+It refuses them, for now or for good; it hangs up when they come; it leaves them unanswered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from pyboot_svc.config import Endpoint
+from pyboot_svc.worker.messages import (
+    DEAD_LETTERS,
+    RESULTS,
+    Sendable,
+    StoredMessage,
+    count_of,
+    lane_of,
+)
+from pyboot_svc.worker.mqtt.interfaces import MAX_PACKET_BYTES, BrokerLimits, Link
+from pyboot_svc.worker.mqtt.refusal.hangups import HangUps, Lesson, Unanswered
+from pyboot_svc.worker.mqtt.refusal.holds import Holds
+from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.refusal.sizes import PacketSizes
+
+
+class Objections:
+    """`active` while there is anything: nothing else has to be asked while there isn't.
+
+    `bounded` says whether a message may be too large for the broker.
+    """
+
+    def __init__(self, endpoint: Endpoint, window: int) -> None:
+        self._topic = endpoint.topic
+        self._v5 = endpoint.broker.protocol == "5"
+        self._sizes = PacketSizes(endpoint)
+        self._most = MAX_PACKET_BYTES
+        self._holds = Holds(window)
+        self._hang_ups = HangUps(endpoint.topic)
+        # What was written at QoS 0.
+        self.unanswered = Unanswered()
+        self._lessons = {RESULTS: Lesson(), DEAD_LETTERS: Lesson(optional=True)}
+        self.active = False
+        self.bounded = False
+
+    @property
+    def trouble(self) -> str:
+        """Why results are refused at the moment; empty when they aren't."""
+        return self._holds.reason(RESULTS)
+
+    @property
+    def slows(self) -> bool:
+        """Whether answers, and the time, say when the next message may be sent."""
+        return self._holds.active or self._hang_ups.alone
+
+    def connected(self, limits: BrokerLimits, qos: int, *, at_once: bool) -> None:
+        """`qos` is that of results; `at_once`: at the first attempt."""
+        self._sizes.qos = qos
+        self._most = limits.packet_bytes
+        self._hang_ups.connected(at_once=at_once)
+        self._look()
+
+    # While messages are sent:
+
+    def room(self, room: int, in_flight: int) -> int:
+        """How many more may be sent, where otherwise there would be `room`."""
+        if self._holds.stopping:
+            return 0
+        if self._hang_ups.alone:
+            return min(room, 1 - in_flight) if self._hang_ups.may_send() else 0
+        return min(room, self._holds.window - in_flight) if self._holds.active else room
+
+    def sent(self, *, answered: bool) -> None:
+        """Something was, which will be `answered` or not."""
+        if self._hang_ups.alone:
+            self._hang_ups.sent(answered=answered)
+
+    def too_large(self, item: Sendable) -> str | None:
+        return self._forbidden(self._sizes.of(item), lane_of(item))
+
+    def too_large_result(self, payload: bytes) -> str | None:
+        return self._forbidden(self._sizes.of_result(len(payload)), RESULTS)
+
+    def due(self) -> Iterator[int]:
+        """The lanes that may be tried again."""
+        return self._holds.due()
+
+    def end(self) -> None:
+        """Nothing is in flight, and nothing waits: all that was tried again was taken."""
+        if self._holds.active:
+            self._holds.end()
+            self._look()
+
+    # When the broker has answered:
+
+    def takes(self, item: Sendable, refusal: Refusal) -> bool:
+        """Whether one that was refused is to be sent again, by `answered`."""
+        taken = self._holds.takes(item, refusal, self._topic)
+        self._look()
+        return taken
+
+    def safe(self, items: list[Sendable]) -> list[Sendable]:
+        """While `active`: those of `items` that are, and come to no second time."""
+        if self._holds.active:
+            items = self._holds.safe(items)
+        if self._hang_ups.alone:
+            self._hang_ups.delivered(sum(map(count_of, items)))
+        if any(lesson.open for lesson in self._lessons.values()):
+            for item in items:
+                self._lessons[lane_of(item)].taken(self._sizes.of(item))
+        self._look()
+        return items
+
+    def answered(self, in_flight: Sequence[Sendable]) -> Iterator[tuple[int, list[Sendable]]]:
+        """The lanes of which nothing is in flight any more, with what is to be sent again."""
+        if not self._holds.stopping:
+            return
+        left: Counter[int] = Counter()
+        for item in in_flight:
+            left[lane_of(item)] += count_of(item)
+        yield from self._holds.answered(left)
+
+    # When the connection was lost:
+
+    def culprit(self, in_flight: list[Sendable], link: Link) -> Sendable | None:
+        """The message that is to blame for it."""
+        if link.silent:
+            return self._hang_ups.ignored(in_flight, others_answered=link.selective)
+        return self._hang_ups.lost(in_flight)
+
+    def take_back(self) -> list[Sendable]:
+        """What is to be sent again by another connection."""
+        again = self._holds.lost()
+        self._look()
+        return again
+
+    def give_up(self, item: Sendable, link: Link) -> str:
+        """It was alone in flight each time that the broker closed the connection, or the only one
+        without an answer. Gives the reason in words."""
+        size, lane = self._sizes.of(item), lane_of(item)
+        qos = item.qos if isinstance(item, StoredMessage) else self._sizes.qos
+        about = f"({size} bytes, QoS {qos}): {self._suspicion(qos)}"
+        if link.silent:
+            return f"the post broker leaves it without an answer, and has one for others {about}"
+        self._lessons[lane].given_up(size)
+        if lane == RESULTS:
+            # What comes of it among the dead letters is no smaller.
+            self._lessons[DEAD_LETTERS].warned(size)
+        self._look()
+        return f"the post broker closes the connection whenever it is sent {about}"
+
+    def explain(self, link: Link) -> str | None:
+        """What is known of the reason."""
+        if not self._hang_ups.suspects:
+            return self._judge_unanswered()
+        if not any(lesson.slow for lesson in self._lessons.values()):
+            link.hurry()
+        suspicion = self._suspicion(self._sizes.qos or 1)
+        return f"it happens whenever the same message is sent: {suspicion}"
+
+    def _judge_unanswered(self) -> str | None:
+        """What is known of a loss soon after results of QoS 0 were sent."""
+        length, certain = self.unanswered.lost()
+        if length is None:
+            return None
+        size = self._sizes.of_result(length)
+        if certain:
+            for lesson in self._lessons.values():
+                lesson.warned(size)
+            self._look()
+        return f"right after a result of {size} bytes was sent at QoS 0: {self._suspicion(0)}"
+
+    def _suspicion(self, qos: int) -> str:
+        """By MQTT 5 the broker has told which QoS it takes."""
+        more = ", or of a QoS that it doesn't support" if qos and not self._v5 else ""
+        return f"is it larger than the broker takes, or for a topic that it doesn't allow{more}?"
+
+    def _forbidden(self, size: int, lane: int) -> str | None:
+        if size > self._most:
+            return f"the post broker: larger than the {self._most} bytes it takes"
+        lesson = self._lessons[lane]
+        if lesson.bytes is not None and lesson.forbids(size):
+            return (
+                f"the post broker: {size} bytes, and it closed the connection whenever one of "
+                f"{lesson.bytes} was sent"
+            )
+        return None
+
+    def _look(self) -> None:
+        """At what has just been changed."""
+        lessons = any(lesson.open for lesson in self._lessons.values())
+        self.bounded = lessons or self._most < MAX_PACKET_BYTES
+        self.active = lessons or self.slows
