@@ -233,7 +233,8 @@ class ResultBatch:
         return ResultBatch(self.chunk, self.places[start:stop], self.payloads[start:stop])
 
     def digests(self) -> list[bytes]:
-        return pick(self.chunk.digests, self.places)
+        found = self.chunk.digests
+        return found if len(self.places) == len(found) else pick(found, self.places)
 
     def arrivals(self) -> list[int]:
         return pick(self.chunk.batch.arrived, self.places)

@@ -97,7 +97,8 @@ class LatencyHistogram:
     def record(self, nanoseconds: int, count: int = 1) -> None:
         micros = max(nanoseconds, 0) // 1000
         extra = max(micros.bit_length() - self._SUB_BITS - 1, 0)
-        self._recent[-1][(extra << self._SUB_BITS) + (micros >> extra)] += count
+        bucket, recent = (extra << self._SUB_BITS) + (micros >> extra), self._recent[-1]
+        recent[bucket] = recent.get(bucket, 0) + count
 
     def rotate(self) -> None:
         self._recent.append(Counter())

@@ -118,7 +118,7 @@ def test_a_message_that_comes_alone_costs_few_calls(
             return calls / ALONE
 
         ask("first")
-        found = []
+        found: list[float] = []
         while len(found) < 5 and min(found, default=1000) > MOST_FUNCTION_CALLS[qos]:
             found.append(cost())
     print(f"{min(found):.1f} calls of Python functions a message")

@@ -56,7 +56,8 @@ class Completion:
     def admit(self, batch: MessageBatch) -> None:
         """These have arrived, and will come to their end here."""
         self._stats.add("received", len(batch.payloads))
-        self._settlement.admit(batch)
+        if batch.redeliverable:
+            self._settlement.admit(batch)
 
     def dropped(self, count: int) -> None:
         """So many of QoS 0 found no room."""

@@ -28,9 +28,8 @@ class Settlement:
 
     def admit(self, batch: MessageBatch) -> None:
         """These have arrived; those that are not of QoS 0 wait to be acknowledged."""
-        if batch.redeliverable:
-            with self._lock:
-                self.unacknowledged += batch.unacknowledged
+        with self._lock:
+            self.unacknowledged += batch.unacknowledged
 
     def hold(self, chunk: Chunk, places: Sequence[int]) -> None:
         """One more thing has to come true before these are settled."""

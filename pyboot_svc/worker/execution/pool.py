@@ -39,9 +39,9 @@ class IdleWork(Protocol):
     """What a single model thread does while nothing waits for it; `wake` calls it back."""
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
-        """Wait for work and take it in; False when there is nothing to wait for.
+        """Wait for work and take it in; False when there is nothing to wait for, or no time to.
 
-        It doesn't wait when `busy`, which is asked after the point from which on it can be woken.
+        There is none when `busy`, which is asked after the point from which on it can be woken.
         """
 
     def wake(self) -> None: ...
@@ -149,8 +149,8 @@ class ModelPool:
         while alone and runner.number > 0 and suspects.careful:
             time.sleep(_CAREFUL_POLL_SECONDS)
         room = self._forwarder.wait_for_room()
-        busy, poll_once = self._pre_queue.busy, self._idle_work.poll_once
-        while not busy() and poll_once(busy):
+        queue, poll_once = self._pre_queue, self._idle_work.poll_once
+        while not queue.waiting and poll_once(queue.busy):
             pass
         if alone:
             return self._pre_queue.take(1, self._size)

@@ -30,9 +30,10 @@ class PreQueue:
         self._budget = budget
         self._lossy = lossy
         self._batches: deque[MessageBatch] = deque()
-        # Of the first batch, so many are gone; of all, so many wait.
+        # Of the first batch, so many are gone.
         self._gone = 0
-        self._count = 0
+        # How many wait to be taken.
+        self.waiting = 0
         self._taken: dict[int, Chunk] = {}
         self._in_hand = 0
         self._next_number = 0
@@ -50,13 +51,13 @@ class PreQueue:
         self._budget.hold_inputs(batch)
         count, dropped = len(batch.packet_ids), 0
         with self._lock:
-            if self._count + self._in_hand + count > self._capacity or self._budget.full:
+            if self.waiting + self._in_hand + count > self._capacity or self._budget.full:
                 kept, dropped = self._fit_all(batch)
                 if kept is None:
                     return dropped
                 batch, count = kept, len(kept)
             self._batches.append(batch)
-            self._count += count
+            self.waiting += count
             if self._takers:
                 self._changed.notify(count)
         return dropped
@@ -68,15 +69,15 @@ class PreQueue:
         was closed.
         """
         with self._lock:
-            if patience or not self._count:
+            if patience or not self.waiting:
                 self._wait(most, patience)
             if self._closed:
                 return None
-            count = self._count
+            count = self.waiting
             most = max(1, min(most, count // sharers))
             if count <= most and len(self._batches) == 1 and not self._gone:
                 batch = self._batches.popleft()
-                self._count = 0
+                self.waiting = 0
             else:
                 batch = self._cut(most)
             number = self._next_number
@@ -85,13 +86,9 @@ class PreQueue:
             self._in_hand += len(batch.packet_ids)
             return chunk
 
-    def has_some(self) -> bool:
-        """Whether `take` would return at once."""
-        return self._count > 0 or self._closed
-
     def busy(self) -> bool:
         """Whether a thread that takes has no time for anything else."""
-        return self._count > 0 or self._closed or self._budget.full
+        return self.waiting > 0 or self._closed or self._budget.full
 
     def resume(self, chunk: Chunk) -> None:
         """This one goes on for the chunk of the same number, which was taken."""
@@ -111,7 +108,7 @@ class PreQueue:
     def unfinished(self) -> int:
         """How many messages wait, or are in the hands of a model thread."""
         with self._lock:
-            return self._count + self._in_hand
+            return self.waiting + self._in_hand
 
     def unprocessed(self) -> int:
         """How many inputs of QoS 0, which nobody sends again, have no result yet."""
@@ -137,11 +134,11 @@ class PreQueue:
         changed = self._changed
         self._takers += 1
         try:
-            while not self._count and not self._closed:
+            while not self.waiting and not self._closed:
                 changed.wait()
-            if patience and self._count < most:
-                changed.wait_for(lambda: self._count >= most or self._closed, patience)
-            while not self._count and not self._closed:
+            if patience and self.waiting < most:
+                changed.wait_for(lambda: self.waiting >= most or self._closed, patience)
+            while not self.waiting and not self._closed:
                 changed.wait()  # another thread was faster
         finally:
             self._takers -= 1
@@ -160,7 +157,7 @@ class PreQueue:
         """Of the first batch, up to `most`."""
         first, start = self._batches[0], self._gone
         stop = min(start + most, len(first.packet_ids))
-        self._count -= stop - start
+        self.waiting -= stop - start
         if stop < len(first.packet_ids):
             self._gone = stop
             return first.part(start, stop)
@@ -172,7 +169,7 @@ class PreQueue:
         """What there is room for, in number and in bytes, and how many messages were dropped."""
         kept: MessageBatch | None = batch
         dropped = more = 0
-        if self._count + self._in_hand + len(batch) > self._capacity:
+        if self.waiting + self._in_hand + len(batch) > self._capacity:
             kept, dropped = self._fit(batch)
         if kept is not None and self._budget.full and self._lossy:
             kept, more = self._fit_bytes(kept)
@@ -194,7 +191,7 @@ class PreQueue:
             while self._budget.excess and self._drop_waiting(1):
                 dropped += 1
         excess, count = self._budget.excess, 0
-        alone = not (self._count or self._in_hand)
+        alone = not (self.waiting or self._in_hand)
         most = len(batch) - (1 if self._drop_oldest or alone else 0)
         sizes = [len(topic) + len(payload) for topic, payload in _pairs(batch)]
         for size in sizes if self._drop_oldest else reversed(sizes):
@@ -233,7 +230,7 @@ class PreQueue:
         return batch.only(kept) if kept else None
 
     def _depth(self) -> int:
-        return self._count + sum(chunk.waiting for chunk in self._taken.values())
+        return self.waiting + sum(chunk.waiting for chunk in self._taken.values())
 
 
 def _pairs(batch: MessageBatch) -> Iterable[tuple[str, bytes]]:

@@ -70,9 +70,8 @@ class Reactor:
         return _TICK_SECONDS if self._idle else _QUICK_SECONDS
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
-        """Wait for something, and take it in; False when there is no connection to wait for.
-
-        It doesn't wait when `busy`, which is asked after the point from which on `wake` is heard.
+        """Wait for something, and take it in; False when there is no connection to wait for, or no
+        time to: when `busy`, which is asked after the point from which on `wake` is heard.
         """
         if not self._connections:
             return False
@@ -80,7 +79,7 @@ class Reactor:
         self._waiting = True
         try:
             if busy():
-                return True
+                return False
             if linger.active and (seconds := linger.seconds()):
                 time.sleep(seconds)
             began = time.monotonic()

@@ -175,7 +175,7 @@ class PreQueueMachine(RuleBasedStateMachine):
         assert self.queue.depth() == self.expected_depth()
         assert self.queue.taken() == self.in_all_hands()
         assert self.queue.unfinished() == len(self.waiting) + self.in_all_hands()
-        assert self.queue.has_some() == bool(self.waiting)
+        assert bool(self.queue.waiting) == bool(self.waiting)
 
 
 class Result(NamedTuple):
@@ -288,7 +288,7 @@ def test_part_of_a_batch_is_taken_and_the_rest_waits() -> None:
     assert numbers_of(third) == [3, 4]
     assert third is not None
     assert (third.number, third.batch.packet_ids, third.batch.session) == (2, [4, 5], 1)
-    assert not queue.has_some()
+    assert not queue.waiting
 
 
 def test_small_batches_are_taken_as_one() -> None:
@@ -360,7 +360,7 @@ def test_a_batch_that_is_dropped_whole_leaves_nothing() -> None:
     assert queue.put(numbered(range(2, 5))) == 3
     assert queue.unfinished() == 2
     assert numbers_of(queue.take(10, sharers=1)) == [0, 1]
-    assert not queue.has_some()
+    assert not queue.waiting
 
 
 @given(
@@ -382,7 +382,7 @@ def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
         assert queue.put(batch_with(batch, redeliverable=redeliverable)) == 0
     came: list[Entry] = []
     for most in cycle(wanted):
-        if not queue.has_some():
+        if not queue.waiting:
             break
         chunk = queue.take(most, sharers=1)
         assert chunk is not None
