@@ -29,7 +29,7 @@ class Given(NamedTuple):
     topic: str
     payload: bytes
     mid: int
-    misfit: InvalidMessage
+    reason: InvalidMessage
 
 
 def topic_trouble(name: bytes) -> str | None:
@@ -78,8 +78,8 @@ def examine(
         text = f"its properties are larger than the {HEADROOM_BYTES} bytes that there is room for"
         payload = payload[:HEAD_BYTES]
         found.append(InvalidMessage(PayloadFault.TOO_LARGE, text))
-    misfit = InvalidMessage(found[0].fault, "; ".join(one.text for one in found))
-    return Given(readable(name), payload, max(mid, 0), misfit)
+    reason = InvalidMessage(found[0].fault, "; ".join(one.text for one in found))
+    return Given(readable(name), payload, max(mid, 0), reason)
 
 
 class Oversize:

@@ -44,7 +44,7 @@ def chunk_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> Chunk:
     return Chunk(number, batch_of(payloads, **about))
 
 
-def parcel_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> ResultBatch:
+def result_batch_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> ResultBatch:
     """A result for each message of a chunk: its own payload."""
     chunk = chunk_of(payloads, number, **about)
     return ResultBatch(chunk, range(len(chunk)), list(payloads))
@@ -77,8 +77,8 @@ def messages_of(batch: MessageBatch) -> list[Message]:
     return [batch.message(place) for place in range(len(batch))]
 
 
-def payloads_of(parcels: Iterable[ResultBatch]) -> list[bytes]:
-    return [payload for parcel in parcels for payload in parcel.payloads]
+def payloads_of(result_batches: Iterable[ResultBatch]) -> list[bytes]:
+    return [payload for results in result_batches for payload in results.payloads]
 
 
 class Standing:

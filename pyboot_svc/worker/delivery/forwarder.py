@@ -282,7 +282,7 @@ class Forwarder:
             batch = self._results.take(self._fitting())
             if not batch:
                 return False
-            rows = [row for parcel in batch for row in self._rows(parcel)]
+            rows = [row for results in batch for row in self._rows(results)]
             self._spooled.append(rows, lambda: self._on_spooled(batch))
         return True
 
@@ -339,11 +339,11 @@ class Forwarder:
             log.error("dropped %d results from the spool: %s", len(rows), why)
         self._spooled.remove(rows, self._look_again)
 
-    def _rows(self, parcel: ResultBatch) -> list[tuple[str, bytes, int, dict[str, str]]]:
+    def _rows(self, results: ResultBatch) -> list[tuple[str, bytes, int, dict[str, str]]]:
         topic, qos = self._endpoint.topic, self._endpoint.qos
         return [
             (topic, payload, qos, {ID_PROPERTY: digest.hex()})
-            for payload, digest in zip(parcel.payloads, parcel.digests(), strict=True)
+            for payload, digest in zip(results.payloads, results.digests(), strict=True)
         ]
 
 

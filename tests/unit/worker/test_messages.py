@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.columns import batch_of, chunk_of, messages_of, parcel_of
+from support.columns import batch_of, chunk_of, messages_of, result_batch_of
 
 from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.worker.invalid_messages import InvalidMessage
@@ -157,25 +157,25 @@ def test_items_are_picked_by_their_places(places: range | list[int], expected: l
     assert pick(["a", "b", "c", "d"], places) == expected
 
 
-def parcel_with_gaps() -> ResultBatch:
+def result_batch_with_gaps() -> ResultBatch:
     """Of five messages, of which the second and the fourth have nothing to publish."""
     chunk = Chunk(0, MessageBatch(["in"] * 5, [b"0", b"1", b"2", b"3", b"4"], [1] * 5, [*range(5)]))
     return ResultBatch(chunk, [0, 2, 4], [b"r0", b"r2", b"r4"])
 
 
 def test_a_parcel_knows_which_messages_its_results_are_for() -> None:
-    parcel = parcel_with_gaps()
-    assert len(parcel) == 3
-    assert parcel.arrivals() == [0, 2, 4]
-    assert parcel.digests() == [Message("in", payload).digest for payload in (b"0", b"2", b"4")]
+    results = result_batch_with_gaps()
+    assert len(results) == 3
+    assert results.arrivals() == [0, 2, 4]
+    assert results.digests() == [Message("in", payload).digest for payload in (b"0", b"2", b"4")]
 
 
 @pytest.mark.parametrize("places", [range(1, 4), [1, 2, 3]])
 def test_a_parcel_of_part_of_a_chunk(places: range | list[int]) -> None:
-    chunk = parcel_with_gaps().chunk
-    parcel = ResultBatch(chunk, places, [b"x", b"y", b"z"])
-    assert parcel.arrivals() == [1, 2, 3]
-    part = parcel.part(1, 3)
+    chunk = result_batch_with_gaps().chunk
+    results = ResultBatch(chunk, places, [b"x", b"y", b"z"])
+    assert results.arrivals() == [1, 2, 3]
+    part = results.part(1, 3)
     assert (list(part.places), part.payloads) == ([2, 3], [b"y", b"z"])
     assert part.arrivals() == [2, 3]
     assert part.digests() == chunk.digests[2:4]
@@ -183,21 +183,21 @@ def test_a_parcel_of_part_of_a_chunk(places: range | list[int]) -> None:
 
 
 def test_part_of_a_parcel_with_gaps() -> None:
-    part = parcel_with_gaps().part(1, 2)
+    part = result_batch_with_gaps().part(1, 2)
     assert (part.places, part.payloads, part.arrivals()) == ([2], [b"r2"], [2])
 
 
 def test_all_of_a_parcel_is_itself() -> None:
-    parcel = parcel_of([b"1", b"2", b"3"])
-    assert parcel.part(0, 3) is parcel
-    assert parcel.part(0, 10) is parcel
-    assert parcel.part(0, 2) is not parcel
+    results = result_batch_of([b"1", b"2", b"3"])
+    assert results.part(0, 3) is results
+    assert results.part(0, 10) is results
+    assert results.part(0, 2) is not results
 
 
 @pytest.mark.parametrize("redeliverable", [True, False])
 def test_a_parcel_recurs_as_its_messages_do(redeliverable: bool) -> None:
-    parcel = parcel_of([b"1", b"2"], redeliverable=redeliverable)
-    assert parcel.redeliverable == parcel.part(1, 2).redeliverable == redeliverable
+    results = result_batch_of([b"1", b"2"], redeliverable=redeliverable)
+    assert results.redeliverable == results.part(1, 2).redeliverable == redeliverable
 
 
 def with_misfits(count: int, *places: int) -> MessageBatch:
@@ -210,7 +210,7 @@ def with_misfits(count: int, *places: int) -> MessageBatch:
 def wrong(batch: MessageBatch) -> set[str]:
     """The topics of its invalid, each of which says where it was first."""
     invalid = batch.invalid or {}
-    assert [misfit.text for misfit in invalid.values()] == [batch.topics[at] for at in invalid]
+    assert [reason.text for reason in invalid.values()] == [batch.topics[at] for at in invalid]
     return {batch.topics[at] for at in invalid}
 
 

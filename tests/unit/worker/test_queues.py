@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.columns import batch_of, chunk_of, parcel_of, payloads_of
+from support.columns import batch_of, chunk_of, payloads_of, result_batch_of
 from support.poll import until
 
 from pyboot_svc.worker.delivery.post_queue import PostQueue
@@ -79,13 +79,13 @@ def of_one_connection(entries: list[Entry]) -> list[Entry]:
     return list(takewhile(lambda one: one.session == entries[0].session, entries))
 
 
-def behind(parcels: list[ResultBatch], count: int) -> list[ResultBatch]:
+def behind(result_batches: list[ResultBatch], count: int) -> list[ResultBatch]:
     """Without the first `count` results."""
     found = []
-    for parcel in parcels:
-        if count < len(parcel):
-            found.append(parcel.part(count, len(parcel)))
-        count = max(count - len(parcel), 0)
+    for results in result_batches:
+        if count < len(results):
+            found.append(results.part(count, len(results)))
+        count = max(count - len(results), 0)
     return found
 
 
@@ -186,11 +186,11 @@ class Result(NamedTuple):
     payload: bytes
 
 
-def results_of(parcels: list[ResultBatch]) -> list[Result]:
+def results_of(result_batches: list[ResultBatch]) -> list[Result]:
     return [
-        Result(parcel.chunk.number, place, payload)
-        for parcel in parcels
-        for place, payload in zip(parcel.places, parcel.payloads, strict=True)
+        Result(results.chunk.number, place, payload)
+        for results in result_batches
+        for place, payload in zip(results.places, results.payloads, strict=True)
     ]
 
 
@@ -231,8 +231,8 @@ class PostQueueMachine(RuleBasedStateMachine):
         places = range(first, first + step * len(sizes), step)
         self.places[number] = places.stop
         payloads = [b"x" * size for size in sizes]
-        parcel = ResultBatch(self.chunks[number], list(places) if silent else places, payloads)
-        self.early.setdefault(number, []).extend(results_of([parcel]))
+        results = ResultBatch(self.chunks[number], list(places) if silent else places, payloads)
+        self.early.setdefault(number, []).extend(results_of([results]))
         if last:
             self.unfinished.remove(number)
             self.complete.add(number)
@@ -240,7 +240,7 @@ class PostQueueMachine(RuleBasedStateMachine):
         while self.next_number in self.complete:
             self.next_number += 1
             self.ready += self.early.pop(self.next_number, [])
-        self.queue.put(number, parcel if payloads else None, last=last)
+        self.queue.put(number, results if payloads else None, last=last)
 
     @rule(most=st.integers(0, 10), sent=st.integers(0, 10))
     def take_and_give_back_what_was_not_sent(self, most: int, sent: int) -> None:
@@ -518,17 +518,17 @@ def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
     assert queue.depth() == 0
 
 
-def parcels(*counts: int) -> list[ResultBatch]:
+def result_batches(*counts: int) -> list[ResultBatch]:
     """Of consecutive chunks, with so many results each; no two are the same."""
     return [
-        parcel_of([b"%d/%d" % (number, place) for place in range(count)], number)
+        result_batch_of([b"%d/%d" % (number, place) for place in range(count)], number)
         for number, count in enumerate(counts)
     ]
 
 
 def test_results_come_out_in_order_whatever_the_order_of_completion() -> None:
     queue = PostQueue(100, MemoryBudget())
-    first, second, third = parcels(2, 3, 1)
+    first, second, third = result_batches(2, 3, 1)
     queue.put(2, third)
     queue.put(1, second)
     assert (queue.take(10), queue.ready, queue.depth()) == ([], 0, 4)
@@ -538,7 +538,7 @@ def test_results_come_out_in_order_whatever_the_order_of_completion() -> None:
 
 def test_results_of_a_chunk_that_is_not_complete() -> None:
     queue = PostQueue(100, MemoryBudget())
-    whole, third = parcels(5, 1)
+    whole, third = result_batches(5, 1)
     first, second = whole.part(0, 2), whole.part(2, 5)
     queue.put(1, third)
     queue.put(0, first, last=False)
@@ -551,7 +551,7 @@ def test_results_of_a_chunk_that_is_not_complete() -> None:
 
 def test_a_chunk_without_results_does_not_hold_up_the_next() -> None:
     queue = PostQueue(100, MemoryBudget())
-    _, result = parcels(1, 1)
+    _, result = result_batches(1, 1)
     queue.put(1, result)
     queue.put(0, None)
     assert queue.take(10) == [result]
@@ -559,21 +559,21 @@ def test_a_chunk_without_results_does_not_hold_up_the_next() -> None:
 
 def test_put_never_blocks_even_far_above_the_capacity() -> None:
     queue = PostQueue(2, MemoryBudget())
-    for number, parcel in reversed(list(enumerate(parcels(*[2] * 50)))):
-        queue.put(number, parcel)
+    for number, results in reversed(list(enumerate(result_batches(*[2] * 50)))):
+        queue.put(number, results)
     assert queue.depth() == 100
 
 
 def test_the_room_that_is_left_is_told() -> None:
     queue = PostQueue(5, MemoryBudget())
     assert queue.wait_for_room() == 5
-    queue.put(1, parcels(1, 3)[1])  # early ones count, too
+    queue.put(1, result_batches(1, 3)[1])  # early ones count, too
     assert queue.wait_for_room() == 2
 
 
 def test_take_wakes_everybody_who_waits_for_room() -> None:
     queue = PostQueue(2, MemoryBudget())
-    queue.put(0, *parcels(3))
+    queue.put(0, *result_batches(3))
     returned, join = waiting_threads(4, queue.wait_for_room)
     queue.take(2)
     join()
@@ -582,7 +582,7 @@ def test_take_wakes_everybody_who_waits_for_room() -> None:
 
 def test_close_lets_everybody_go_who_waits_for_room() -> None:
     queue = PostQueue(1, MemoryBudget())
-    queue.put(0, *parcels(1))
+    queue.put(0, *result_batches(1))
     returned, join = waiting_threads(4, queue.wait_for_room)
     queue.close()
     join()
@@ -591,10 +591,10 @@ def test_close_lets_everybody_go_who_waits_for_room() -> None:
 
 def test_a_parcel_is_cut_where_no_more_is_wanted() -> None:
     queue = PostQueue(10, MemoryBudget())
-    queue.put(0, *parcels(3))
-    queue.put(1, parcels(3, 4)[1])
+    queue.put(0, *result_batches(3))
+    queue.put(1, result_batches(3, 4)[1])
     taken = queue.take(5)
-    assert [list(parcel.places) for parcel in taken] == [[0, 1, 2], [0, 1]]
+    assert [list(results.places) for results in taken] == [[0, 1, 2], [0, 1]]
     assert payloads_of(taken) == [b"0/0", b"0/1", b"0/2", b"1/0", b"1/1"]
     assert (queue.ready, queue.depth()) == (2, 2)
     [rest] = queue.take(10)
@@ -604,7 +604,7 @@ def test_a_parcel_is_cut_where_no_more_is_wanted() -> None:
 
 def test_what_was_not_sent_goes_back_to_the_head_in_its_order() -> None:
     queue = PostQueue(10, MemoryBudget())
-    [results] = parcels(5)
+    [results] = result_batches(5)
     queue.put(0, results)
     taken = queue.take(3)
     queue.put_back(behind(taken, 1))

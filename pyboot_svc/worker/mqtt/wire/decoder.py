@@ -80,7 +80,7 @@ class Arrivals:
         """A message that is to be given up when its turn comes."""
         if self.invalid is None:
             self.invalid = {}
-        self.invalid[len(self.packet_ids)] = given.misfit
+        self.invalid[len(self.packet_ids)] = given.reason
         self.topics.append(given.topic)
         self.payloads.append(given.payload)
         self.packet_ids.append(given.mid)

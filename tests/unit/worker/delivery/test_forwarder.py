@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.columns import messages_of, parcel_of
+from support.columns import messages_of, result_batch_of
 from support.disk import SmallDisk
 from support.poll import until
 from support.store import POST, configured, held_up, rows, rows_after_a_crash, running, settled
@@ -91,7 +91,7 @@ class Desk:
         outbox = Outbox(self.woken, self.asked)
         self.forwarder = Forwarder(edge, self.results, self.spool, outbox, Ends(self))
         self.made: list[Message] = []
-        self.parcels: list[ResultBatch] = []
+        self.result_batches: list[ResultBatch] = []
         self.ends: Counter[int] = Counter()
         self.early: list[int] = []
         self.safe: set[int] = set()
@@ -102,22 +102,22 @@ class Desk:
     def make(self, count: int) -> None:
         """A chunk with results for all its messages; with none, its end is all there is to it."""
         first = len(self.made)
-        results = [b"%d" % number for number in range(first, first + count)]
-        parcel = parcel_of(results, len(self.parcels))
-        self.made += messages_of(parcel.chunk.batch)
-        self.parcels.append(parcel)
-        self.results.put(parcel.chunk.number, parcel if count else None)
+        payloads = [b"%d" % number for number in range(first, first + count)]
+        results = result_batch_of(payloads, len(self.result_batches))
+        self.made += messages_of(results.chunk.batch)
+        self.result_batches.append(results)
+        self.results.put(results.chunk.number, results if count else None)
         self.forwarder.try_send()
 
-    def settle(self, parcels: list[ResultBatch]) -> None:
+    def settle(self, result_batches: list[ResultBatch]) -> None:
         query = f"SELECT payload FROM spool WHERE lane = {RESULTS}"
         there = {int(payload) for (payload,) in self._look(self.folder, query)}
-        numbers = inputs(parcels)
+        numbers = inputs(result_batches)
         self.early += [n for n in numbers if n not in there and n not in self.safe]
         self.ends.update(numbers)
 
-    def delivered(self, parcels: list[ResultBatch]) -> None:
-        self.ends.update(inputs(parcels))
+    def delivered(self, result_batches: list[ResultBatch]) -> None:
+        self.ends.update(inputs(result_batches))
 
     def refused(self, items: list[Sendable], reason: str) -> None:
         self.delivered([item for item in items if isinstance(item, ResultBatch)])
@@ -129,12 +129,12 @@ class Desk:
         assert not self.crashed.is_set()
 
 
-def inputs(parcels: list[ResultBatch]) -> list[int]:
+def inputs(result_batches: list[ResultBatch]) -> list[int]:
     """The messages that these are the results of: each is known by its result."""
     numbers = []
-    for parcel in parcels:
-        found = [parcel.chunk.batch.payloads[place] for place in parcel.places]
-        assert found == parcel.payloads
+    for results in result_batches:
+        found = [results.chunk.batch.payloads[place] for place in results.places]
+        assert found == results.payloads
         numbers += [int(payload) for payload in found]
     return numbers
 
@@ -178,7 +178,7 @@ def size_of(items: list[Sendable]) -> int:
 
 
 def cut(items: list[Sendable], count: int) -> tuple[list[Sendable], list[Sendable]]:
-    """The first `count` messages, and the others: of a parcel that the broker has answered in
+    """The first `count` messages, and the others: of results that the broker has answered in
     part, the outbox gives parts."""
     first: list[Sendable] = []
     for number, item in enumerate(items):
@@ -241,7 +241,7 @@ def test_while_connected_results_go_straight_out(desk: Desk, tmp_path: Path) -> 
     assert desk.forwarder.ready()
     assert desk.forwarder.take_rows(10) == []
     items: list[Sendable] = [*desk.forwarder.take_results(10)]
-    assert items == desk.parcels
+    assert items == desk.result_batches
     assert desk.ends == {}
     first, rest = cut(items, 2)
     desk.forwarder.delivered(first)
@@ -330,7 +330,7 @@ def test_when_the_spool_is_empty_results_go_straight_out_again(desk: Desk) -> No
     until(lambda: not desk.spooled.busy, "the spool is empty")
     desk.make(1)
     [item] = taken(desk, 1)
-    assert item is desk.parcels[1]
+    assert item is desk.result_batches[1]
 
 
 def test_what_is_in_flight_when_the_connection_is_lost_goes_first(desk: Desk) -> None:
@@ -585,7 +585,7 @@ class Chance:
         self.in_flight += items
 
     def deliver(self) -> None:
-        """The broker answers some, not always in order, and not always whole parcels."""
+        """The broker answers some, not always in order, and not always whole result_batches."""
         if self.chance.random() < 0.2:
             self.in_flight = one_by_one(self.in_flight)
             self.chance.shuffle(self.in_flight)

@@ -196,9 +196,9 @@ def number_of(chunk: Chunk) -> int:
     return chunk.number
 
 
-def inputs_of(parcels: list[ResultBatch]) -> list[bytes]:
+def inputs_of(result_batches: list[ResultBatch]) -> list[bytes]:
     """The payloads of the messages that these results are for."""
-    return [p.chunk.batch.payloads[place] for p in parcels for place in p.places]
+    return [p.chunk.batch.payloads[place] for p in result_batches for place in p.places]
 
 
 def echo(payload: Any, context: Context) -> Any:
@@ -243,11 +243,11 @@ def test_batches_of_any_size_are_published_and_acknowledged_in_order(
         pool.put(*payloads, session=1 + len(sent) // 500)
         sent += payloads
     until(lambda: pool.idle, "all processed")
-    parcels = pool.results.take(len(sent))
-    assert payloads_of(parcels) == [payload for payload in sent if int(payload) % 3]
-    assert inputs_of(parcels) == payloads_of(parcels)
-    for parcel in chance.sample(parcels, len(parcels)):
-        pool.settlement.settle(parcel.chunk, parcel.places)
+    result_batches = pool.results.take(len(sent))
+    assert payloads_of(result_batches) == [payload for payload in sent if int(payload) % 3]
+    assert inputs_of(result_batches) == payloads_of(result_batches)
+    for results in chance.sample(result_batches, len(result_batches)):
+        pool.settlement.settle(results.chunk, results.places)
     assert pool.settlement.acknowledged == sent
     assert pool.settlement.unacknowledged == 0
 
@@ -258,9 +258,9 @@ def test_results_know_their_messages_when_others_have_none(start: Callable[..., 
     sent = [b"a", b"b", b"c", b"d", b"e", b"f"] * 50
     pool.put(*sent)
     until(lambda: pool.idle, "all processed")
-    parcels = pool.results.take(len(sent))
-    assert payloads_of(parcels) == [b"", b"C", b""] * 50
-    assert inputs_of(parcels) == [b"a", b"c", b"e"] * 50
+    result_batches = pool.results.take(len(sent))
+    assert payloads_of(result_batches) == [b"", b"C", b""] * 50
+    assert inputs_of(result_batches) == [b"a", b"c", b"e"] * 50
     assert pool.settled == [b"b", b"d", b"f"] * 50
 
 
@@ -540,14 +540,14 @@ def test_a_call_that_never_ends_loses_its_message_and_its_thread_is_replaced(
     pool.put(b"1", BAD, b"2", BAD, b"3")
 
     pool.wait_given_up(5)
-    parcels = pool.results.take(10)
-    assert payloads_of(parcels) == [b"1", b"2", b"3"]
+    result_batches = pool.results.take(10)
+    assert payloads_of(result_batches) == [b"1", b"2", b"3"]
     assert pool.errors == {"timeout": 2}
     assert pool.settled == [BAD, BAD]
     gate.set()
     model_threads = [t for t in threading.enumerate() if t.name == "model-0"]
     until(lambda: sum(t.is_alive() for t in model_threads) == 1, "the replaced ones end")
-    assert inputs_of(parcels) == payloads_of(parcels) == [b"1", b"2", b"3"]
+    assert inputs_of(result_batches) == payloads_of(result_batches) == [b"1", b"2", b"3"]
     assert pool.results.depth() == 0
 
 

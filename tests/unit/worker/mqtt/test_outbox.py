@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from support.columns import parcel_of, payloads_of
+from support.columns import payloads_of, result_batch_of
 from support.poll import until
 from support.store import configured
 
@@ -58,12 +58,12 @@ class Results:
     def take_results(self, room: int) -> list[ResultBatch]:
         taken: list[ResultBatch] = []
         while self.waiting and room:
-            parcel = self.waiting.popleft()
-            if len(parcel) > room:
-                self.waiting.appendleft(parcel.part(room, len(parcel)))
-                parcel = parcel.part(0, room)
-            taken.append(parcel)
-            room -= len(parcel)
+            results = self.waiting.popleft()
+            if len(results) > room:
+                self.waiting.appendleft(results.part(room, len(results)))
+                results = results.part(0, room)
+            taken.append(results)
+            room -= len(results)
         return taken
 
     def delivered(self, items: list[Sendable]) -> None:
@@ -120,7 +120,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Line]]:
         line.close()
 
 
-# So many results a parcel: the window ends within one.
+# So many results a batch: the window ends within one.
 @pytest.mark.parametrize("each", [1, 7, 10_000])
 @pytest.mark.parametrize("data_plane", ["bulk", "plain"])
 @pytest.mark.parametrize("size", [4, 50_000])
@@ -131,7 +131,9 @@ def test_one_attempt_sends_all_that_waits_however_many_windows(
     count = RESULTS if size < 1000 else 200
     payloads = [b"%04d" % number * (size // 4) for number in range(count)]
     for start in range(0, count, each):
-        line.results.waiting.append(parcel_of(payloads[start : start + each], redeliverable=False))
+        line.results.waiting.append(
+            result_batch_of(payloads[start : start + each], redeliverable=False)
+        )
     line.outbox.try_send()
     assert line.receive(count).payloads == payloads
 
@@ -149,7 +151,7 @@ def test_of_a_parcel_what_the_broker_would_not_take_is_refused(
     line = connect(data_plane, "5", 1)
     payloads = [b"%d" % n * (MOST_BYTES if n in large else 1) for n in range(5)]
     fitting = [payload for payload in payloads if len(payload) == 1]
-    first, last = parcel_of(payloads), parcel_of([b"last"])
+    first, last = result_batch_of(payloads), result_batch_of([b"last"])
     line.results.waiting += [first, last]
     line.outbox.try_send()
     got = line.receive(len(fitting) + 1)
@@ -161,17 +163,19 @@ def test_of_a_parcel_what_the_broker_would_not_take_is_refused(
     assert line.outbox.in_flight == len(fitting) + 1
     line.broker.sendall(encode_pubacks(got.packet_ids))
     until(lambda: line.outbox.in_flight == 0, "all is safe")
-    until(lambda: b"last" in payloads_of(parcels(line.results.safe)), "that is told")
-    safe = [parcel for parcel in parcels(line.results.safe) if parcel.chunk is first.chunk]
+    until(lambda: b"last" in payloads_of(result_batches(line.results.safe)), "that is told")
+    safe = [
+        results for results in result_batches(line.results.safe) if results.chunk is first.chunk
+    ]
     assert payloads_of(safe) == fitting
     assert places_of(safe) == [n for n in range(5) if n not in large]
 
 
-def parcels(items: Sequence[Sendable]) -> list[ResultBatch]:
+def result_batches(items: Sequence[Sendable]) -> list[ResultBatch]:
     found = [item for item in items if isinstance(item, ResultBatch)]
     assert len(found) == len(items)
     return found
 
 
 def places_of(items: Sequence[Sendable]) -> list[int]:
-    return [place for parcel in parcels(items) for place in parcel.places]
+    return [place for results in result_batches(items) for place in results.places]

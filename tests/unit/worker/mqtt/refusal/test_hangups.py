@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from support.columns import parcel_of
+from support.columns import result_batch_of
 
 from pyboot_svc.worker.messages import DEAD_LETTERS, RESULTS, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.refusal.hangups import HangUps, Lesson, Unanswered
@@ -113,7 +113,7 @@ def test_a_connection_that_always_falls_at_the_same_age_gives_nothing_up() -> No
 def test_a_result_is_the_same_when_it_has_gone_to_the_spool() -> None:
     clock = Clock()
     hang_ups = HangUps("out", clock)
-    live = parcel_of([b"1", b"2"])
+    live = result_batch_of([b"1", b"2"])
     row = StoredMessage("out", b"1", 1, {}, row=7)
     hang_ups.lost([live])
     assert not hang_ups.alone
@@ -202,7 +202,7 @@ def test_lanes_are_told_apart() -> None:
 
 
 def results(*sizes: int) -> list[Sendable]:
-    return [parcel_of([b"x" * size for size in sizes])]
+    return [result_batch_of([b"x" * size for size in sizes])]
 
 
 def test_at_qos_0_results_of_the_spool_count_and_dead_letters_do_not() -> None:

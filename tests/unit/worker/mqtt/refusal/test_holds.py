@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from support.columns import parcel_of
+from support.columns import result_batch_of
 
 from pyboot_svc.worker.messages import DEAD_LETTERS, RESULTS, Sendable, StoredMessage, lane_of
 from pyboot_svc.worker.mqtt.refusal import holds
@@ -121,7 +121,7 @@ def test_other_refusals_are_for_good() -> None:
 def test_what_stays_unclear_is_given_up_after_some_times() -> None:
     """Also a result that went to the spool after the first."""
     held = Holds(20)
-    assert held.takes(parcel_of([b"1"]), UNCLEAR, "out")
+    assert held.takes(result_batch_of([b"1"]), UNCLEAR, "out")
     answers = [
         held.takes(StoredMessage("out", b"1", 1, {}, row=3), UNCLEAR, "out") for _ in range(4)
     ]
@@ -153,9 +153,9 @@ def test_pauses_grow_and_the_window_opens_again(monkeypatch: pytest.MonkeyPatch)
 
 def test_live_results_are_behind_rows_and_by_their_chunks() -> None:
     items: list[Sendable] = [
-        parcel_of([b"4"], 5),
+        result_batch_of([b"4"], 5),
         StoredMessage("t", b"2", 1, {}, row=-1),
-        parcel_of([b"3"], 2),
+        result_batch_of([b"3"], 2),
         StoredMessage("t", b"1", 1, {}, row=9),
     ]
     assert {lane_of(item) for item in items} == {RESULTS}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.columns import messages_of, parcel_of
+from support.columns import messages_of, result_batch_of
 
 from pyboot_svc.config import Broker
 from pyboot_svc.worker.messages import (
@@ -47,9 +47,13 @@ class Got(NamedTuple):
 
 def results_of(items: list[Sendable]) -> list[tuple[int, bytes]]:
     """Each result's place in its chunk, and itself."""
-    parcels = [item for item in items if isinstance(item, ResultBatch)]
-    assert len(parcels) == len(items)
-    return [pair for parcel in parcels for pair in zip(parcel.places, parcel.payloads, strict=True)]
+    result_batches = [item for item in items if isinstance(item, ResultBatch)]
+    assert len(result_batches) == len(items)
+    return [
+        pair
+        for results in result_batches
+        for pair in zip(results.places, results.payloads, strict=True)
+    ]
 
 
 class Noted:
@@ -137,9 +141,11 @@ class Ends:
 
     def publish(self, count: int, qos: int = 1, size: int = 3) -> ResultBatch:
         """Results that tell their place, as far as their size allows."""
-        parcel = parcel_of([(b"%03d" % number)[:size].ljust(size, b"x") for number in range(count)])
-        self.plane.publish_results("out", qos, [parcel])
-        return parcel
+        results = result_batch_of(
+            [(b"%03d" % number)[:size].ljust(size, b"x") for number in range(count)]
+        )
+        self.plane.publish_results("out", qos, [results])
+        return results
 
     def read_all(self, data: bytes) -> int:
         self.broker.sendall(data)
@@ -440,21 +446,21 @@ def test_a_layer_may_give_a_bytearray(protocol: str) -> None:
 def test_an_id_only_where_something_can_come_twice(
     ends: Ends, qos: int, redeliverable: bool
 ) -> None:
-    parcel = parcel_of(
+    results = result_batch_of(
         [b"a", b"b" * 20, b"c"],
         redeliverable=redeliverable,
         packet_ids=None if redeliverable else [0] * 3,
     )
-    ends.plane.publish_results("out", qos, [parcel])
+    ends.plane.publish_results("out", qos, [results])
     sent = ends.receive_bytes()
     named = ends.client.v5 and (qos > 0 or redeliverable)
     assert sent.count(ID_PROPERTY.encode()) == (3 if named else 0)
-    ids = [message.id.encode() for message in messages_of(parcel.chunk.batch)]
+    ids = [message.id.encode() for message in messages_of(results.chunk.batch)]
     found = [sent.find(id_) for id_ in ids]
     assert found == sorted(found)
     assert (min(found) > 0) == named
     got = Decoder(ends.client.v5).feed(sent)
-    assert (got.topics, got.payloads) == (["out"] * 3, parcel.payloads)
+    assert (got.topics, got.payloads) == (["out"] * 3, results.payloads)
     assert got.packet_ids == ([1, 2, 3] if qos else [0, 0, 0])
 
 
@@ -462,8 +468,8 @@ def test_results_with_and_without_an_id_share_a_connection() -> None:
     ends = Ends("5")
     try:
         again, once = (
-            parcel_of([b"a", b"b"]),
-            parcel_of([b"c"], packet_ids=[0], redeliverable=False),
+            result_batch_of([b"a", b"b"]),
+            result_batch_of([b"c"], packet_ids=[0], redeliverable=False),
         )
         ends.plane.publish_results("out", 0, [again, once, again, once])
         sent = ends.receive_bytes()
@@ -477,7 +483,7 @@ def test_results_with_and_without_an_id_share_a_connection() -> None:
 def test_of_a_part_of_a_chunk_the_ids_are_those_of_its_places() -> None:
     ends = Ends("5")
     try:
-        whole = parcel_of([b"%d" % number for number in range(6)])
+        whole = result_batch_of([b"%d" % number for number in range(6)])
         some = ResultBatch(whole.chunk, [1, 4, 5], [b"one", b"four", b"five"])
         ends.plane.publish_results("out", 1, [whole.part(2, 4), some])
         sent = ends.receive_bytes()
@@ -510,13 +516,15 @@ class Account:
 
     def publish(self, sizes: list[int], row: bool) -> None:
         """Parcels of so many results, and perhaps a row behind."""
-        parcels = []
+        result_batches = []
         expected: list[Sent] = []
         for size in sizes:
-            parcels.append(parcel_of([b"%d" % (self._count + at) for at in range(size)]))
-            expected += enumerate(parcels[-1].payloads)
+            result_batches.append(
+                result_batch_of([b"%d" % (self._count + at) for at in range(size)])
+            )
+            expected += enumerate(result_batches[-1].payloads)
             self._count += size
-        self.ends.plane.publish_results("out", 1, parcels)
+        self.ends.plane.publish_results("out", 1, result_batches)
         if row:
             expected.append((-1, b"row %d" % self._count))
             self.ends.plane.publish_rows([StoredMessage("row", b"row %d" % self._count, 1, {})])
