@@ -1,7 +1,8 @@
 """What it means that a broker doesn't take a message: for good, for now, or without a word.
 
-refusals         reason codes: for good, or for now
-holds            what is refused for now, sent again later and in order
-hangups          finds the message that a broker answers by hanging up
-unknown_window   how many messages of QoS 2 to send to a broker that can't say how many it takes
+objections       all of it, as the outbox meets it
+refusals         what a reason code means
+holds            what is refused for now: tried again later, in order
+hangups          which message a broker hangs up on; sizes: too large ones
+unknown_window   how many messages of QoS 2 are too many at once
 """

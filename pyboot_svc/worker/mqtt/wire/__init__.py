@@ -1,10 +1,7 @@
 """The data plane: PUBLISH and its acknowledgements, as bytes.
 
-plane         what a data plane does; two siblings do it
-bulk_plane    moves many packets by one call of the kernel
-plain_plane   leaves each packet to paho's public API: the reference
-decoder       cuts what arrives into packets
-encoder       packets as they are sent
-inflight      what was published and not answered yet
-send_buffer   what goes out by the socket, whoever wrote it
+plane         what both data planes do: bulk_plane: many packets a call, and plain_plane: paho's way
+decoder       what arrives; encoder: what is sent; errors: how a connection ends
+inflight      what was published and is not known to be safe
+send_buffer   bytes on their way to the socket
 """
