@@ -1,5 +1,6 @@
 """How a worker does, for whoever asks: service managers, containers, Kubernetes' probes.
 
+record   what it tells
 server   the worker's health socket, a UNIX socket: whoever connects gets one line of JSON
 client   asks at it
 probes   the same over HTTP

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import zlib
 from pathlib import Path
-from typing import Any
 
+from pyboot_svc.health.record import Health, read_health
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
 
@@ -29,15 +29,10 @@ def health_sockets(run_dir: Path) -> list[Path]:
     return sorted((run_dir / _FOLDER).glob(f"*{_SUFFIX}"))
 
 
-def ask_health(path: Path, seconds: float) -> dict[str, Any]:
-    """What the worker answers at `path`; one that doesn't is not alive.
-
-    Its keys: `instance`, `alive` (all its threads make progress), `loaded` (its model is),
-    `started` (it was ready once), `ready` (it can work right now), `reasons` (why it is not ready),
-    `stalls` (why it is not alive), and `notices`, if a broker grants less than it was asked for.
-    """
+def ask_health(path: Path, seconds: float) -> Health:
+    """What the worker answers at `path`; one that doesn't is not alive."""
     try:
-        return decode_line(_read_line(path, seconds))
+        return read_health(decode_line(_read_line(path, seconds)))
     except FileNotFoundError:
         reason = f"it isn't running: there is no {path}"
     except ConnectionRefusedError:
@@ -46,9 +41,7 @@ def ask_health(path: Path, seconds: float) -> dict[str, Any]:
         reason = f"no answer within {seconds:g} s"
     except (OSError, ValueError) as error:
         reason = f"{path}: {error}"
-    name = path.name.removesuffix(_SUFFIX)
-    signs = dict.fromkeys(("alive", "loaded", "started", "ready"), False)
-    return {"instance": name, **signs, "reasons": [reason], "stalls": []}
+    return Health(path.name.removesuffix(_SUFFIX), reasons=(reason,))
 
 
 def _read_line(path: Path, seconds: float) -> bytes:

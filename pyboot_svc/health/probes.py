@@ -13,13 +13,18 @@ from functools import partial
 from typing import Any
 
 from pyboot_svc.address import Address
+from pyboot_svc.health.record import Health
 from pyboot_svc.sockets.lines import encode_line
 from pyboot_svc.sockets.tcp import listen_tcp
 from pyboot_svc.sockets.unix import answer_each
 from pyboot_svc.threads import spawn
 
 # Which sign of health stands at which path.
-SIGNS = {"/startz": "loaded", "/readyz": "ready", "/healthz": "alive"}
+SIGNS: Mapping[str, Callable[[Health], bool]] = {
+    "/startz": lambda health: health.loaded,
+    "/readyz": lambda health: health.ready,
+    "/healthz": lambda health: health.alive,
+}
 _REQUEST_SECONDS = 1.0
 _LONGEST_REQUEST = 8 * 1024
 
@@ -27,7 +32,7 @@ _LONGEST_REQUEST = 8 * 1024
 class ProbeServer:
     """Answers 200 when the sign is there, else 503; the body is all that `judge` gives."""
 
-    def __init__(self, address: Address, judge: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, address: Address, judge: Callable[[], Health]) -> None:
         """Listens from now on; raises UnavailableError when that can't be done."""
         self._judge = judge
         listener = listen_tcp(address, "--probes-listen")
@@ -46,8 +51,8 @@ class ProbeServer:
         if path not in SIGNS:
             return _response("404 Not Found", {"error": f"there are {', '.join(SIGNS)}"})
         health = self._judge()
-        well = health[SIGNS[path]] is True
-        return _response("200 OK" if well else "503 Service Unavailable", health)
+        well = SIGNS[path](health)
+        return _response("200 OK" if well else "503 Service Unavailable", health.document())
 
 
 def _read_request(connection: socket.socket) -> bytes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from pyboot_svc.health.record import Health
 from pyboot_svc.sockets.lines import encode_line
 from pyboot_svc.sockets.unix import answer_each, open_listener
 from pyboot_svc.threads import spawn
@@ -18,7 +18,7 @@ _SEND_SECONDS = 1.0
 class HealthServer:
     """Tells each that connects what `judge` gives then, from a thread of its own."""
 
-    def __init__(self, path: Path, judge: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, path: Path, judge: Callable[[], Health]) -> None:
         """Listens from now on; raises UnavailableError when that can't be done."""
         self._path = path
         self._judge = judge
@@ -30,4 +30,4 @@ class HealthServer:
 
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(_SEND_SECONDS)
-        connection.sendall(encode_line(self._judge()))
+        connection.sendall(encode_line(self._judge().document()))

@@ -157,24 +157,22 @@ class OpenrcManager:
         if self._failure(identity).exists():
             return UnitState(False, True, False, f"failed: {self._last_words(identity)}")
         socket = health_socket(self._run_dir, identity)
-        answer = ask_health(socket, _HEALTH_SECONDS)
-        alive = answer.get("alive") is True
-        if not alive:
+        health = ask_health(socket, _HEALTH_SECONDS)
+        if not health.alive:
             code = _run(["rc-service", _service(identity), "status"], check=False).returncode
             if code != _STARTED:
                 stopped = code == _STOPPED
                 state = "stopped" if stopped else f"not started (status {code})"
                 return UnitState(False, False, stopped, state, failing=not stopped)
-        reasons = "; ".join(map(str, [*answer.get("stalls", ()), *answer.get("reasons", ())]))
         # Who isn't root may be unable to ask.
         unasked = socket.exists() and not os.access(socket, os.W_OK)
         return UnitState(
-            ready=answer.get("started") is True,
+            ready=health.started,
             failed=False,
             stopped=False,
-            detail=f"started: {reasons or 'ready'}",
-            failing=not alive and not unasked,
-            waiting=reasons if answer.get("loaded") is True else "",
+            detail=f"started: {health.trouble or 'ready'}",
+            failing=not health.alive and not unasked,
+            waiting=health.trouble if health.loaded else "",
         )
 
     def _last_words(self, identity: InstanceId) -> str:

@@ -59,11 +59,11 @@ class Watchdog:
             return None
         asked = time.monotonic()
         health = ask_health(socket, min(_LONGEST_ANSWER_SECONDS, self._seconds / 3))
-        if health.get("alive") is True:
+        if health.alive:
             self._silent.pop(pid, None)
             return None
-        if health.get("stalls"):
-            return "; ".join(map(str, health["stalls"]))
+        if health.stalls:
+            return "; ".join(health.stalls)
         since = self._silent.setdefault(pid, asked)
         silent = time.monotonic() - since
         return f"no answer for {silent:.0f} s" if silent >= self._seconds else None

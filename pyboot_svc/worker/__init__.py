@@ -15,6 +15,7 @@ invalid_messages   those that can't be taken as they came
 memory_budget      how many bytes of messages are held
 stats              what is counted: messages, errors, rates, latency
 heartbeat          whether the worker makes progress
+condition          how far it has come, and how it does: what it tells whoever asks
 readiness          tells the service manager about it, and when the worker is ready
 
 The whole map is docs/architecture.md.

@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import queue
-import resource
 import signal
 import sys
 import time
@@ -20,7 +19,6 @@ from typing import Any
 
 import setproctitle
 
-from pyboot_svc import __version__
 from pyboot_svc.address import Address
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import retired_file
@@ -29,11 +27,11 @@ from pyboot_svc.health.client import ask_health
 from pyboot_svc.health.probes import ProbeServer
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.metrics.reporter import Reporter
-from pyboot_svc.metrics.snapshot import Process, Snapshot
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
+from pyboot_svc.worker.condition import Condition, Draining, Loaded, Running
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.pool import NoIdleWork
 from pyboot_svc.worker.heartbeat import TICK_SECONDS, Heartbeat
@@ -81,12 +79,9 @@ class Worker:
         # Its put may interrupt its own get: what signal handlers need.
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._notifier = Notifier()
-        self._started, self._began = time.time(), time.monotonic()
-        self._state = "loading"
         self._title = ""
-        self._pipeline: Pipeline | None = None
-        self._supervision: Readiness | None = None
         self._heartbeat = Heartbeat()
+        self._condition = Condition(config, self._heartbeat)
 
     def run(self) -> ExitCode:
         # What systemd's watchdog sends: every thread's stack, written even while the GIL is held.
@@ -104,10 +99,13 @@ class Worker:
         self._claimed = self._claim()
         self._heartbeat.beat(LONGEST_LOAD_SECONDS)
         health = self._open_health()
-        reporter = Reporter(self._settings.master, str(self._config.identity), self._report)
+        instance, condition = str(self._config.identity), self._condition
+        reporter = Reporter(
+            self._settings.master, instance, lambda: condition.snapshot().document()
+        )
         reporter.start()
         if self._settings.probes is not None:
-            ProbeServer(self._settings.probes, self._health)
+            ProbeServer(self._settings.probes, condition.health)
         try:
             return self._run()
         finally:
@@ -119,17 +117,18 @@ class Worker:
     def _run(self) -> ExitCode:
         loading = StartExtension(self._notifier)
         try:
-            self._pipeline = pipeline = self._build()
+            pipeline = self._build()
         except PybootError as error:
             self._notifier.status(str(error).partition("\n")[0])
             raise
         finally:
             loading.end()
+        self._condition.phase = Loaded(pipeline)
         pipeline.start(on_crash=lambda: self._events.put("crash"))
-        self._state = "running"
-        self._supervision = Readiness(str(self._config.identity), pipeline, self._notifier)
-        reason = self._wait(pipeline, self._supervision)
-        self._state = "draining"
+        readiness = Readiness(str(self._config.identity), pipeline, self._notifier)
+        self._condition.phase = Running(pipeline, readiness)
+        reason = self._wait(pipeline, readiness)
+        self._condition.phase = Draining(pipeline, readiness)
         faulthandler.cancel_dump_traceback_later()
         self._heartbeat.beat(self._settings.drain_seconds + _FAREWELL_SECONDS)
         self._notifier.stopping()
@@ -148,11 +147,11 @@ class Worker:
             return None  # the service manager wants to be told, and doesn't ask
         socket = self._settings.health_socket
         try:
-            return HealthServer(socket, self._health)
+            return HealthServer(socket, self._condition.health)
         except UnavailableError as error:
             # One with another state directory: the two would fight for the session. What a dead
             # one's model has forked may hold the socket, too, and doesn't answer.
-            if isinstance(error, Occupied) and ask_health(socket, _ANSWER_SECONDS).get("alive"):
+            if isinstance(error, Occupied) and ask_health(socket, _ANSWER_SECONDS).alive:
                 raise
             log.warning("%s; `pyboot health` can't see how this instance does", error)
             return None
@@ -184,16 +183,16 @@ class Worker:
             state=state,
         )
 
-    def _wait(self, pipeline: Pipeline, supervision: Readiness) -> str:
+    def _wait(self, pipeline: Pipeline, readiness: Readiness) -> str:
         """Tick until something ends the worker; says what."""
         next_tick = time.monotonic()
         while True:
             try:
                 return self._events.get(timeout=max(next_tick - time.monotonic(), 0))
             except queue.Empty:
-                next_tick += supervision.interval
+                next_tick += readiness.interval
                 pipeline.tick()
-                supervision.tick()
+                readiness.tick()
                 self._heartbeat.beat(TICK_SECONDS)
                 if self._settings.probes is not None and not pipeline.stalls():
                     # Who asks there ends a worker that stalls by SIGKILL: the stacks come before.
@@ -220,59 +219,6 @@ class Worker:
             self._title = title
             setproctitle.setproctitle(title)
 
-    def _health(self) -> dict[str, Any]:
-        reasons = self._reasons()  # before `started` is asked: what is ready has started
-        if self._state == "draining":
-            reasons.append("it is stopping")
-        stalls = self._pipeline.stalls() if self._pipeline else []
-        notices = self._notices()
-        if self._heartbeat.overdue > 0:
-            late = self._heartbeat.overdue
-            stalls.append(f"the main thread made no progress for {late:.0f} s past its limit")
-        return {
-            "instance": str(self._config.identity),
-            "alive": not stalls,
-            "loaded": self._pipeline is not None,
-            "started": self._supervision is not None and self._supervision.started,
-            "ready": not reasons and not stalls,
-            "reasons": reasons,
-            "stalls": stalls,
-            **({"notices": notices} if notices else {}),
-        }
-
-    def _reasons(self) -> list[str]:
-        if self._supervision is not None:
-            return self._supervision.not_ready()
-        return ["it is about to start" if self._pipeline else "the model is being loaded"]
-
-    def _notices(self) -> list[str]:
-        return self._pipeline.notices() if self._pipeline else []
-
-    def _report(self) -> dict[str, Any]:
-        return self._snapshot().document()
-
-    def _snapshot(self) -> Snapshot:
-        reasons = self._reasons()
-        state = self._state
-        if state == "running":
-            state = "waiting" if reasons else "ready"
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        process = Process(
-            instance=str(self._config.identity),
-            pid=os.getpid(),
-            version=__version__,
-            state=state,
-            reasons=reasons,
-            notices=self._notices(),
-            started=self._started,
-            uptime_s=round(time.monotonic() - self._began, 1),
-            cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
-            rss_bytes=_resident_bytes(),
-            edge_mode=self._config.edge.edge_mode,
-            threads=self._config.edge.threads,
-        )
-        return Snapshot(process, self._pipeline.figures() if self._pipeline else None)
-
     def _watch_parent(self) -> None:
         """End with the process that holds the other end of standard input."""
         while os.read(0, 4096):
@@ -281,8 +227,3 @@ class Worker:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._events.put(signal.Signals(number).name)
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize()

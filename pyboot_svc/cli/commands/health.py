@@ -6,11 +6,11 @@ import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pyboot_svc.cli.arguments import RUN_DIR, add_json, add_run_dir, seconds
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.health.client import ask_health, health_socket, health_sockets
+from pyboot_svc.health.record import Health
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.text import printable
 
@@ -60,20 +60,20 @@ def run(options: argparse.Namespace) -> int:
     """
     answers = _answers(options)
     if options.json:
-        print(json.dumps(answers[0] if options.instance else {"instances": answers}, indent=1))
+        shown = [answer.document() for answer in answers]
+        print(json.dumps(shown[0] if options.instance else {"instances": shown}, indent=1))
     else:
         print("\n".join(map(_line, answers)) or f"no instance is running in {options.run_dir}")
-    sign = "ready" if options.ready else "alive"
-    well = bool(answers) and all(answer.get(sign) is True for answer in answers)
+    well = bool(answers) and all(a.ready if options.ready else a.alive for a in answers)
     return ExitCode.OK if well else UNHEALTHY
 
 
-def _answers(options: argparse.Namespace) -> list[dict[str, Any]]:
-    answers = {}
+def _answers(options: argparse.Namespace) -> list[Health]:
+    answers: dict[str, Health] = {}
     for socket in _sockets(options):
         answer = ask_health(socket, options.timeout)
-        answers[answer.get("instance")] = answer
-    if not answers or any(answer.get("alive") is not True for answer in answers.values()):
+        answers[answer.instance] = answer
+    if not answers or not all(answer.alive for answer in answers.values()):
         # Under systemd the workers tell how they do, and have no socket to be asked at.
         units = _of_units(options)
         if options.instance:
@@ -82,13 +82,13 @@ def _answers(options: argparse.Namespace) -> list[dict[str, Any]]:
         answers.update(
             (name, unit)
             for name, unit in units.items()
-            if not answers.get(name, {}).get("alive")
-            and (options.instance or options.ready or unit["alive"])
+            if not (name in answers and answers[name].alive)
+            and (options.instance or options.ready or unit.alive)
         )
-    return [answers[name] for name in sorted(answers, key=str)]
+    return [answers[name] for name in sorted(answers)]
 
 
-def _of_units(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _of_units(options: argparse.Namespace) -> dict[str, Health]:
     """What systemd knows of the instances that were applied, as a worker would answer."""
     if not _SYSTEMD.is_dir() or options.run_dir != RUN_DIR:
         return {}
@@ -96,20 +96,19 @@ def _of_units(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from pyboot_svc.services.live import applied_states
 
     return {
-        str(identity): {
-            "instance": str(identity),
-            "alive": state.word in ("ready", "waiting", "starting"),
-            "loaded": state.ready or bool(state.waiting),
-            "started": state.ready,
-            "ready": state.works,
-            "reasons": [] if state.works else [state.waiting or state.detail],
-            "stalls": [],
-        }
+        str(identity): Health(
+            str(identity),
+            alive=state.word in ("ready", "waiting", "starting"),
+            loaded=state.ready or bool(state.waiting),
+            started=state.ready,
+            ready=state.works,
+            reasons=() if state.works else (state.waiting or state.detail,),
+        )
         for identity, state in applied_states(options.run_dir).items()
     }
 
 
-def _check_known(options: argparse.Namespace, units: dict[str, dict[str, Any]]) -> None:
+def _check_known(options: argparse.Namespace, units: dict[str, Health]) -> None:
     """Raises UsageError for an instance that there isn't, where there are others."""
     from pyboot_svc.config.compiled import compiled_names
 
@@ -134,8 +133,7 @@ def _sockets(options: argparse.Namespace) -> Iterable[Path]:
     return sorted(sockets)
 
 
-def _line(answer: dict[str, Any]) -> str:
-    state = "ready" if answer.get("ready") else "alive" if answer.get("alive") else "not alive"
-    why = [text for key in ("stalls", "reasons", "notices") for text in answer.get(key, ())]
-    line = f"{answer.get('instance')}: {state}" + (f": {'; '.join(map(str, why))}" if why else "")
-    return printable(line, _LONGEST_LINE)
+def _line(answer: Health) -> str:
+    state = "ready" if answer.ready else "alive" if answer.alive else "not alive"
+    why = "; ".join((*answer.stalls, *answer.reasons, *answer.notices))
+    return printable(f"{answer.instance}: {state}" + (f": {why}" if why else ""), _LONGEST_LINE)

@@ -11,8 +11,11 @@ import pytest
 
 from pyboot_svc.cli import main
 from pyboot_svc.health.client import health_socket
+from pyboot_svc.health.record import Health
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.sockets.unix import open_listener
+from pyboot_svc.threads import spawn
 
 Serve = Callable[..., None]
 
@@ -23,8 +26,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     servers = []
 
     def start(name: str, **more: Any) -> None:
-        answer = {"alive": True, "started": True, "ready": True, "reasons": [], "stalls": []}
-        answer = {"instance": name, **answer, **more}
+        signs = {"alive": True, "started": True, "ready": True}
+        answer = Health(name, **{**signs, **more})
         path = health_socket(tmp_path, InstanceId.parse(name))
         servers.append(HealthServer(path, lambda: answer))
 
@@ -45,8 +48,8 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
 
 
 Ask = Callable[..., tuple[int, str]]
-WAITING = {"ready": False, "reasons": ["not subscribed yet"]}
-STALLED = {"alive": False, "ready": False, "stalls": ["thread pre made no progress"]}
+WAITING = {"ready": False, "reasons": ("not subscribed yet",)}
+STALLED = {"alive": False, "ready": False, "stalls": ("thread pre made no progress",)}
 
 
 def apply(tmp_path: Path, name: str) -> None:
@@ -114,9 +117,18 @@ def test_as_json(ask: Ask, serve: Serve) -> None:
 
 
 def test_a_worker_of_another_make_is_not_taken_for_healthy(ask: Ask, tmp_path: Path) -> None:
-    server = HealthServer(health_socket(tmp_path, InstanceId("a", 1)), lambda: {"alive": "yes"})
-    assert ask("a-1")[0] == 1
-    server.close()
+    answer = b'{"instance": "a-1", "alive": "yes"}\n'
+    with open_listener(health_socket(tmp_path, InstanceId("a", 1))) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(answer)
+
+        spawn("stranger", serve)
+        code, text = ask("a-1")
+    assert code == 1
+    assert "its answer doesn't say how it does" in text
 
 
 def test_no_name_of_an_instance(ask: Ask) -> None:

@@ -13,18 +13,12 @@ import pytest
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.client import ask_health, health_socket, health_sockets
+from pyboot_svc.health.record import Health, read_health
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.threads import spawn
 
-ANSWER = {
-    "instance": "mean-1",
-    "alive": True,
-    "started": True,
-    "ready": False,
-    "reasons": ["pre broker: \u00fc"],
-    "stalls": [],
-}
+ANSWER = Health("mean-1", alive=True, started=True, reasons=("pre broker: \u00fc",))
 MEAN = InstanceId("mean", 1)
 
 
@@ -40,13 +34,11 @@ def server(path: Path) -> Iterator[HealthServer]:
     serving.close()
 
 
-def reason(answer: dict[str, Any]) -> str:
+def reason(answer: Health) -> str:
     """Of what has given no answer of its own."""
-    assert answer["instance"] == "mean-1"
-    signs = {answer[name] for name in ("alive", "started", "ready")}
-    assert signs == {False}
-    (text,) = answer["reasons"]
-    return str(text)
+    (text,) = answer.reasons
+    assert answer == Health("mean-1", reasons=(text,))
+    return text
 
 
 @pytest.mark.usefixtures("server")
@@ -62,7 +54,15 @@ def test_it_is_one_line_of_json_and_then_the_end(path: Path) -> None:
         with connection.makefile("rb") as stream:
             (line,) = stream.readlines()
     assert line.endswith(b"\n")
-    assert json.loads(line) == ANSWER
+    assert json.loads(line) == {
+        "instance": "mean-1",
+        "alive": True,
+        "loaded": False,
+        "started": True,
+        "ready": False,
+        "reasons": ["pre broker: \u00fc"],
+        "stalls": [],
+    }
 
 
 @pytest.mark.usefixtures("server")
@@ -107,14 +107,14 @@ def test_the_socket_of_one_that_was_killed_is_replaced(path: Path) -> None:
 @pytest.mark.usefixtures("server")
 def test_the_socket_of_one_that_runs_is_left_alone(path: Path) -> None:
     with pytest.raises(UnavailableError, match="another worker of this instance is already"):
-        HealthServer(path, dict)
+        HealthServer(path, lambda: ANSWER)
     assert ask_health(path, 5) == ANSWER
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "health").write_text("")
     with pytest.raises(UnavailableError, match=r"the health socket .* can't be made"):
-        HealthServer(health_socket(tmp_path, MEAN), dict)
+        HealthServer(health_socket(tmp_path, MEAN), lambda: ANSWER)
 
 
 def test_one_that_does_not_answer_is_not_alive(path: Path) -> None:
@@ -139,6 +139,41 @@ def test_nonsense_is_no_answer(path: Path, nonsense: bytes) -> None:
 
         spawn("nonsense", serve)
         assert reason(ask_health(path, 5)) == f"{path}: a line that is not a JSON object"
+
+
+def test_what_is_asked_for_in_vain_is_shown_only_when_there_is_any() -> None:
+    less = Health("mean-1", alive=True, notices=("pre broker: grants QoS 0",))
+    assert less.document()["notices"] == ["pre broker: grants QoS 0"]
+    assert read_health(less.document()).notices == ("pre broker: grants QoS 0",)
+    assert "notices" not in ANSWER.document()
+
+
+def test_why_it_is_not_well_is_one_text() -> None:
+    assert Health("mean-1", reasons=("a",), stalls=("b", "c")).trouble == "b; c; a"
+    assert Health("mean-1").trouble == ""
+
+
+def test_what_an_answer_lacks_is_not_so() -> None:
+    answer = {"instance": "mean-1", "alive": True, "more": 1}
+    assert read_health(answer) == Health("mean-1", alive=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"instance": None},
+        {"instance": 3},
+        {"alive": "yes"},
+        {"ready": 1},
+        {"loaded": None},
+        {"reasons": "a"},
+        {"stalls": [1]},
+        {"notices": {}},
+    ],
+)
+def test_an_answer_of_another_make_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="doesn't say how it does"):
+        read_health({**ANSWER.document(), **wrong})
 
 
 def test_a_long_name_still_has_a_path_of_its_own() -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,16 +15,19 @@ from support.broker import free_port
 from pyboot_svc.address import Address
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.probes import SIGNS, ProbeServer
+from pyboot_svc.health.record import Health
 from pyboot_svc.sockets.tcp import listen_tcp
 
-HEALTH: dict[str, Any] = {"alive": False, "loaded": False, "ready": False, "stalls": ["why"]}
+HEALTH = Health("mean-1", stalls=("why",))
+WELL = Health("mean-1", alive=True, loaded=True, ready=True)
+Serve = Callable[[Callable[[], Health]], Address]
 
 
 @pytest.fixture
-def serve() -> Callable[[dict[str, Any]], Address]:
-    def start(health: dict[str, Any]) -> Address:
+def serve() -> Serve:
+    def start(judge: Callable[[], Health]) -> Address:
         address = ("127.0.0.1", free_port())
-        ProbeServer(address, lambda: health)  # its thread is a daemon
+        ProbeServer(address, judge)  # its thread is a daemon
         return address
 
     return start
@@ -39,36 +43,39 @@ def get(address: Address, path: str, method: str = "GET") -> tuple[int, Any]:
         connection.close()
 
 
-@pytest.mark.parametrize("path", SIGNS)
-def test_each_path_is_about_its_own_sign(
-    serve: Callable[[dict[str, Any]], Address], path: str
-) -> None:
-    health = dict(HEALTH)
-    address = serve(health)
-    assert get(address, path) == (503, health)
-    health[SIGNS[path]] = True
+@pytest.mark.parametrize(
+    ("path", "well"),
+    [
+        ("/startz", replace(HEALTH, loaded=True)),
+        ("/readyz", replace(HEALTH, ready=True)),
+        ("/healthz", replace(HEALTH, alive=True)),
+    ],
+)
+def test_each_path_is_about_its_own_sign(serve: Serve, path: str, well: Health) -> None:
+    answers = [HEALTH]
+    address = serve(lambda: answers[-1])
+    assert get(address, path) == (503, HEALTH.document())
+    answers.append(well)
     for asked in SIGNS:
-        assert get(address, f"{asked}?x=y") == (200 if asked == path else 503, health)
+        assert get(address, f"{asked}?x=y") == (200 if asked == path else 503, well.document())
 
 
-def test_there_is_nothing_else(serve: Callable[[dict[str, Any]], Address]) -> None:
-    address = serve(dict.fromkeys(HEALTH, True))
+def test_there_is_nothing_else(serve: Serve) -> None:
+    address = serve(lambda: WELL)
     assert get(address, "/metrics")[0] == 404
     assert get(address, "/../healthz")[0] == 404
     assert get(address, "/healthz", "POST")[0] == 405
 
 
-def test_head_gives_the_status_alone(serve: Callable[[dict[str, Any]], Address]) -> None:
-    address = serve(HEALTH)
+def test_head_gives_the_status_alone(serve: Serve) -> None:
+    address = serve(lambda: HEALTH)
     assert get(address, "/healthz", "HEAD") == (503, {})
     assert get(address, "/nowhere", "HEAD") == (404, {})
 
 
 @pytest.mark.parametrize("data", [b"", b"GET ", b"\xff" * 9000, b"GET /healthz HTTP/1.1\r\n", b"x"])
-def test_who_never_ends_a_request_keeps_nobody_waiting_for_long(
-    serve: Callable[[dict[str, Any]], Address], data: bytes
-) -> None:
-    address = serve(dict.fromkeys(HEALTH, True))
+def test_who_never_ends_a_request_keeps_nobody_waiting_for_long(serve: Serve, data: bytes) -> None:
+    address = serve(lambda: WELL)
     with socket.create_connection(address, 20) as idle:
         idle.sendall(data)
         assert get(address, "/healthz")[0] == 200

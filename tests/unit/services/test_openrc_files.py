@@ -11,6 +11,7 @@ import pytest
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.client import health_socket
+from pyboot_svc.health.record import Health
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services import detect, openrc, systemd
@@ -154,10 +155,10 @@ def test_an_instance_is_ready_when_it_says_so(folders: Folders) -> None:
     state = folders.manager.states([PUMP])[PUMP]
     assert (state.ready, state.failed, state.stopped) == (False, False, False)
     assert "it isn't running" in state.detail
-    answer = {"started": False, "reasons": ["not subscribed yet"]}
-    server = HealthServer(health_socket(folders.run, PUMP), lambda: answer)
+    answers = [Health("pump-1", reasons=("not subscribed yet",))]
+    server = HealthServer(health_socket(folders.run, PUMP), lambda: answers[-1])
     assert folders.manager.states([PUMP])[PUMP].detail == "started: not subscribed yet"
-    answer |= {"started": True, "reasons": []}
+    answers.append(Health("pump-1", started=True))
     assert folders.manager.states([PUMP])[PUMP].ready
     server.close()
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.poll import until
 
+from pyboot_svc.health.record import Health
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.watchdog import Watchdog
 
 A = InstanceId("a", 1)
 PID = 4711
-WELL = {"alive": True, "stalls": []}
+WELL = Health("a-1", alive=True)
 
 
 class Kennel:
@@ -58,7 +58,7 @@ def kennel(tmp_path: Path) -> Iterator[Kennel]:
     made.watchdog.stop()
 
 
-def serve(kennel: Kennel, health: Callable[[], dict[str, Any]]) -> None:
+def serve(kennel: Kennel, health: Callable[[], Health]) -> None:
     HealthServer(kennel.path, health)  # its thread is a daemon
     kennel.watchdog.start()
 
@@ -70,7 +70,7 @@ def test_one_that_gets_on_is_left_alone(kennel: Kennel) -> None:
 
 
 def test_one_that_says_that_it_stalls_is_struck_at_once(kennel: Kennel) -> None:
-    serve(kennel, lambda: {"alive": False, "stalls": ["this", "that"]})
+    serve(kennel, lambda: Health("a-1", stalls=("this", "that")))
     assert kennel.wait_strike() == (A, PID, "this; that")
 
 

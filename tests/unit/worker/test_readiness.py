@@ -13,7 +13,8 @@ from support.store import configured
 
 from pyboot_svc.metrics.snapshot import Traffic
 from pyboot_svc.notify import Notifier
-from pyboot_svc.worker.main import Worker, WorkerSettings
+from pyboot_svc.worker.condition import Condition, Draining, Loaded, Loading, Running
+from pyboot_svc.worker.heartbeat import Heartbeat
 from pyboot_svc.worker.pipeline import Pipeline
 from pyboot_svc.worker.readiness import Readiness
 
@@ -73,20 +74,8 @@ def supervision(line: Line, notifier: Notifier) -> Readiness:
 
 
 @pytest.fixture
-def worker(tmp_path: Path, line: Line) -> Iterator[Worker]:
-    settings = WorkerSettings(
-        master=tmp_path / "master",
-        health_socket=tmp_path / "health",
-        probes=None,
-        state_dir=tmp_path,
-        compiled=None,
-        drain_seconds=1,
-        stop_at_eof=False,
-    )
-    worker = Worker(configured(), settings)
-    worker._pipeline = cast(Pipeline, line)
-    yield worker
-    worker._notifier.close()
+def condition() -> Condition:
+    return Condition(configured(), Heartbeat())
 
 
 def heard(manager: socket.socket) -> list[str]:
@@ -140,39 +129,65 @@ def test_one_that_has_subscribed_has_started_whatever_else_is_amiss(
 
 
 def test_in_every_answer_ready_is_started(
-    worker: Worker, line: Line, supervision: Readiness
+    condition: Condition, line: Line, supervision: Readiness
 ) -> None:
     """As the master's, the probes' and the health socket's threads may ask at any moment."""
     line.connect()
-    for state in ("loading", "running"):  # before anybody supervises it
-        worker._state = state
-        answer = worker._health()
-        assert not answer["ready"]
-        assert not answer["started"]
-        assert answer["reasons"]
-        assert worker._reasons()
-    worker._supervision = supervision
-    answer = worker._health()
-    assert answer["ready"]
-    assert answer["started"]
-    assert answer["reasons"] == []
+    pipeline = cast(Pipeline, line)
+    for phase in (Loading(), Loaded(pipeline)):  # before anybody supervises it
+        condition.phase = phase
+        health = condition.health()
+        assert not health.ready
+        assert not health.started
+        assert health.reasons
+    condition.phase = Running(pipeline, supervision)
+    health = condition.health()
+    assert health.ready
+    assert health.started
+    assert health.reasons == ()
     line.lose()
-    answer = worker._health()
-    assert not answer["ready"]
-    assert answer["started"]
-    worker._state = "draining"
+    health = condition.health()
+    assert not health.ready
+    assert health.started
+    condition.phase = Draining(pipeline, supervision)
     line.connect()
-    answer = worker._health()
-    assert not answer["ready"]
-    assert answer["started"]
+    health = condition.health()
+    assert not health.ready
+    assert health.started
+    assert health.reasons == ("it is stopping",)
 
 
 def test_the_state_that_the_master_shows_is_ready_only_when_started(
-    worker: Worker, line: Line, supervision: Readiness
+    condition: Condition, line: Line, supervision: Readiness
 ) -> None:
+    pipeline = cast(Pipeline, line)
+
+    def state() -> str:
+        return condition.snapshot().process.state
+
+    assert state() == "loading"
+    condition.phase = Loaded(pipeline)
+    assert state() == "loading"
+    condition.phase = Running(pipeline, supervision)
+    assert state() == "waiting"
     line.connect()
-    worker._state = "running"
-    assert worker._snapshot().process.state == "waiting"
-    worker._supervision = supervision
-    assert worker._snapshot().process.state == "ready"
+    assert state() == "ready"
     assert supervision.started
+    condition.phase = Draining(pipeline, supervision)
+    assert state() == "draining"
+
+
+def test_figures_are_told_as_soon_as_there_are_any(condition: Condition, line: Line) -> None:
+    assert condition.snapshot().traffic is None
+    condition.phase = Loaded(cast(Pipeline, line))
+    assert condition.snapshot().traffic == traffic()
+
+
+def test_a_main_thread_that_hangs_is_not_alive() -> None:
+    heartbeat = Heartbeat()
+    condition = Condition(configured(), heartbeat)
+    assert condition.health().alive
+    heartbeat.beat(-12)
+    health = condition.health()
+    assert not health.alive
+    assert health.stalls == ("the main thread made no progress for 12 s past its limit",)
