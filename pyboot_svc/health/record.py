@@ -47,12 +47,13 @@ def read_health(document: Mapping[str, Any]) -> Health:
     A sign that is missing isn't there.
     """
     instance = document.get("instance")
-    signs: dict[str, Any] = {name: document.get(name, False) for name in _SIGNS}
-    texts: dict[str, Any] = {name: document.get(name, []) for name in _TEXTS}
+    signs = {name: document.get(name, False) for name in _SIGNS}
+    texts = {name: document.get(name, []) for name in _TEXTS}
     well = isinstance(instance, str) and all(isinstance(sign, bool) for sign in signs.values())
     if not well or not all(_are_texts(value) for value in texts.values()):
         raise ValueError("its answer doesn't say how it does")
-    return Health(str(instance), **signs, **{name: tuple(texts[name]) for name in _TEXTS})
+    told: dict[str, Any] = {**signs, **{name: tuple(text) for name, text in texts.items()}}
+    return Health(str(instance), **told)
 
 
 def _are_texts(value: Any) -> bool:

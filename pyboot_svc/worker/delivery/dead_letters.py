@@ -18,7 +18,8 @@ from pyboot_svc.text import clip_utf8, property_text
 from pyboot_svc.worker.delivery.kept_dead_letters import KeptDeadLetters, Record, record_size
 from pyboot_svc.worker.messages import Fault, Message
 from pyboot_svc.worker.storage.disk_budget import dead_letter_bytes, log_bytes
-from pyboot_svc.worker.storage.durable_queue import DurableQueue, Row, row_size
+from pyboot_svc.worker.storage.durable_queue import DurableQueue, Row
+from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.writer import DatabaseWriter
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from pyboot_svc.worker.messages import (
     lane_of,
 )
 from pyboot_svc.worker.storage.disk_budget import log_bytes
-from pyboot_svc.worker.storage.durable_queue import row_size
+from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.spool import Spool
 
 _MOST_ROWS = 500

@@ -7,20 +7,21 @@ written, and the broker is there, rows go out from memory instead.
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyboot_svc.worker.messages import DEAD_LETTERS, RESULTS, StoredMessage
+from pyboot_svc.worker.storage import rows as spool
 from pyboot_svc.worker.storage.clock import uptime
+from pyboot_svc.worker.storage.row_reader import RowReader
+from pyboot_svc.worker.storage.rows import Row
+from pyboot_svc.worker.storage.unwritten import Batch, Unwritten
 from pyboot_svc.worker.storage.writer import DatabaseWriter
 
 if TYPE_CHECKING:
@@ -28,27 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DEAD_LETTERS", "RESULTS", "DurableQueue", "Row"]
 
-# One read of the disk takes so many rows, or so many bytes of them: they wait in memory then.
+# One read of the disk takes so many rows at least: they wait in memory then.
 _READ_ROWS = 1000
-_READ_BYTES = 1024**2
 # So much of it may be on its way to the broker: then no more is handed out.
 _MOST_OUT_BYTES = 8 * 1024**2
-# Of a row beside topic, payload and properties: numbers, lengths, its place in the page.
-_ROW_BYTES = 64
-_SIZE = (
-    "length(CAST(topic AS BLOB)) + length(payload) + length(CAST(properties AS BLOB)) + "
-    f"{_ROW_BYTES}"
-)
-
-Row = tuple[str, bytes, int, Mapping[str, str]]
-
-
-@dataclass(eq=False)
-class _Unwritten:
-    """Rows that are in memory alone: how many are left, and whom to tell when there are none."""
-
-    left: int
-    done: Callable[[], None]
 
 
 class DurableQueue:
@@ -56,7 +40,6 @@ class DurableQueue:
 
     def __init__(self, store: DatabaseWriter, file: Path, number: int) -> None:
         self._store = store
-        self._file = file
         self.number = number
         self._lock = threading.Lock()
         self._pending = 0
@@ -74,24 +57,17 @@ class DurableQueue:
         self._out_bytes = 0
         self._removing: dict[int, int] = {}
         self._checking = False
-        self._reader: sqlite3.Connection | None = None
-        # The outbox takes rows while the forwarder looks for old ones: one query at a time.
-        self._reading = threading.Lock()
-        # By numbers below 0, in order: none is older than what the database holds.
-        self._memory: dict[int, tuple[StoredMessage, _Unwritten]] = {}
-        self._last_in_memory = 0
+        self._reader = RowReader(file, number)
+        self._memory = Unwritten(number)
         # Whether there is nothing in it, on no way in or out: asked for each message.
         self.empty = True
         self._wake: Callable[[], None] | None = None
-        store.watch(self.load, self._release)
+        store.watch(self.load, self.close)
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Count what the database holds: an earlier process left it, or it was put aside."""
-        count, size = connection.execute(
-            f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM spool WHERE lane = ?",
-            (self.number,),
-        ).fetchone()
-        self._release()  # it may have the file open that was put aside
+        count, size = spool.count(connection, self.number)
+        self._reader.close()  # it may have the file open that was put aside
         with self._lock:
             self._rows, self._bytes = count, size
             self._recount()
@@ -164,19 +140,12 @@ class DurableQueue:
 
     def append(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
         """Write these; `done` is called when they are durable."""
-        records = [
-            (self.number, topic, payload, qos, json.dumps(dict(properties)))
-            for topic, payload, qos, properties in rows
-        ]
-        size = sum(_size(topic, payload, text) for _, topic, payload, _, text in records)
+        records = [spool.record(row) for row in rows]
+        size = sum(spool.record_size(topic, payload, text) for topic, payload, _, text in records)
         made = uptime()
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "INSERT INTO spool (lane, topic, payload, qos, properties, created, checksum) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                _sealed(records, self._store.clock.at(made)),
-            )
+            spool.insert(connection, self.number, records, self._store.clock.at(made))
 
         def written() -> None:
             with self._lock:
@@ -192,7 +161,7 @@ class DurableQueue:
                 wake = self._wake
                 if wake is None or not rows:
                     return False
-                self._keep_in_memory(rows, done)
+                self._memory.append(rows, done)
                 self._pending -= len(rows)
                 self._pending_bytes -= size
                 self._recount()
@@ -203,7 +172,7 @@ class DurableQueue:
             wake = self._wake
             if rows and self._memory and self._pending == 0 and wake is not None:
                 # Behind those in memory: durable, they would be taken before them.
-                self._keep_in_memory(rows, done)
+                self._memory.append(rows, done)
             else:
                 wake = None
                 self._pending += len(rows)
@@ -235,10 +204,9 @@ class DurableQueue:
         with self._lock:
             self._start_over(kept={})
             self._wake = None
-            kept, self._memory = self._memory, {}
+            kept = self._memory.clear()
         # The disk may be well again by now; if not, they come back with the connection.
-        for item, batch in kept.values():
-            row = (item.topic, item.payload, item.qos, item.properties)
+        for row, batch in kept:
             self.append([row], partial(self._one_less, batch))
 
     def remove(
@@ -252,16 +220,14 @@ class DurableQueue:
             if not sizes:
                 return
             self._keep_from_out(sizes)
-        for part in _parts(sizes, self._store.most_at_once):
+        for part in spool.parts(sizes, self._store.most_at_once):
             self._delete(part, done)
 
     def _delete(self, sizes: Mapping[int, int], done: Callable[[], None]) -> None:
         deleted: list[int] = []
 
         def write(connection: sqlite3.Connection) -> None:
-            deleted.clear()  # it may be tried again
-            for first, last in _runs(sizes):
-                deleted.extend(_delete(connection, first, last))
+            deleted[:] = spool.delete(connection, sizes)  # it may be tried again
 
         def removed() -> None:
             with self._lock:
@@ -350,46 +316,16 @@ class DurableQueue:
     def _read(
         self, after: int, most: int, without: set[int], before: float = math.inf
     ) -> list[StoredMessage]:
-        """Rows of the lane, as many as a read takes; none when the database can't be read, and it
-        is checked then."""
-        from pyboot_svc.worker.storage.database import connect, troubles
-
+        """Rows of the lane; none when the database can't be read, and it is checked then."""
         try:
-            with self._reading, troubles(self._file):
-                reader = self._reader
-                if reader is None:
-                    reader = self._reader = connect(self._file)
-                with closing(reader.execute(_SELECT, (self.number, after))) as rows:
-                    found = list(islice(self._some(rows, without, before), most))
-                if self._store.trouble is not None:
-                    # On a disk that was read-only, one that stays open keeps all others so.
-                    self._let_go()
-                return found
+            found = self._reader.read(after, most, without, before)
         except OSError:
             self._have_checked()
             return []
-
-    def _some(
-        self, rows: Iterable[tuple[Any, ...]], without: set[int], before: float
-    ) -> Iterator[StoredMessage]:
-        """Up to the bytes that a read takes, but at least one; none made later than `before`."""
-        size = 0
-        for number, topic, payload, qos, properties, created in rows:
-            if size >= _READ_BYTES or created >= before:
-                return
-            if number not in without:
-                item = self._outgoing(number, topic, payload, qos, properties)
-                size += item.size
-                yield item
-
-    def _keep_in_memory(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
-        batch = _Unwritten(len(rows), done)
-        for topic, payload, qos, properties in rows:
-            self._last_in_memory -= 1
-            row = self._last_in_memory
-            size = len(payload) + _ROW_BYTES
-            item = StoredMessage(topic, payload, qos, properties, self.number, row, size)
-            self._memory[row] = item, batch
+        if self._store.trouble is not None:
+            # On a disk that was read-only, one that stays open keeps all others so.
+            self._reader.close()
+        return found
 
     def _recount(self) -> None:
         """Within the lock, after what is in the queue has changed."""
@@ -403,48 +339,36 @@ class DurableQueue:
         """What is in memory alone: not before all that is on disk has been handed out."""
         if not self._memory or self._durable_waiting():
             return iter(())
-        return (item for item, _ in self._memory.values() if item.row not in self._out)
+        return self._memory.without(self._out)
 
     def _forget(self, numbers: list[int], done: Callable[[], None]) -> None:
         """These were delivered from memory."""
         if not numbers:
             return
         with self._lock:
-            kept = [self._memory.pop(number, None) for number in numbers]
+            ended = self._memory.remove(numbers)
             for number in numbers:
                 self._out_bytes -= self._out.pop(number, 0)
             self._recount()
-        for entry in kept:
-            if entry is not None:
-                self._one_less(entry[1])
+        for batch in ended:
+            batch.done()
         done()
 
-    def _one_less(self, batch: _Unwritten) -> None:
+    def _one_less(self, batch: Batch) -> None:
         with self._lock:
-            batch.left -= 1
-            last = batch.left == 0
+            last = batch.one_less()
         if last:
             batch.done()
 
     def close(self) -> None:
-        """Nothing more will be taken."""
-        self._release()
-
-    def _release(self) -> None:
-        with self._reading:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        """Within `_reading`. One that is only dropped stays open for a while, in a cycle."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
+        """Let go of the file, until rows are read again."""
+        self._reader.close()
 
     def _have_checked(self) -> None:
         """The store looks the file over, and puts it aside if it is damaged."""
         from pyboot_svc.worker.storage.database import check
 
-        self._release()
+        self._reader.close()
         with self._lock:
             self._checking = True
 
@@ -453,76 +377,3 @@ class DurableQueue:
                 self._checking = False
 
         self._store.submit(check, checked)
-
-    def _outgoing(
-        self, number: int, topic: str, payload: bytes, qos: int, properties: str
-    ) -> StoredMessage:
-        size = _size(topic, payload, properties)
-        return StoredMessage(
-            topic, payload, qos, _properties(properties), self.number, number, size
-        )
-
-
-_SELECT = (
-    "SELECT id, topic, payload, qos, properties, created FROM spool "
-    "WHERE lane = ? AND id > ? ORDER BY id"
-)
-
-
-def row_size(topic: str, payload: bytes, properties: Mapping[str, str]) -> int:
-    """What it takes of the disk, about."""
-    return _size(topic, payload, json.dumps(dict(properties)))
-
-
-def _size(topic: str, payload: bytes, properties: str) -> int:
-    return len(topic.encode()) + len(payload) + len(properties.encode()) + _ROW_BYTES
-
-
-def _sealed(records: Iterable[tuple[Any, ...]], created: float) -> Iterator[tuple[Any, ...]]:
-    from pyboot_svc.worker.storage.database import checksum
-
-    for record in records:
-        values = (*record, created)
-        yield (*values, checksum(*values))
-
-
-def _parts(sizes: Mapping[int, int], most: int) -> Iterator[dict[int, int]]:
-    """Cut to what one write should not exceed; each has at least one row."""
-    part: dict[int, int] = {}
-    left = most
-    for row, size in sizes.items():
-        if part and size > left:
-            yield part
-            part, left = {}, most
-        part[row] = size
-        left -= size
-    yield part
-
-
-def _runs(rows: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """First and last of what follows one another without a gap."""
-    first = last = -1
-    for row in sorted(rows):
-        if row != last + 1:
-            if first >= 0:
-                yield first, last
-            first = row
-        last = row
-    yield first, last
-
-
-def _delete(connection: sqlite3.Connection, first: int, last: int) -> list[int]:
-    """Delete these by one statement; says which were there."""
-    # One that was given up while it was in flight is gone already.
-    there = connection.execute("SELECT id FROM spool WHERE id BETWEEN ? AND ?", (first, last))
-    found = [number for (number,) in there]
-    connection.execute("DELETE FROM spool WHERE id BETWEEN ? AND ?", (first, last))
-    return found
-
-
-def _properties(text: str) -> dict[str, str]:
-    try:
-        decoded = json.loads(text)
-    except (ValueError, TypeError):  # a damage that SQLite can't notice: better without them
-        return {}
-    return decoded if isinstance(decoded, dict) else {}

@@ -23,7 +23,8 @@ from pyboot_svc.worker.delivery.forwarder import Forwarder
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Message, ResultBatch, Sendable, StoredMessage, count_of
-from pyboot_svc.worker.storage.durable_queue import RESULTS, row_size
+from pyboot_svc.worker.storage.durable_queue import RESULTS
+from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.spool import Spool
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 

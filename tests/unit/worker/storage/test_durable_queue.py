@@ -23,8 +23,8 @@ from pyboot_svc.worker.storage.durable_queue import (
     RESULTS,
     DurableQueue,
     Row,
-    row_size,
 )
+from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 
