@@ -11,7 +11,7 @@ import yaml
 from pyboot_svc.errors import ConfigError, Problem
 
 # libyaml's loader is ten times faster; both give the same nodes.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 32
 _TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels"
 _MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -71,7 +71,7 @@ def parse_document(data: bytes, problems: Problems) -> Node:
     text = _decode(data, problems)
     try:
         _check_depth(text, problems)
-        root = yaml.compose(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
         problems.add(_place(error, text), "", f"broken YAML: {_reason(error)}")
         problems.raise_if_any()
@@ -99,7 +99,7 @@ def _decode(data: bytes, problems: Problems) -> str:
 def _check_depth(text: str, problems: Problems) -> None:
     """Refuse deep nesting while it is still a flat stream: composing it is recursive, in C."""
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -118,7 +118,7 @@ def _place(error: yaml.YAMLError, text: str) -> Node:
     if mark is not None:
         return Node(None, mark.line + 1, mark.column + 1)
     position = getattr(error, "position", 0) or 0
-    if _Loader is not yaml.SafeLoader:  # libyaml counts bytes
+    if Loader is not yaml.SafeLoader:  # libyaml counts bytes
         position = len(text.encode()[:position].decode(errors="ignore"))
     before = text[:position]
     return Node(None, before.count("\n") + 1, len(before) - before.rfind("\n"))

@@ -21,7 +21,7 @@ from pyboot_svc.threads import spawn
 from pyboot_svc.wakeup import Wakeup
 
 ANSWER_SECONDS = 1.0
-_HELLO_SECONDS = 5.0
+HELLO_SECONDS = 5.0
 _MOST_UNANSWERED = 8
 _SPARE_CONNECTIONS = 32
 _UCRED = struct.Struct("3i")
@@ -68,7 +68,7 @@ class _Peer:
         self.connection = connection
         self.pid = _process_of(connection)
         self.instance: str | None = None
-        self.hello_due = time.monotonic() + _HELLO_SECONDS
+        self.hello_due = time.monotonic() + HELLO_SECONDS
         self.unanswered: deque[_Scrape] = deque()
         self._pending = b""
 

@@ -9,14 +9,14 @@ from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import BROKEN, STARTING, HostManager, UnitState
 
-_POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2
 # How long an instance with its model loaded may take to reach its brokers; less when it hadn't
 # reached them before, either, so that a broker that is away holds up nobody.
 _BROKER_SECONDS = 15.0
 _AS_BEFORE_SECONDS = 5.0
-_MOMENT_SECONDS = 3.0
+MOMENT_SECONDS = 3.0
 # Whoever waits for longer than this is told why, and again when the reason changes.
-_QUIET_SECONDS = 2.0
+QUIET_SECONDS = 2.0
 
 Say = Callable[[str], None]
 
@@ -58,9 +58,9 @@ def wait_ready(
         if left and lasted > seconds:
             raise not_ready(left, states, f"not ready within {seconds:.0f} s")
         if left:
-            if lasted > _QUIET_SECONDS:
+            if lasted > QUIET_SECONDS:
                 _tell(left, states, told, say)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
     return waiting
 
 
@@ -69,7 +69,7 @@ def check_at_work(instances: Sequence[InstanceId], manager: HostManager) -> None
 
     One that is about to be up again, or busy for a moment, is given that moment.
     """
-    deadline = time.monotonic() + _MOMENT_SECONDS
+    deadline = time.monotonic() + MOMENT_SECONDS
     left = manager.suspects(instances)
     seen: dict[InstanceId, UnitState] = {}
     while True:
@@ -82,7 +82,7 @@ def check_at_work(instances: Sequence[InstanceId], manager: HostManager) -> None
             raise not_ready(broken, seen, "unchanged, but not running", rest="")
         if over:
             return
-        time.sleep(_POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _tell(

@@ -27,7 +27,7 @@ from pyboot_svc.services.units import MASTER, TARGET, TEMPLATE, render_drop_in, 
 RUNNING = Path("/run/systemd/system")
 UNIT_DIR = Path("/run/systemd/system")
 _DROP_IN = "50-pyboot.conf"
-_TEMPLATE_DIRS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+TEMPLATE_DIRS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 _PROPERTIES = "Id,ActiveState,SubState,Job,Result,ExecMainCode,ExecMainStatus,StatusText"
 _ADVICE = f"""\
 If the journal says "Operation not permitted" or "Permission denied", this host, which may be a
@@ -148,7 +148,7 @@ class SystemdManager:
 
 
 def _template_file() -> str:
-    for folder in _TEMPLATE_DIRS:
+    for folder in TEMPLATE_DIRS:
         if os.path.exists(os.path.join(folder, TEMPLATE)):
             return os.path.join(folder, TEMPLATE)
     raise UnavailableError(f"{TEMPLATE} is not installed: install the package, or copy systemd/*")

@@ -13,7 +13,6 @@ from pyboot_svc.worker.messages import MessageBatch, ResultBatch
 # Of the bound: results may always be so many, however many inputs there are. Inputs are only let
 # go of when their results are safe.
 _SHARE_OF_RESULTS = 4
-_UNBOUNDED = 2**63
 
 
 class MemoryBudget:
@@ -24,7 +23,7 @@ class MemoryBudget:
     have to leave first.
     """
 
-    def __init__(self, most: int = _UNBOUNDED) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
         self._inputs = 0
         self._results = 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pyboot_svc.worker.delivery.post_queue import PostQueue
+from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import (
     NOWHERE,
     Chunk,
@@ -14,6 +15,11 @@ from pyboot_svc.worker.messages import (
     Origin,
     ResultBatch,
 )
+
+
+def roomy_budget() -> MemoryBudget:
+    """One that no test fills."""
+    return MemoryBudget(2**40)
 
 
 def batch_of(

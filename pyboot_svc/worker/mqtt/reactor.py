@@ -19,7 +19,7 @@ from pyboot_svc.worker.mqtt.link.linger import Linger
 
 # A leader that was away for so long is busy: connections serve themselves.
 _QUICK_SECONDS = 0.1
-_TICK_SECONDS = 1.0
+TICK_SECONDS = 1.0
 
 
 class Pollable(Protocol):
@@ -67,7 +67,7 @@ class Reactor:
     @property
     def look_seconds(self) -> float:
         """How long a connection may leave it alone: longer in a quiet time."""
-        return _TICK_SECONDS if self._idle else _QUICK_SECONDS
+        return TICK_SECONDS if self._idle else _QUICK_SECONDS
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for something, and take it in; False when there is no connection to wait for, or no
@@ -83,7 +83,7 @@ class Reactor:
             if linger.active and (seconds := linger.seconds()):
                 time.sleep(seconds)
             began = time.monotonic()
-            ready = self._epoll.poll(_TICK_SECONDS)
+            ready = self._epoll.poll(TICK_SECONDS)
         finally:
             self._seen = time.monotonic()
             self._waiting = False

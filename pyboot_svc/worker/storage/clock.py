@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import sqlite3
 
-_UPTIME = Path("/proc/uptime")
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+UPTIME = Path("/proc/uptime")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def uptime() -> float:
     """Seconds since the host was booted, sleep included."""
     try:
-        return float(_UPTIME.read_text(encoding="ascii").split()[0])
+        return float(UPTIME.read_text(encoding="ascii").split()[0])
     except (OSError, ValueError, IndexError):  # a sandbox may hide it
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
     """Names the boot; empty where a sandbox hides it, and then `uptime` alone has to tell."""
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        return BOOT_ID.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
 
@@ -39,7 +39,7 @@ class AgeClock:
     """The database's count of seconds. `meet` a database first; `note` it in each transaction."""
 
     def __init__(self) -> None:
-        self._boot = _boot_id()
+        self._boot = boot_id()
         # What the count is ahead of `uptime`.
         self._offset = -uptime()
 

@@ -18,7 +18,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-_BUSY_SECONDS = 10.0
+BUSY_SECONDS = 10.0
 # So long whoever empties the log waits for those who read.
 SHORT_WAIT_SECONDS = 0.05
 _LOG_BYTES = 4 * 1024**2
@@ -126,7 +126,7 @@ def empty_log(connection: sqlite3.Connection, wait: float = SHORT_WAIT_SECONDS) 
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
 
 def _used_pages(connection: sqlite3.Connection) -> int:
@@ -153,7 +153,7 @@ def troubles(file: Path) -> Iterator[None]:
 def connect(file: Path) -> sqlite3.Connection:
     """A connection in autocommit mode; transactions are begun by `transaction`."""
     connection = sqlite3.connect(
-        file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     # A flipped bit that SQLite can't notice must not make a row unreadable.
     connection.text_factory = _lenient_text

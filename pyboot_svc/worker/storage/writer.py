@@ -31,7 +31,7 @@ TakeBack = Callable[[], bool]
 Watcher = Callable[["sqlite3.Connection"], None]
 _Item = tuple[Write, Done, TakeBack, int]
 
-_RETRY_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 _MOST_WRITES = 1000
 # So long after the last write what was freed is given back to the disk; while writes don't cease,
 # now and then.
@@ -123,7 +123,7 @@ class DatabaseWriter:
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
             while batch and not self._commit(batch):
-                if self._stopping.wait(_RETRY_SECONDS):
+                if self._stopping.wait(RETRY_SECONDS):
                     return  # not durable, so not acknowledged either: it comes again
                 batch = self._still_wanted(batch)
             for _, done, *_ in batch:

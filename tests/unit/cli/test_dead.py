@@ -301,7 +301,7 @@ def test_a_database_that_somebody_holds(
     state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(state, "a-1", b"1")
-    monkeypatch.setattr("pyboot_svc.worker.storage.database._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("pyboot_svc.worker.storage.database.BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(state / "a-1" / DATABASE_NAME)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert dead(state, "drop", "a-1", "1") == 69

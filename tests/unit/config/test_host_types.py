@@ -186,7 +186,7 @@ def test_what_is_no_variable(section: str, message: str) -> None:
 def test_half_a_character_that_only_yaml_without_libyaml_lets_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(document, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(document, "Loader", yaml.SafeLoader)
     assert problem('environment: {A: "\\ud800"}').endswith("lone surrogates")
 
 

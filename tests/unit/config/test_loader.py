@@ -906,12 +906,12 @@ SECRET = "hunter2"
     ],
 )
 @pytest.mark.parametrize("form", ["{{host: h, password: {}}}", "\n    host: h\n    password: {}"])
-@pytest.mark.parametrize("loader", [document._Loader, yaml.SafeLoader])
+@pytest.mark.parametrize("loader", [document.Loader, yaml.SafeLoader])
 def test_a_password_is_never_echoed(
     value: str, form: str, loader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor by yaml's own loader, which takes over where libyaml is absent."""
-    monkeypatch.setattr(document, "_Loader", loader)
+    monkeypatch.setattr(document, "Loader", loader)
     text = f"brokers:\n  plant: {form.format(value)}\nedge: []\n"
     with pytest.raises(ConfigError) as caught:
         parse(text)

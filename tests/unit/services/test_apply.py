@@ -120,9 +120,9 @@ def apply(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_BROKER_SECONDS", "_AS_BEFORE_SECONDS", "_MOMENT_SECONDS", "_POLL_SECONDS"):
+    for name in ("_BROKER_SECONDS", "_AS_BEFORE_SECONDS", "MOMENT_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(readiness, name, 0.01)
-    monkeypatch.setattr(readiness, "_QUIET_SECONDS", -1.0)
+    monkeypatch.setattr(readiness, "QUIET_SECONDS", -1.0)
 
 
 def test_what_is_gone_stops_before_units_are_written_and_what_is_new_starts_before_rolls() -> None:
@@ -170,8 +170,8 @@ def test_what_is_about_to_be_up_again_is_given_a_moment() -> None:
 def test_what_ends_again_and_again_is_not_at_work_while_it_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(readiness, "_POLL_SECONDS", 0.0)
-    monkeypatch.setattr(readiness, "_MOMENT_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "MOMENT_SECONDS", 0.05)
     host = Host(PUMP_1)
     seen = itertools.chain([STARTING, CRASHING], itertools.repeat(STARTING))
     host.states = lambda instances: dict.fromkeys(instances, next(seen))  # type: ignore[method-assign]

@@ -56,7 +56,7 @@ class Folders:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     made = Folders(tmp_path)
     monkeypatch.setenv("PATH", str(made.program.parent), prepend=os.pathsep)
-    monkeypatch.setattr(systemd, "_TEMPLATE_DIRS", (str(tmp_path), str(SHIPPED)))
+    monkeypatch.setattr(systemd, "TEMPLATE_DIRS", (str(tmp_path), str(SHIPPED)))
     return made
 
 
@@ -145,7 +145,7 @@ def test_without_any_file_nothing_is_applied(folders: Folders) -> None:
 def test_without_the_template_there_is_a_clear_error(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(systemd, "_TEMPLATE_DIRS", (str(tmp_path),))
+    monkeypatch.setattr(systemd, "TEMPLATE_DIRS", (str(tmp_path),))
     with pytest.raises(UnavailableError, match=r"edge-model@\.service is not installed"):
         folders.write(*WANTED)
 

@@ -22,8 +22,8 @@ class Probe(Starter):
     ) -> None:
         self.priority = priority  # type: ignore[misc]
         self._story = story
-        self._name = name
-        self._acts = acts
+        self.name = name
+        self.acts = acts
 
     def init(self, context: StarterContext) -> None:
         self._do("init")
@@ -38,8 +38,8 @@ class Probe(Starter):
         self._do("stop")
 
     def _do(self, phase: str) -> None:
-        self._story.append(f"{phase} {self._name}")
-        act = self._acts.get(phase)
+        self._story.append(f"{phase} {self.name}")
+        act = self.acts.get(phase)
         if isinstance(act, BaseException):
             raise act
         if act is not None:
@@ -111,7 +111,7 @@ def test_a_failing_stop_never_skips_the_rest(
     story: list[str], caplog: pytest.LogCaptureFixture, who: str, error: BaseException
 ) -> None:
     starters = three(story)
-    next(s for s in starters if s._name == who)._acts["stop"] = error
+    next(s for s in starters if s.name == who).acts["stop"] = error
     assert run(starters) == ExitCode.INTERNAL
     assert story == UP + DOWN
     [record] = caplog.records

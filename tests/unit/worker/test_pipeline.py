@@ -132,7 +132,7 @@ class MemoryOutbox:
         self.sent: list[Sendable] = []
         self.unanswered: list[Sendable] = []
         self.stopped = False
-        self._up = False
+        self.up = False
         self._lock = threading.Lock()
         self._woken = threading.Event()
         self._status: ConnectionStatus | None = None
@@ -186,7 +186,7 @@ class MemoryOutbox:
     def go_away(self) -> None:
         self.away = True
         self.wake()
-        until(lambda: not self._up, "the connection is lost")
+        until(lambda: not self.up, "the connection is lost")
 
     def come_back(self) -> None:
         self.away = self.full = False
@@ -211,8 +211,8 @@ class MemoryOutbox:
         if self.away:
             self._lose()
             return
-        if not self._up:
-            self._up = True
+        if not self.up:
+            self.up = True
             self._source.connected()
         while not self.full and (taken := self._take()):
             self.sent.extend(taken)
@@ -227,8 +227,8 @@ class MemoryOutbox:
         return [*rows, *results]
 
     def _lose(self) -> None:
-        if self._up:
-            self._up = False
+        if self.up:
+            self.up = False
             unsafe, self.unanswered = self.unanswered, []
             self._source.lost(unsafe)
 
@@ -261,7 +261,7 @@ class Line:
         )
         self.pipeline.start(self.crashed.set)
         if not away:
-            until(lambda: self.outbox._up, "connected")
+            until(lambda: self.outbox.up, "connected")
 
     @property
     def figures(self) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pyboot_svc.worker.mqtt.link.pace import Pace
 
 # Of its time a thread that is busier than that saves work by fewer reads; one that is less busy has
 # the time to read each message as it comes.
-_BUSY_SHARE = 0.65
+BUSY_SHARE = 0.65
 # So long that is measured, without any linger, and then it holds for so long.
-_MEASURE_SECONDS, _HOLD_SECONDS = 0.02, 1.0
+MEASURE_SECONDS, HOLD_SECONDS = 0.02, 1.0
 
 
 class Linger:
@@ -46,9 +46,9 @@ class Linger:
         else:
             self._waited += waited
             elapsed = now - self._since
-            if elapsed >= _MEASURE_SECONDS:
-                self.active = self._longest > 0 and elapsed - self._waited > _BUSY_SHARE * elapsed
-                self._until = now + _HOLD_SECONDS
+            if elapsed >= MEASURE_SECONDS:
+                self.active = self._longest > 0 and elapsed - self._waited > BUSY_SHARE * elapsed
+                self._until = now + HOLD_SECONDS
                 self._since, self._waited = now, 0.0
 
     def seconds(self) -> float:

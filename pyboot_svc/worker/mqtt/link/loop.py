@@ -24,7 +24,7 @@ from pyboot_svc.worker.mqtt.wire.errors import Broken, Malformed
 from pyboot_svc.worker.mqtt.wire.plain_plane import PlainPlane
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
 
-_TICK_SECONDS = 1.0
+TICK_SECONDS = 1.0
 # How soon an owner that was full is asked again.
 _FULL_SECONDS = 0.02
 _FAREWELL_SECONDS = 1.0
@@ -176,7 +176,7 @@ class Loop:
             reactor = self._active_reactor()
             full = self.up and handler.full
             buffered = not full and plane.pending is not None and plane.pending() > 0
-            seconds = reactor.look_seconds if reactor else _FULL_SECONDS if full else _TICK_SECONDS
+            seconds = reactor.look_seconds if reactor else _FULL_SECONDS if full else TICK_SECONDS
             if buffered or (self.up and handler.waiting and handler.wants_turn()):
                 seconds = 0.0
             elif not self.up:

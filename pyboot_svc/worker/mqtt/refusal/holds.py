@@ -27,7 +27,7 @@ from pyboot_svc.worker.messages import (
 from pyboot_svc.worker.mqtt.refusal.refusals import MOST_UNCLEAR, Refusal
 
 # After so many that were taken the window is as wide as ever.
-_TRUSTED_WINDOW = 64
+TRUSTED_WINDOW = 64
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 30.0
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class Holds:
 
     def _widen(self, count: int) -> None:
         self.window += count
-        if self.window >= _TRUSTED_WINDOW:
+        if self.window >= TRUSTED_WINDOW:
             self.end()
 
     def end(self) -> None:

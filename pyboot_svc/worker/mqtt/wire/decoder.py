@@ -33,7 +33,7 @@ _SHORT = 0x80
 _LENGTH_BYTES = 4
 _FAILURE = 0x80
 # Topics are kept as they stand in packets, so that each is decoded once; so many bytes of them.
-_MOST_TOPIC_BYTES = 4 * 1024**2
+MOST_TOPIC_BYTES = 4 * 1024**2
 # Packets of one shape are cut so many at once.
 _RUNS = (128, 16, 4)
 # Of a run that turns out to be none, no more is looked at in vain.
@@ -260,7 +260,7 @@ class Decoder:
             return None
         topic = name.decode()
         self._topic_bytes += getsizeof(name) + getsizeof(topic)
-        if self._topic_bytes > _MOST_TOPIC_BYTES:
+        if self._topic_bytes > MOST_TOPIC_BYTES:
             self._topics.clear()
             self._topic_bytes = getsizeof(name) + getsizeof(topic)
         self._topics[name] = topic

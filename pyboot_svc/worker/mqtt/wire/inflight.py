@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pyboot_svc.worker.messages import ResultBatch, Sendable
 
-_LAST_ID = 65_535
+LAST_ID = 65_535
 
 
 class _Sent:
@@ -47,12 +47,12 @@ class InFlight:
     def add(self, item: Sendable, count: int) -> Sequence[int]:
         """Numbers for what is in flight from now on, `count` messages of QoS 1."""
         before = self._gone
-        first = self._last_id % _LAST_ID + 1
+        first = self._last_id % LAST_ID + 1
         last = first + count - 1
         oldest = self._sent[0].before if self._sent else before
         packet_ids: Sequence[int]
         # Nearly always all that are in flight are among the latest numbers, and the next are free.
-        if before + count - oldest <= _LAST_ID and last <= _LAST_ID:
+        if before + count - oldest <= LAST_ID and last <= LAST_ID:
             packet_ids = range(first, last + 1)
             self._last_id = last
             self._gone += count
@@ -136,7 +136,7 @@ class InFlight:
         found: list[int] = []
         number = self._last_id
         while len(found) < count:
-            number = number % _LAST_ID + 1
+            number = number % LAST_ID + 1
             self._gone += 1
             if number not in taken:
                 found.append(number)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.columns import messages_of, result_batch_of
+from support.columns import messages_of, result_batch_of, roomy_budget
 from support.disk import SmallDisk
 from support.poll import until
 from support.store import POST, configured, held_up, rows, rows_after_a_crash, running, settled
@@ -21,7 +21,6 @@ from pyboot_svc.threads import spawn
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.forwarder import Forwarder
 from pyboot_svc.worker.delivery.post_queue import PostQueue
-from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Message, ResultBatch, Sendable, StoredMessage, count_of
 from pyboot_svc.worker.storage.durable_queue import RESULTS
 from pyboot_svc.worker.storage.rows import row_size
@@ -87,7 +86,7 @@ class Desk:
         self.woken = threading.Event()
         self.asked = threading.Event()
         self.crashed = threading.Event()
-        self.results = PostQueue(1_000_000, MemoryBudget())
+        self.results = PostQueue(1_000_000, roomy_budget())
         edge = replace(configured().edge, post=POST, spool=limits)
         outbox = Outbox(self.woken, self.asked)
         self.forwarder = Forwarder(edge, self.results, self.spool, outbox, Ends(self))
@@ -646,7 +645,7 @@ def test_results_are_made_while_the_broker_comes_and_goes(desk: Desk, seed: int)
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyboot_svc.worker.storage.writer._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("pyboot_svc.worker.storage.writer.RETRY_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("quick_retries")

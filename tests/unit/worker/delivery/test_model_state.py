@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from support.columns import Acknowledged, chunk_of
+from support.columns import Acknowledged, chunk_of, roomy_budget
 from support.disk import SmallDisk
 from support.poll import until
 from support.store import configured, held_up, rows, running, settled
@@ -21,7 +21,6 @@ from support.store import configured, held_up, rows, running, settled
 from pyboot_svc.worker.delivery.model_state import ModelState, StateSaver
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
-from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk
 from pyboot_svc.worker.storage.database import check, checksum, open_database
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
@@ -237,7 +236,7 @@ class Saving:
 
     def __init__(self, store: DatabaseWriter) -> None:
         self._origin = Acknowledged()
-        self.settlement = Settlement(MemoryBudget())
+        self.settlement = Settlement(roomy_budget())
         self.state = ModelState({})
         self.saver = StateSaver(self.state, store, self.settlement)
         self.chunks = 0
@@ -369,7 +368,7 @@ def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path
     file = tmp_path / DATABASE_NAME
     write_state(file, a="1", b="2")
     safe = Durables(configured(), tmp_path)
-    saver = StateSaver(safe.state, safe.store, Settlement(MemoryBudget()))
+    saver = StateSaver(safe.state, safe.store, Settlement(roomy_budget()))
     safe.store.start(lambda: None)
     safe.state["b"] = 3
     with file.open("r+b") as damaged:

@@ -208,7 +208,7 @@ def test_the_file_is_let_go_of_at_any_moment(
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look)
         while not done.is_set():
-            redrive._reset()
+            redrive.close()
         looking.result(20)
 
 

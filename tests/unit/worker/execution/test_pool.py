@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.columns import Acknowledged, Standing, batch_of, payloads_of
+from support.columns import Acknowledged, Standing, batch_of, payloads_of, roomy_budget
 from support.poll import until
 from support.store import configured, held_up, rows, settled
 
@@ -30,7 +30,6 @@ from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.pool import ModelPool, NoIdleWork
 from pyboot_svc.worker.execution.pre_queue import PreQueue
 from pyboot_svc.worker.execution.runner import ModelCall
-from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk, ResultBatch
 from pyboot_svc.worker.stats import Stats
 
@@ -41,7 +40,7 @@ class Settling(Settlement):
     """Notes the payloads that are settled, beside acknowledging them in order."""
 
     def __init__(self) -> None:
-        super().__init__(MemoryBudget())
+        super().__init__(roomy_budget())
         self.origin = Acknowledged()
         self.settled: list[bytes] = []
         self.chunks: set[Chunk] = set()
@@ -70,7 +69,7 @@ class Pool:
     ) -> None:
         self.folder = folder
         self.safe = safe = Durables(configured(threads=threads), folder)
-        budget = MemoryBudget()
+        budget = roomy_budget()
         self.waiting = PreQueue(10_000, budget)
         self.results = PostQueue(10_000, budget)
         self.settlement = Settling()

@@ -108,7 +108,7 @@ class Line:
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Line]]:
     # What is forgotten until the loop turns by itself would be found too late for the test.
-    monkeypatch.setattr(loop, "_TICK_SECONDS", 3600.0)
+    monkeypatch.setattr(loop, "TICK_SECONDS", 3600.0)
     lines: list[Line] = []
 
     def start(data_plane: str, protocol: str = "3.1.1", qos: int = 0) -> Line:

@@ -98,7 +98,7 @@ def test_it_can_be_woken_while_it_waits(
     ends: tuple[socket.socket, socket.socket],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor._TICK_SECONDS", 600)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.TICK_SECONDS", 600)
     led = Pollable(ends[0], leader)
     work = threading.Event()
 
@@ -134,7 +134,7 @@ def test_in_a_quiet_time_it_may_be_left_alone_for_longer(
     ends[1].send(b"1")
     leader.poll_once(idle)
     under_load = leader.look_seconds
-    monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor._TICK_SECONDS", 0.2)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.TICK_SECONDS", 0.2)
     leader.poll_once(idle)
     assert leader.look_seconds > under_load
 
@@ -151,9 +151,9 @@ def test_it_waits_for_more_but_not_when_there_is_more_already(
         sleep(seconds)
 
     monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.time.sleep", noted)
-    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger._MEASURE_SECONDS", 0.0)
-    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger._HOLD_SECONDS", 3600.0)
-    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger._BUSY_SHARE", -1.0)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.MEASURE_SECONDS", 0.0)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.HOLD_SECONDS", 3600.0)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.BUSY_SHARE", -1.0)
     led = Pollable(ends[0], leader)
     for full, waited in ((False, True), (True, False), (False, True)):
         led.full = full

@@ -31,7 +31,7 @@ class Host:
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     host = Host()
     monkeypatch.setattr(clock, "uptime", lambda: host.uptime)
-    monkeypatch.setattr(clock, "_boot_id", lambda: host.boot)
+    monkeypatch.setattr(clock, "boot_id", lambda: host.boot)
     return host
 
 
@@ -58,10 +58,10 @@ def test_uptime_goes_on_and_is_the_hosts() -> None:
 
 def test_where_proc_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     before = uptime()
-    monkeypatch.setattr(clock, "_UPTIME", Path("/nowhere"))
-    monkeypatch.setattr(clock, "_BOOT_ID", Path("/nowhere"))
+    monkeypatch.setattr(clock, "UPTIME", Path("/nowhere"))
+    monkeypatch.setattr(clock, "BOOT_ID", Path("/nowhere"))
     assert -1 < uptime() - before < 60
-    assert clock._boot_id() == ""
+    assert clock.boot_id() == ""
 
 
 def test_it_begins_at_nothing_and_goes_on_with_the_host(

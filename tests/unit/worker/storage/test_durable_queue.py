@@ -24,6 +24,7 @@ from pyboot_svc.worker.storage.durable_queue import (
     DurableQueue,
     Row,
 )
+from pyboot_svc.worker.storage.row_reader import RowReader
 from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
@@ -129,10 +130,10 @@ def test_what_is_deleted_while_rows_are_read_is_not_handed_out_again(
     store: DatabaseWriter, lane: DurableQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(store, lane, 0, 6)
-    read = lane._read
+    read = RowReader.read
 
-    def read_before_the_removal(*arguments: object) -> list[StoredMessage]:
-        found = read(*arguments)  # type: ignore[arg-type]
+    def read_before_the_removal(*arguments: Any) -> list[StoredMessage]:
+        found = read(*arguments)
         go_on.set()
         settled(store)
         return found
@@ -146,7 +147,7 @@ def test_what_is_deleted_while_rows_are_read_is_not_handed_out_again(
 
     store.submit(wait, lambda: None)
     lane.remove(delivered)
-    monkeypatch.setattr(lane, "_read", read_before_the_removal)
+    monkeypatch.setattr(RowReader, "read", read_before_the_removal)
     assert payloads(lane.take(10)) == [4, 5]
 
 
@@ -204,17 +205,17 @@ def test_the_oldest_of_a_lane_without_a_file(lane: DurableQueue, store: Database
         assert lane.oldest(10) == []
 
 
-def reads(lane: DurableQueue, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each read of the disk brings from here on."""
     found: list[int] = []
-    read = lane._read
+    read = RowReader.read
 
     def counted(*arguments: Any) -> list[StoredMessage]:
         rows = read(*arguments)
         found.append(len(rows))
         return rows
 
-    monkeypatch.setattr(lane, "_read", counted)
+    monkeypatch.setattr(RowReader, "read", counted)
     return found
 
 
@@ -222,7 +223,7 @@ def test_one_read_of_the_disk_serves_many_calls(
     store: DatabaseWriter, lane: DurableQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(store, lane, 0, 200)
-    found = reads(lane, monkeypatch)
+    found = reads(monkeypatch)
     assert lane.take(20, from_disk=False) == []
     assert lane.ready, "somebody who may read has to"
     assert payloads(lane.take(20)) == list(range(20))
@@ -238,7 +239,7 @@ def test_a_read_takes_no_more_bytes_than_it_may(
     long: list[Row] = [("out", b"%d" % number * 400_000, 1, {}) for number in range(8)]
     lane.append([*long, ("out", b"9" * 3_000_000, 1, {})], lambda: None)
     settled(store)
-    found = reads(lane, monkeypatch)
+    found = reads(monkeypatch)
     taken = lane.take(2000)
     while lane.ready:
         taken += lane.take(2000)
@@ -280,7 +281,7 @@ def test_what_is_dropped_while_rows_are_read_ahead_is_not_handed_out(
 ) -> None:
     fill(store, lane, 0, 6)
     old = lane.oldest(2)
-    read = lane._read
+    read = RowReader.read
 
     def read_before_they_are_dropped(*arguments: Any) -> list[StoredMessage]:
         found = read(*arguments)
@@ -288,7 +289,7 @@ def test_what_is_dropped_while_rows_are_read_ahead_is_not_handed_out(
         settled(store)
         return found
 
-    monkeypatch.setattr(lane, "_read", read_before_they_are_dropped)
+    monkeypatch.setattr(RowReader, "read", read_before_they_are_dropped)
     assert payloads(lane.take(9)) == [2, 3, 4, 5]
 
 

@@ -47,7 +47,7 @@ class World:
             if self.hang_ups.alone:
                 self.hang_ups.sent(answered=True)
             self.clock.now += 0.05
-            if not self._answered(sent) or self.clock.now >= end:
+            if not self.answered(sent) or self.clock.now >= end:
                 in_flight = list(self.waiting[: len(sent)])
                 break
         if not self.waiting:
@@ -58,7 +58,7 @@ class World:
             self.given_up.append(culprit.row)
             self.waiting.remove(culprit)
 
-    def _answered(self, sent: list[StoredMessage]) -> bool:
+    def answered(self, sent: list[StoredMessage]) -> bool:
         """Whether all are: those before one that is bad are, too."""
         for row in list(sent):
             if row.row in self.bad:
@@ -96,7 +96,7 @@ def test_a_connection_that_falls_at_any_time_gives_nothing_up(seed: int, longest
 def test_a_connection_that_always_falls_at_the_same_age_gives_nothing_up() -> None:
     for age in (0.01, 0.5, 1.01, 1.5, 2.02, 3.9):
         world = World(range(3), set())
-        world._answered = lambda sent: False  # type: ignore[method-assign]
+        world.answered = lambda sent: False  # type: ignore[method-assign]
         for _ in range(50):
             world.hang_ups.connected()
             end = world.clock.now + age

@@ -129,7 +129,7 @@ def test_what_stays_unclear_is_given_up_after_some_times() -> None:
 
 
 def test_pauses_grow_and_the_window_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holds, "_TRUSTED_WINDOW", 4)
+    monkeypatch.setattr(holds, "TRUSTED_WINDOW", 4)
     clock = Clock()
     held = Holds(20, clock)
     row = StoredMessage("t", b"1", 1, {}, row=1)

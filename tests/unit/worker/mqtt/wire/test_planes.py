@@ -590,7 +590,7 @@ STEPS = st.lists(
 @pytest.fixture(scope="module")
 def few_ids() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inflight, "_LAST_ID", FEW_IDS)
+        patch.setattr(inflight, "LAST_ID", FEW_IDS)
         yield
 
 

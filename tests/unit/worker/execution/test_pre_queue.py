@@ -1,25 +1,23 @@
-"""The queues against simple lists: exact counts, bounds, order, and nobody left waiting."""
+"""The pre queue against simple lists: exact counts, bounds, order, and nobody left waiting."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import accumulate, cycle, takewhile
-from typing import Any, NamedTuple
+from itertools import cycle, takewhile
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.columns import batch_of, chunk_of, payloads_of, result_batch_of
+from support.columns import batch_of, roomy_budget
 from support.poll import until
+from support.waiters import waiting_threads
 
-from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.execution.pre_queue import PreQueue
-from pyboot_svc.worker.memory_budget import MemoryBudget
-from pyboot_svc.worker.messages import Chunk, MessageBatch, Nowhere, Origin, ResultBatch
+from pyboot_svc.worker.messages import Chunk, MessageBatch, Nowhere, Origin
 
 BROKER, DEAD = Nowhere(), Nowhere()
 
@@ -79,35 +77,6 @@ def of_one_connection(entries: list[Entry]) -> list[Entry]:
     return list(takewhile(lambda one: one.session == entries[0].session, entries))
 
 
-def behind(result_batches: list[ResultBatch], count: int) -> list[ResultBatch]:
-    """Without the first `count` results."""
-    found = []
-    for results in result_batches:
-        if count < len(results):
-            found.append(results.part(count, len(results)))
-        count = max(count - len(results), 0)
-    return found
-
-
-def waiting_threads(count: int, wait: Callable[[], Any]) -> tuple[list[Any], Callable[[], None]]:
-    """Start threads that call `wait`; what they came back with, and a function that joins them."""
-    returned: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: returned.append(wait()), daemon=True) for _ in range(count)
-    ]
-    for thread in threads:
-        thread.start()
-
-    def join() -> None:
-        for thread in threads:
-            thread.join(20)
-            assert not thread.is_alive(), "still waits"
-
-    threads[0].join(0.1)
-    assert returned == [], "didn't wait"
-    return returned, join
-
-
 class PreQueueMachine(RuleBasedStateMachine):
     """Any order of arrivals, takes and model calls, beside lists that do the same."""
 
@@ -115,7 +84,7 @@ class PreQueueMachine(RuleBasedStateMachine):
     def create(self, capacity: int, drop_oldest: bool) -> None:
         self.capacity = capacity
         self.drop_oldest = drop_oldest
-        self.queue = PreQueue(capacity, MemoryBudget(), drop_oldest=drop_oldest)
+        self.queue = PreQueue(capacity, roomy_budget(), drop_oldest=drop_oldest)
         self.waiting: list[Entry] = []
         self.in_hand: list[Chunk] = []
         self.arrived = 0
@@ -178,108 +147,19 @@ class PreQueueMachine(RuleBasedStateMachine):
         assert bool(self.queue.waiting) == bool(self.waiting)
 
 
-class Result(NamedTuple):
-    """One that is to be published, and the message that it is for."""
-
-    number: int
-    place: int
-    payload: bytes
-
-
-def results_of(result_batches: list[ResultBatch]) -> list[Result]:
-    return [
-        Result(results.chunk.number, place, payload)
-        for results in result_batches
-        for place, payload in zip(results.places, results.payloads, strict=True)
-    ]
-
-
-class PostQueueMachine(RuleBasedStateMachine):
-    """Chunks finished in any order, taken, and partly given back, beside lists that do the same."""
-
-    @initialize()
-    def create(self) -> None:
-        self.complete: set[int] = set()
-        self.queue = PostQueue(5, MemoryBudget())
-        self.chunks: list[Chunk] = []
-        self.places: list[int] = []
-        self.unfinished: list[int] = []
-        self.early: dict[int, list[Result]] = {}
-        self.ready: list[Result] = []
-        self.next_number = 0
-
-    @rule()
-    def begin_chunk(self) -> None:
-        number = len(self.chunks)
-        self.unfinished.append(number)
-        self.chunks.append(chunk_of([b""] * 1000, number))
-        self.places.append(0)
-
-    @precondition(lambda self: self.unfinished)
-    @rule(
-        data=st.data(),
-        sizes=st.lists(st.integers(0, 5), max_size=4),
-        silent=st.integers(0, 1),
-        last=st.booleans(),
-    )
-    def finish_some_of_a_chunk(
-        self, data: st.DataObject, sizes: list[int], silent: int, last: bool
-    ) -> None:
-        number = data.draw(st.sampled_from(self.unfinished))
-        first = self.places[number]
-        step = 1 + silent  # with one between that has nothing to publish
-        places = range(first, first + step * len(sizes), step)
-        self.places[number] = places.stop
-        payloads = [b"x" * size for size in sizes]
-        results = ResultBatch(self.chunks[number], list(places) if silent else places, payloads)
-        self.early.setdefault(number, []).extend(results_of([results]))
-        if last:
-            self.unfinished.remove(number)
-            self.complete.add(number)
-        self.ready += self.early.pop(self.next_number, [])
-        while self.next_number in self.complete:
-            self.next_number += 1
-            self.ready += self.early.pop(self.next_number, [])
-        self.queue.put(number, results if payloads else None, last=last)
-
-    @rule(most=st.integers(0, 10), sent=st.integers(0, 10))
-    def take_and_give_back_what_was_not_sent(self, most: int, sent: int) -> None:
-        taken = self.queue.take(most)
-        assert results_of(taken) == self.ready[:most]
-        count = sum(map(len, taken))
-        assert self.queue.ready == len(self.ready) - count
-        self.queue.put_back(behind(taken, sent))
-        del self.ready[: min(sent, count)]
-
-    @rule(most=st.integers(0, 10), room=st.integers(0, 20))
-    def see_how_many_fit(self, most: int, room: int) -> None:
-        sizes = accumulate(len(result.payload) for result in self.ready[:most])
-        fitting = list(takewhile(lambda size: size <= room, sizes))
-        assert self.queue.fitting(most, room) == (len(fitting), fitting[-1] if fitting else 0)
-
-    @invariant()
-    def counts_are_exact(self) -> None:
-        assert self.queue.ready == len(self.ready)
-        early = sum(len(results) for results in self.early.values())
-        assert self.queue.depth() == len(self.ready) + early
-
-
-_machines = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestPreQueueAgainstLists = PreQueueMachine.TestCase
-TestPreQueueAgainstLists.settings = _machines
-TestPostQueueAgainstLists = PostQueueMachine.TestCase
-TestPostQueueAgainstLists.settings = _machines
+TestPreQueueAgainstLists.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_a_burst_is_shared_among_the_threads() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     queue.put(numbered(range(40)))
     chunks = [queue.take(256, sharers=4) for _ in range(4)]
     assert [len(chunk) for chunk in chunks if chunk] == [10, 7, 5, 4]
 
 
 def test_part_of_a_batch_is_taken_and_the_rest_waits() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     queue.put(numbered(range(5), qos=1))
     first, second = queue.take(2, sharers=1), queue.take(1, sharers=1)
     assert (numbers_of(first), numbers_of(second)) == ([0, 1], [2])
@@ -292,7 +172,7 @@ def test_part_of_a_batch_is_taken_and_the_rest_waits() -> None:
 
 
 def test_small_batches_are_taken_as_one() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     for number in range(5):
         queue.put(numbered([2 * number, 2 * number + 1]))
     assert numbers_of(queue.take(7, sharers=1)) == list(range(7))
@@ -300,7 +180,7 @@ def test_small_batches_are_taken_as_one() -> None:
 
 
 def test_messages_of_two_connections_are_never_taken_as_one() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     queue.put(numbered(range(3), qos=1, session=1))
     queue.put(numbered(range(3, 5), qos=1, session=2))
     queue.put(numbered(range(5, 6), qos=1, session=1))
@@ -310,7 +190,7 @@ def test_messages_of_two_connections_are_never_taken_as_one() -> None:
 
 
 def test_messages_of_two_origins_are_never_taken_as_one() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     queue.put(batch_of([b"0", b"1", b"2"], origin=DEAD))
     queue.put(batch_of([b"3"], origin=DEAD))
     queue.put(batch_of([b"4"], origin=BROKER))
@@ -320,7 +200,7 @@ def test_messages_of_two_origins_are_never_taken_as_one() -> None:
 
 
 def test_the_oldest_part_of_a_batch_is_dropped_also_when_some_of_it_is_taken() -> None:
-    queue = PreQueue(4, MemoryBudget())
+    queue = PreQueue(4, roomy_budget())
     queue.put(numbered(range(4)))
     chunk = queue.take(1, sharers=1)
     assert numbers_of(chunk) == [0]
@@ -333,7 +213,7 @@ def test_the_oldest_part_of_a_batch_is_dropped_also_when_some_of_it_is_taken() -
 
 
 def test_more_than_one_batch_is_dropped_for_one_that_arrives() -> None:
-    queue = PreQueue(5, MemoryBudget())
+    queue = PreQueue(5, roomy_budget())
     queue.put(numbered([0, 1]))
     queue.put(numbered([2, 3]))
     queue.put(numbered([4]))
@@ -343,7 +223,7 @@ def test_more_than_one_batch_is_dropped_for_one_that_arrives() -> None:
 
 def test_of_a_batch_that_arrives_only_qos_0_is_dropped() -> None:
     payloads, packet_ids = [b"%d" % number for number in range(6)], [0, 1, 0, 2, 0, 3]
-    oldest, newest = PreQueue(5, MemoryBudget()), PreQueue(5, MemoryBudget(), drop_oldest=False)
+    oldest, newest = PreQueue(5, roomy_budget()), PreQueue(5, roomy_budget(), drop_oldest=False)
     for queue in (oldest, newest):
         assert queue.put(batch_of(payloads, packet_ids=packet_ids)) == 1
     first, second = oldest.take(10, sharers=1), newest.take(10, sharers=1)
@@ -355,7 +235,7 @@ def test_of_a_batch_that_arrives_only_qos_0_is_dropped() -> None:
 
 
 def test_a_batch_that_is_dropped_whole_leaves_nothing() -> None:
-    queue = PreQueue(2, MemoryBudget(), drop_oldest=False)
+    queue = PreQueue(2, roomy_budget(), drop_oldest=False)
     queue.put(numbered(range(2)))
     assert queue.put(numbered(range(2, 5))) == 3
     assert queue.unfinished() == 2
@@ -372,7 +252,7 @@ def test_a_batch_that_is_dropped_whole_leaves_nothing() -> None:
 def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
     arriving: list[tuple[int, int, bool]], wanted: list[int]
 ) -> None:
-    queue = PreQueue(1000, MemoryBudget())
+    queue = PreQueue(1000, roomy_budget())
     sent: list[Entry] = []
     recurring: list[bool] = []
     for size, session, redeliverable in arriving:
@@ -398,7 +278,7 @@ def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
 
 @pytest.mark.parametrize("drop_oldest", [True, False])
 def test_a_full_pre_queue_drops_qos_0_and_never_the_others(drop_oldest: bool) -> None:
-    queue = PreQueue(3, MemoryBudget(), drop_oldest=drop_oldest)
+    queue = PreQueue(3, roomy_budget(), drop_oldest=drop_oldest)
     assert queue.put(numbered(range(3))) == 0
     assert queue.put(numbered(range(2))) == 2
     assert queue.depth() == 3
@@ -410,20 +290,20 @@ def test_a_full_pre_queue_drops_qos_0_and_never_the_others(drop_oldest: bool) ->
 
 @pytest.mark.parametrize(("drop_oldest", "kept"), [(True, range(4, 7)), (False, range(3))])
 def test_what_a_full_pre_queue_drops(drop_oldest: bool, kept: range) -> None:
-    queue = PreQueue(3, MemoryBudget(), drop_oldest=drop_oldest)
+    queue = PreQueue(3, roomy_budget(), drop_oldest=drop_oldest)
     assert queue.put(numbered(range(2))) + queue.put(numbered(range(2, 7))) == 4
     assert numbers_of(queue.take(10, sharers=1)) == list(kept)
 
 
 def test_the_oldest_are_dropped_up_to_the_first_that_must_not_be() -> None:
-    queue = PreQueue(3, MemoryBudget())
+    queue = PreQueue(3, roomy_budget())
     queue.put(batch_of([b"0", b"1", b"2"], packet_ids=[0, 1, 0], session=1))
     assert queue.put(numbered([3, 4])) == 2
     assert numbers_of(queue.take(10, sharers=1)) == [1, 2, 4]
 
 
 def test_what_the_model_was_called_for_makes_room() -> None:
-    queue = PreQueue(2, MemoryBudget())
+    queue = PreQueue(2, roomy_budget())
     queue.put(numbered(range(3), qos=1))
     chunk = queue.take(3, sharers=1)
     assert chunk is not None
@@ -433,7 +313,7 @@ def test_what_the_model_was_called_for_makes_room() -> None:
 
 
 def test_what_a_batch_was_called_for_waits_no_longer() -> None:
-    queue = PreQueue(3, MemoryBudget())
+    queue = PreQueue(3, roomy_budget())
     queue.put(numbered(range(3)))
     chunk = queue.take(3, sharers=1)
     assert chunk is not None
@@ -443,7 +323,7 @@ def test_what_a_batch_was_called_for_waits_no_longer() -> None:
 
 
 def test_a_patient_taker_waits_for_as_many_as_it_wants() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     returned, join = waiting_threads(1, lambda: queue.take(5, 1, patience=60))
     for _ in range(5):
         assert returned == []
@@ -453,7 +333,7 @@ def test_a_patient_taker_waits_for_as_many_as_it_wants() -> None:
 
 
 def test_a_patient_taker_is_content_with_less_in_the_end() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     queue.put(numbered(range(3)))
     chunk = queue.take(5, 1, patience=0.01)
     assert chunk is not None
@@ -461,7 +341,7 @@ def test_a_patient_taker_is_content_with_less_in_the_end() -> None:
 
 
 def test_close_lets_a_patient_taker_go() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     queue.put(numbered(range(1)))
     returned, join = waiting_threads(1, lambda: queue.take(5, 1, patience=60))
     queue.close()
@@ -470,7 +350,7 @@ def test_close_lets_a_patient_taker_go() -> None:
 
 
 def test_put_wakes_as_many_takers_as_there_are_messages() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     returned, join = waiting_threads(4, lambda: queue.take(256, sharers=4))
     queue.put(numbered(range(4)))
     join()
@@ -478,7 +358,7 @@ def test_put_wakes_as_many_takers_as_there_are_messages() -> None:
 
 
 def test_close_lets_every_taker_go() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     returned, join = waiting_threads(4, lambda: queue.take(1, sharers=4))
     queue.close()
     join()
@@ -486,7 +366,7 @@ def test_close_lets_every_taker_go() -> None:
 
 
 def test_after_close_nothing_is_taken_and_what_waits_is_still_counted() -> None:
-    queue = PreQueue(100, MemoryBudget())
+    queue = PreQueue(100, roomy_budget())
     queue.put(numbered(range(3)))
     queue.close()
     assert queue.take(1, sharers=1) is None
@@ -495,7 +375,7 @@ def test_after_close_nothing_is_taken_and_what_waits_is_still_counted() -> None:
 
 @pytest.mark.usefixtures("busy_switching")
 def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
-    queue, total = PreQueue(10, MemoryBudget()), 3_000
+    queue, total = PreQueue(10, roomy_budget()), 3_000
     chunks: list[Chunk] = []
 
     def work() -> None:
@@ -515,122 +395,4 @@ def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
     chunks.sort(key=lambda chunk: chunk.number)
     assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
     assert [number for chunk in chunks for number in numbers_of(chunk)] == list(range(total))
-    assert queue.depth() == 0
-
-
-def result_batches(*counts: int) -> list[ResultBatch]:
-    """Of consecutive chunks, with so many results each; no two are the same."""
-    return [
-        result_batch_of([b"%d/%d" % (number, place) for place in range(count)], number)
-        for number, count in enumerate(counts)
-    ]
-
-
-def test_results_come_out_in_order_whatever_the_order_of_completion() -> None:
-    queue = PostQueue(100, MemoryBudget())
-    first, second, third = result_batches(2, 3, 1)
-    queue.put(2, third)
-    queue.put(1, second)
-    assert (queue.take(10), queue.ready, queue.depth()) == ([], 0, 4)
-    queue.put(0, first)
-    assert queue.take(10) == [first, second, third]
-
-
-def test_results_of_a_chunk_that_is_not_complete() -> None:
-    queue = PostQueue(100, MemoryBudget())
-    whole, third = result_batches(5, 1)
-    first, second = whole.part(0, 2), whole.part(2, 5)
-    queue.put(1, third)
-    queue.put(0, first, last=False)
-    assert queue.take(10) == [first]
-    queue.put(0, second, last=False)
-    assert queue.take(10) == [second]
-    queue.put(0, None)
-    assert queue.take(10) == [third]
-
-
-def test_a_chunk_without_results_does_not_hold_up_the_next() -> None:
-    queue = PostQueue(100, MemoryBudget())
-    _, result = result_batches(1, 1)
-    queue.put(1, result)
-    queue.put(0, None)
-    assert queue.take(10) == [result]
-
-
-def test_put_never_blocks_even_far_above_the_capacity() -> None:
-    queue = PostQueue(2, MemoryBudget())
-    for number, results in reversed(list(enumerate(result_batches(*[2] * 50)))):
-        queue.put(number, results)
-    assert queue.depth() == 100
-
-
-def test_the_room_that_is_left_is_told() -> None:
-    queue = PostQueue(5, MemoryBudget())
-    assert queue.wait_for_room() == 5
-    queue.put(1, result_batches(1, 3)[1])  # early ones count, too
-    assert queue.wait_for_room() == 2
-
-
-def test_take_wakes_everybody_who_waits_for_room() -> None:
-    queue = PostQueue(2, MemoryBudget())
-    queue.put(0, *result_batches(3))
-    returned, join = waiting_threads(4, queue.wait_for_room)
-    queue.take(2)
-    join()
-    assert returned == [1] * 4
-
-
-def test_close_lets_everybody_go_who_waits_for_room() -> None:
-    queue = PostQueue(1, MemoryBudget())
-    queue.put(0, *result_batches(1))
-    returned, join = waiting_threads(4, queue.wait_for_room)
-    queue.close()
-    join()
-    assert len(returned) == 4
-
-
-def test_a_parcel_is_cut_where_no_more_is_wanted() -> None:
-    queue = PostQueue(10, MemoryBudget())
-    queue.put(0, *result_batches(3))
-    queue.put(1, result_batches(3, 4)[1])
-    taken = queue.take(5)
-    assert [list(results.places) for results in taken] == [[0, 1, 2], [0, 1]]
-    assert payloads_of(taken) == [b"0/0", b"0/1", b"0/2", b"1/0", b"1/1"]
-    assert (queue.ready, queue.depth()) == (2, 2)
-    [rest] = queue.take(10)
-    assert (list(rest.places), rest.payloads) == ([2, 3], [b"1/2", b"1/3"])
-    assert rest.chunk is taken[1].chunk
-
-
-def test_what_was_not_sent_goes_back_to_the_head_in_its_order() -> None:
-    queue = PostQueue(10, MemoryBudget())
-    [results] = result_batches(5)
-    queue.put(0, results)
-    taken = queue.take(3)
-    queue.put_back(behind(taken, 1))
-    assert queue.depth() == 4
-    assert payloads_of(queue.take(10)) == results.payloads[1:]
-
-
-@pytest.mark.usefixtures("busy_switching")
-def test_results_of_many_threads_come_out_in_order() -> None:
-    waiting, queue = PreQueue(10_000, MemoryBudget()), PostQueue(10_000, MemoryBudget())
-    sent = numbered(range(2_000)).payloads
-    waiting.put(numbered(range(2_000)))
-
-    def work() -> None:
-        while chunk := waiting.take(3, sharers=8):
-            queue.put(chunk.number, ResultBatch(chunk, range(len(chunk)), chunk.batch.payloads))
-
-    received: list[bytes] = []
-
-    def all_came() -> bool:
-        received.extend(payloads_of(queue.take(500)))
-        return len(received) == len(sent)
-
-    with ThreadPoolExecutor(8) as pool, closing(waiting):
-        for _ in range(8):
-            pool.submit(work)
-        until(all_came, "all results")
-    assert received == sent
     assert queue.depth() == 0
