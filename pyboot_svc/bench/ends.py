@@ -40,7 +40,7 @@ class PreEnd:
         return self._taken.all()
 
     def acknowledge(self, batch: MessageBatch) -> None:
-        if batch.unacknowledged:
+        if any(batch.packet_ids):
             self._plane.acknowledge(_SESSION, batch.packet_ids)
             self._plane.write()
 

@@ -59,12 +59,12 @@ class MessageBatch:
     connection that `session` numbers. `arrived` is the monotonic clock in ns. `redeliverable` says
     that one of them may be delivered again after a crash. `invalid` are those that no model gets,
     by their places. `retained` are the places of those that the broker had kept and sends for the
-    first time.
+    first time. `size` is how many bytes topics and payloads have.
     """
 
     __slots__ = (
         *("arrived", "invalid", "origin", "packet_ids", "payloads", "redeliverable", "retained"),
-        *("session", "topics"),
+        *("session", "size", "topics"),
     )
 
     def __init__(
@@ -89,6 +89,8 @@ class MessageBatch:
         self.origin = origin
         self.invalid = invalid
         self.retained = retained
+        # Topics may be as long as payloads, and each may be another one.
+        self.size = sum(map(len, payloads)) + sum(map(len, topics))
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -133,11 +135,7 @@ class MessageBatch:
         self.packet_ids += other.packet_ids
         self.arrived += other.arrived
         self.redeliverable |= other.redeliverable
-
-    @property
-    def unacknowledged(self) -> int:
-        """How many their origin waits to have acknowledged."""
-        return len(self.packet_ids) - self.packet_ids.count(0)
+        self.size += other.size
 
     def _invalid_among(self, places: Sequence[int]) -> dict[int, InvalidMessage] | None:
         if not self.invalid:
@@ -214,14 +212,18 @@ class Chunk:
 
 
 class ResultBatch:
-    """Results of one chunk on their way out: `payloads[n]` is that of the message `places[n]`."""
+    """Results of one chunk on their way out: `payloads[n]` is that of the message `places[n]`.
 
-    __slots__ = ("chunk", "payloads", "places")
+    `size` is how many bytes they have.
+    """
+
+    __slots__ = ("chunk", "payloads", "places", "size")
 
     def __init__(self, chunk: Chunk, places: Sequence[int], payloads: list[bytes]) -> None:
         self.chunk = chunk
         self.places = places
         self.payloads = payloads
+        self.size = sum(map(len, payloads))
 
     def __len__(self) -> int:
         return len(self.payloads)

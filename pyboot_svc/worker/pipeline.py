@@ -136,7 +136,13 @@ class Pipeline:
             drop_oldest=edge.queue.overflow == "drop_oldest",
             lossy=edge.pre.qos == 0,
         )
-        self._intake = Intake(self._pre_queue, self._completion, links.idle_work.wake)
+        self._intake = Intake(
+            self._pre_queue,
+            self._completion,
+            self._settlement,
+            self._stats,
+            links.idle_work,
+        )
         self._redrive = Redrive(
             durables.store, durables.file, self._intake.deliver, self._forwarder.send_again
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from pyboot_svc.metrics.snapshot import Counters, Latency, Rates
@@ -28,11 +28,20 @@ class Stats:
     """Counters that several threads add to, a batch at a time.
 
     Rates and percentiles look back over the last seconds; `tick` moves that window and is to be
-    called about once a second.
+    called about once a second. What comes with each batch is only noted, without a lock, and added
+    up then, or when somebody asks.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        received: deque[int] = deque()
+        processed: deque[int] = deque()
+        self._noted = {"received": received, "processed": processed}
+        # So many inputs have arrived; so many are done.
+        self.received: Callable[[int], None] = received.append
+        self.processed: Callable[[int], None] = processed.append
+        # How long they took, in ns, and how many they are.
+        self._published: deque[tuple[int, int]] = deque()
         self._counts = dict.fromkeys((one.name for one in fields(Counters)), 0)
         self._errors: Counter[str] = Counter()
         self._latency = LatencyHistogram()
@@ -45,6 +54,7 @@ class Stats:
 
     def count(self, name: str) -> int:
         with self._lock:
+            self._add_up()
             return self._counts[name]
 
     def add_errors(self, kinds: Iterable[str]) -> None:
@@ -55,17 +65,16 @@ class Stats:
         """These are safe with the broker just now."""
         arrived, places = results.chunk.batch.arrived, results.places
         now, count = time.monotonic_ns(), len(results.payloads)
-        first, last = arrived[places[0]], arrived[places[-1]]
-        with self._lock:
-            self._counts["published"] += count
-            if first == last:  # those of one read, and most are sent together
-                self._latency.record(now - first, count)
-                return
-            for at, some in Counter(results.arrivals()).items():
-                self._latency.record(now - at, some)
+        first = arrived[places[0]]
+        if first == arrived[places[-1]]:  # those of one read, and most are sent together
+            self._published.append((now - first, count))
+            return
+        for at, some in Counter(results.arrivals()).items():
+            self._published.append((now - at, some))
 
     def tick(self) -> None:
         with self._lock:
+            self._add_up()
             self._latency.rotate()
             self._history.append(
                 (time.monotonic(), self._counts["received"], self._counts["published"])
@@ -73,6 +82,7 @@ class Stats:
 
     def figures(self) -> Counted:
         with self._lock:
+            self._add_up()
             since, received, published = self._history[0]
             elapsed = max(time.monotonic() - since, 1e-3)
             return Counted(
@@ -84,6 +94,16 @@ class Stats:
                 ),
                 Latency(self._latency.percentile(0.50), self._latency.percentile(0.99)),
             )
+
+    def _add_up(self) -> None:
+        """Within the lock: what was noted since the last time."""
+        for name, noted in self._noted.items():
+            while noted:
+                self._counts[name] += noted.popleft()
+        while self._published:
+            took, count = self._published.popleft()
+            self._counts["published"] += count
+            self._latency.record(took, count)
 
 
 class LatencyHistogram:

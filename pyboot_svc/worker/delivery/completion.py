@@ -24,7 +24,6 @@ from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.messages import (
     Chunk,
     Message,
-    MessageBatch,
     ResultBatch,
     Sendable,
     StoredMessage,
@@ -36,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Completion:
-    """Follows messages from their arrival to their end."""
+    """Sees messages to their end."""
 
     def __init__(
         self,
@@ -52,12 +51,6 @@ class Completion:
         self._settlement = settlement
         self._stats = stats
         self._drop_log = RateLimit(1, 10.0)
-
-    def admit(self, batch: MessageBatch) -> None:
-        """These have arrived, and will come to their end here."""
-        self._stats.add("received", len(batch.payloads))
-        if batch.redeliverable:
-            self._settlement.admit(batch)
 
     def dropped(self, count: int) -> None:
         """So many of QoS 0 found no room."""
@@ -86,7 +79,7 @@ class Completion:
         chunk.handed_on = stop
         places = range(start, stop)
         self._saver.save(chunk, places)
-        self._stats.add("processed", stop - start)
+        self._stats.processed(stop - start)
         # A copy of a part: the thread at work may add another one meanwhile.
         found = chunk.results if last and not start else chunk.results[start:stop]
         if all(found):  # by far the most frequent, and the cheapest to ask for

@@ -84,7 +84,8 @@ class Forwarder:
         self._online = False
         # The lanes that the broker takes nothing of for now.
         self._held: set[int] = set()
-        # Results that have left the post_queue for the broker, and are not safe there.
+        # Results that have left the post_queue for the broker, and are not safe there. Whoever
+        # turns the outbox changes it, and nobody else.
         self.live = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -186,14 +187,18 @@ class Forwarder:
         """These are safe with the broker."""
         live: list[ResultBatch] = []
         stored: list[StoredMessage] = []
+        landed = 0
         for item in items:
             if isinstance(item, ResultBatch):
                 live.append(item)
+                landed += len(item.payloads)
             else:
                 stored.append(item)
         if live:
             self._completion.published(live)
-            self._land(live)
+            self.live -= landed
+            if not self._spooled.empty:
+                self._follow()
         if stored:
             self._completion.published_from_spool(self._remove(stored))
 
@@ -203,9 +208,8 @@ class Forwarder:
         if results:
             # First: what is removed from the spool is among the dead by then.
             self._completion.refused(results, reason)
-            live = [item for item in results if isinstance(item, ResultBatch)]
-            if live:
-                self._land(live)
+            self.live -= sum(len(item) for item in results if isinstance(item, ResultBatch))
+            self._follow()
         self._remove([item for item in items if isinstance(item, StoredMessage)])
 
     def send_again(self, rows: list[tuple[str, bytes]], done: Callable[[], None]) -> None:
@@ -218,13 +222,10 @@ class Forwarder:
 
         self._spooled.append([(topic, payload, qos, {}) for topic, payload in rows], spooled)
 
-    def _land(self, live: list[ResultBatch]) -> None:
-        with self._lock:
-            for results in live:
-                self.live -= len(results.payloads)
-            last = self.live == 0
-        if last and not self._spooled.empty and self._spooled.waiting:
-            self._wake.set()  # what is in the post_queue has to go by the spool now
+    def _follow(self) -> None:
+        """When the last that went straight out is safe: the rest may have to go by the spool."""
+        if self.live == 0 and self._spooled.waiting:
+            self._wake.set()
 
     def _remove(self, stored: list[StoredMessage]) -> int:
         """Delete these from the disk; gives how many of them are results."""

@@ -37,12 +37,14 @@ class PostQueue:
 
         Unless they are its `last`, more of that chunk will come.
         """
-        count = 0
-        if results is not None:
-            self._budget.hold_results(results)
-            count = len(results.payloads)
+        budget = self._budget
         with self._lock:
-            self._count += count
+            if results is not None:
+                count = len(results.payloads)
+                self._count += count
+                budget.made += results.size
+                if budget.arrived + budget.made >= budget.look_at:
+                    budget.judge()
             if number == self._next_number:
                 if results is not None:
                     self._released.append(results)
@@ -90,9 +92,15 @@ class PostQueue:
 
     def left(self, some: Iterable[ResultBatch]) -> None:
         """These are safe elsewhere."""
-        self._budget.release_results(some)
-        if self._waiters:
-            with self._lock:
+        size = 0
+        for results in some:
+            size += results.size
+        budget = self._budget
+        with self._lock:
+            budget.left += size
+            if budget.full:
+                budget.judge()
+            if self._waiters:
                 self._changed.notify_all()
 
     def _full(self) -> bool:
@@ -100,24 +108,33 @@ class PostQueue:
 
     def take(self, most: int) -> list[ResultBatch]:
         """Up to `most` results, oldest first."""
-        taken: list[ResultBatch] = []
         with self._lock:
-            left = min(most, self.ready)
-            if left <= 0:
-                return taken
-            self.ready -= left
-            self._count -= left
             released = self._released
-            while left:
-                results = released.popleft()
-                size = len(results.payloads)
-                if size > left:
-                    released.appendleft(results.part(left, size))
-                    results, size = results.part(0, left), left
-                taken.append(results)
-                left -= size
+            if len(released) == 1 and self.ready <= most:
+                taken = [released.popleft()]
+                self._count -= self.ready
+                self.ready = 0
+            else:
+                taken = self._take_some(min(most, self.ready))
             if self._waiters:
                 self._changed.notify_all()
+        return taken
+
+    def _take_some(self, left: int) -> list[ResultBatch]:
+        taken: list[ResultBatch] = []
+        if left <= 0:
+            return taken
+        self.ready -= left
+        self._count -= left
+        released = self._released
+        while left:
+            results = released.popleft()
+            size = len(results.payloads)
+            if size > left:
+                released.appendleft(results.part(left, size))
+                results, size = results.part(0, left), left
+            taken.append(results)
+            left -= size
         return taken
 
     def fitting(self, most: int, room: int, beside: int = 0) -> tuple[int, int]:

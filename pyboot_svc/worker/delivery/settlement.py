@@ -29,7 +29,7 @@ class Settlement:
     def admit(self, batch: MessageBatch) -> None:
         """These have arrived; those that are not of QoS 0 wait to be acknowledged."""
         with self._lock:
-            self.unacknowledged += batch.unacknowledged
+            self.unacknowledged += len(batch.packet_ids) - batch.packet_ids.count(0)
 
     def hold(self, chunk: Chunk, places: Sequence[int]) -> None:
         """One more thing has to come true before these are settled."""
@@ -53,7 +53,10 @@ class Settlement:
                         self._finish(batch)
                     else:
                         self._head += 1
-                        self._budget.release_inputs(batch)
+                        budget = self._budget
+                        budget.settled += batch.size
+                        if budget.full:
+                            budget.judge()
                     return
             elif number < self._head:
                 return  # it was at its end already
@@ -72,16 +75,21 @@ class Settlement:
 
     def _finish(self, batch: MessageBatch) -> None:
         """All of the first chunk is settled: those behind it may have been for long."""
-        self._budget.release_inputs(batch)
+        self._let_go(batch)
         self._accounts.pop(self._head, None)
         self._head += 1
         while (account := self._accounts.get(self._head)) is not None:
             self._acknowledge(account.batch, 0, account.settled)
             if not account.complete:
                 return
-            self._budget.release_inputs(account.batch)
+            self._let_go(account.batch)
             del self._accounts[self._head]
             self._head += 1
+
+    def _let_go(self, batch: MessageBatch) -> None:
+        self._budget.settled += batch.size
+        if self._budget.full:
+            self._budget.judge()
 
     def _account(self, chunk: Chunk) -> _Account:
         account = self._accounts.get(chunk.number)

@@ -38,6 +38,9 @@ class Forwarder(Protocol):
 class IdleWork(Protocol):
     """What a single model thread does while nothing waits for it; `wake` calls it back."""
 
+    # Whether it waits for work now, or is about to.
+    waiting: bool
+
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for work and take it in; False when there is nothing to wait for, or no time to.
 
@@ -49,6 +52,8 @@ class IdleWork(Protocol):
 
 class NoIdleWork:
     """Of several model threads none is simply idle: the connections have threads of their own."""
+
+    waiting = False
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         return False

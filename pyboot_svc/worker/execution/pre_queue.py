@@ -48,10 +48,13 @@ class PreQueue:
         Only messages of QoS 0 are ever dropped: the others are bounded by the in-flight window,
         and the broker would wait for their acknowledgement for ever.
         """
-        self._budget.hold_inputs(batch)
+        budget = self._budget
         count, dropped = len(batch.packet_ids), 0
         with self._lock:
-            if self.waiting + self._in_hand + count > self._capacity or self._budget.full:
+            budget.arrived += batch.size
+            if budget.arrived + budget.made >= budget.look_at:
+                budget.judge()
+            if self.waiting + self._in_hand + count > self._capacity or budget.full:
                 kept, dropped = self._fit_all(batch)
                 if kept is None:
                     return dropped
@@ -74,7 +77,8 @@ class PreQueue:
             if self._closed:
                 return None
             count = self.waiting
-            most = max(1, min(most, count // sharers))
+            # One that is alone is everybody's fair part.
+            most = 1 if count == 1 else max(1, min(most, count // sharers))
             if count <= most and len(self._batches) == 1 and not self._gone:
                 batch = self._batches.popleft()
                 self.waiting = 0
@@ -214,7 +218,7 @@ class PreQueue:
                 stop += 1
             if stop == start:
                 break
-            self._budget.release_inputs(self._pop(stop - start))
+            self._let_go(self._pop(stop - start))
             dropped += stop - start
         return dropped
 
@@ -224,10 +228,16 @@ class PreQueue:
         droppable = [place for place, mid in enumerate(batch.packet_ids) if not mid]
         first = max(len(droppable) - excess, 0)
         dropped = droppable[:excess] if oldest else droppable[first:]
-        self._budget.release_inputs(batch.only(dropped))
+        self._let_go(batch.only(dropped))
         gone = set(dropped)
         kept = [place for place in range(len(batch)) if place not in gone]
         return batch.only(kept) if kept else None
+
+    def _let_go(self, batch: MessageBatch) -> None:
+        """These were dropped: it is as if they hadn't come."""
+        self._budget.arrived -= batch.size
+        if self._budget.full:
+            self._budget.judge()
 
     def _depth(self) -> int:
         return self.waiting + sum(chunk.waiting for chunk in self._taken.values())

@@ -217,7 +217,9 @@ class MqttOutbox:
 
     def _send_results(self) -> bool:
         """Whether there may be more, for which there was no room."""
-        room = self._room()
+        room = self._plane.room(self._limits.in_flight)
+        if self._objections.active:
+            room = self._objections.room(room, self._plane.in_flight)
         if room <= 0:
             return True
         results: Sequence[ResultBatch] = self._source.take_results(room)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import select
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic, sleep
 from typing import Protocol
 
 from pyboot_svc.wakeup import Wakeup
@@ -20,6 +20,8 @@ from pyboot_svc.worker.mqtt.link.linger import Linger
 # A leader that was away for so long is busy: connections serve themselves.
 _QUICK_SECONDS = 0.1
 TICK_SECONDS = 1.0
+# With fewer turns in a second it is a quiet time: little can come while nobody looks.
+_QUIET_TURNS = 200
 
 
 class Pollable(Protocol):
@@ -42,9 +44,12 @@ class Reactor:
         self._connections: dict[int, Pollable] = {}
         self._changing = threading.Lock()
         self._linger = Linger(max_linger_us)
-        self._waiting = False
+        # Whether a thread waits here: then `wake` it when there is something to compute.
+        self.waiting = False
         self._seen = float("-inf")
-        self._idle = False
+        # So many turns until a moment, and whether the time before was a quiet one.
+        self._turns, self._count_until = 0, monotonic() + 1.0
+        self._quiet = False
 
     def join(self, descriptor: int, connection: Pollable) -> None:
         """Serve this one, too, from now on."""
@@ -62,12 +67,12 @@ class Reactor:
     @property
     def is_active(self) -> bool:
         """Whether it waits for the connections, or did a moment ago."""
-        return self._waiting or time.monotonic() - self._seen < _QUICK_SECONDS
+        return self.waiting or monotonic() - self._seen < _QUICK_SECONDS
 
     @property
     def look_seconds(self) -> float:
         """How long a connection may leave it alone: longer in a quiet time."""
-        return TICK_SECONDS if self._idle else _QUICK_SECONDS
+        return TICK_SECONDS if self._quiet else _QUICK_SECONDS
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for something, and take it in; False when there is no connection to wait for, or no
@@ -76,19 +81,21 @@ class Reactor:
         if not self._connections:
             return False
         linger = self._linger
-        self._waiting = True
+        self.waiting = True
         try:
             if busy():
                 return False
             if linger.active and (seconds := linger.seconds()):
-                time.sleep(seconds)
-            began = time.monotonic()
+                sleep(seconds)
+            began = monotonic()
             ready = self._epoll.poll(TICK_SECONDS)
         finally:
-            self._seen = time.monotonic()
-            self._waiting = False
-        waited = self._seen - began
-        self._idle = not ready
+            self._seen = now = monotonic()
+            self.waiting = False
+        self._turns += 1
+        if now >= self._count_until:
+            self._quiet = self._turns < _QUIET_TURNS
+            self._turns, self._count_until = 0, now + 1.0
         count, full = 0, False
         for descriptor, _ in ready:
             connection = self._connections.get(descriptor)
@@ -98,13 +105,14 @@ class Reactor:
                 full |= more
             elif descriptor == self._wakeup.fileno():
                 self._wakeup.answer()
-        linger.note(count, full, waited)
+        linger.waited += now - began
+        if linger.active or now >= linger.until:
+            linger.note(now, count, full)
         return True
 
     def wake(self) -> None:
         """There is something to compute; from any thread."""
-        if self._waiting:
-            self._wakeup.call()
+        self._wakeup.call()
 
     def close(self) -> None:
         """When the last thread that led has ended."""

@@ -57,7 +57,7 @@ def test_a_part_has_all_columns_of_the_same_messages(batch: MessageBatch) -> Non
         [101, 102, 103],
         ORIGIN,
     )
-    assert (part.session, part.redeliverable, len(part), part.unacknowledged) == (3, False, 3, 1)
+    assert (part.session, part.redeliverable, len(part), part.size) == (3, False, 3, 6)
 
 
 def test_a_part_is_not_changed_with_the_whole(batch: MessageBatch) -> None:
@@ -90,9 +90,16 @@ def test_of_what_recurs_with_others_all_recur(one: bool, other: bool) -> None:
     assert batch.redeliverable == (one or other)
 
 
-def test_what_waits_to_be_acknowledged_is_counted(batch: MessageBatch) -> None:
-    assert batch.unacknowledged == 3
-    assert batch_of([b"1", b"2"], packet_ids=[0, 0]).unacknowledged == 0
+def test_its_bytes_are_those_of_topics_and_payloads(batch: MessageBatch) -> None:
+    assert batch.size == 10
+    assert batch.only([0, 3]).size == 4
+    long = batch_of([b"", b"12"], ["plant/temperature", "p"])
+    assert long.size == 20
+    long.extend(batch)
+    assert long.size == 30
+    assert result_batch_of([b"", b"12", b"345"]).size == 5
+    assert result_batch_of([b"", b"12", b"345"]).part(1, 3).size == 5
+    assert result_batch_of([b"", b"12", b"345"]).part(0, 2).size == 2
 
 
 def test_a_single_message_of_a_batch(batch: MessageBatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from pyboot_svc.worker.mqtt.link.pace import Pace
 
 # Of its time a thread that is busier than that saves work by fewer reads; one that is less busy has
@@ -20,7 +18,8 @@ class Linger:
     more. Each second it reads without lingering for a moment, and looks whether it would still be
     so busy; while it lingers it can't tell.
 
-    While it is `active`, a read is to wait for `seconds`, by the pace at which messages come.
+    While it is `active`, a read is to wait for `seconds`, by the pace at which messages come. The
+    seconds that the thread waits for messages are to be added to `waited`.
     """
 
     def __init__(self, longest_us: int) -> None:
@@ -29,27 +28,27 @@ class Linger:
         self.active = False
         # When the measurement began, by the first read, and how long the waits were since.
         self._since: float | None = None
-        self._waited = 0.0
-        self._until = 0.0
+        self.waited = 0.0
+        # When what is so now is over: the measurement, or the time that its outcome holds.
+        self.until = 0.0
 
-    def note(self, count: int, full: bool = False, waited: float = 0.0) -> None:
-        """A read has brought so many messages, for which the thread `waited`, in seconds.
-
-        `full` says that it could not take all there was.
+    def note(self, now: float, count: int, full: bool) -> None:
+        """By the monotonic clock a read has just brought so many messages; `full` says that it
+        could not take all there was. Not to be told before `until`, unless it is `active`.
         """
-        now = time.monotonic()
-        if self.active and now < self._until:
-            self._pace.note(count, full=full)
-        elif self.active or self._since is None:
-            self.active = False
-            self._since, self._waited = now, 0.0
-        else:
-            self._waited += waited
+        if now < self.until:
+            if self.active:
+                self._pace.note(count, full=full)
+            return
+        if self._since is not None and not self.active:
             elapsed = now - self._since
-            if elapsed >= MEASURE_SECONDS:
-                self.active = self._longest > 0 and elapsed - self._waited > BUSY_SHARE * elapsed
-                self._until = now + HOLD_SECONDS
-                self._since, self._waited = now, 0.0
+            if self._longest > 0 and elapsed - self.waited > BUSY_SHARE * elapsed:
+                self.active = True
+                self.until = now + HOLD_SECONDS
+                return
+        self.active = False
+        self._since, self.waited = now, 0.0
+        self.until = now + MEASURE_SECONDS
 
     def seconds(self) -> float:
         """How long to wait before the next read, while it is active."""

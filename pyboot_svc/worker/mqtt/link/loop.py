@@ -78,10 +78,22 @@ class Loop:
 
     def try_send(self) -> bool:
         """Send what takes no disk, here and now; False when that, or more, is left to `run`."""
-        if not self.alive or not self._turning.acquire(blocking=False):
+        if not self._turning.acquire(blocking=False):
             return False
         try:
-            return self._send()
+            if not self.alive:
+                return False
+            handler, plane = self._handler, self.plane
+            handler.on_try_send()
+            if plane.wants_write:
+                try:
+                    plane.write()
+                except Broken as error:
+                    self._fail(error)
+                if plane.wants_write or not self.alive:
+                    return False
+            # What was written may have made room for it.
+            return not (handler.waiting and handler.wants_turn())
         finally:
             self._turning.release()
 
@@ -98,25 +110,9 @@ class Loop:
             except Broken as error:
                 self._fail(error)
             more = plane.wants_write or self._handler.waiting or not self.alive
-            if more and not self._send():
-                self._life.wakeup.call()
-            return count, plane.full
-
-    def _send(self) -> bool:
-        """Whether there is nothing left that `run` should do."""
-        if not self.alive:
-            return False
-        handler, plane = self._handler, self.plane
-        handler.on_try_send()
-        if plane.wants_write:
-            try:
-                plane.write()
-            except Broken as error:
-                self._fail(error)
-            if plane.wants_write or not self.alive:
-                return False
-        # What was written may have made room for it.
-        return not (handler.waiting and handler.wants_turn())
+        if more and not self.try_send():
+            self._life.wakeup.call()
+        return count, plane.full
 
     # What the handler may do, from within its calls:
 

@@ -27,7 +27,7 @@ class Waiting:
         self._selector = selectors.DefaultSelector()
         self._selector.register(wakeup, _READ)
         self._watched = 0
-        self._waited = 0.0
+        self._now = 0.0
 
     def wait(self, seconds: float, *, to_read: bool, to_write: bool) -> bool:
         """For up to so many seconds; says whether there is something to read."""
@@ -38,7 +38,8 @@ class Waiting:
                 time.sleep(linger)
             began = time.monotonic()
             ready = self._selector.select(seconds)
-            self._waited += time.monotonic() - began
+            self._now = time.monotonic()
+            self._linger.waited += self._now - began
         readable = {key.fileobj for key, events in ready if events & _READ}
         if self._wakeup in readable:
             self._wakeup.answer()
@@ -46,8 +47,8 @@ class Waiting:
 
     def have_read(self, count: int, *, full: bool) -> None:
         """So many messages came; `full` says that there were more than a read can take."""
-        self._linger.note(count, full, self._waited)
-        self._waited = 0.0
+        if self._linger.active or self._now >= self._linger.until:
+            self._linger.note(self._now, count, full)
 
     def close(self) -> None:
         self._selector.close()

@@ -14,6 +14,7 @@ A message that is left without an answer, while the broker has one for others, i
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -226,39 +227,43 @@ class Unanswered:
         self._clock = clock
         # Since when, the smallest and the largest: of each moment of the last second.
         self._recent: deque[tuple[float, int, int]] = deque(maxlen=_MOST_MOMENTS)
+        # The latest of them once more: while it lasts, nothing within it is news.
+        self._until, self._least, self._most = -math.inf, 0, 0
         self._survived = 0
         self._sizes: list[int] = []
 
     def written(self, items: Sequence[Sendable]) -> None:
         """These were; of many, a few are looked at."""
-        last = items[-1]
-        if len(items) == 1 and isinstance(last, ResultBatch) and len(last.payloads) == 1:
-            sizes = [len(last.payloads[0])]
+        now, first = self._clock(), items[0]
+        if len(items) == 1 and isinstance(first, ResultBatch) and len(first.payloads) == 1:
+            if self._least <= first.size <= self._most and now < self._until:
+                return
+            sizes = [first.size]
         else:
             sizes = _some_sizes(items)
             if not sizes:
                 return
-        now = self._clock()
+        self._age(now)
         recent, least, most = self._recent, min(sizes), max(sizes)
-        while recent and recent[0][0] < now - _MOMENTS_SECONDS:
-            self._survived = max(self._survived, recent.popleft()[2])
         if recent and now - recent[-1][0] < _MOMENT_SECONDS and most < 2 * recent[-1][2]:
             since, before_least, before_most = recent.pop()
             recent.append((since, min(least, before_least), max(most, before_most)))
         else:  # what is so much larger has a place of its own: those before it did no harm
             recent.append((now, least, most))
+        since, self._least, self._most = recent[-1]
+        self._until = since + _MOMENT_SECONDS
 
     def lost(self) -> tuple[int | None, bool]:
         """The size of the message that may be the reason, and whether it is that for certain."""
-        moments = list(self._recent)
+        self._age(self._clock())
+        recent = list(self._recent)
         self._recent.clear()
-        due = self._clock() - _MOMENTS_SECONDS
-        recent = [moment for moment in moments if moment[0] >= due]
+        self._until = -math.inf
         if not recent:
             return None, False
         largest = max(most for _, _, most in recent)
         # The broker reads in order: what it closed the connection for came after these.
-        for _, _, most in moments:
+        for _, _, most in recent:
             if most == largest:
                 break
             self._survived = max(self._survived, most)
@@ -273,6 +278,12 @@ class Unanswered:
         smallest = min(self._sizes)
         self._sizes.clear()
         return smallest, True
+
+    def _age(self, now: float) -> None:
+        """What was written that long ago did no harm."""
+        recent = self._recent
+        while recent and recent[0][0] < now - _MOMENTS_SECONDS:
+            self._survived = max(self._survived, recent.popleft()[2])
 
 
 def _some_sizes(items: Sequence[Sendable]) -> list[int]:

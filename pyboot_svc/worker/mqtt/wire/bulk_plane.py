@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic_ns
 from typing import Any
 
-from pyboot_svc.worker.messages import ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.messages import MessageBatch, ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient, refusal
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
@@ -25,7 +26,6 @@ from pyboot_svc.worker.mqtt.wire.plane import (
     PlaneOwner,
     batch_of,
     encoding_failure,
-    has_duplicates,
     pending_of,
 )
 from pyboot_svc.worker.mqtt.wire.send_buffer import LONG_PAYLOAD, ControlSocket, SendBuffer
@@ -72,9 +72,24 @@ class BulkPlane:
             raise Broken from error
         if not data:
             raise Broken
-        self.full = len(data) == _READ_BYTES
         # paho 2.1's WebSocket layer gives a bytearray.
-        arrivals = self._decoder.feed(bytes(data))
+        data = bytes(data)
+        size = len(data)
+        self.full = size == _READ_BYTES
+        if size == 4 and (packet_id := self._decoder.lone_answer(data)):
+            self._take_answer(packet_id)
+            return 1
+        message = self._decoder.lone_message(data)
+        if message is None:
+            return self._take(self._decoder.feed(data))
+        topic, payload, packet_id = message
+        now, again = [monotonic_ns()], packet_id > 0
+        self._owner.on_messages(
+            MessageBatch([topic], [payload], [packet_id], now, self._session, redeliverable=again)
+        )
+        return 1
+
+    def _take(self, arrivals: Arrivals) -> int:
         broken = arrivals.broken
         if arrivals.others or arrivals.exact or arrivals.released:
             broken = self._take_others(arrivals) or broken
@@ -85,6 +100,12 @@ class BulkPlane:
         if broken is not None:
             raise Broken from broken
         return len(arrivals.packet_ids) + len(arrivals.settled)
+
+    def _take_answer(self, packet_id: int) -> None:
+        safe = self._in_flight.settle_one(packet_id)
+        if safe:
+            self.answers += 1
+            self._owner.on_published(safe, [])
 
     def _take_answers(self, arrivals: Arrivals) -> None:
         refused: list[tuple[Sendable, Refusal]] = []
@@ -111,11 +132,11 @@ class BulkPlane:
         return None
 
     def write(self) -> None:
-        if self._client.wants_write:
-            self._client.write()
-        output = self._output
+        client, output = self._client, self._output
+        if client.wants_write:
+            client.write()
         output.flush()
-        self.wants_write = output.unsent > 0 or self._client.wants_write
+        self.wants_write = output.unsent > 0 or client.wants_write
         if self._in_flight.unwritten and (safe := self._in_flight.written(output.sent)):
             self.answers += 1
             self._owner.on_published(safe, [])
@@ -146,7 +167,8 @@ class BulkPlane:
         for results in batches:
             payloads = results.payloads
             count = len(payloads)
-            named = self._v5 and has_duplicates(qos, results)
+            # What is delivered once and sent once has no duplicates, and needs no id.
+            named = self._v5 and (qos > 0 or results.chunk.batch.redeliverable)
             encoder = self._encoders.get((topic, qos, named)) or self._encoder(topic, qos, named)
             packet_ids: Sequence[int] = self._in_flight.add(results, count) if qos else ()
             digests: Sequence[bytes] = results.digests() if named else ()

@@ -29,6 +29,8 @@ _DUP = 0x08
 # Of a PUBLISH packet's first byte: the packet's type, and the higher bit of QoS.
 _KIND, _QOS_2 = 0xF0, 0x04
 _QOS_3 = 0x06
+# Of a PUBLISH packet that is nothing special: all bits but those of QoS 1 and of a duplicate.
+_NOT_LONE = 0xFF & ~(_QOS_1 | _DUP)
 _SHORT = 0x80
 _LENGTH_BYTES = 4
 _FAILURE = 0x80
@@ -122,6 +124,47 @@ class Decoder:
         except Exception as error:  # Malformed, or what nobody has thought of
             arrivals.broken = error  # what came before is good
         return arrivals
+
+    def lone_message(self, data: bytes) -> tuple[str, bytes, int] | None:
+        """Topic, payload and packet identifier of the one message that is all of `data`.
+
+        None when it takes more to say what came: then `feed` does. Where messages are rare, nearly
+        each comes like this.
+        """
+        stop = len(data)
+        if stop < 4 or self._parts or self._oversize is not None:
+            return None
+        first, length, body = data[0], data[1], 2
+        if length >= _SHORT:
+            if data[2] >= _SHORT:
+                return None
+            length, body = length & 0x7F | data[2] << 7, 3
+        if body + length != stop or first & _NOT_LONE != _PUBLISH or length < 2:
+            return None
+        at = body + 2 + (data[body] << 8 | data[body + 1])
+        topic = self._topics.get(data[body + 2 : at])
+        # Of a packet that isn't broken there is an identifier, and the length of the properties.
+        if topic is None or stop - at < (first & _QOS_1) + self._v5:
+            return None
+        packet_id = 0
+        if first & _QOS_1:
+            packet_id = data[at] << 8 | data[at + 1]
+            at += 2
+            if not packet_id:
+                return None
+        if self._v5:
+            if data[at]:
+                return None
+            at += 1
+        return None if stop - at > self._most else (topic, data[at:], packet_id)
+
+    def lone_answer(self, data: bytes) -> int:
+        """The packet identifier of the short PUBACK that is all of `data`; else 0."""
+        if len(data) != 4 or data[0] != _PUBACK or data[1] != 2:
+            return 0
+        if self._parts or self._oversize is not None:
+            return 0
+        return data[2] << 8 | data[3]
 
     def _parse(self, data: bytes, arrivals: Arrivals) -> int:
         """Parse from the start; gives how many bytes were whole packets."""

@@ -102,6 +102,15 @@ class InFlight:
                 at += 1
         return found
 
+    def settle_one(self, packet_id: int) -> list[Sendable]:
+        """The same for a single one, which nearly always is the first, and alone."""
+        sent = self._sent[0] if self._sent else None
+        if sent is None or len(sent.packet_ids) > 1 or sent.packet_ids[0] != packet_id:
+            return self.settle([packet_id])
+        self._sent.popleft()
+        self.count -= 1
+        return [sent.item]
+
     def take(self, packet_id: int) -> Sendable | None:
         """Take one out; None if it isn't in flight."""
         for number, sent in enumerate(self._sent):

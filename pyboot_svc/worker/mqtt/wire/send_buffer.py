@@ -39,9 +39,12 @@ class SendBuffer:
         while self.unsent:
             if not offered:
                 waiting, self._waiting = self._waiting, []
-                if len(waiting) > 1 and max(map(len, waiting)) < LONG_PAYLOAD:
-                    waiting = [b"".join(waiting)]
-                offered.extend(waiting)
+                if len(waiting) == 1:
+                    offered.append(waiting[0])
+                elif max(map(len, waiting)) < LONG_PAYLOAD:
+                    offered.append(b"".join(waiting))
+                else:
+                    offered.extend(waiting)
             data = offered[0]
             try:
                 sent = self._sock.send(data)

@@ -130,13 +130,23 @@ def test_it_gets_on_while_it_waits_and_not_long_after(
 def test_in_a_quiet_time_it_may_be_left_alone_for_longer(
     leader: Reactor, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.monotonic", lambda: now[0])
     Pollable(ends[0], leader)
-    ends[1].send(b"1")
-    leader.poll_once(idle)
-    under_load = leader.look_seconds
-    monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.TICK_SECONDS", 0.2)
-    leader.poll_once(idle)
-    assert leader.look_seconds > under_load
+
+    def turns(count: int) -> float:
+        """So many in a second; how long it may be left alone then."""
+        for _ in range(count):
+            ends[1].send(b"1")
+            leader.poll_once(idle)
+        now[0] += 1.1
+        ends[1].send(b"1")
+        leader.poll_once(idle)
+        return leader.look_seconds
+
+    busy = turns(1000)
+    assert turns(50) > busy
+    assert turns(1000) == busy
 
 
 @pytest.mark.parametrize("leader", [1000], indirect=True)
@@ -150,7 +160,7 @@ def test_it_waits_for_more_but_not_when_there_is_more_already(
         waits.append(seconds)
         sleep(seconds)
 
-    monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.time.sleep", noted)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.sleep", noted)
     monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.MEASURE_SECONDS", 0.0)
     monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.HOLD_SECONDS", 3600.0)
     monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.BUSY_SHARE", -1.0)
@@ -172,9 +182,7 @@ def test_of_several_connections_one_that_has_more_is_enough(
     leader: Reactor, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[tuple[int, bool]] = []
-    monkeypatch.setattr(
-        Linger, "note", lambda pace, count, full, waited: noted.append((count, full))
-    )
+    monkeypatch.setattr(Linger, "note", lambda pace, now, count, full: noted.append((count, full)))
     near, far = socket.socketpair()
     with near, far:
         first, second = Pollable(ends[0], leader), Pollable(near, leader)

@@ -20,9 +20,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in ("linger", "pace"):
-        monkeypatch.setattr(f"pyboot_svc.worker.mqtt.link.{module}.time.monotonic", made.monotonic)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.pace.time.monotonic", made.monotonic)
     return made
+
+
+def note(linger: Linger, clock: Clock, count: int, waited: float) -> None:
+    linger.waited += waited
+    if linger.active or clock.now >= linger.until:
+        linger.note(clock.now, count, False)
 
 
 def lingered(linger: Linger, clock: Clock, seconds: float, gap: float, each: float) -> float:
@@ -43,7 +48,7 @@ def lingered(linger: Linger, clock: Clock, seconds: float, gap: float, each: flo
         count = int((clock.now - come) / gap) + 1
         come += count * gap
         clock.now += each
-        linger.note(count, waited=waited)
+        note(linger, clock, count, waited)
     return waits / reads
 
 
@@ -70,14 +75,14 @@ def test_the_share_of_its_time_that_a_thread_works(busy: float, active: bool, cl
     linger = Linger(LONGEST_US)
     for _ in range(100):
         clock.now += 0.001
-        linger.note(1, waited=(1 - busy) * 0.001)
+        note(linger, clock, 1, (1 - busy) * 0.001)
     assert linger.active == active
 
 
 def test_what_was_before_the_first_read_is_no_work(clock: Clock) -> None:
     linger = Linger(LONGEST_US)
     clock.now += 100.0
-    linger.note(1)
+    note(linger, clock, 1, 0.0)
     assert not linger.active
 
 

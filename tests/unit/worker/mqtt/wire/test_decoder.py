@@ -262,6 +262,65 @@ def test_a_message_of_another_is_never_in_its_payload() -> None:
     assert found == [("a", b"\x80", 0, "malformed"), ("b", b"other", 0, "")]
 
 
+@given(
+    st.booleans(),
+    st.sampled_from([0x30, 0x31, 0x32, 0x33, 0x34, 0x3A, 0x3B, 0x40, 0x62, 0xD0]),
+    st.sampled_from([b"in", b"i", b"", b"other", b"\xff"]),
+    st.integers(0, 300),
+    st.sampled_from([b"", b"\0", b"\0", b"\x01\0", b"\x80"]),
+    st.binary(max_size=10) | st.integers(120, 320).map(bytes),
+    st.none() | st.tuples(st.integers(0, 400), st.integers(0, 255)),
+)
+def test_a_message_that_comes_alone_is_read_as_any_other(
+    v5: bool,
+    first: int,
+    name: bytes,
+    packet_id: int,
+    about: bytes,
+    payload: bytes,
+    change: tuple[int, int] | None,
+) -> None:
+    """Of what is broken somewhere, or cut, or more than one, the short way says nothing."""
+    packet = bytearray(publish(first, name, packet_id, about if v5 else b"", payload))
+    if change is not None and change[0] < len(packet):
+        packet[change[0]] = change[1]
+    knows, other = Decoder(v5, MOST), Decoder(v5, MOST)
+    knows.feed(publish(0x30, b"in", 0, b"\0" if v5 else b"", b""))
+    for data in (bytes(packet), bytes(packet[:-1]), bytes(packet) * 2):
+        short = knows.lone_message(data)
+        if short is None:
+            continue
+        arrivals = Decoder(v5, MOST).feed(data)
+        topic, content, number = short
+        assert told(arrivals) == [(topic, content, number, "")]
+        assert arrivals.broken is None
+        assert [*arrivals.others, *arrivals.exact, *arrivals.retained] == []
+        assert arrivals.redeliverable == (number > 0)
+    assert other.lone_message(bytes(packet)) is None, "its topic is not known yet"
+
+
+@pytest.mark.parametrize("v5", [True, False], ids=["5", "3.1.1"])
+@pytest.mark.parametrize("size", [0, 1, 119, 120, 121, MOST])
+@pytest.mark.parametrize("packet_id", [0, 9])
+def test_most_that_come_alone_are_read_the_short_way(v5: bool, size: int, packet_id: int) -> None:
+    parser = Decoder(v5, MOST)
+    packet = publish(0x32 if packet_id else 0x30, b"in", packet_id, b"\0" * v5, bytes(size))
+    assert parser.lone_message(packet) is None
+    parser.feed(packet)
+    assert parser.lone_message(packet) == ("in", bytes(size), packet_id)
+    parser.feed(packet[:3])
+    assert parser.lone_message(packet) is None, "a part of another is before it"
+
+
+def test_an_answer_that_comes_alone() -> None:
+    parser = Decoder(True)
+    assert parser.lone_answer(b"\x40\x02\x01\x02") == 0x0102
+    for other in (b"\x40\x03\x01\x02", b"\x50\x02\x01\x02", b"\x40\x02\x01", b""):
+        assert parser.lone_answer(other) == 0
+    parser.feed(b"\x40")
+    assert parser.lone_answer(b"\x40\x02\x01\x02") == 0, "a part of another is before it"
+
+
 def test_topics_are_forgotten_when_they_are_many_bytes() -> None:
     names = [b"%06d" % number * 5000 for number in range(1000)]  # 30 kB each
     names += [b"%05d" % (number % 40_000) for number in range(100_000)]
