@@ -78,7 +78,9 @@ class Completion:
         start, stop = chunk.handed_on, len(chunk.results)
         chunk.handed_on = stop
         places = range(start, stop)
-        self._saver.save(chunk, places)
+        saver = self._saver
+        if saver.state.changes or saver.unsaved:
+            saver.save(chunk, places)
         self._stats.processed(stop - start)
         # A copy of a part: the thread at work may add another one meanwhile.
         found = chunk.results if last and not start else chunk.results[start:stop]

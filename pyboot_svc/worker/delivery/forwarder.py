@@ -186,19 +186,18 @@ class Forwarder:
     def delivered(self, items: list[Sendable]) -> None:
         """These are safe with the broker."""
         live: list[ResultBatch] = []
-        stored: list[StoredMessage] = []
         landed = 0
         for item in items:
             if isinstance(item, ResultBatch):
                 live.append(item)
                 landed += len(item.payloads)
-            else:
-                stored.append(item)
         if live:
             self._completion.published(live)
             self.live -= landed
-            if not self._spooled.empty:
-                self._follow()
+        if self._spooled.empty and self._dead_letters.empty:
+            return
+        self._follow()
+        stored = [item for item in items if isinstance(item, StoredMessage)]
         if stored:
             self._completion.published_from_spool(self._remove(stored))
 

@@ -127,11 +127,12 @@ class StateSaver:
     """
 
     def __init__(self, state: ModelState, store: DatabaseWriter, settlement: Settlement) -> None:
-        self._state = state
+        self.state = state
         self._store = store
         self._settlement = settlement
         self._lock = threading.Lock()
-        self._unsaved = 0
+        # So many changes are on their way to the disk.
+        self.unsaved = 0
         self._in_memory = False
 
     def flush(self) -> None:
@@ -139,27 +140,26 @@ class StateSaver:
         self._save(None, ())
 
     def save(self, chunk: Chunk, places: range) -> None:
-        """Called when the model is done with these, before they are settled."""
-        if not (self._state.changes or self._unsaved):
-            return
+        """Called when the model is done with these, before they are settled; not needed while the
+        state has no changes, and none are `unsaved`."""
         packet_ids = chunk.batch.packet_ids
         held = [place for place in places if packet_ids[place]]
         if held:  # of QoS 0, the next flush is soon enough
             self._save(chunk, held)
 
     def _save(self, chunk: Chunk | None, held: Sequence[int]) -> None:
-        if not (self._state.changes or self._unsaved):
+        if not (self.state.changes or self.unsaved):
             return
-        if self._in_memory and (held or self._unsaved):
+        if self._in_memory and (held or self.unsaved):
             return  # a flush finds out when it can be written
         # Another thread may have taken what these changed, and it may not be durable yet: so they
         # wait for that, too. Writes are queued in the order in which changes were taken.
         with self._lock:
-            waiting = self._unsaved > 0
-            self._unsaved += 1  # first: who finds the changes taken has to see this
-            changes = self._state.take_changes()
+            waiting = self.unsaved > 0
+            self.unsaved += 1  # first: who finds the changes taken has to see this
+            changes = self.state.take_changes()
             if not changes and not waiting:
-                self._unsaved -= 1
+                self.unsaved -= 1
                 return
             if chunk is not None:
                 self._settlement.hold(chunk, held)
@@ -178,7 +178,7 @@ class StateSaver:
     def _take_back(
         self, changes: dict[str, str | None], chunk: Chunk | None, held: Sequence[int]
     ) -> bool:
-        self._state.put_back(changes)
+        self.state.put_back(changes)
         if not self._in_memory:
             log.critical(
                 "context.state is kept in memory while the disk can't be written: "
@@ -190,7 +190,7 @@ class StateSaver:
 
     def _end(self, chunk: Chunk | None, held: Sequence[int]) -> None:
         with self._lock:
-            self._unsaved -= 1
+            self.unsaved -= 1
         if chunk is not None:
             self._settlement.settle(chunk, held)
 

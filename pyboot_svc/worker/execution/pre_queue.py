@@ -77,13 +77,13 @@ class PreQueue:
             if self._closed:
                 return None
             count = self.waiting
-            # One that is alone is everybody's fair part.
-            most = 1 if count == 1 else max(1, min(most, count // sharers))
-            if count <= most and len(self._batches) == 1 and not self._gone:
+            if count > 1:
+                count = max(1, min(most, count // sharers))
+            if count == self.waiting and len(self._batches) == 1 and not self._gone:
                 batch = self._batches.popleft()
                 self.waiting = 0
             else:
-                batch = self._cut(most)
+                batch = self._cut(count)
             number = self._next_number
             chunk = self._taken[number] = Chunk(number, batch)
             self._next_number = number + 1

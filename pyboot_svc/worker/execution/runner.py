@@ -70,8 +70,9 @@ class Runner:
             self._native_id = threading.get_native_id()
         call, batch, first = self._call, chunk.batch, len(chunk.results)
         redeliverable = batch.redeliverable
-        as_one_call = call.batch is not None and not chunk.singly and len(chunk) - first > 1
-        chunk.as_one_call = as_one_call
+        as_one_call = False
+        if call.batch is not None:
+            as_one_call = chunk.as_one_call = not chunk.singly and len(chunk) - first > 1
         if redeliverable:  # what doesn't come again can't kill the next process, too
             digests = chunk.digests[first:] if first else chunk.digests
             call.journal.begin(self.number, digests, as_one_call)

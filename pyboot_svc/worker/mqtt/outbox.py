@@ -157,12 +157,13 @@ class MqttOutbox:
         return None if self._stopping else objections.explain(link)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
+        objections = self._objections
         for item, refusal in refused:
-            if not self._objections.takes(item, refusal):
+            if not objections.takes(item, refusal):
                 self._refuse(item, f"the post broker: {refusal.text}")
-        if self._objections.active:
-            safe = self._objections.safe(safe)
-            for lane, again in self._objections.answered(self._plane.unsafe()):
+        if objections.active:
+            safe = objections.safe(safe)
+            for lane, again in objections.answered(self._plane.unsafe()):
                 self._source.hold(lane, again)
             self._connection.wake()
         if not safe:
@@ -170,7 +171,7 @@ class MqttOutbox:
         if self._untold is not None:
             self._untold.answered(sum(map(count_of, safe)))
         if self._qos == 0:
-            self._objections.unanswered.written(safe)
+            objections.unanswered.written(safe)
         self._source.delivered(safe)
 
     def on_turn(self) -> None:
@@ -217,9 +218,10 @@ class MqttOutbox:
 
     def _send_results(self) -> bool:
         """Whether there may be more, for which there was no room."""
-        room = self._plane.room(self._limits.in_flight)
-        if self._objections.active:
-            room = self._objections.room(room, self._plane.in_flight)
+        plane, objections = self._plane, self._objections
+        room = plane.room(self._limits.in_flight)
+        if objections.active:
+            room = objections.room(room, plane.in_flight)
         if room <= 0:
             return True
         results: Sequence[ResultBatch] = self._source.take_results(room)
@@ -227,13 +229,13 @@ class MqttOutbox:
             return False
         alone = len(results) == 1
         full = (len(results[0].payloads) if alone else sum(map(len, results))) == room
-        if self._objections.bounded:
+        if objections.bounded:
             results = [part for batch in results for part in self._fitting(batch)]
-        failed = self._plane.publish_results(self._endpoint.topic, self._qos, results)
+        failed = plane.publish_results(self._endpoint.topic, self._qos, results)
         for batch, failure in failed:
             self._refuse(batch, failure)
-        if self._objections.active:
-            self._objections.sent(answered=self._qos > 0)
+        if objections.active:
+            objections.sent(answered=self._qos > 0)
         return full
 
     def _fitting(self, results: ResultBatch) -> list[ResultBatch]:

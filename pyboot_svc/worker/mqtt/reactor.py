@@ -20,8 +20,6 @@ from pyboot_svc.worker.mqtt.link.linger import Linger
 # A leader that was away for so long is busy: connections serve themselves.
 _QUICK_SECONDS = 0.1
 TICK_SECONDS = 1.0
-# With fewer turns in a second it is a quiet time: little can come while nobody looks.
-_QUIET_TURNS = 200
 
 
 class Pollable(Protocol):
@@ -47,9 +45,6 @@ class Reactor:
         # Whether a thread waits here: then `wake` it when there is something to compute.
         self.waiting = False
         self._seen = float("-inf")
-        # So many turns until a moment, and whether the time before was a quiet one.
-        self._turns, self._count_until = 0, monotonic() + 1.0
-        self._quiet = False
 
     def join(self, descriptor: int, connection: Pollable) -> None:
         """Serve this one, too, from now on."""
@@ -72,7 +67,7 @@ class Reactor:
     @property
     def look_seconds(self) -> float:
         """How long a connection may leave it alone: longer in a quiet time."""
-        return TICK_SECONDS if self._quiet else _QUICK_SECONDS
+        return TICK_SECONDS if self._linger.quiet else _QUICK_SECONDS
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for something, and take it in; False when there is no connection to wait for, or no
@@ -92,10 +87,6 @@ class Reactor:
         finally:
             self._seen = now = monotonic()
             self.waiting = False
-        self._turns += 1
-        if now >= self._count_until:
-            self._quiet = self._turns < _QUIET_TURNS
-            self._turns, self._count_until = 0, now + 1.0
         count, full = 0, False
         for descriptor, _ in ready:
             connection = self._connections.get(descriptor)
@@ -105,6 +96,7 @@ class Reactor:
                 full |= more
             elif descriptor == self._wakeup.fileno():
                 self._wakeup.answer()
+        linger.reads += 1
         linger.waited += now - began
         if linger.active or now >= linger.until:
             linger.note(now, count, full)

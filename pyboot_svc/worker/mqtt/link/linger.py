@@ -6,9 +6,11 @@ from pyboot_svc.worker.mqtt.link.pace import Pace
 
 # Of its time a thread that is busier than that saves work by fewer reads; one that is less busy has
 # the time to read each message as it comes.
-BUSY_SHARE = 0.65
+BUSY_SHARE = 0.85
 # So long that is measured, without any linger, and then it holds for so long.
 MEASURE_SECONDS, HOLD_SECONDS = 0.02, 1.0
+# With fewer in a second it is a quiet time.
+QUIET_READS = 200
 
 
 class Linger:
@@ -19,7 +21,7 @@ class Linger:
     so busy; while it lingers it can't tell.
 
     While it is `active`, a read is to wait for `seconds`, by the pace at which messages come. The
-    seconds that the thread waits for messages are to be added to `waited`.
+    thread's reads are to be counted in `reads`, and the seconds that it waits in `waited`.
     """
 
     def __init__(self, longest_us: int) -> None:
@@ -31,6 +33,10 @@ class Linger:
         self.waited = 0.0
         # When what is so now is over: the measurement, or the time that its outcome holds.
         self.until = 0.0
+        # How many reads there were since then.
+        self.reads = 0
+        # Whether they come so seldom that little can come while nobody looks.
+        self.quiet = False
 
     def note(self, now: float, count: int, full: bool) -> None:
         """By the monotonic clock a read has just brought so many messages; `full` says that it
@@ -42,12 +48,13 @@ class Linger:
             return
         if self._since is not None and not self.active:
             elapsed = now - self._since
+            self.quiet = self.reads < QUIET_READS * elapsed
             if self._longest > 0 and elapsed - self.waited > BUSY_SHARE * elapsed:
                 self.active = True
                 self.until = now + HOLD_SECONDS
                 return
         self.active = False
-        self._since, self.waited = now, 0.0
+        self._since, self.waited, self.reads = now, 0.0, 0
         self.until = now + MEASURE_SECONDS
 
     def seconds(self) -> float:

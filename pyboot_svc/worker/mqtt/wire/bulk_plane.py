@@ -163,16 +163,16 @@ class BulkPlane:
     def publish_results(
         self, topic: str, qos: int, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
-        output = self._output
+        output, in_flight = self._output, self._in_flight
         for results in batches:
             payloads = results.payloads
             count = len(payloads)
             # What is delivered once and sent once has no duplicates, and needs no id.
             named = self._v5 and (qos > 0 or results.chunk.batch.redeliverable)
             encoder = self._encoders.get((topic, qos, named)) or self._encoder(topic, qos, named)
-            packet_ids: Sequence[int] = self._in_flight.add(results, count) if qos else ()
+            packet_ids: Sequence[int] = in_flight.add(results, count) if qos else ()
             digests: Sequence[bytes] = results.digests() if named else ()
-            if count == 1 and len(payloads[0]) < LONG_PAYLOAD:
+            if count == 1 and results.size < LONG_PAYLOAD:
                 name = digests[0].hex().encode() if named else b""
                 output.append(encoder.encode_one(payloads[0], packet_ids[0] if qos else 0, name))
             else:
@@ -180,7 +180,7 @@ class BulkPlane:
                 together = max(map(len, payloads)) < LONG_PAYLOAD
                 output.extend([b"".join(parts)] if together else parts)
             if not qos:
-                self._in_flight.add_unanswered(results, count, output.sent + output.unsent)
+                in_flight.add_unanswered(results, count, output.sent + output.unsent)
             self.wants_write = True
         return []
 

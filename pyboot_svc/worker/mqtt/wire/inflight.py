@@ -69,8 +69,12 @@ class InFlight:
 
     def written(self, end: int) -> list[Sendable]:
         """So many bytes are written; says what is safe by that."""
-        found: list[Sendable] = []
         unwritten = self.unwritten
+        if len(unwritten) == 1 and unwritten[0][0] <= end:
+            _, item, count = unwritten.popleft()
+            self.count -= count
+            return [item]
+        found: list[Sendable] = []
         while unwritten and unwritten[0][0] <= end:
             _, item, count = unwritten.popleft()
             self.count -= count

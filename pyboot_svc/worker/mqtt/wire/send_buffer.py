@@ -37,27 +37,31 @@ class SendBuffer:
         """Send what the socket takes; raises Broken."""
         offered = self._offered
         while self.unsent:
-            if not offered:
-                waiting, self._waiting = self._waiting, []
-                if len(waiting) == 1:
-                    offered.append(waiting[0])
-                elif max(map(len, waiting)) < LONG_PAYLOAD:
-                    offered.append(b"".join(waiting))
-                else:
-                    offered.extend(waiting)
-            data = offered[0]
+            if offered:
+                data = offered.popleft()
+            elif len(self._waiting) == 1:
+                data = self._waiting.pop()
+            else:
+                data = self._next()
             try:
                 sent = self._sock.send(data)
             except WOULD_BLOCK:
+                offered.appendleft(data)
                 return
             except Exception as error:  # TLS and WebSocket fail in many ways
                 raise Broken from error
             self.sent += sent
             self.unsent -= sent
-            if sent == len(data):
-                offered.popleft()
-            else:
-                offered[0] = memoryview(data)[sent:]
+            if sent < len(data):
+                offered.appendleft(memoryview(data)[sent:])
+
+    def _next(self) -> bytes | memoryview:
+        """Of all that waits; the rest is offered behind it."""
+        waiting, self._waiting = self._waiting, []
+        if max(map(len, waiting)) < LONG_PAYLOAD:
+            return b"".join(waiting)
+        self._offered.extend(waiting)
+        return self._offered.popleft()
 
 
 class ControlSocket:

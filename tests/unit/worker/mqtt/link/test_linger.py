@@ -70,7 +70,7 @@ def test_it_ends_soon_when_messages_come_slower_again(clock: Clock) -> None:
     assert lingered(linger, clock, 10.0, 1 / 8000, 30e-6) == 0
 
 
-@pytest.mark.parametrize(("busy", "active"), [(0.2, False), (0.6, False), (0.7, True), (1, True)])
+@pytest.mark.parametrize(("busy", "active"), [(0.2, False), (0.8, False), (0.9, True), (1, True)])
 def test_the_share_of_its_time_that_a_thread_works(busy: float, active: bool, clock: Clock) -> None:
     linger = Linger(LONGEST_US)
     for _ in range(100):
