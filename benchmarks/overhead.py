@@ -1,4 +1,4 @@
-"""What metrics, watchdog, title and ledger cost together, as a share of the worker's CPU time.
+"""What metrics, watchdog, title and crash journal cost together, as a share of a worker's CPU.
 
 The worker runs as under systemd and a master that is scraped each second: somebody takes its signs
 of life, and asks it.
@@ -75,7 +75,7 @@ def overhead(tools: Toolbox, rounds: int, seconds: float) -> tuple[list[Row], li
         for name, trial in trials.items():
             pairs[name] += measure(trial, tools)
     found = {name: evaluate(of_trial) for name, of_trial in pairs.items()}
-    what = "metrics, watchdog, title and ledger"
+    what = "metrics, watchdog, title and crash journal"
     rows = [
         Row(
             f"{name}: {what}",
