@@ -64,17 +64,20 @@ class Loop:
         """Until the connection is lost or to be stopped."""
         options, life = self._terms.options, self._life
         self._descriptor = sock.fileno()
-        with self._turning:
-            plane = BulkPlane if options.bulk else PlainPlane
-            self.plane = plane(self._client, sock, self._number, self._handler)
-            waiting = Waiting(sock, life.wakeup, self._turning, options.max_linger_us)
-            with closing(waiting):
-                self._turn_until_the_end(waiting, deadline)
-                if options.reactor is not None:
-                    options.reactor.leave(self._descriptor)
-                if life.stopping:
-                    self._say_goodbye(sock)
-            self._close(sock)
+        try:
+            with self._turning:
+                plane = BulkPlane if options.bulk else PlainPlane
+                self.plane = plane(self._client, sock, self._number, self._handler)
+                waiting = Waiting(sock, life.wakeup, self._turning, options.max_linger_us)
+                with closing(waiting):
+                    self._turn_until_the_end(waiting, deadline)
+                    if options.reactor is not None:
+                        options.reactor.leave(self._descriptor)
+                    if life.stopping:
+                        self._say_goodbye(sock)
+                self._close(sock)
+        finally:
+            _close_quietly(sock)  # also when a handler fails
 
     def try_send(self) -> bool:
         """Send what takes no disk, here and now; False when that, or more, is left to `run`."""
@@ -247,8 +250,7 @@ class Loop:
                 select.select([], [sock], [], _WRITING_SECONDS)
 
     def _close(self, sock: Any) -> None:
-        with suppress(OSError):  # it is lost either way
-            sock.close()
+        _close_quietly(sock)
         self._note_answers()
         ending = self.ending
         ending.reason = ending.reason or loss(up=True)
@@ -259,3 +261,8 @@ class Loop:
             if known is not None:
                 ending.reason = f"{ending.reason}: {known}"
         self.plane = NoPlane()
+
+
+def _close_quietly(sock: Any) -> None:
+    with suppress(OSError):  # it is lost either way
+        sock.close()

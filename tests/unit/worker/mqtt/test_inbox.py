@@ -15,6 +15,7 @@ from support.stub import (
     SUBSCRIBE,
     UNSUBSCRIBE,
     Answer,
+    Packet,
     StubBroker,
     publish,
     suback,
@@ -263,11 +264,11 @@ def test_retained_messages_come_once_by_the_older_protocol(start: Start) -> None
     # The session is there each time.
     connack = b"\x20\x02\x01\x00"
 
-    def subscribe(packet: Any) -> Answer:
+    def subscribe(packet: Packet) -> Answer:
         return Answer(suback(packet.mid, v5=False) + retained)
 
-    def unsubscribe(packet: Any) -> bytes:
-        return b"\xb0\x02" + packet.mid.to_bytes(2)
+    def unsubscribe(packet: Packet) -> bytes:
+        return b"\xb0\x02" + packet.body[:2]
 
     with StubBroker(connack, subscribe=subscribe, unsubscribe=unsubscribe) as broker:
         line = start(broker, protocol="3.1.1")
