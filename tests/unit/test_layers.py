@@ -171,8 +171,8 @@ def test_a_library_stays_in_its_place(library: str, place: str) -> None:
     assert {file for file in found if not file.startswith(place)} == set()
 
 
-def test_paho_is_imported_in_one_module() -> None:
-    assert len(users("paho")) == 1
+def test_paho_is_used_in_one_module() -> None:
+    assert users("paho") == {f"worker/mqtt/link/{name}.py" for name in ("lean_paho", "paho_client")}
 
 
 def test_yaml_is_read_in_one_module_and_written_in_another() -> None:
@@ -208,7 +208,20 @@ def test_a_worker_with_a_compiled_file_loads_neither_yaml_nor_cherrypy() -> None
     )
     assert "paho.mqtt.client" in loaded
     heavy = {"yaml", "_yaml", "cherrypy", "cheroot", "prometheus_client", "subprocess", "asyncio"}
+    # What paho would take along.
+    heavy |= {"urllib.request", "http.client", "email", "tempfile"}
     assert loaded & heavy == set()
+
+
+def test_a_model_gets_all_of_a_library_that_paho_is_not_given() -> None:
+    code = (
+        "import pyboot_svc.worker.main, urllib.request, http.client; "
+        "print(urllib.request.urlopen('data:,all%20there').read().decode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "all there\n"
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

@@ -1,4 +1,4 @@
-"""The control plane of one connection: paho-mqtt, which only this module imports.
+"""The control plane of one connection: paho-mqtt, which nobody else uses.
 
 CONNECT, authentication, SUBSCRIBE, keep-alive and all that is rare. Its socket and its time are
 its owner's: nothing here waits, but `connect`.
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
-from paho.mqtt.client import Client, MQTTMessage, WebsocketConnectionError, _WebsocketWrapper
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -29,6 +28,7 @@ from pyboot_svc.worker.mqtt.link.credentials import (
     read_password,
     tls_context,
 )
+from pyboot_svc.worker.mqtt.link.lean_paho import client as paho
 from pyboot_svc.worker.mqtt.link.opening import (
     Deadline,
     NoWebSocket,
@@ -67,7 +67,7 @@ class Events(Protocol):
         """`refused`: for a reason that will be the same for a while."""
 
 
-class PatientClient(Client):
+class PatientClient(paho.Client):
     """paho, but what comes at QoS 2 is told at once, and gets its PUBREC when it is processed.
 
     paho answers at once and tells it afterwards: a crash would lose what the broker has forgotten.
@@ -189,7 +189,7 @@ class ControlClient:
             return sock
         punctual = PunctualSocket(sock, deadline)
         try:
-            layer = _WebsocketWrapper(
+            layer = paho._WebsocketWrapper(
                 socket=cast(Any, punctual),
                 host=broker.host,
                 port=broker.port,
@@ -200,7 +200,7 @@ class ControlClient:
         except BaseException as error:
             sock.close()
             # It stumbles over what isn't HTTP.
-            if isinstance(error, WebsocketConnectionError | IndexError | ValueError):
+            if isinstance(error, paho.WebsocketConnectionError | IndexError | ValueError):
                 raise NoWebSocket from error
             raise
         punctual.settle()
@@ -215,7 +215,7 @@ class ControlClient:
     def listen(self, on_message: OnMessage, on_published: OnPublished) -> None:
         """Have messages and the outcomes of `publish` told: for an owner that leaves them here."""
 
-        def told_message(client: Client, userdata: Any, message: MQTTMessage) -> None:
+        def told_message(client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
             payload = bytes(message.payload)
             try:
                 topic = message.topic.encode()
@@ -225,7 +225,7 @@ class ControlClient:
             on_message(topic, payload, *kinds)
 
         def told_published(
-            client: Client, userdata: Any, mid: int, reason: Any, properties: Any
+            client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any
         ) -> None:
             on_published(mid, reason if isinstance(reason, Refusal) else None)
 
@@ -300,7 +300,7 @@ class ControlClient:
         self._client.disconnect(properties=properties)
 
     def _on_connect(
-        self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
+        self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         if reason.is_failure:
             hint = "; set `protocol: 3.1.1`" if "protocol" in str(reason).lower() else ""
@@ -341,32 +341,32 @@ class ControlClient:
             self._events.on_ended(text)
 
     def _on_disconnect(
-        self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any
+        self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         """Also after `_on_told_to_go`, whose reason stands."""
         unanswered = self._up and reason == "Keep alive timeout"
         self._events.on_ended(loss(self._up) + (": no answer to PINGREQ" if unanswered else ""))
 
-    def _on_log(self, client: Client, userdata: Any, level: int, text: str) -> None:
+    def _on_log(self, client: paho.Client, userdata: Any, level: int, text: str) -> None:
         # How a broker refuses our certificate under TLS 1.3; paho tells of it nowhere else.
         alert = explain_alert(text)
         if alert is not None:
             self._events.on_ended(alert, refused=True)
 
     def _on_subscribe(
-        self, client: Client, userdata: Any, mid: int, reasons: Any, properties: Any
+        self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any
     ) -> None:
         for reason in reasons[:1]:  # there was one filter
             self._events.on_subscribed(reason.value, _with_details(str(reason), properties))
 
-    def _on_queued(self, client: Client, userdata: Any, sock: Any) -> None:
+    def _on_queued(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self.wants_write = True
         self.on_queued()
 
-    def _on_written(self, client: Client, userdata: Any, sock: Any) -> None:
+    def _on_written(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self.wants_write = False
 
-    def _on_socket_open(self, client: Client, userdata: Any, sock: Any) -> None:
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         # By descriptor: `sock` may be a TLS or WebSocket layer, and the option is TCP's.
         with socket.socket(fileno=socket.dup(sock.fileno())) as tcp:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -433,7 +433,7 @@ def _with_details(text: str, properties: Any) -> str:
     return f"{text} ({details})" if details else text
 
 
-def _answering(layer: _WebsocketWrapper, sock: PunctualSocket) -> Callable[[int, bytes], None]:
+def _answering(layer: paho._WebsocketWrapper, sock: PunctualSocket) -> Callable[[int, bytes], None]:
     """Sends a WebSocket's control frame, but not into the midst of another frame."""
 
     def answer(opcode: int, payload: bytes) -> None:
