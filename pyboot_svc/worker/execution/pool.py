@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Protocol
 
 from pyboot_svc.model.context import Context
@@ -136,12 +137,14 @@ class ModelPool:
     def _run(self, runner: Runner, chunk: Chunk | None) -> None:
         longest = 1
         while chunk is not None or (chunk := self._next_chunk(runner, longest)) is not None:
-            began, first = time.perf_counter(), len(chunk.results)
+            began, first = perf_counter(), len(chunk.results)
             if not runner.work(chunk):
                 return
-            count = len(chunk.results) - first
-            each = (time.perf_counter() - began) / max(count, 1)
-            longest = max(1, min(LONGEST_CHUNK, int(CHUNK_SECONDS / max(each, 1e-9))))
+            took, count = perf_counter() - began, len(chunk.results) - first
+            if took * LONGEST_CHUNK <= CHUNK_SECONDS * count:
+                longest = LONGEST_CHUNK
+            else:
+                longest = max(1, int(CHUNK_SECONDS * count / took))
             with runner.lock:
                 self._completion.hand_on(chunk, last=True)
             self._forwarder.try_send()

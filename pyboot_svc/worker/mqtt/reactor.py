@@ -96,7 +96,7 @@ class Reactor:
                 full |= more
             elif descriptor == self._wakeup.fileno():
                 self._wakeup.answer()
-        linger.reads += 1
+        linger.arrivals += count
         linger.waited += now - began
         if linger.active or now >= linger.until:
             linger.note(now, count, full)

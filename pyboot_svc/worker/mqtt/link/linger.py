@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pyboot_svc.worker.mqtt.link.pace import Pace
 
-# Of its time a thread that is busier than that saves work by fewer reads; one that is less busy has
-# the time to read each message as it comes.
-BUSY_SHARE = 0.85
+# Of its time a thread that is busier than that saves work by fewer reads, while so many messages
+# and answers come in a second; so does one that can hardly keep up, however few they are. One that
+# is less busy has the time to read each as it comes.
+BUSY_SHARE, MANY_ARRIVALS = 0.65, 20_000
+OVERBUSY_SHARE = 0.95
 # So long that is measured, without any linger, and then it holds for so long.
 MEASURE_SECONDS, HOLD_SECONDS = 0.02, 1.0
 # With fewer in a second it is a quiet time.
-QUIET_READS = 200
+_QUIET_ARRIVALS = 200
 
 
 class Linger:
@@ -21,7 +23,8 @@ class Linger:
     so busy; while it lingers it can't tell.
 
     While it is `active`, a read is to wait for `seconds`, by the pace at which messages come. The
-    thread's reads are to be counted in `reads`, and the seconds that it waits in `waited`.
+    messages and answers that reads bring are to be counted in `arrivals`, and the seconds that the
+    thread waits for them in `waited`.
     """
 
     def __init__(self, longest_us: int) -> None:
@@ -33,8 +36,8 @@ class Linger:
         self.waited = 0.0
         # When what is so now is over: the measurement, or the time that its outcome holds.
         self.until = 0.0
-        # How many reads there were since then.
-        self.reads = 0
+        # How much has come since then.
+        self.arrivals = 0
         # Whether they come so seldom that little can come while nobody looks.
         self.quiet = False
 
@@ -48,13 +51,15 @@ class Linger:
             return
         if self._since is not None and not self.active:
             elapsed = now - self._since
-            self.quiet = self.reads < QUIET_READS * elapsed
-            if self._longest > 0 and elapsed - self.waited > BUSY_SHARE * elapsed:
+            self.quiet = self.arrivals < _QUIET_ARRIVALS * elapsed
+            many = self.arrivals > MANY_ARRIVALS * elapsed
+            share = BUSY_SHARE if many else OVERBUSY_SHARE
+            if self._longest > 0 and elapsed - self.waited > share * elapsed:
                 self.active = True
                 self.until = now + HOLD_SECONDS
                 return
         self.active = False
-        self._since, self.waited, self.reads = now, 0.0, 0
+        self._since, self.waited, self.arrivals = now, 0.0, 0
         self.until = now + MEASURE_SECONDS
 
     def seconds(self) -> float:

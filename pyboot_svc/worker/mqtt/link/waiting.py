@@ -47,6 +47,7 @@ class Waiting:
 
     def have_read(self, count: int, *, full: bool) -> None:
         """So many messages came; `full` says that there were more than a read can take."""
+        self._linger.arrivals += count
         if self._linger.active or self._now >= self._linger.until:
             self._linger.note(self._now, count, full)
 

@@ -163,6 +163,7 @@ def test_it_waits_for_more_but_not_when_there_is_more_already(
     monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.sleep", noted)
     monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.MEASURE_SECONDS", 0.0)
     monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.HOLD_SECONDS", 3600.0)
+    monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.OVERBUSY_SHARE", -1.0)
     monkeypatch.setattr("pyboot_svc.worker.mqtt.link.linger.BUSY_SHARE", -1.0)
     led = Pollable(ends[0], leader)
     for full, waited in ((False, True), (True, False), (False, True)):

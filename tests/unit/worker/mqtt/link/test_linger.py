@@ -25,6 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def note(linger: Linger, clock: Clock, count: int, waited: float) -> None:
+    linger.arrivals += count
     linger.waited += waited
     if linger.active or clock.now >= linger.until:
         linger.note(clock.now, count, False)
@@ -70,12 +71,21 @@ def test_it_ends_soon_when_messages_come_slower_again(clock: Clock) -> None:
     assert lingered(linger, clock, 10.0, 1 / 8000, 30e-6) == 0
 
 
-@pytest.mark.parametrize(("busy", "active"), [(0.2, False), (0.8, False), (0.9, True), (1, True)])
-def test_the_share_of_its_time_that_a_thread_works(busy: float, active: bool, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("busy", "each", "active"),
+    [
+        *((0.2, 1, False), (0.9, 1, False), (0.97, 1, True), (1, 1, True)),
+        *((0.2, 30, False), (0.6, 30, False), (0.7, 30, True), (1, 30, True)),
+    ],
+)
+def test_the_share_of_its_time_that_a_thread_works(
+    busy: float, each: int, active: bool, clock: Clock
+) -> None:
+    """Each millisecond so many messages come."""
     linger = Linger(LONGEST_US)
     for _ in range(100):
         clock.now += 0.001
-        note(linger, clock, 1, (1 - busy) * 0.001)
+        note(linger, clock, each, (1 - busy) * 0.001)
     assert linger.active == active
 
 
