@@ -7,8 +7,8 @@ its owner's: nothing here waits, but `connect`.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, cast
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -233,18 +233,14 @@ class ControlClient:
         self._client.on_publish = told_published
 
     def read(self) -> None:
-        """Read one packet; raises Broken."""
-        try:
+        """Read one packet; raises Broken, and what the owner raises when it is told of it."""
+        with _breaking():
             self._client.loop_read()
-        except Exception as error:  # it raises whatever it stumbles over
-            raise Broken from error
 
     def write(self) -> None:
         """Write what is queued; raises Broken."""
-        try:
+        with _breaking():
             self._client.loop_write()
-        except Exception as error:
-            raise Broken from error
 
     def keep_alive(self) -> None:
         """To be called about once a second."""
@@ -309,7 +305,8 @@ class ControlClient:
                 hint = "; or is `keepalive` longer than it allows?"
             refused = _with_details(f"the broker refused: {reason}", properties)
             lasting = reason.value not in _SOON_THERE
-            self._events.on_ended(f"{refused}{hint}", refused=lasting)
+            with _telling():
+                self._events.on_ended(f"{refused}{hint}", refused=lasting)
             return
         self._up = True
         self._obey(getattr(properties, "ServerKeepAlive", 0))
@@ -321,7 +318,8 @@ class ControlClient:
             shares=bool(getattr(properties, "SharedSubscriptionAvailable", 1)),
             qos=getattr(properties, "MaximumQoS", 2),
         )
-        self._events.on_connected(flags.session_present, limits)
+        with _telling():
+            self._events.on_connected(flags.session_present, limits)
 
     def _on_told_to_go(self, packet: bytes) -> None:
         """The broker's DISCONNECT, behind its length: a reason, 0 when it is left out, and
@@ -357,7 +355,8 @@ class ControlClient:
         self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any
     ) -> None:
         for reason in reasons[:1]:  # there was one filter
-            self._events.on_subscribed(reason.value, _with_details(str(reason), properties))
+            with _telling():
+                self._events.on_subscribed(reason.value, _with_details(str(reason), properties))
 
     def _on_queued(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self.wants_write = True
@@ -406,6 +405,34 @@ class ControlClient:
         client.on_socket_register_write = self._on_queued
         client.on_socket_unregister_write = self._on_written
         return client
+
+
+class _OwnersError(Exception):
+    """The owner raised `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """The owner is told something: what it raises is a fault of ours, and not the broker's."""
+    try:
+        yield
+    except Exception as error:
+        raise _OwnersError(error) from error
+
+
+@contextmanager
+def _breaking() -> Iterator[None]:
+    """paho is at work: whatever it stumbles over ends the connection."""
+    try:
+        yield
+    except _OwnersError as error:
+        raise error.error from None
+    except Exception as error:
+        raise Broken from error
 
 
 def loss(up: bool) -> str:

@@ -196,16 +196,26 @@ def test_without_a_connection_nothing_is_tried(connect: Connect) -> None:
     assert owner.tries == 0
 
 
+@pytest.mark.parametrize("where", ["on_connected", "on_subscribed", "on_turn"])
 def test_an_error_of_its_owner_ends_the_process(
-    connect: Connect, crashes: list[str], caplog: pytest.LogCaptureFixture
+    where: str,
+    connect: Connect,
+    crashes: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It is no fault of the broker's, which would be tried again for ever."""
+
     class Failing(Owner):
-        def on_turn(self) -> None:
+        def fail(self, *told: object) -> None:
             raise AssertionError("a fault of ours")
 
+    owner = Failing(lambda link: link.subscribe("in", 1))
+    monkeypatch.setattr(owner, where, owner.fail)
     with StubBroker() as broker:
-        connect(broker.port, Failing())
+        connection, _ = connect(broker.port, owner)
         until(lambda: crashes, "it is told")
+        assert "not MQTT" not in connection.status.reason
     assert "a fault of ours" in caplog.text
 
 
