@@ -115,8 +115,8 @@ def test_what_a_session_holds_at_qos_2_is_processed(
         # More than mosquitto has in flight at once by 3.1.1: they have to be let go to the end.
         plant.publish_all("t/in", list(range(60)), qos=2)
         process = worker(write_config(tmp_path, own_broker.port, protocol))
-        # All, and each once. Not in order: what waits for mosquitto's window is at times overtaken by
-        # what is published later (seen in its log: 2.0.11, at the 21st).
+        # All, and each once. Not in order: what waits for mosquitto's window is at times overtaken
+        # by what is published later (seen in its log: 2.0.11, at the 21st).
         assert sorted(plant.wait_for(60)) == list(range(60))
         plant.publish_all("t/in", list(range(60, 100)), qos=2)
         assert sorted(plant.wait_for(100)) == list(range(100))
