@@ -6,6 +6,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -587,20 +588,14 @@ STEPS = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def few_ids() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inflight, "LAST_ID", FEW_IDS)
-        yield
-
-
-@pytest.mark.usefixtures("few_ids")
 @settings(max_examples=200, deadline=None)
 @given(st.booleans(), st.integers(FEW_IDS - 60, FEW_IDS) | st.just(0), STEPS)
 def test_the_account_of_what_is_in_flight(v5: bool, first: int, steps: list[Step]) -> None:
     """Answers in order and not, twice, to nothing, and refusals; about where numbers begin anew."""
     ends = Ends("5" if v5 else "3.1.1")
-    try:
+    # Within each example: other tests of this module go through all the numbers that there are.
+    with closing(ends), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inflight, "LAST_ID", FEW_IDS)
         account = Account(ends, first)
         for kind, about, more in steps:
             if isinstance(about, list):
@@ -614,8 +609,6 @@ def test_the_account_of_what_is_in_flight(v5: bool, first: int, steps: list[Step
         account.answer(list(account.open), set())
         account.check()
         assert account.open == {}
-    finally:
-        ends.close()
 
 
 def answered(kind: str, count: int, account: Account, source: random.Random) -> list[int]:
@@ -634,7 +627,6 @@ def answered(kind: str, count: int, account: Account, source: random.Random) -> 
     return [*chosen, *chosen[:1], source.randint(20_000, 30_000), *chosen[1:2]]
 
 
-@pytest.mark.usefixtures("few_ids")
 def test_refusals_in_the_middle_of_answers() -> None:
     ends = Ends("5")
     try:
