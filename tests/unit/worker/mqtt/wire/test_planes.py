@@ -6,7 +6,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -588,14 +588,20 @@ STEPS = st.lists(
 )
 
 
+@contextmanager
+def few_ids() -> Iterator[None]:
+    """For one example: other tests go through all the numbers that there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inflight, "LAST_ID", FEW_IDS)
+        yield
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.booleans(), st.integers(FEW_IDS - 60, FEW_IDS) | st.just(0), STEPS)
 def test_the_account_of_what_is_in_flight(v5: bool, first: int, steps: list[Step]) -> None:
     """Answers in order and not, twice, to nothing, and refusals; about where numbers begin anew."""
     ends = Ends("5" if v5 else "3.1.1")
-    # Within each example: other tests of this module go through all the numbers that there are.
-    with closing(ends), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inflight, "LAST_ID", FEW_IDS)
+    with closing(ends), few_ids():
         account = Account(ends, first)
         for kind, about, more in steps:
             if isinstance(about, list):
@@ -629,7 +635,7 @@ def answered(kind: str, count: int, account: Account, source: random.Random) -> 
 
 def test_refusals_in_the_middle_of_answers() -> None:
     ends = Ends("5")
-    try:
+    with closing(ends), few_ids():
         account = Account(ends, FEW_IDS - 5)
         account.publish([10, 1, 9], True)
         packet_ids = list(account.open)
@@ -641,5 +647,3 @@ def test_refusals_in_the_middle_of_answers() -> None:
         account.answer(packet_ids, {packet_ids[20]})
         account.check()
         assert account.open == {}
-    finally:
-        ends.close()
