@@ -78,7 +78,7 @@ supervisor=$(cat /run/pyboot-master.pid)
 master=$(cat /run/openrc/options/pyboot/child_pid)
 kill -STOP $master
 kill -ALRM $supervisor
-until pgrep -f 'pyboot status' >/dev/null; do sleep 0.05; done
+until pgrep -f '/usr/bin/pyboot statu[s]' >/dev/null; do sleep 0.05; done
 ! RC_SVCNAME=pyboot supervise-daemon pyboot --signal HUP 2>/dev/null || exit 64
 rc-service pyboot reload 2>&1 &
 until pgrep -xf 'sleep 0.1' >/dev/null; do sleep 0.05; done

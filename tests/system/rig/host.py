@@ -19,6 +19,8 @@ from rig.commands import CommandFailed, RigError, finish, finish_bytes, poll
 from rig.image import unpacked
 
 BOOT_SECONDS = 60.0
+# OpenRC stops one service after the other, and gives each instance up to 35 s of its own.
+SHUTDOWN_SECONDS = 150.0
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -193,7 +195,11 @@ class Host:
         if nspawn is None:
             raise RigError(f"{self.name} is not up")
         self.run("reboot", check=False)  # may lose its connection on the way
-        poll(f"{self.name} going down", lambda: nspawn.poll() is not None, BOOT_SECONDS)
+        try:
+            poll(f"{self.name} going down", lambda: nspawn.poll() is not None, SHUTDOWN_SECONDS)
+        except RigError as error:
+            running = self.run("ps", "-ef", check=False).stdout
+            raise RigError(f"{error}\n{self.log}\n{running}") from None
         if nspawn.returncode != 133:  # what nspawn says to a service manager that shall restart it
             raise RigError(f"{self.name} went down instead of rebooting:\n{self.log}")
         self._boot(unpacked(self._image))
