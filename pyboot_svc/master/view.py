@@ -19,7 +19,7 @@ class View:
         self,
         config: Config,
         hub: Hub,
-        services: ServiceManager | None,
+        services: ServiceManager,
         expected: list[InstanceId],
     ) -> None:
         self._hub = hub
@@ -57,7 +57,7 @@ class View:
 
     def instances(self) -> dict[str, Any]:
         """Everything that is known, an object an instance."""
-        states = self._services.states() if self._services else {}
+        states = self._services.states()
         rows = []
         for name, reading in self._hub.scrape().items():
             identity = InstanceId.parse(name)

@@ -37,3 +37,16 @@ class ServiceManager(Protocol):
         """Stop all that were started, and wait for them."""
 
     def states(self) -> dict[InstanceId, ServiceState]: ...
+
+
+class NoServices:
+    """Where the host's own service manager runs the workers: nothing to do, nothing to tell."""
+
+    def start(
+        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] | None = None
+    ) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def states(self) -> dict[InstanceId, ServiceState]:
+        return {}

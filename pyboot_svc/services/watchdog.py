@@ -13,12 +13,16 @@ from pyboot_svc.threads import spawn
 
 _LONGEST_ANSWER_SECONDS = 3.0
 
+Running = Callable[[], Mapping[InstanceId, int]]
+"""Gives the process ids of the children."""
+Strike = Callable[[InstanceId, int, str], None]
+"""Is told of a child that makes no progress: its process id, and the reason."""
+
 
 class Watchdog:
     """Asks each child at its health socket, and calls `strike` for one that makes no progress.
 
-    That is one whose answer says so, or from which none has come for `seconds`. `running` gives
-    the process ids of the children; `strike` gets one of them, and the reason. Where there is no
+    That is one whose answer says so, or from which none has come for `seconds`. Where there is no
     socket, none could be made: the worker has said so, and is left alone.
     """
 
@@ -26,8 +30,8 @@ class Watchdog:
         self,
         socket_of: Callable[[InstanceId], Path],
         seconds: float,
-        running: Callable[[], Mapping[InstanceId, int]],
-        strike: Callable[[InstanceId, int, str], None],
+        running: Running,
+        strike: Strike,
     ) -> None:
         self._socket_of = socket_of
         self._seconds = seconds
@@ -67,3 +71,16 @@ class Watchdog:
         since = self._silent.setdefault(pid, asked)
         silent = time.monotonic() - since
         return f"no answer for {silent:.0f} s" if silent >= self._seconds else None
+
+
+class NoWatchdog:
+    """Leaves every child alone."""
+
+    def __init__(self, running: Running, strike: Strike) -> None: ...
+
+    def start(self, on_crash: Callable[[], None] | None = None) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+MakeWatchdog = Callable[[Running, Strike], Watchdog | NoWatchdog]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.hub import Hub
-from pyboot_svc.services import ServiceManager
+from pyboot_svc.services.base import NoServices, ServiceManager
 
 PHASES = ("init", "setup", "start", "stop")
 
@@ -41,7 +41,7 @@ class StarterContext:
     settings: Settings
     config: Config | None = None
     hub: Hub | None = None
-    services: ServiceManager | None = None
+    services: ServiceManager = field(default_factory=NoServices)
     web: WebAddress | None = None
     # Called by a thread that the master can't do without, when it dies of an internal error.
     crashed: Callable[[], None] = lambda: None
@@ -62,6 +62,18 @@ class StarterContext:
         if self.config is None:
             raise RuntimeError("no configuration yet: a starter below priority 0 can't use it")
         return self.config
+
+    def require_hub(self) -> Hub:
+        """What asks the workers; there from ProcessorStarter's setup on (priority 100)."""
+        if self.hub is None:
+            raise RuntimeError("nobody asks the workers yet: that begins with priority 100's setup")
+        return self.hub
+
+    def require_web(self) -> WebAddress:
+        """Where the web is; there from WebStarter's setup on (priority 200)."""
+        if self.web is None:
+            raise RuntimeError("no web yet: a starter below priority 200 can't use its address")
+        return self.web
 
 
 class Starter:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 import threading
+from contextlib import ExitStack
 from functools import partial
 from typing import ClassVar
 
@@ -22,8 +22,8 @@ from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.notify import Notifier, watchdog_seconds
-from pyboot_svc.services import ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
+from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog, Watchdog
 from pyboot_svc.sockets.tcp import listen_tcp
 from pyboot_svc.sockets.unix import inherited_listener, open_listener
 from pyboot_svc.starter.base import Settings, Starter, StarterContext
@@ -62,76 +62,77 @@ class ProcessorStarter(Starter):
     priority: ClassVar[int] = 100
 
     def __init__(self) -> None:
-        self._listeners: list[socket.socket] = []
-        self._hub: Hub | None = None
-        self._services: ServiceManager | None = None
+        self._to_undo = ExitStack()
         self._own_socket = False
 
     def setup(self, context: StarterContext) -> None:
         config, settings = context.require_config(), context.settings
+        metrics = socket_path(settings.run_dir)
         listener = inherited_listener()
         if listener is None:
-            listener = open_listener(socket_path(settings.run_dir))
+            listener = open_listener(metrics)
             self._own_socket = True
-        self._listeners.append(listener)
+            self._to_undo.callback(metrics.unlink, missing_ok=True)
+        self._to_undo.callback(listener.close)
+        listeners = [listener]
         if settings.reports_listen is not None:
-            self._listeners.append(listen_tcp(settings.reports_listen))
-        self._hub = context.hub = Hub(self._listeners, [])
+            listeners.append(listen_tcp(settings.reports_listen))
+            self._to_undo.callback(listeners[-1].close)
+        context.hub = Hub(listeners, [])
+        self._to_undo.callback(context.hub.stop)
         self._configure(context)
         if settings.run_workers:
             _compile_instances(config, settings)
-            self._services = context.services = ForegroundManager(
-                partial(self._prepare, config, settings),
-                settings.stop_seconds,
-                environment=lambda identity: config.instance(identity).edge.variables,
-                health=lambda identity: health_socket(settings.run_dir, identity),
-                watchdog_seconds=settings.watchdog_seconds,
-            )
+            context.services = self._foreground(config, context.hub, settings)
+            self._to_undo.callback(context.services.stop)
 
-    def _prepare(self, config: Config, settings: Settings, identity: InstanceId) -> list[str]:
+    def _foreground(self, config: Config, hub: Hub, settings: Settings) -> ForegroundManager:
+        watchdog: MakeWatchdog = NoWatchdog
+        if settings.watchdog_seconds > 0:
+            sockets = partial(health_socket, settings.run_dir)
+            watchdog = partial(Watchdog, sockets, settings.watchdog_seconds)
+        return ForegroundManager(
+            partial(self._prepare, config, hub, settings),
+            settings.stop_seconds,
+            environment=lambda identity: config.instance(identity).edge.variables,
+            watchdog=watchdog,
+        )
+
+    def _prepare(
+        self, config: Config, hub: Hub, settings: Settings, identity: InstanceId
+    ) -> list[str]:
         """Gives the command of an instance, for a start of it.
 
         Whatever clears folders may have taken ours: what a worker needs of it is made again.
         """
-        assert self._hub is not None
         metrics = socket_path(settings.run_dir)
         try:
             if not compiled_file(settings.run_dir, identity).exists():
                 write_compiled(config.instance(identity), settings.run_dir)
             if self._own_socket and not metrics.exists():
                 log.warning("%s was removed; creating it again", metrics)
-                self._listeners.append(open_listener(metrics))
-                self._hub.listen_also(self._listeners[-1])
+                listener = open_listener(metrics)
+                self._to_undo.callback(listener.close)
+                hub.listen_also(listener)
         except (OSError, UnavailableError) as error:
             log.error("%s: its files in %s can't be created: %s", identity, settings.run_dir, error)
         return worker_command(identity, settings)
 
     def start(self, context: StarterContext) -> None:
-        assert self._hub is not None
-        self._hub.start(context.crashed)
-        if self._services is not None:
-            instances = [i.identity for i in context.require_config().instances()]
-            self._services.start(instances, context.crashed)
+        context.require_hub().start(context.crashed)
+        instances = [i.identity for i in context.require_config().instances()]
+        context.services.start(instances, context.crashed)
 
     def reload(self, context: StarterContext) -> None:
-        assert self._hub is not None
         self._configure(context)
 
     def _configure(self, context: StarterContext) -> None:
-        assert self._hub is not None
         config = context.require_config()
         passing = sum(edge.kubernetes.most or edge.instance for edge in config.edges)
-        self._hub.configure(context.expected_instances(), passing)
+        context.require_hub().configure(context.expected_instances(), passing)
 
     def stop(self, context: StarterContext) -> None:
-        if self._services is not None:
-            self._services.stop()
-        if self._hub is not None:
-            self._hub.stop()
-        for listener in self._listeners:
-            listener.close()
-        if self._own_socket:
-            socket_path(context.settings.run_dir).unlink(missing_ok=True)
+        self._to_undo.close()
 
 
 class WebStarter(Starter):
@@ -140,28 +141,23 @@ class WebStarter(Starter):
     priority: ClassVar[int] = 200
 
     def __init__(self) -> None:
-        self._server: WebServer | None = None
-        self._view: View | None = None
+        self._to_undo = ExitStack()
 
     def setup(self, context: StarterContext) -> None:
-        config, hub = context.require_config(), context.hub
-        assert hub is not None
-        address = context.settings.listen or config.web
+        config, hub = context.require_config(), context.require_hub()
         self._view = View(config, hub, context.services, context.expected_instances())
-        self._server = WebServer(address, self._view)
+        self._server = WebServer(context.settings.listen or config.web, self._view)
+        self._to_undo.callback(self._server.stop)
         context.web = self._server.bind()
 
     def start(self, context: StarterContext) -> None:
-        assert self._server is not None
         self._server.start(context.crashed)
 
     def reload(self, context: StarterContext) -> None:
-        assert self._view is not None
         self._view.configure(context.require_config(), context.expected_instances())
 
     def stop(self, context: StarterContext) -> None:
-        if self._server is not None:
-            self._server.stop()
+        self._to_undo.close()
 
 
 class HookStarter(Starter):
@@ -174,11 +170,11 @@ class HookStarter(Starter):
         self._stopping = threading.Event()
 
     def start(self, context: StarterContext) -> None:
-        assert context.web is not None
+        url = _url(context.require_web())
         if not journal_reads_stderr():
             # The one line on standard output: what a script that starts us wants to read.
-            print(_url(context.web), flush=True)
-        log.info("%s is up: %s", context.require_config().app_name, _url(context.web))
+            print(url, flush=True)
+        log.info("%s is up: %s", context.require_config().app_name, url)
         self._tell_ready(context)
         interval = watchdog_seconds()
         if interval is not None:
@@ -193,17 +189,15 @@ class HookStarter(Starter):
         self._notifier.stopping()
 
     def _tell_ready(self, context: StarterContext) -> None:
-        assert context.web is not None
         count = sum(1 for _ in context.require_config().instances())
-        self._notifier.status(f"{_url(context.web)}, instances configured: {count}")
+        self._notifier.status(f"{_url(context.require_web())}, instances configured: {count}")
         self._notifier.ready()
 
     def _watch(self, context: StarterContext, interval: float) -> None:
         """Signs of life as long as the web and the hub answer."""
-        assert context.web is not None
-        assert context.hub is not None
+        hub, web = context.require_hub(), context.require_web()
         while not self._stopping.wait(interval):
-            if context.hub.turned and answers(context.web):
+            if hub.turned and answers(web):
                 self._notifier.alive()
             else:
                 log.critical("the web server or the metrics socket doesn't answer")

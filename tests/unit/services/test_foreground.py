@@ -17,7 +17,7 @@ from support.poll import until
 
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services import ServiceState
-from pyboot_svc.services.foreground import ForegroundManager
+from pyboot_svc.services.foreground import ForegroundManager, Restarts
 
 A, B = InstanceId("a", 1), InstanceId("b", 2)
 FOREVER = "import time\ntime.sleep(600)"
@@ -48,8 +48,7 @@ def manage(output: TextIO) -> Iterator[Manage]:
         manager = ForegroundManager(
             lambda identity: [*python, codes[identity]],
             stop_seconds,
-            retry_seconds,
-            healthy_seconds,
+            restarts=Restarts(*retry_seconds, healthy_seconds),
             output=output,
         )
         managers.append(manager)
@@ -204,7 +203,10 @@ def test_last_words_and_the_end_seen_together_are_both_taken(
 ) -> None:
     many = [InstanceId("m", number) for number in range(1, 9)]
     manager = ForegroundManager(
-        lambda _: ["/bin/sh", "-c", "echo bye"], 20.0, (0.001, 0.001), output=output
+        lambda _: ["/bin/sh", "-c", "echo bye"],
+        20.0,
+        restarts=Restarts(0.001, 0.001),
+        output=output,
     )
     manager.start(many)
     try:
@@ -217,7 +219,9 @@ def test_last_words_and_the_end_seen_together_are_both_taken(
 
 
 def test_a_command_that_is_not_there_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    manager = ForegroundManager(lambda identity: ["/no/such/program"], 20.0, (0.01, 0.01))
+    manager = ForegroundManager(
+        lambda identity: ["/no/such/program"], 20.0, restarts=Restarts(0.01, 0.01)
+    )
     manager.start([A])
     try:
         wait_restarts(manager, 3)

@@ -225,9 +225,16 @@ def test_defaults() -> None:
     assert settings.stop_seconds == 4.0
     assert Starter.priority == 1000
     context = StarterContext(settings)
-    assert (context.hub, context.services, context.web, context.extra) == (None, None, None, {})
+    assert (context.hub, context.web, context.extra) == (None, None, {})
+    assert context.services.states() == {}
+    context.services.start([])
+    context.services.stop()
     with pytest.raises(RuntimeError, match="no configuration yet"):
         context.require_config()
+    with pytest.raises(RuntimeError, match="nobody asks the workers yet"):
+        context.require_hub()
+    with pytest.raises(RuntimeError, match="no web yet"):
+        context.require_web()
 
 
 class Reloader(Probe):

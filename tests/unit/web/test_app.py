@@ -26,7 +26,7 @@ from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
 from pyboot_svc.metrics.figures import FIGURES, READY, UP
 from pyboot_svc.metrics.reporter import Reporter
-from pyboot_svc.services import ServiceManager
+from pyboot_svc.services.base import NoServices, ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
 from pyboot_svc.sockets.unix import open_listener
 from pyboot_svc.web.server import WebServer
@@ -110,7 +110,7 @@ class Web:
     """A served View over a hub."""
 
     def __init__(
-        self, stack: ExitStack, servers: Servers, folder: Path, services: ServiceManager | None
+        self, stack: ExitStack, servers: Servers, folder: Path, services: ServiceManager
     ) -> None:
         self._stack = stack
         self._path = folder / "metrics.sock"
@@ -172,7 +172,7 @@ def servers() -> Iterator[Servers]:
 @pytest.fixture
 def serve(tmp_path: Path, servers: Servers) -> Iterator[Callable[..., Web]]:
     with ExitStack() as stack:
-        yield lambda services=None: Web(stack, servers, tmp_path, services)
+        yield lambda services=None: Web(stack, servers, tmp_path, services or NoServices())
 
 
 @pytest.fixture
@@ -467,7 +467,7 @@ class BrokenView(View):
 def test_a_bug_shows_no_traceback_and_is_logged(
     web: Web, servers: Servers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    web.address = servers.start(BrokenView(CONFIG, web.hub, None, EXPECTED))
+    web.address = servers.start(BrokenView(CONFIG, web.hub, NoServices(), EXPECTED))
     response = web.request("/api/instances")
     assert response.status == 500
     assert response.json["error"] == "500 Internal Server Error"
