@@ -6,12 +6,17 @@ single message, which is rare, is cut out of them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pyboot_svc.worker.invalid_messages import InvalidMessage
+
+try:
+    # The one that hashlib gives, which would load OpenSSL, too: 4 MB of each worker.
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
 
 DIGEST_BYTES = 16
 # The user property that carries the id of a result's input.
@@ -258,18 +263,18 @@ def pick(column: list[T], places: Sequence[int]) -> list[T]:
 def _digests(topics: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
     if len(payloads) == 1:  # nothing to have in common
         content = topics[0].encode() + b"\0" + payloads[0]
-        return [hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()]
+        return [blake2b(content, digest_size=DIGEST_BYTES).digest()]
     found = []
     last: str | None = None
     begin: Callable[[], Any] | None = None
     for topic, payload in zip(topics, payloads, strict=True):
         if topic is not last:
             last, begin = topic, None
-            digest = hashlib.blake2b(_lead(topic) + payload, digest_size=DIGEST_BYTES)
+            digest = blake2b(_lead(topic) + payload, digest_size=DIGEST_BYTES)
         else:
             # Topics mostly come in runs: what they have in common is digested once.
             if begin is None:
-                begin = hashlib.blake2b(_lead(topic), digest_size=DIGEST_BYTES).copy
+                begin = blake2b(_lead(topic), digest_size=DIGEST_BYTES).copy
             digest = begin()
             digest.update(payload)
         found.append(digest.digest())

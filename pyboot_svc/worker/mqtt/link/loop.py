@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import ssl
 import threading
 import time
 from contextlib import closing, suppress
@@ -23,6 +22,7 @@ from pyboot_svc.worker.mqtt.wire.bulk_plane import BulkPlane
 from pyboot_svc.worker.mqtt.wire.errors import Broken, Malformed
 from pyboot_svc.worker.mqtt.wire.plain_plane import PlainPlane
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
+from pyboot_svc.worker.mqtt.wire.tls_errors import is_of_tls
 
 TICK_SECONDS = 1.0
 # How soon an owner that was full is asked again.
@@ -229,7 +229,7 @@ class Loop:
 
     def _fail(self, broken: Broken) -> None:
         error = broken.__cause__
-        if isinstance(error, ssl.SSLError):
+        if is_of_tls(error):
             self.drop(explain(error, self._terms.broker.host))
         elif error is None or isinstance(error, OSError):
             self.drop(loss(self.up))

@@ -7,7 +7,6 @@ whichever step it is. So is a name server, though the system's look-up itself ca
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ from contextlib import suppress
 from typing import Any
 
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.mqtt.link.peer import confirm_address
 
 # For an attempt as a whole, CONNACK included.
 ATTEMPT_SECONDS = 10.0
@@ -110,7 +108,7 @@ def dial(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(_positive(deadline.left / (len(addresses) - number)))
+            sock.settimeout(positive(deadline.left / (len(addresses) - number)))
             sock.connect(address)
         except TimeoutError:
             sock.close()
@@ -122,30 +120,6 @@ def dial(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
         else:
             return sock
     raise error
-
-
-def secure(
-    sock: socket.socket, context: ssl.SSLContext, host: str, deadline: Deadline
-) -> ssl.SSLSocket:
-    """The TLS layer on top of `sock`, which is closed when it fails."""
-    try:
-        tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-    except BaseException:
-        sock.close()
-        raise
-    try:
-        # The time of a handshake, and not that of each of its reads.
-        tls.settimeout(_positive(deadline.left))
-        tls.do_handshake()
-        if not context.check_hostname:
-            confirm_address(tls, host)
-    except TimeoutError:
-        tls.close()
-        raise deadline.no_answer("the TLS handshake", "does this port speak TLS?") from None
-    except BaseException:
-        tls.close()
-        raise
-    return tls
 
 
 class PunctualSocket:
@@ -174,14 +148,14 @@ class PunctualSocket:
 
     def _in_time(self, call: Callable[[Any], Any], argument: Any) -> Any:
         try:
-            self._sock.settimeout(_positive(self._deadline.left))
+            self._sock.settimeout(positive(self._deadline.left))
             return call(argument)
         except TimeoutError:
             hint = "does this port speak WebSockets?"
             raise self._deadline.no_answer("the WebSocket handshake", hint) from None
 
 
-def _positive(seconds: float) -> float:
+def positive(seconds: float) -> float:
     """As a socket's timeout: 0 would mean not to wait, and be another error."""
     if seconds <= 0.0:
         raise TimeoutError

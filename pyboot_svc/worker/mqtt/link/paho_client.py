@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -22,12 +22,7 @@ from pyboot_svc.config.settings import credential_name
 from pyboot_svc.text import printable
 from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
 from pyboot_svc.worker.mqtt.interfaces import MAX_PACKET_BYTES, BrokerLimits, Session
-from pyboot_svc.worker.mqtt.link.credentials import (
-    delivered,
-    delivered_tls,
-    read_password,
-    tls_context,
-)
+from pyboot_svc.worker.mqtt.link.credentials import delivered, read_password
 from pyboot_svc.worker.mqtt.link.lean_paho import client as paho
 from pyboot_svc.worker.mqtt.link.opening import (
     Deadline,
@@ -35,12 +30,14 @@ from pyboot_svc.worker.mqtt.link.opening import (
     PunctualSocket,
     Resolver,
     dial,
-    secure,
 )
-from pyboot_svc.worker.mqtt.link.status import explain_alert
 from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
-from pyboot_svc.worker.mqtt.wire.errors import WOULD_BLOCK, Broken
+from pyboot_svc.worker.mqtt.wire.errors import Broken
+from pyboot_svc.worker.mqtt.wire.tls_errors import explain_alert, would_block
+
+if TYPE_CHECKING:
+    import ssl
 
 # How often `keep_alive` is called.
 _TICK_SECONDS = 1.0
@@ -143,8 +140,10 @@ class ControlClient:
         self._up = False
         # How many seconds without a sign of life the broker allows.
         self.keepalive: float = broker.keepalive
-        self._tls = None
+        self._tls: ssl.SSLContext | None = None
         if broker.tls is not None:
+            from pyboot_svc.worker.mqtt.link.tls import delivered_tls, tls_context
+
             self._tls = tls_context(delivered_tls(broker.tls, role), broker.host)
         # Whether packets of paho's own wait to be written; and who else is told when they do.
         self.wants_write = False
@@ -184,6 +183,8 @@ class ControlClient:
         broker = self._broker
         sock = dial(resolver.resolve(broker.host, broker.port, deadline), deadline)
         if self._tls is not None:
+            from pyboot_svc.worker.mqtt.link.tls import secure
+
             sock = secure(sock, self._tls, broker.host, deadline)
         if broker.transport != "websockets":
             return sock
@@ -469,7 +470,7 @@ def _answering(layer: paho._WebsocketWrapper, sock: PunctualSocket) -> Callable[
         frame = layer._create_frame(opcode, bytearray(payload))
         try:
             sent = sock.send(frame)
-        except WOULD_BLOCK:
+        except would_block():
             return
         if sent < len(frame):
             raise ConnectionError("a part of a frame was sent")

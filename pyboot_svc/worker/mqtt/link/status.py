@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import socket
-import ssl
 import time
 from dataclasses import replace
 
 from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.worker.mqtt.link.opening import NoAnswer, NoWebSocket
+from pyboot_svc.worker.mqtt.wire.tls_errors import cut_off_by_tls, explain_tls, is_of_tls
 
 _MOST_REASONS = 20
 
@@ -69,14 +68,12 @@ def explain(error: Exception, host: str) -> str:
         return f"unknown host {host}"  # it can't be a name
     if isinstance(error, TimeoutError):
         return str(error) if isinstance(error, NoAnswer) else "no answer"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, NoWebSocket):
         return str(error)
-    if isinstance(error, ConnectionResetError | ssl.SSLEOFError):
+    if isinstance(error, ConnectionResetError) or cut_off_by_tls(error):
         return "it ended the handshake: does this port speak TLS, or WebSockets, as configured?"
-    if isinstance(error, ssl.SSLError):
-        return explain_alert(str(error)) or f"TLS failed: {error}"
+    if is_of_tls(error):
+        return explain_tls(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
@@ -88,9 +85,3 @@ def _explain_lookup(error: socket.gaierror, host: str) -> str:
     if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)):
         return f"unknown host {host}"
     return f"the look-up of {host} failed: {error.strerror}"
-
-
-def explain_alert(text: str) -> str | None:
-    """The reason in OpenSSL's `[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] …`; None without one."""
-    found = re.search(r"\[SSL: (\w+)\]", text)
-    return f"TLS failed: {found[1].replace('_', ' ').lower()}" if found else None

@@ -20,7 +20,7 @@ from pyboot_svc.worker.mqtt.wire.encoder import (
     encode_pubcomps,
     encode_user_properties,
 )
-from pyboot_svc.worker.mqtt.wire.errors import WOULD_BLOCK, Broken
+from pyboot_svc.worker.mqtt.wire.errors import Broken
 from pyboot_svc.worker.mqtt.wire.inflight import InFlight
 from pyboot_svc.worker.mqtt.wire.plane import (
     PlaneOwner,
@@ -29,6 +29,7 @@ from pyboot_svc.worker.mqtt.wire.plane import (
     pending_of,
 )
 from pyboot_svc.worker.mqtt.wire.send_buffer import LONG_PAYLOAD, ControlSocket, SendBuffer
+from pyboot_svc.worker.mqtt.wire.tls_errors import would_block
 
 _READ_BYTES = 64 * 1024
 # More is not taken from the post_queue while so much waits for the network.
@@ -65,7 +66,7 @@ class BulkPlane:
     def read(self) -> int:
         try:
             data = self._sock.recv(_READ_BYTES)
-        except WOULD_BLOCK:
+        except would_block():
             self.full = False
             return 0
         except Exception as error:  # TLS and WebSocket fail in many ways

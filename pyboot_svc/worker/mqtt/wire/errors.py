@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-
-# It takes, or has, nothing more for now.
-WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
 
 class Broken(Exception):
     """The connection is of no use any more; its cause says why, no cause that it was closed.

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from pyboot_svc.worker.mqtt.wire.errors import WOULD_BLOCK, Broken
+from pyboot_svc.worker.mqtt.wire.errors import Broken
+from pyboot_svc.worker.mqtt.wire.tls_errors import would_block
 
 # Longer payloads are not copied once more to go out with others.
 LONG_PAYLOAD = 64 * 1024
@@ -45,7 +46,7 @@ class SendBuffer:
                 data = self._next()
             try:
                 sent = self._sock.send(data)
-            except WOULD_BLOCK:
+            except would_block():
                 offered.appendleft(data)
                 return
             except Exception as error:  # TLS and WebSocket fail in many ways

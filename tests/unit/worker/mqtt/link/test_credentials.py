@@ -10,7 +10,8 @@ import pytest
 
 from pyboot_svc.config import Tls
 from pyboot_svc.errors import ConfigError, Problem
-from pyboot_svc.worker.mqtt.link.credentials import read_password, tls_context
+from pyboot_svc.worker.mqtt.link.credentials import read_password
+from pyboot_svc.worker.mqtt.link.tls import tls_context
 
 # For these tests alone; nothing trusts it. Good until 2126.
 CERT = """\
