@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-# Messages this close together are worth the longest wait; others, by the square, less.
+# Messages this close together are worth the longest wait; others, by the fourth power, less.
 _DENSE_SECONDS = 60e-6
 # What a turn costs beside its messages is next to nothing when so many share it.
 _MANY = 128
@@ -68,7 +68,7 @@ class Pace:
         if self._full or gap >= self._longest:
             return 0.0
         sparse = max(gap / _DENSE_SECONDS, 1.0)
-        linger = self._longest / (sparse * sparse)
+        linger = self._longest / sparse**4
         if gap < self._spacing:
             linger = max(linger, self._read + self._spacing - time.monotonic())
         return min(linger, self._fruitful, _MANY * gap) if linger > gap else 0.0
