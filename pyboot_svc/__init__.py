@@ -25,6 +25,7 @@ files        files that are replaced as a whole
 identity     what an instance is called
 logs         log lines, as text, as JSON or for the journal
 notify       tells the service manager how a process does
+retry        the exception by which a model asks for another attempt
 sockets      the sockets between pyboot's processes
 text         text from elsewhere, made fit for people
 threads      threads with a name, whose death is noticed
@@ -32,5 +33,9 @@ wakeup       wakes a thread that waits
 
 Imports point one way; the whole map is docs/architecture.md.
 """
+
+from pyboot_svc.retry import Retry
+
+__all__ = ["Retry"]
 
 __version__ = "0.1.0"

@@ -16,6 +16,7 @@ from pyboot_svc.bench.subject import Subject
 from pyboot_svc.errors import ModelError
 from pyboot_svc.model import Context, Model
 from pyboot_svc.model.codec import Codec, PayloadError, codec_named
+from pyboot_svc.model.plain import Nan
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
 from pyboot_svc.worker.messages import Chunk, ResultBatch
@@ -81,7 +82,7 @@ class _Meter:
         self._pre, self._post = PreEnd(edge, subject.topic), PostEnd(edge)
         # What names a result, and lets a message that kills the process be recognised.
         self._named = edge.pre.qos > 0 or (edge.post.qos > 0 and edge.post.broker.protocol == "5")
-        self._codec = codec_named(edge.codec)
+        self._codec = codec_named(edge.codec, Nan(edge.nan))
         self._encoded: list[Any] = []
         self.calls: list[int] = []
         self.failures = CountedFailures()
@@ -184,7 +185,7 @@ def _timed(model: Model, calls: list[int]) -> Model:
         finally:
             note(clock() - before)
 
-    return call
+    return replace(model, function=call, wants_context=True)
 
 
 def _recording(codec: Codec, encoded: list[Any]) -> Codec:

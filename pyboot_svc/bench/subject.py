@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.model import Context, Model, load_model
-from pyboot_svc.worker.delivery.model_state import ModelState
+from pyboot_svc.model.state import CallState, ModelState
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,4 @@ def load_subject(config: InstanceConfig, payloads: tuple[bytes, ...], folder: Pa
 def _make_context(config: InstanceConfig, folder: Path, state: ModelState) -> Context:
     instance = str(config.identity)
     logger = logging.getLogger(f"model.{instance}")
-    return Context(instance, folder, logger, config.edge.options, state)
+    return Context(instance, folder, logger, config.edge.options, CallState(state))

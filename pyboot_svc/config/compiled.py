@@ -111,7 +111,7 @@ def _edge(values: Mapping[str, Any]) -> Edge:
         "batch": BatchLimits(**values["batch"]) if values["batch"] is not None else None,
         "queue": QueueLimits(**values["queue"]),
         "spool": SpoolLimits(**values["spool"]),
-        "on_error": OnError(**values["on_error"]),
+        "on_error": OnError(**{**values["on_error"], "retry": tuple(values["on_error"]["retry"])}),
         "dead_letter": DeadLetters(**values["dead_letter"]),
         "limits": Limits(**values["limits"]),
         "sandbox": _sandbox(values["sandbox"]),

@@ -39,6 +39,7 @@ _PLAIN_KEYS = (
     "share",
     "threads",
     "codec",
+    "nan",
     "model_timeout",
     "data_plane",
     "max_linger_us",

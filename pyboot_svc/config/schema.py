@@ -49,6 +49,7 @@ from pyboot_svc.config.types import (
     Invalid,
     ListOf,
     Name,
+    NullOr,
     OneOrMany,
     Plain,
     Text,
@@ -68,6 +69,7 @@ MAX_INSTANCES = 10_000
 MAX_THREADS = 256
 MAX_QUEUE = 1_000_000
 PORT = Integer(1, 65_535)
+ERROR_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 GROUP = Text(re.compile(r"[a-z_][a-z0-9_-]{0,30}"), "the name of a group")
 NAME = Name(
     NAME_PATTERN,
@@ -140,7 +142,11 @@ SPOOL = Section(
 ON_ERROR = Section(
     OnError,
     {
-        "retries": Key(Integer(0, 100), "how often to repeat a call that raised"),
+        "retry": Key(
+            ListOf(Text(ERROR_NAME, "the name of an exception, as in OSError")),
+            "exceptions that a repetition may help against, e.g. `[OSError, requests.Timeout]`",
+        ),
+        "retries": Key(Integer(0, 100), "how often to repeat such a call"),
         "backoff": Key(Seconds(0, 3600), "seconds before the first repetition; doubled each time"),
         "then": Key(Choice("dead_letter", "drop"), "where the message goes after the last attempt"),
     },
@@ -217,6 +223,10 @@ EDGE = Section(
         "share": Key(Boolean(), "instances share the input; with `false` each gets all of it"),
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process"),
         "codec": Key(Choice("json", "raw"), "what the model gets: decoded JSON, or bytes"),
+        "nan": Key(
+            NullOr("null", "error", "keep"),
+            "NaN and infinity, in input and results: as null, as an error, or kept",
+        ),
         "model_timeout": Key(Integer(1, 86_400), "seconds after which a call counts as hung"),
         "batch": Key(BATCH, "call the model with a list; it returns one of the same length"),
         "data_plane": Key(

@@ -116,6 +116,7 @@ class OnError:
     retries: int = 3
     backoff: float = 0.1
     then: str = "dead_letter"
+    retry: tuple[str, ...] = ("OSError",)
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ class Edge:
     share: bool = True
     threads: int = 1
     codec: str = "json"
+    nan: str = "null"
     model_timeout: int = 60
     data_plane: str = "bulk"
     max_linger_us: int = 3000

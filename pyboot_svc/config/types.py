@@ -170,6 +170,16 @@ class Choice(ValueType):
         return {"enum": [*self._words, *numbers]}
 
 
+class NullOr(Choice):
+    """One of a few words, of which YAML takes `null` for no value."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        return "null" if node.value is None else super().read(node, path, problems)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"enum": [*self._words, None]}
+
+
 class Host(Text):
     """A host name or an IP address."""
 
@@ -242,6 +252,9 @@ class OneOrMany(ValueType):
         if not isinstance(node.value, list):
             return (self._item_type.read(node, path, problems),)
         return _items(self._item_type, node.value, path, problems)
+
+    def written(self, value: Any) -> str:
+        return f"[{', '.join(map(self._item_type.written, value))}]"
 
     def json_schema(self) -> dict[str, Any]:
         item = self._item_type.json_schema()

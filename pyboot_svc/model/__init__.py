@@ -1,8 +1,11 @@
 """Models: finding the Python object that `edge_mode` names, and speaking its language.
 
-loader    from the text of `edge_mode` to one kind of call, with an error for each step
-codec     payloads to Python values and back, strictly as JSON
-context   what a model may ask about its message and its instance
+loader      from the text of `edge_mode` to one kind of call, with an error for each step
+coroutines  models that are `async def`
+codec       payloads to Python values and back, as JSON
+plain       what JSON can say of the values that scientists return
+context     what a model may ask about its message and its instance
+state       what it keeps over restarts, as its calls see it
 """
 
 from pyboot_svc.model.codec import PayloadError, PayloadFault

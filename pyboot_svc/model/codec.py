@@ -1,17 +1,20 @@
-"""Payloads to Python values and back, strictly by RFC 8259: UTF-8, and no NaN or Infinity.
+"""Payloads to Python values and back, by RFC 8259: UTF-8, and no NaN or infinity but on request.
 
 What firmware adds to JSON is taken off: a byte order mark, and zero bytes at the end, also with
-line ends among or behind them.
+line ends among or behind them. So is what C's printf writes of numbers that are none: `nan`, `inf`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
+
+from pyboot_svc.model.plain import Nan, NotPlain, plain, simpler
 
 
 class PayloadFault(StrEnum):
@@ -46,114 +49,156 @@ class Codec:
     encode: Callable[[Any], bytes]
 
 
-def codec_named(name: str) -> Codec:
+def codec_named(name: str, nan: Nan = Nan.NULL) -> Codec:
     """`json`: values in and out; `raw`: bytes in, and bytes that are returned go out as they are.
 
     Both functions raise PayloadError and nothing else. With orjson installed, it does the work
     wherever its answer is that of the standard library.
     """
-    json_codec = fast_json() or standard_json()
+    json_codec = fast_json(nan) or standard_json(nan)
     if name == "raw":
         return Codec(_as_is, partial(_encode_raw, json_codec.encode))
     return json_codec
 
 
-def standard_json() -> Codec:
+def standard_json(nan: Nan = Nan.NULL) -> Codec:
     """By the standard library alone."""
-    return Codec(_decode_json, _encode_json)
+    standard = _StandardJson(nan)
+    return Codec(standard.decode, standard.encode)
 
 
-def fast_json() -> Codec | None:
+def fast_json(nan: Nan = Nan.NULL) -> Codec | None:
     """By orjson, with the same results and errors; None where it is not installed."""
     try:
         import orjson
     except ImportError:
         return None
+    standard = _StandardJson(nan)
+    # It makes null of NaN.
+    encode = _encode_fast if nan is Nan.NULL else _encode_fast_without_null
     return Codec(
-        partial(_decode_fast, orjson.loads),
+        partial(_decode_fast, orjson.loads, standard.decode),
         # What the standard library refuses or says otherwise is left to it.
         partial(
-            _encode_fast,
+            encode,
             orjson.dumps,
             orjson.OPT_PASSTHROUGH_DATACLASS
             | orjson.OPT_PASSTHROUGH_DATETIME
             | orjson.OPT_PASSTHROUGH_SUBCLASS,
+            standard.encode,
         ),
     )
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _plain(value: Any) -> Any:
-    """What orjson makes of values that the standard library doesn't know."""
-    if isinstance(value, Enum):
-        return value.value
-    kind = type(value)
-    if (kind.__module__, kind.__name__) == ("uuid", "UUID"):  # not worth its import
-        return str(value)
-    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable")
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_encoder = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
-)
 # Makes a run of digits recognisable: a number with so many may not fit into 64 bits.
 _DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS = b"0" * 19
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ZEROS_AND_SPACE = b"\0 \t\r\n"
+# Texts, which are left alone, and what is no number, as C and others write it.
+_NO_NUMBERS = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])[-+]?(?:nan|inf(?:inity)?)(?![\w.])', re.I)
 
 
-def _decode_fast(loads: Callable[[bytes], Any], payload: bytes) -> Any:
+class _StandardJson:
+    """The standard library's JSON, with what `nan` says becomes of NaN and the infinities."""
+
+    def __init__(self, nan: Nan) -> None:
+        self._nan = nan
+        self._decoder = json.JSONDecoder(parse_constant=self._constant)
+        self._encoder = json.JSONEncoder(
+            ensure_ascii=False,
+            allow_nan=nan is Nan.KEEP,
+            separators=(",", ":"),
+            default=simpler,
+        )
+
+    def decode(self, payload: bytes) -> Any:
+        # RFC 8259, section 8.1, lets a parser ignore the mark; C programs send a string's end
+        # with it.
+        payload = payload.removeprefix(_BYTE_ORDER_MARK)
+        text = payload.rstrip(_ZEROS_AND_SPACE)
+        if b"\0" in payload[len(text) :]:
+            payload = text
+        if not payload:
+            raise PayloadError(PayloadFault.EMPTY, "the payload is empty")
+        try:
+            return self._loads(payload.decode())
+        except UnicodeDecodeError as error:
+            reason = f"the payload is not UTF-8: {error}"
+            raise PayloadError(PayloadFault.NOT_UTF8, reason) from None
+        except ValueError as error:
+            reason = f"the payload is not JSON: {error}"
+            raise PayloadError(PayloadFault.NOT_JSON, reason) from None
+        except RecursionError:
+            raise PayloadError(PayloadFault.TOO_DEEP, "the payload is nested too deeply") from None
+
+    def encode(self, result: Any) -> bytes:
+        try:
+            return self._encoder.encode(result).encode()
+        except Exception:  # its own methods may raise anything; what it is, the walk finds out
+            pass
+        try:
+            return self._encoder.encode(plain(result, self._nan)).encode()
+        except RecursionError:
+            text = "the result is nested too deeply"
+        except NotPlain as error:
+            text = f"the result can't be encoded: {error}"
+        except Exception as error:
+            text = f"the result can't be encoded: {type(error).__name__}: {error}"
+        raise PayloadError(PayloadFault.NOT_ENCODABLE, text)
+
+    def _loads(self, text: str) -> Any:
+        try:
+            return self._decoder.decode(text)
+        except ValueError:
+            spelt = _NO_NUMBERS.sub(_spell, text)
+            if spelt == text:
+                raise
+        return self._decoder.decode(spelt)
+
+    def _constant(self, name: str) -> float | None:
+        if self._nan is Nan.ERROR:
+            raise ValueError(f"{name} is not JSON; `nan: null` or `nan: keep` accepts it")
+        return None if self._nan is Nan.NULL else float(name)
+
+
+def _spell(found: re.Match[str]) -> str:
+    word = found[0]
+    if word[0] == '"':
+        return word
+    if word.lower().endswith("nan"):
+        return "NaN"
+    return "-Infinity" if word[0] == "-" else "Infinity"
+
+
+def _decode_fast(
+    loads: Callable[[bytes], Any], standard: Callable[[bytes], Any], payload: bytes
+) -> Any:
     if _MANY_DIGITS not in payload.translate(_DIGITS_TO_0):
         try:
             return loads(payload)
         except ValueError:
             pass  # the standard library judges, and says why
-    return _decode_json(payload)
+    return standard(payload)
 
 
-def _encode_fast(dumps: Callable[..., bytes], options: int, result: Any) -> bytes:
+def _encode_fast(
+    dumps: Callable[..., bytes], options: int, standard: Callable[[Any], bytes], result: Any
+) -> bytes:
     try:
-        encoded = dumps(result, None, options)
+        encoded = dumps(result, simpler, options)
     except Exception:  # the result's own methods may raise anything
-        return _encode_json(result)
-    if b"null" in encoded:
-        return _encode_json(result)  # it may have been a NaN
+        return standard(result)
     # A copy: what orjson gives may keep the whole buffer that it was written into, kilobytes for
     # a few bytes, which a queue of results would fill the memory with.
     return b"".join((encoded, b""))
 
 
-def _decode_json(payload: bytes) -> Any:
-    # RFC 8259, section 8.1, lets a parser ignore the mark; C programs send a string's end with it.
-    payload = payload.removeprefix(_BYTE_ORDER_MARK)
-    text = payload.rstrip(_ZEROS_AND_SPACE)
-    if b"\0" in payload[len(text) :]:
-        payload = text
-    if not payload:
-        raise PayloadError(PayloadFault.EMPTY, "the payload is empty")
-    try:
-        return _decoder.decode(payload.decode())
-    except UnicodeDecodeError as error:
-        raise PayloadError(PayloadFault.NOT_UTF8, f"the payload is not UTF-8: {error}") from None
-    except ValueError as error:
-        raise PayloadError(PayloadFault.NOT_JSON, f"the payload is not JSON: {error}") from None
-    except RecursionError:
-        raise PayloadError(PayloadFault.TOO_DEEP, "the payload is nested too deeply") from None
-
-
-def _encode_json(result: Any) -> bytes:
-    try:
-        return _encoder.encode(result).encode()
-    except RecursionError:
-        text = "the result is nested too deeply"
-    except Exception as error:  # the result's own methods may raise anything
-        text = f"the result can't be encoded: {error}"
-    raise PayloadError(PayloadFault.NOT_ENCODABLE, text)
+def _encode_fast_without_null(
+    dumps: Callable[..., bytes], options: int, standard: Callable[[Any], bytes], result: Any
+) -> bytes:
+    encoded = _encode_fast(dumps, options, standard, result)
+    return standard(result) if b"null" in encoded else encoded  # it may have been a NaN
 
 
 def _as_is(payload: bytes) -> bytes:

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 from pyboot_svc.errors import ModelError
 from pyboot_svc.identity import MODEL_PATTERN
 from pyboot_svc.model.context import Context
+from pyboot_svc.retry import Retry
 
-# A model, whatever it looks like in its module: payload and context in, result out.
-Model = Callable[[Any, Context], Any]
+_CONTEXT_NAMES = ("context", "ctx")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model, whatever it looks like in its module.
+
+    `function` takes the payload, and the context if it wants it. `close` is for the end of the
+    last call, in the thread that made the model.
+    """
+
+    function: Callable[..., Any]
+    wants_context: bool = True
+    close: Callable[[], object] = lambda: None
+
+    def __call__(self, payload: Any, context: Context) -> Any:
+        return self.function(payload, context) if self.wants_context else self.function(payload)
 
 
 class MalformedPath(ModelError):
@@ -46,29 +66,42 @@ class ConstructionFailed(ModelError):
 
 
 def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
-    """Import what `path` (`{package}.{module}.{function}`) names; folders go in front of sys.path.
+    """Import what `path` names; folders go in front of sys.path.
 
-    A class is instantiated, with `context` if its `__init__` takes a parameter.
+    `path` is `{package}.{module}.{function}`, or goes on from there to attributes of attributes. A
+    class is instantiated, with `context` if its `__init__` takes a parameter.
     """
     if not MODEL_PATTERN.fullmatch(path):
         raise MalformedPath(
             f"edge_mode {path!r} is not a dotted path to a function, as in package.module.function"
         )
-    module_name, _, attribute = path.rpartition(".")
     _extend_path(model_path)
-    module = _import(module_name, model_path)
-    try:
-        found = getattr(module, attribute)
-    except AttributeError:
-        names = sorted(name for name in vars(module) if not name.startswith("_"))
-        raise AttributeAbsent(
-            f"module {module_name} has no {attribute!r}; it has: {', '.join(names) or 'nothing'}"
-        ) from None
-    except BaseException as error:  # a module's own __getattr__ may import, and fail
-        raise ImportFailed(_with_traceback(f"importing {path} failed", error)) from error
-    if inspect.isclass(found):
-        found = _construct(found, path, context)
-    return _adapt(found, path)
+    module, attributes = _import(path, model_path)
+    found: Any = module
+    reached = module.__name__
+    owners = []
+    for name in attributes:
+        found = _attribute(found, name, reached)
+        reached = f"{reached}.{name}"
+        if inspect.isclass(found):
+            found = _construct(found, reached, context)
+        owners.append(found)
+    return _adapt(found, path, _closers(owners))
+
+
+def exceptions_named(names: Sequence[str]) -> tuple[type[BaseException], ...]:
+    """The classes, of Python's own or `{module}.{name}`, and Retry; raises ModelError."""
+    found: list[type[BaseException]] = [Retry]
+    for name in names:
+        module, _, last = name.rpartition(".")
+        try:
+            kind = getattr(importlib.import_module(module or "builtins"), last)
+        except (ImportError, AttributeError) as error:
+            raise ModelError(f"on_error.retry: there is no exception {name!r}: {error}") from None
+        if not (inspect.isclass(kind) and issubclass(kind, BaseException)):
+            raise ModelError(f"on_error.retry: {name} is no exception")
+        found.append(kind)
+    return tuple(found)
 
 
 def _extend_path(model_path: Sequence[str]) -> None:
@@ -77,20 +110,61 @@ def _extend_path(model_path: Sequence[str]) -> None:
             sys.path.insert(0, folder)
 
 
-def _import(name: str, model_path: Sequence[str]) -> Any:
+def _import(path: str, model_path: Sequence[str]) -> tuple[ModuleType, list[str]]:
+    """The module that `path` begins with, as long as can be, and the names behind it."""
+    *parts, last = path.split(".")
+    behind = [last]
+    while True:
+        name = ".".join(parts)
+        try:
+            return importlib.import_module(name), behind
+        except ModuleNotFoundError as error:
+            absent = error.name or ""
+            if name != absent and not name.startswith(f"{absent}."):
+                raise ImportFailed(_with_traceback(f"importing {name} failed", error)) from error
+            while ".".join(parts) != absent:
+                behind.insert(0, parts.pop())
+            parent = sys.modules.get(".".join(parts[:-1]))
+            if parent is None or not hasattr(parent, parts[-1]):
+                searched = ", ".join(model_path)
+                raise ModuleAbsent(
+                    f"there is no module {absent!r} (of edge_mode {path}); looked in {searched} "
+                    "and Python's own path; set model_path or --model-path to the folder that "
+                    "holds it"
+                ) from None
+        except BaseException as error:  # a module may even call sys.exit
+            raise ImportFailed(_with_traceback(f"importing {name} failed", error)) from error
+        behind.insert(0, parts.pop())
+
+
+def _attribute(owner: Any, name: str, path: str) -> Any:
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        absent = error.name or ""
-        if name == absent or name.startswith(f"{absent}."):
-            searched = ", ".join(model_path)
-            raise ModuleAbsent(
-                f"there is no module {absent!r} (of edge_mode {name}); looked in {searched} and "
-                "Python's own path; set model_path or --model-path to the folder that holds it"
-            ) from None
-        raise ImportFailed(_with_traceback(f"importing {name} failed", error)) from error
-    except BaseException as error:  # a module may even call sys.exit
-        raise ImportFailed(_with_traceback(f"importing {name} failed", error)) from error
+        return getattr(owner, name)
+    except AttributeError:
+        kind = "module " if inspect.ismodule(owner) else ""
+        names = _offered(owner)
+        close = difflib.get_close_matches(name, [n for n in dir(owner) if n[0] != "_"], n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise AttributeAbsent(
+            f"{kind}{path} has no {name!r}; {hint}it has: {', '.join(names) or 'nothing'}"
+        ) from None
+    except BaseException as error:  # a module's own __getattr__ may import, and fail
+        raise ImportFailed(_with_traceback(f"importing {path}.{name} failed", error)) from error
+
+
+def _offered(owner: Any) -> list[str]:
+    """The names of what could be meant: not what a module has imported."""
+
+    def is_own(value: Any) -> bool:
+        home = getattr(value, "__module__", None)
+        if inspect.ismodule(value):
+            return False
+        is_import = inspect.isclass(value) or inspect.isroutine(value)
+        return not is_import or home in (None, getattr(owner, "__name__", home))
+
+    if not inspect.ismodule(owner):
+        return sorted(name for name in dir(owner) if not name.startswith("_"))
+    return sorted(n for n, value in vars(owner).items() if not n.startswith("_") and is_own(value))
 
 
 def _construct(cls: type, path: str, context: Context) -> Any:
@@ -101,22 +175,35 @@ def _construct(cls: type, path: str, context: Context) -> Any:
         raise ConstructionFailed(_with_traceback(f"creating a {path} failed", error)) from error
 
 
-def _adapt(found: Any, path: str) -> Model:
+def _adapt(found: Any, path: str, closers: Sequence[Callable[[], object]]) -> Model:
     if not callable(found):
         raise NotCallable(f"{path} is a {type(found).__name__}, not a function or a class")
-    if _is_lazy(found) or _is_lazy(type(found).__call__):
-        raise NotCallable(f"{path} is a coroutine or a generator; a model is a plain function")
-    if _positional(found, path) >= 2:
-        return found  # type: ignore[no-any-return]
-    return lambda payload, context: found(payload)
+    if _is(found, inspect.isgeneratorfunction) or _is(found, inspect.isasyncgenfunction):
+        raise NotCallable(
+            f"{path} is a generator: a model returns its result, a list if there are several"
+        )
+    wants_context = _positional(found, path) >= 2
+    if not _is(found, inspect.iscoroutinefunction):
+        return Model(found, wants_context, partial(_close, closers))
+    from pyboot_svc.model.coroutines import Coroutines
+
+    runner = Coroutines(found)
+    return Model(runner, wants_context, partial(runner.close, closers))
 
 
-def _is_lazy(function: Any) -> bool:
-    return (
-        inspect.iscoroutinefunction(function)
-        or inspect.isgeneratorfunction(function)
-        or inspect.isasyncgenfunction(function)
-    )
+def _closers(owners: Sequence[Any]) -> list[Callable[[], object]]:
+    """`close` of each object that the path leads through and that has one, the last first."""
+    methods = [getattr(owner, "close", None) for owner in reversed(owners)]
+    return [method for method in methods if callable(method)]
+
+
+def _close(closers: Sequence[Callable[[], object]]) -> None:
+    for close in closers:
+        close()
+
+
+def _is(found: Any, kind: Callable[[Any], bool]) -> bool:
+    return kind(found) or kind(type(found).__call__)
 
 
 def _positional(target: Any, path: str) -> int:
@@ -134,13 +221,10 @@ def _positional(target: Any, path: str) -> int:
     if len(required) > most or forced or not (slots or open_ended or is_class):
         wanted = "(context) or ()" if is_class else "(payload) or (payload, context)"
         raise WrongArity(f"{path}{inspect.signature(target)} must be callable as {wanted}")
-    offered = [p for p in slots[:most] if p in required or _means_context(p)]
-    return max(len(offered), 0 if is_class else 1)
-
-
-def _means_context(parameter: inspect.Parameter) -> bool:
-    # f(payload, context=None) wants it; f(payload, window=10) has a setting of its own.
-    return parameter.default is None or parameter.name == "context"
+    # f(payload, context=None) wants it; f(payload, window=10) and numpy's f(x, out=None) have a
+    # setting of their own.
+    takes_context = any(p in required or p.name in _CONTEXT_NAMES for p in slots[most - 1 : most])
+    return most if takes_context else most - 1
 
 
 def _with_traceback(message: str, error: BaseException) -> str:

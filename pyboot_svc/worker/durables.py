@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.worker.delivery.model_state import ModelState
+from pyboot_svc.model.state import ModelState
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.poison import PoisonTracker
 from pyboot_svc.worker.execution.pool import LONGEST_CHUNK

@@ -10,12 +10,10 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import setproctitle
 
@@ -28,6 +26,7 @@ from pyboot_svc.health.probes import ProbeServer
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.model import Context, load_model
+from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
@@ -174,13 +173,13 @@ class Worker:
         links = Links(inbox, outbox, reactor or NoIdleWork())
         return Pipeline(self._config, model, thread_context, durables, links)
 
-    def _make_context(self, state: MutableMapping[str, Any]) -> Context:
+    def _make_context(self, state: ModelState) -> Context:
         return Context(
             instance=str(self._config.identity),
             state_dir=self._settings.state_dir,
             logger=logging.getLogger(f"model.{self._config.identity}"),
             options=self._config.edge.options,
-            state=state,
+            state=CallState(state),
         )
 
     def _wait(self, pipeline: Pipeline, readiness: Readiness) -> str:

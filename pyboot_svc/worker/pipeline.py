@@ -19,7 +19,8 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.metrics.snapshot import Brokers, ConnectionStatus, Traffic
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
-from pyboot_svc.model.loader import Model
+from pyboot_svc.model.loader import Model, exceptions_named
+from pyboot_svc.model.plain import Nan
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.forwarder import Forwarder
@@ -148,13 +149,14 @@ class Pipeline:
         )
         call = ModelCall(
             model,
-            codec_named(edge.codec),
+            codec_named(edge.codec, Nan(edge.nan)),
             edge.on_error,
             edge.model_timeout,
             durables.journal,
             durables.suspects,
             FailureLog(),
             edge.batch,
+            exceptions_named(edge.on_error.retry),
         )
         self._pool = ModelPool(
             call,

@@ -51,6 +51,7 @@ def test_every_error_is_a_pyboot_error() -> None:
         for module in (errors, loader)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Exception)
+        if value.__module__ == module.__name__
     ]
     assert len(found) > 10
     assert [kind for kind in found if not issubclass(kind, PybootError)] == []

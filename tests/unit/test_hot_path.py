@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pyboot_svc.config import OnError
-from pyboot_svc.model import Context
+from pyboot_svc.model import Context, Model
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
@@ -106,7 +106,7 @@ def batch_of(stream: bytes) -> MessageBatch:
 @pytest.fixture
 def runner(tmp_path: Path, request: pytest.FixtureRequest) -> Runner:
     calling = ModelCall(
-        lambda payload, context: payload,
+        Model(lambda payload: payload, wants_context=False),
         codec_named(request.param),
         OnError(),
         60.0,

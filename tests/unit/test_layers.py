@@ -21,8 +21,8 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 # Each part imports from its own tier (in no circle) or from those before it.
 TIERS = (
     {
-        *("", "address", "backoff", "errors", "files", "identity", "logs", "notify", "text"),
-        *("sockets", "threads", "wakeup"),
+        *("", "address", "backoff", "errors", "files", "identity", "logs", "notify", "retry"),
+        *("sockets", "text", "threads", "wakeup"),
     },
     {"config"},
     {"health", "kubernetes", "metrics", "model", "models", "services", "worker"},

@@ -1,14 +1,14 @@
-"""`context.state`: what a model keeps, by key, over restarts."""
+"""Commits what a model keeps in `context.state` together with the messages that changed it."""
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pyboot_svc.model.state import ModelState
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.messages import Chunk
 from pyboot_svc.worker.storage.writer import DatabaseWriter
@@ -17,107 +17,6 @@ if TYPE_CHECKING:
     import sqlite3
 
 log = logging.getLogger(__name__)
-
-
-class ModelState(MutableMapping[str, Any]):
-    """A mapping whose changes can be taken as text, to be committed with the message at hand.
-
-    Values are what JSON can say. What is read is a copy of its own: a change counts when it is
-    assigned. Of several threads, each sees the others' assignments.
-    """
-
-    def __init__(self, stored: dict[str, str], *, known: bool = True) -> None:
-        """`known` says whether `stored` is all that there is: not if it could not be read."""
-        self._stored = stored
-        self._known = known
-        # What was assigned and is not committed yet; None for what was deleted.
-        self.changes: dict[str, str | None] = {}
-        self._lock = threading.Lock()
-
-    def __getitem__(self, key: str) -> Any:
-        return json.loads(self._stored[key])
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        text = _text(key, value)
-        with self._lock:
-            self._stored[key] = text
-            self.changes[key] = text
-
-    def __delitem__(self, key: str) -> None:
-        with self._lock:
-            del self._stored[key]
-            self.changes[key] = None
-
-    # What a mapping does in two steps is one here: another thread may be between them.
-
-    def pop(self, key: str, *default: Any) -> Any:
-        with self._lock:
-            text = self._stored.pop(key, None)
-            if text is not None:
-                self.changes[key] = None
-        if text is not None:
-            return json.loads(text)
-        if not default:
-            raise KeyError(key)
-        return default[0]
-
-    def popitem(self) -> tuple[str, Any]:
-        with self._lock:
-            key, text = self._stored.popitem()
-            self.changes[key] = None
-        return key, json.loads(text)
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        text = _text(key, default)
-        with self._lock:
-            if key not in self._stored:
-                self._stored[key] = self.changes[key] = text
-            text = self._stored[key]
-        return json.loads(text)
-
-    def clear(self) -> None:
-        with self._lock:
-            self.changes.update(dict.fromkeys(self._stored))
-            self._stored.clear()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._stored))
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-    def take_changes(self) -> dict[str, str | None]:
-        """What was assigned since the last call; None for what was deleted."""
-        with self._lock:
-            changes, self.changes = self.changes, {}
-        return changes
-
-    def put_back(self, changes: dict[str, str | None]) -> None:
-        """These could not be committed: take them the next time, as they are by then."""
-        with self._lock:
-            for key in changes:
-                self.changes.setdefault(key, self._stored.get(key))
-
-    def meet(self, stored: dict[str, str]) -> None:
-        """A database was opened that holds `stored`: what it lacks is to be written again.
-
-        What was not known before is taken over, unless the model has assigned it meanwhile.
-        """
-        with self._lock:
-            if not self._known:
-                for key in stored.keys() - self.changes.keys():
-                    self._stored.setdefault(key, stored[key])
-                self._known = True
-            for key, text in self._stored.items():
-                if stored.get(key) != text:
-                    self.changes.setdefault(key, text)
-
-
-def _text(key: object, value: Any) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"a key of context.state must be text, not {key!r}")
-    key.encode()  # half a character can't be stored: better an error here
-    return json.dumps(value, allow_nan=False)
 
 
 class StateSaver:

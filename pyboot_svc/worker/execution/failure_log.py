@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterable
 
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.model.codec import PayloadFault
@@ -11,6 +12,8 @@ from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import Message
 
 _SHOWN_BYTES = 64
+# Who calls a model: their lines say nothing of what is wrong with it.
+_CALLERS = ("pyboot_svc.worker.", "pyboot_svc.model.", "asyncio.")
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +52,20 @@ class FailureLog:
 
 def summary(error: BaseException) -> str:
     """The error and where in the model it came from; a deep recursion's trace is cut."""
-    lines = traceback.format_exception(error, limit=-5)
-    head = f"the model raised {type(error).__name__}: {_text(error)}"
-    return f"{head}\n{''.join(lines).rstrip()}"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_CALLERS):
+        trace = trace.tb_next
+    told = traceback.TracebackException(type(error), error, trace, limit=-5)
+    is_chained = told.__cause__ is not None or (
+        told.__context__ is not None and not told.__suppress_context__
+    )
+    lines = told.format() if is_chained else told.stack.format()
+    return "\n".join([f"the model raised {type(error).__name__}: {_text(error)}", *_joined(lines)])
+
+
+def _joined(lines: Iterable[str]) -> list[str]:
+    text = "".join(lines).rstrip()
+    return [text] if text else []
 
 
 def _text(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
+from pyboot_svc.retry import Retry
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog, summary
 from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
@@ -38,6 +39,8 @@ class ModelCall:
     suspects: PoisonTracker
     failures: FailureLog
     batch: BatchLimits | None = None
+    # What is worth a repetition.
+    retried: tuple[type[BaseException], ...] = (OSError, Retry)
 
 
 class Runner:
@@ -83,6 +86,8 @@ class Runner:
             self._work_as_one_call(chunk, first)
         elif call.suspects.counts or call.batch is not None or batch.invalid:
             self._work_carefully(chunk, first)
+        elif call.model.wants_context:
+            self._work_with_context(chunk, first)
         else:
             self._work_singly(chunk, first)
         with self.lock:
@@ -150,10 +155,28 @@ class Runner:
         return (int(fields[11]) + int(fields[12])) / 100
 
     def _work_singly(self, chunk: Chunk, first: int) -> None:
-        call, context, batch = self._call, self._context, chunk.batch
-        model, decode, encode = call.model, call.codec.decode, call.codec.encode
+        call, batch = self._call, chunk.batch
+        function, decode, encode = call.model.function, call.codec.decode, call.codec.encode
         words, cursor = self._cursor
         noted = batch.redeliverable
+        append = chunk.results.append
+        payloads = batch.payloads[first:] if first else batch.payloads
+        for number, payload in enumerate(payloads):
+            if self._given_up:
+                return
+            if noted:
+                words[cursor] = number
+            try:
+                result = function(decode(payload))
+                append(None if result is None else encode(result))
+            except BaseException as error:  # the user's code: whatever it raises, the next comes
+                self._note(chunk, self._recover(batch.message(first + number), error))
+
+    def _work_with_context(self, chunk: Chunk, first: int) -> None:
+        call, context, batch = self._call, self._context, chunk.batch
+        function, decode, encode = call.model.function, call.codec.decode, call.codec.encode
+        words, cursor = self._cursor
+        noted, state = batch.redeliverable, context.state
         append = chunk.results.append
         topics, payloads = batch.topics, batch.payloads
         if first:
@@ -165,9 +188,12 @@ class Runner:
                 words[cursor] = number
             context.topic = topics[number]
             try:
-                result = model(decode(payload), context)
-                append(None if result is None else encode(result))
-            except BaseException as error:  # the user's code: whatever it raises, the next comes
+                result = function(decode(payload), context)
+                encoded = None if result is None else encode(result)
+                if state.touched:
+                    state.commit()
+                append(encoded)
+            except BaseException as error:  # the user's code
                 self._note(chunk, self._recover(batch.message(first + number), error))
 
     def _work_carefully(self, chunk: Chunk, first: int) -> None:
@@ -205,6 +231,7 @@ class Runner:
         try:
             values = iter(self._call_for_all(payloads, topics))
         except BaseException as error:  # the user's code
+            self._context.state.roll_back()
             with self.lock:
                 if self._given_up:
                     return
@@ -230,7 +257,9 @@ class Runner:
             return []  # none could be decoded
         context = self._context
         context.topic, context.topics = topics[0], tuple(topics)
-        return one_each(self._call.model(payloads, context), len(payloads))
+        results = one_each(self._call.model(payloads, context), len(payloads))
+        context.state.commit()
+        return results
 
     def _note(self, chunk: Chunk, outcome: Outcome) -> None:
         result, fault = outcome
@@ -258,12 +287,14 @@ class Runner:
 
     def _recover(self, message: Message, error: BaseException) -> Outcome:
         """After a first attempt that failed with `error`: the others."""
-        on_error = self._call.on_error
+        on_error, retried = self._call.on_error, self._call.retried
+        first = error
         for attempt in range(1, on_error.retries + 2):
+            self._context.state.roll_back()
             if isinstance(error, PayloadError):
                 return None, self._fail(message, error.fault, str(error), attempt)
-            # A ValueError says that the input is bad: it would be no better the next time.
-            if attempt > on_error.retries or isinstance(error, ValueError):
+            # Others say that the input is bad: it would be no better the next time.
+            if attempt > on_error.retries or not isinstance(error, retried):
                 return None, self._fail(message, PayloadFault.MODEL, summary(error), attempt)
             self._began = float("inf")
             time.sleep(min(on_error.backoff * 2 ** (attempt - 1), self._longest_pause))
@@ -271,6 +302,7 @@ class Runner:
             try:
                 return self._attempt(message), None
             except BaseException as another:
+                _forget(first, another)
                 error = another
         raise AssertionError("unreachable: the last attempt returns")
 
@@ -283,7 +315,9 @@ class Runner:
             result = next(iter(one_each(call.model([payload], context), 1)))
         else:
             result = call.model(payload, context)
-        return None if result is None else call.codec.encode(result)
+        encoded = None if result is None else call.codec.encode(result)
+        context.state.commit()
+        return encoded
 
     def _fail(self, message: Message, kind: PayloadFault, text: str, attempts: int) -> Fault:
         self._call.failures.say(kind, message, text)
@@ -303,6 +337,13 @@ def one_each(results: Any, count: int) -> Any:
             "one for each, None where there is nothing to publish"
         )
     return results
+
+
+def _forget(before: BaseException, error: BaseException) -> None:
+    """Of the attempt `before` that of `error` is no part: Python takes it for its context."""
+    while error.__context__ is not None and error.__context__ is not before:
+        error = error.__context__
+    error.__context__ = None
 
 
 def _poison(crashes: int) -> str:

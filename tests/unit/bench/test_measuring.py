@@ -67,7 +67,7 @@ def subject(tmp_path: Path) -> Iterator[Callable[..., Subject]]:
 
 
 def seen(subject: Subject) -> list[tuple[object, ...]]:
-    found: list[tuple[object, ...]] = sys.modules[subject.model.__module__].SEEN
+    found: list[tuple[object, ...]] = sys.modules[subject.model.function.__module__].SEEN
     return found
 
 

@@ -105,9 +105,8 @@ class Hostile(dict[str, Any]):
         (b"1 2", PayloadFault.NOT_JSON),
         (b"01", PayloadFault.NOT_JSON),
         (b'"a\nb"', PayloadFault.NOT_JSON),
-        (b"NaN", PayloadFault.NOT_JSON),
-        (b'{"a": Infinity}', PayloadFault.NOT_JSON),
-        (b"[-Infinity]", PayloadFault.NOT_JSON),
+        (b"nano", PayloadFault.NOT_JSON),
+        (b"nan1", PayloadFault.NOT_JSON),
         (b"9" * 5000, PayloadFault.NOT_JSON),
         (b"[" * 100_000 + b"]" * 100_000, PayloadFault.TOO_DEEP),
         (b'{"a":' * 100_000, PayloadFault.TOO_DEEP),
@@ -159,18 +158,14 @@ def test_results(codec: Codec, result: Any, payload: bytes) -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        *(math.nan, math.inf, -math.inf, {"a": [math.nan]}, {math.inf: 1}),
-        *({1, 2}, object(), b"bytes", 1j, {(1, 2): 3}, len),
+        *({math.inf: 1}, {math.nan: 1}),
+        *({1j, 2}, object(), b"bytes", 1j, {(1, 2): 3}, len, int, iter([1])),
         *("\ud800", {"\udfff": 1}, 10**5000),
         *(circular(), nested(100_000), Hostile()),
     ],
     ids=lambda value: type(value).__name__,
 )
-@pytest.mark.parametrize("codec", [JSON, RAW], ids=["json", "raw"])
-def test_results_that_cannot_be_encoded(codec: Any, result: Any) -> None:
-    if codec is RAW and isinstance(result, bytes):
-        assert codec.encode(result) == result
-        return
+def test_results_that_cannot_be_encoded(codec: Codec, result: Any) -> None:
     with pytest.raises(PayloadError) as caught:
         codec.encode(result)
     assert caught.value.fault is PayloadFault.NOT_ENCODABLE

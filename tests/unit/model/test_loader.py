@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,9 @@ from pyboot_svc.model.loader import (
     ModuleAbsent,
     NotCallable,
     WrongArity,
+    exceptions_named,
 )
+from pyboot_svc.retry import Retry
 
 Write = Callable[[str, str], None]
 Load = Callable[[str], Any]
@@ -97,8 +100,7 @@ def test_malformed_path(load: Load, path: str) -> None:
         ("nowhere.deep.down.model", "nowhere"),
         ("given_package.nowhere.model", "given_package.nowhere"),
         ("given_package.nowhere.down.model", "given_package.nowhere"),
-        # A class in the middle: what is inside of a module isn't a module.
-        ("given_package.inner.Class.method", "given_package.inner.Class"),
+        ("given_package.inner.nothing.method", "given_package.inner.nothing"),
     ],
 )
 def test_module_absent(write: Write, load: Load, folder: Path, path: str, absent: str) -> None:
@@ -177,10 +179,24 @@ def test_a_package_whose_import_fails(write: Write, load: Load) -> None:
 
 
 def test_attribute_absent(write: Write, load: Load) -> None:
-    write("given.py", "def temperature(payload): ...\nlimit = 5\n_private = 1")
+    code = """
+        import json
+        from math import sqrt
+        from collections import Counter
+        def temperature(payload): ...
+        limit = 5
+        counter = Counter()
+        _private = 1
+    """
+    write("given.py", code)
     with pytest.raises(AttributeAbsent) as caught:
         load("given.temprature")
-    assert str(caught.value) == "module given has no 'temprature'; it has: limit, temperature"
+    assert str(caught.value) == (
+        "module given has no 'temprature'; did you mean 'temperature'? "
+        "it has: counter, limit, temperature"
+    )
+    with pytest.raises(AttributeAbsent, match=r"given\.counter has no 'ad'; .*it has: clear, copy"):
+        load("given.counter.ad")
 
 
 def test_attribute_absent_in_an_empty_module(write: Write, load: Load) -> None:
@@ -227,19 +243,143 @@ def test_not_callable(define: Load, code: str, kind: str) -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "async def model(payload): ...",
         "def model(payload): yield payload",
         "async def model(payload): yield payload",
-        "class model:\n    async def __call__(self, payload): ...",
         "class model:\n    def __call__(self, payload): yield payload",
-        "import functools\nasync def real(a, payload): ...\nmodel = functools.partial(real, 1)",
         "import functools\ndef real(a, payload): yield a\nmodel = functools.partial(real, 1)",
-        "class Holder:\n    async def method(self, payload): ...\nmodel = Holder().method",
     ],
 )
-def test_a_coroutine_or_generator_is_no_model(define: Load, code: str) -> None:
-    with pytest.raises(NotCallable, match="a coroutine or a generator"):
+def test_a_generator_is_no_model(define: Load, code: str) -> None:
+    with pytest.raises(NotCallable, match="is a generator"):
         define(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "async def model(payload): return payload + 1",
+        "async def model(payload, context): return payload + context.options['high'] - 4",
+        "class model:\n    async def __call__(self, payload): return payload + 1",
+        "import functools\nasync def real(a, b): return a + b\nmodel = functools.partial(real, 1)",
+        "class H:\n    async def of(self, payload): return payload + 1\nmodel = H().of",
+        "import asyncio\nasync def model(payload): return await asyncio.sleep(0, payload + 1)",
+    ],
+)
+def test_a_coroutine_function_is_run_to_its_end(define: Load, code: str) -> None:
+    model = define(code)
+    assert [model(1, CONTEXT), model(2, CONTEXT)] == [2, 3]
+    model.close()
+
+
+def test_what_a_coroutine_keeps_works_in_the_next_call(define: Load) -> None:
+    """Of a loop that has ended nothing could be used."""
+    model = define("""
+        import asyncio
+
+        class model:
+            def __init__(self):
+                self.queue = None
+            async def __call__(self, payload):
+                if self.queue is None:
+                    self.queue = asyncio.Queue(1)
+                    self.task = asyncio.create_task(self.echo())
+                await self.queue.put(payload)
+                await self.queue.join()
+                return self.seen
+            async def echo(self):
+                while True:
+                    self.seen = await self.queue.get()
+                    self.queue.task_done()
+            async def close(self):
+                self.task.cancel()
+                self.closed = True
+    """)
+    assert [model(n, CONTEXT) for n in range(3)] == [0, 1, 2]
+    model.close()
+    assert model.function is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "result"),
+    [
+        ("given.scaler.apply", 30),
+        ("given.Scaler.apply", 20),
+        ("given.Scaler.twice", 20),
+        ("given.Scaler", 20),
+        ("given.nest.inner.apply", 30),
+        ("given.apply_later", 30),
+        ("given.wants", (10, 5)),
+    ],
+)
+def test_attributes_of_attributes(write: Write, load: Load, path: str, result: Any) -> None:
+    write(
+        "given.py",
+        """
+        from functools import partial
+        from types import SimpleNamespace
+
+        class Scaler:
+            def __init__(self, by=2): self.by = by
+            def apply(self, payload): return payload * self.by
+            __call__ = apply
+            @staticmethod
+            def twice(payload): return payload * 2
+
+        scaler = Scaler(3)
+        nest = SimpleNamespace(inner=scaler)
+        apply_later = partial(Scaler.apply, scaler)
+        wants = lambda payload, context: (payload, context.options["high"])
+        """,
+    )
+    assert load(path)(10, CONTEXT) == result
+
+
+def test_a_setting_of_a_library_is_no_context(define: Load) -> None:
+    """As numpy's `sqrt(x, out=None)` and scikit-learn's `transform(X, copy=None)` have it."""
+    model = define("def model(x, copy=None): return x, copy")
+    assert model(1, CONTEXT) == (1, None)
+
+
+def test_close_is_that_of_all_that_the_path_leads_through(write: Write, load: Load) -> None:
+    write(
+        "given.py",
+        """
+        closed = []
+
+        class Opened:
+            def __init__(self, name): self.name = name
+            def __call__(self, payload): return payload
+            def close(self): closed.append(self.name)
+
+        outer = Opened("outer")
+        outer.inner = Opened("inner")
+        def plain(payload): return closed
+        """,
+    )
+    load("given.outer.inner").close()
+    plain = load("given.plain")
+    plain.close()
+    assert plain(1, CONTEXT) == ["inner", "outer"]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ((), (Retry,)),
+        (("OSError", "given.Own"), (Retry, OSError)),
+        (("socket.gaierror",), (Retry, socket.gaierror)),
+    ],
+)
+def test_exceptions_named(write: Write, names: tuple[str, ...], found: Any, folder: Path) -> None:
+    write("given.py", "class Own(Exception): ...")
+    sys.path.insert(0, str(folder))
+    assert exceptions_named(names)[: len(found)] == found
+
+
+@pytest.mark.parametrize("name", ["Nope", "math.nope", "nowhere.Error", "math.sqrt", "int"])
+def test_what_is_no_exception(name: str) -> None:
+    with pytest.raises(ModelError, match=r"on_error\.retry: .*no exception"):
+        exceptions_named([name])
 
 
 @pytest.mark.parametrize(
@@ -328,6 +468,7 @@ def test_the_errors_are_siblings() -> None:
         ("def model(payload, window=10, context=None): return (payload,)", False),
         ("def model(payload, context, window=10): return payload, context", True),
         ("def model(payload=None, context=None): return payload, context", True),
+        ("def model(payload, ctx=None): return payload, ctx", True),
         ("def model(payload, *, window=10): return (payload,)", False),
         ("def model(payload, **more): assert not more; return (payload,)", False),
         ("def model(*args): return args", False),

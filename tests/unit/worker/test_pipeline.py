@@ -22,6 +22,8 @@ from support.store import configured, rows
 from pyboot_svc.config import BatchLimits, OnError, QueueLimits, SpoolLimits
 from pyboot_svc.metrics.snapshot import ConnectionStatus, Counters, as_document
 from pyboot_svc.model.context import Context
+from pyboot_svc.model.loader import Model
+from pyboot_svc.model.state import CallState
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.pool import NoIdleWork
@@ -254,8 +256,10 @@ class Line:
         safe = Durables(config, folder)
         self.pipeline = Pipeline(
             config,
-            model,
-            lambda: Context("test-1", Path(), logging.getLogger("model"), state=safe.state),
+            Model(model),
+            lambda: Context(
+                "test-1", Path(), logging.getLogger("model"), state=CallState(safe.state)
+            ),
             safe,
             Links(self.inbox, self.outbox, NoIdleWork()),
         )
@@ -913,10 +917,10 @@ def test_of_qos_1_nothing_is_dropped_but_reading_is_to_stop(
 def test_large_results_of_small_inputs_wait_for_those_before_them(
     start: Callable[..., Line], threads: int
 ) -> None:
-    line = start(lambda payload, context: "x" * 10_000, threads=threads, most_bytes=100_000)
+    line = start(lambda payload, context: "x" * 100_000, threads=threads, most_bytes=1_000_000)
     line.outbox.answers = False
     line.inbox.send(*numbers(500), qos=1)
-    until(lambda: line.figures["held_bytes"] >= 100_000, "it has its fill")
+    until(lambda: line.figures["held_bytes"] >= 1_000_000, "it has its fill")
     # A thread that was within its chunk goes on to its end: a few results, at this size.
     most = 0
 
@@ -934,4 +938,4 @@ def test_large_results_of_small_inputs_wait_for_those_before_them(
 
     until(all_published, "all are published")
     assert line.figures["held_bytes"] == 0
-    assert most < 500 * 10_000 / 2
+    assert most < 500 * 100_000 / 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +17,8 @@ from support.disk import SmallDisk
 from support.poll import until
 from support.store import configured, held_up, rows, running, settled
 
-from pyboot_svc.worker.delivery.model_state import ModelState, StateSaver
+from pyboot_svc.model.state import ModelState
+from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.messages import Chunk
@@ -113,7 +113,7 @@ def test_what_is_read_is_a_copy() -> None:
     assert (state["list"], state.take_changes()) == ([1, 2], {"list": "[1, 2]"})
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), b"bytes", math.nan, math.inf])
+@pytest.mark.parametrize("value", [{1j, 2}, object(), b"bytes", {"a": [1j]}])
 def test_what_json_can_not_say_is_refused_and_changes_nothing(value: Any) -> None:
     state = ModelState({"key": "1"})
     with pytest.raises((TypeError, ValueError)):

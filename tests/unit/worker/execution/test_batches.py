@@ -16,6 +16,8 @@ from support.store import configured, rows, settled
 from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
+from pyboot_svc.model.loader import Model
+from pyboot_svc.model.state import CallState
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.model_state import StateSaver
@@ -28,13 +30,13 @@ from pyboot_svc.worker.execution.pre_queue import PreQueue
 from pyboot_svc.worker.execution.runner import ModelCall
 from pyboot_svc.worker.stats import Stats
 
-Model = Callable[[list[Any], Context], Any]
+Function = Callable[[list[Any], Context], Any]
 
 
 class Line:
     """A pool whose model takes batches; the first batch is what is put before `start`."""
 
-    def __init__(self, folder: Path, model: Model, batch: BatchLimits, timeout: float) -> None:
+    def __init__(self, folder: Path, model: Function, batch: BatchLimits, timeout: float) -> None:
         self.folder = folder
         self.safe = safe = Durables(configured(batch=batch), folder)
         budget = roomy_budget()
@@ -45,7 +47,7 @@ class Line:
         self.tally = Stats()
         self.crashed = threading.Event()
         call = ModelCall(
-            model,
+            Model(model),
             codec_named("json"),
             OnError(retries=0),
             timeout,
@@ -58,7 +60,9 @@ class Line:
         saver = StateSaver(safe.state, safe.store, self.settlement)
         self.pool = ModelPool(
             call,
-            lambda: Context("test-1", Path(), logging.getLogger("model"), state=safe.state),
+            lambda: Context(
+                "test-1", Path(), logging.getLogger("model"), state=CallState(safe.state)
+            ),
             self.waiting,
             Completion(self.results, letters, saver, self.settlement, self.tally),
             Standing(self.results),
@@ -110,7 +114,7 @@ class Line:
 def make(tmp_path: Path) -> Iterator[Callable[..., Line]]:
     lines: list[Line] = []
 
-    def start(model: Model, timeout: float = 60, **batch: int) -> Line:
+    def start(model: Function, timeout: float = 60, **batch: int) -> Line:
         lines.append(Line(tmp_path, model, BatchLimits(**batch), timeout))
         return lines[-1]
 
@@ -238,7 +242,7 @@ def test_one_bad_message_fails_alone(
 def test_what_can_not_be_decoded_or_encoded_fails_alone(make: Callable[..., Line]) -> None:
     def model(payloads: list[Any], context: Context) -> list[Any]:
         calls.append(payloads)
-        return [{1} if payload == 2 else payload for payload in payloads]
+        return [1j if payload == 2 else payload for payload in payloads]
 
     calls: list[list[Any]] = []
     line = make(model)

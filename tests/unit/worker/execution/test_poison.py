@@ -26,6 +26,7 @@ from pathlib import Path
 from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
+from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.messages import MessageBatch, Chunk
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
@@ -42,7 +43,7 @@ journal = CrashJournal(folder / "in-hand", 1, 3)
 suspects = PoisonTracker(DatabaseWriter(folder / "unused"))
 codec = codec_named("raw")
 batch = BatchLimits() if batches else None
-call = ModelCall(model, codec, OnError(), 60, journal, suspects, FailureLog(), batch)
+call = ModelCall(Model(model), codec, OnError(), 60, journal, suspects, FailureLog(), batch)
 runner = Runner(0, call, Context("test-1", folder, logging.getLogger("model")))
 payloads = [b"innocent", b"poison", b"next"]
 columns = ["in"] * 3, payloads, [0] * 3, [0] * 3

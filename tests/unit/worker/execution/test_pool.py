@@ -20,6 +20,8 @@ from pyboot_svc.config import OnError
 from pyboot_svc.metrics.snapshot import as_document
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
+from pyboot_svc.model.loader import Model
+from pyboot_svc.model.state import CallState
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.model_state import StateSaver
@@ -78,7 +80,7 @@ class Pool:
         self._tally = Stats()
         self._sent = 0
         call = ModelCall(
-            model,
+            Model(model),
             codec_named(codec),
             on_error,
             timeout,
@@ -90,7 +92,9 @@ class Pool:
         self.saver = saver = StateSaver(safe.state, safe.store, self.settlement)
         self.pool = ModelPool(
             call,
-            lambda: Context("test-1", Path(), logging.getLogger("model"), state=safe.state),
+            lambda: Context(
+                "test-1", Path(), logging.getLogger("model"), state=CallState(safe.state)
+            ),
             self.waiting,
             Completion(self.results, letters, saver, self.settlement, self._tally),
             Standing(self.results),
@@ -339,15 +343,11 @@ FAILURES = {
     "words": (b"hello", echo, "not_json"),
     "two values": (b"1 2", echo, "not_json"),
     "only blanks": (b"  ", echo, "not_json"),
-    "NaN in": (b"[NaN]", echo, "not_json"),
-    "infinity in": (b'{"a": -Infinity}', echo, "not_json"),
     "not UTF-8": (b'"\xff\xfe"', echo, "not_utf8"),
     "empty": (b"", echo, "empty"),
     "deeply nested": (b"[" * 100_000, echo, "too_deep"),
-    "NaN out": (BAD, returns(lambda: {"mean": float("nan")}), "not_encodable"),
-    "infinity out": (BAD, returns(lambda: float("inf")), "not_encodable"),
     "object out": (BAD, returns(object), "not_encodable"),
-    "set out": (BAD, returns(lambda: {1, 2}), "not_encodable"),
+    "set out": (BAD, returns(lambda: {1j, 2}), "not_encodable"),
     "circle out": (BAD, returns(circular), "not_encodable"),
     "nested out": (BAD, returns(lambda: nested(100_000)), "not_encodable"),
     "half a character out": (BAD, returns(lambda: "\ud800"), "not_encodable"),

@@ -17,6 +17,8 @@ from support.poll import until
 from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
+from pyboot_svc.model.loader import Model
+from pyboot_svc.retry import Retry
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
@@ -24,7 +26,7 @@ from pyboot_svc.worker.execution.runner import ModelCall, Runner
 from pyboot_svc.worker.messages import Chunk, Message
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
-Model = Callable[[Any, Context], Any]
+Function = Callable[[Any, Context], Any]
 
 ONCE = OnError(retries=0)
 CHUNK = 16
@@ -33,14 +35,20 @@ CHUNK = 16
 class Workshop:
     """A runner with real parts; `work` has it process payloads."""
 
-    def __init__(self, folder: Path, model: Model, on_error: OnError, timeout: float) -> None:
+    def __init__(self, folder: Path, model: Function, on_error: OnError, timeout: float) -> None:
         self.store = DatabaseWriter(folder / DATABASE_NAME)
         self.journal_file = folder / "in-hand"
         journal = CrashJournal(self.journal_file, 1, CHUNK)
         self.suspects = PoisonTracker(self.store)
         self.suspects.load(journal)
         self.call = ModelCall(
-            model, codec_named("json"), on_error, timeout, journal, self.suspects, FailureLog()
+            Model(model),
+            codec_named("json"),
+            on_error,
+            timeout,
+            journal,
+            self.suspects,
+            FailureLog(),
         )
         self.context = Context("test-1", folder, logging.getLogger("model"))
         self.journal = journal
@@ -60,7 +68,7 @@ class Workshop:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Callable[..., Workshop]:
-    def make(model: Model, on_error: OnError = ONCE, timeout: float = 60) -> Workshop:
+    def make(model: Function, on_error: OnError = ONCE, timeout: float = 60) -> Workshop:
         return Workshop(tmp_path, model, on_error, timeout)
 
     return make
@@ -99,7 +107,7 @@ def given_up(runner: Runner) -> Chunk | None:
 class Failing:
     """Raises as often as it should, then returns the payload."""
 
-    def __init__(self, times: int, error: type[BaseException] = RuntimeError) -> None:
+    def __init__(self, times: int, error: type[BaseException] = OSError) -> None:
         self.left = times
         self.calls = 0
         self.error = error
@@ -112,7 +120,7 @@ class Failing:
         return payload
 
 
-@pytest.mark.parametrize("error", [RuntimeError, MemoryError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [OSError, TimeoutError, ConnectionError, Retry])
 def test_a_call_that_raised_is_repeated(
     shop: Callable[..., Workshop],
     error: type[BaseException],
@@ -134,7 +142,8 @@ def test_after_the_last_repetition_it_is_given_up(
     assert (results(chunk), faults(chunk)) == ([None, b"2"], [(b"1", "model", retries + 1)])
     assert model.calls == retries + 2
     error = chunk.failures[0].error
-    assert error.startswith("the model raised RuntimeError: not now\nTraceback")
+    assert error.startswith("the model raised OSError: not now\n  File")
+    assert error.splitlines()[2:] == ['    raise self.error("not now")']
     assert "in __call__" in error
     assert len(caplog.records) == 1
 
@@ -200,8 +209,10 @@ class OwnValueError(ValueError):
     pass
 
 
-@pytest.mark.parametrize("error", [ValueError, OwnValueError, UnicodeError])
-def test_a_value_error_means_that_the_input_is_bad(
+@pytest.mark.parametrize(
+    "error", [ValueError, OwnValueError, KeyError, TypeError, MemoryError, SystemExit]
+)
+def test_what_a_repetition_would_not_help_against(
     shop: Callable[..., Workshop], error: type[BaseException]
 ) -> None:
     model = Failing(1, error)
@@ -212,7 +223,7 @@ def test_a_value_error_means_that_the_input_is_bad(
 def test_what_can_not_be_decoded_or_encoded_is_not_repeated(
     shop: Callable[..., Workshop],
 ) -> None:
-    model = shop(lambda payload, context: {payload}, OnError(retries=3, backoff=60))
+    model = shop(lambda payload, context: payload * 1j, OnError(retries=3, backoff=60))
     chunk = model.work(b"{", b"1", b"")
     assert faults(chunk) == [(b"{", "not_json", 1), (b"1", "not_encodable", 1), (b"", "empty", 1)]
 
@@ -520,3 +531,61 @@ def test_its_thread_is_seen_by_the_time_it_computes_or_waits_for_a_core(
     gate.set()
     thread.join(20)
     until(lambda: workshop.runner.busy_seconds() is None, "it has ended")
+
+
+def counting(fails_for: int, error: type[BaseException]) -> Function:
+    """Counts in the state, and fails after that for a payload."""
+
+    def model(payload: int, context: Context) -> int:
+        context.state["n"] = context.state.get("n", 0) + 1
+        if payload == fails_for:
+            raise error
+        count: int = context.state["n"]
+        return count
+
+    return model
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_call_that_raises_leaves_the_state_as_it_was(
+    shop: Callable[..., Workshop], error: type[BaseException]
+) -> None:
+    """Though it is called again and again."""
+    chunk = shop(counting(2, error), OnError(retries=3, backoff=0)).work(b"1", b"2", b"3")
+    assert results(chunk) == [b"1", None, b"2"]
+
+
+def test_what_can_not_be_encoded_leaves_the_state_as_it_was(shop: Callable[..., Workshop]) -> None:
+    def model(payload: int, context: Context) -> Any:
+        context.state["n"] = context.state.get("n", 0) + 1
+        return 1j if payload == 2 else context.state["n"]
+
+    assert results(shop(model).work(b"1", b"2", b"3")) == [b"1", None, b"2"]
+
+
+def test_a_state_that_can_not_be_kept_is_that_messages_fault(shop: Callable[..., Workshop]) -> None:
+    def model(payload: int, context: Context) -> Any:
+        context.state.setdefault("list", []).append(payload * 1j if payload == 2 else payload)
+        return len(context.state["list"])
+
+    chunk = shop(model, OnError(retries=0)).work(b"1", b"2", b"3")
+    assert results(chunk) == [b"1", None, b"2"]
+    assert faults(chunk) == [(b"2", "model", 1)]
+
+
+def test_the_lines_of_a_repeated_failure_are_its_own(shop: Callable[..., Workshop]) -> None:
+    """Python takes the attempt before for the context of the next."""
+    chunk = shop(Failing(9), OnError(retries=3, backoff=0)).work(b"1")
+    assert len(chunk.failures[0].error.splitlines()) == 3
+
+
+def test_a_cause_within_the_model_is_shown(shop: Callable[..., Workshop]) -> None:
+    def model(payload: int, context: Context) -> Any:
+        try:
+            return {"yes": payload}["no"]
+        except KeyError as error:
+            raise ValueError("no such key") from error
+
+    error = shop(model).work(b"1").failures[0].error
+    assert "KeyError: 'no'" in error
+    assert "direct cause" in error

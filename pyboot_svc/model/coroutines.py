@@ -1,0 +1,41 @@
+"""Models that are `async def`: each call is run to its end, in an event loop of its thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class Coroutines:
+    """Calls a coroutine function as if it were a plain one.
+
+    What it opens in one call and keeps (a session, a connection) works in the next: the loop of a
+    thread is the same for all calls.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._of_thread = threading.local()
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._loop().run_until_complete(self._function(*arguments))
+
+    def close(self, closers: Sequence[Callable[[], object]]) -> None:
+        """Call these, to their end if they are coroutine functions, and end the thread's loop."""
+        loop = self._loop()
+        try:
+            for call in closers:
+                result = call()
+                if asyncio.iscoroutine(result):
+                    loop.run_until_complete(result)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop | None = getattr(self._of_thread, "loop", None)
+        if loop is None:
+            loop = self._of_thread.loop = asyncio.new_event_loop()
+        return loop

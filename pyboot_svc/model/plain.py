@@ -1,0 +1,238 @@
+"""What JSON can say of the values that scientists return.
+
+No module is imported for it: a value of one can only be there if the model has imported it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
+from enum import Enum, StrEnum
+from typing import Any
+
+# Kinds of numpy's dtypes whose `tolist` gives numbers, truth values and text.
+_SIMPLE_KINDS = "biufU"
+_ADVICE = "return numbers, text, lists and dicts of them"
+
+
+class Nan(StrEnum):
+    """What becomes of NaN and the infinities, which JSON doesn't have."""
+
+    NULL = "null"
+    ERROR = "error"
+    KEEP = "keep"
+
+
+class NotPlain(Exception):
+    """There is no JSON for a value; says where it is, what it is, and what to return instead."""
+
+
+def simpler(value: Any) -> Any:
+    """`value` by one step nearer to what JSON can say; raises TypeError where there is none.
+
+    Times become ISO 8601, durations seconds, tables lists of objects, and what is missing NaN.
+    """
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    if library == "numpy" and hasattr(value, "dtype"):
+        return _of_numpy(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, _classes("datetime", "date", "time")):  # pandas' are among them
+        return value.isoformat() if value == value else math.nan  # NaT differs from itself
+    if isinstance(value, _classes("datetime", "timedelta")):
+        return value.total_seconds()
+    if isinstance(value, _classes("decimal", "Decimal")):
+        whole = value.is_finite() and value.as_tuple().exponent >= 0
+        return int(value) if whole else float(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, _classes("uuid", "UUID")):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value.items())
+    if isinstance(value, Set):
+        return _in_order(value)
+    if isinstance(value, ValuesView):
+        return list(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+        return list(value)
+    found = _of_a_library(value, library)
+    if found is value:
+        raise TypeError(f"{type_name(value)}: {_advice(value)}")
+    return found
+
+
+def plain(value: Any, nan: Nan, place: str = "result") -> Any:
+    """`value` in dicts, lists, text, numbers, True, False and None alone.
+
+    Raises NotPlain, with the place of what has no JSON: `result["i"][3]: complex: …`.
+    """
+    return _Walk(nan).plain(value, place, ())
+
+
+def type_name(value: Any) -> str:
+    kind = type(value)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+class _Walk:
+    def __init__(self, nan: Nan) -> None:
+        self._nan = nan
+
+    def plain(self, value: Any, place: str, around: tuple[int, ...]) -> Any:
+        """`around` has the ids of what it is in."""
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, str):
+            return _text(value, place)
+        if isinstance(value, Enum):
+            return self.plain(value.value, place, around)
+        if isinstance(value, int):
+            return int(value)
+        if isinstance(value, float):
+            return self._number(float(value), place)
+        if id(value) in around:
+            raise NotPlain(f"{place}: it contains itself")
+        inside = (*around, id(value))
+        if isinstance(value, dict):
+            return {
+                self._key(key, place): self.plain(item, f"{place}[{_shown(key)}]", inside)
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [
+                self.plain(item, f"{place}[{number}]", inside) for number, item in enumerate(value)
+            ]
+        try:
+            simple = simpler(value)
+        except TypeError as error:
+            raise NotPlain(f"{place}: {error}") from None
+        return self.plain(simple, place, inside)
+
+    def _number(self, value: float, place: str) -> float | None:
+        if math.isfinite(value) or self._nan is Nan.KEEP:
+            return value
+        if self._nan is Nan.NULL:
+            return None
+        raise NotPlain(
+            f"{place}: {value}: return None where there is no number, or set `nan: null`"
+        )
+
+    def _key(self, key: Any, place: str) -> Any:
+        while not (key is None or isinstance(key, str | int | float)):
+            try:
+                simple = simpler(key)
+            except TypeError:
+                simple = key
+            if simple is key or isinstance(simple, list | dict):
+                raise NotPlain(f"{place}: a key of type {type_name(key)}: use text for keys")
+            key = simple
+        if isinstance(key, float) and not math.isfinite(key) and self._nan is not Nan.KEEP:
+            raise NotPlain(f"{place}: a key is {key}: use text for keys")
+        if isinstance(key, str):
+            return _text(key, place)
+        return key.value if isinstance(key, Enum) else key
+
+
+def _of_numpy(value: Any) -> Any:
+    kind = value.dtype.kind
+    masked = hasattr(value, "mask")
+    if kind == "S":
+        raise TypeError(f"{type_name(value)}: {_advice(b'')}")
+    if value.dtype.char not in "gG" and (kind in _SIMPLE_KINDS or masked):
+        return value.tolist()
+    if getattr(value, "ndim", 0):
+        return list(value)
+    value = value[()]  # of an array without a dimension, its item
+    if kind == "M":
+        return str(value) if value == value else math.nan
+    if kind == "m":
+        return float(value / sys.modules["numpy"].timedelta64(1, "s"))
+    if kind == "f":  # a long double, which `item` leaves one
+        return float(value)
+    if kind == "V" and value.dtype.names:
+        return {name: value[name] for name in value.dtype.names}
+    if kind == "O":
+        return value
+    raise TypeError(f"{type_name(value)}: {_advice(value.item())}")
+
+
+def _of_a_library(value: Any, library: str) -> Any:
+    """Of pandas, polars, torch and others, by what their classes have in common."""
+    if library == "pandas":
+        return _of_pandas(value)
+    for method in ("to_dicts", "to_list", "tolist"):
+        convert = getattr(value, method, None)
+        if callable(convert) and not isinstance(value, type | memoryview):
+            return convert()
+    return value
+
+
+def _of_pandas(value: Any) -> Any:
+    kind = type(value).__name__
+    if hasattr(value, "columns"):
+        return value.to_dict("records")
+    if hasattr(value, "index") and hasattr(value, "to_dict"):
+        # With labels of its own it is a record, and a column otherwise.
+        labels = value.index
+        named = labels.is_unique and len(labels) and all(isinstance(one, str) for one in labels)
+        return value.to_dict() if named else value.tolist()
+    if kind == "NAType":
+        return math.nan
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if kind in ("Period", "Interval"):
+        return str(value)
+    return value
+
+
+def _classes(module: str, *names: str) -> Any:
+    loaded = sys.modules.get(module)
+    return () if loaded is None else tuple(getattr(loaded, name) for name in names)
+
+
+def _in_order(values: Iterable[Any]) -> list[Any]:
+    """The same each time, where that can be."""
+    items = list(values)
+    try:
+        return sorted(items)
+    except Exception:  # of kinds that can't be compared
+        return items
+
+
+def _text(value: str, place: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise NotPlain(f"{place}: {value!r}: half a character, which no text can have") from None
+    return str(value)
+
+
+def _shown(key: Any) -> str:
+    text = str(key)
+    return f'"{text}"' if isinstance(key, str) else text
+
+
+def _advice(value: Any) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "decode it to text, or set `codec: raw` and return bytes alone"
+    if isinstance(value, complex):
+        return "return its parts, [value.real, value.imag]"
+    if inspect.iscoroutine(value):
+        return "await it"
+    if isinstance(value, Iterator):
+        return "return list(…) of it"
+    if isinstance(value, type) or callable(value):
+        return "call it, and return what it gives"
+    return _ADVICE

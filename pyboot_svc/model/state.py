@@ -1,0 +1,223 @@
+"""`context.state`: what a model keeps, by key, over restarts."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from pyboot_svc.model.plain import Nan, NotPlain, plain, simpler
+
+
+class ModelState(MutableMapping[str, Any]):
+    """A mapping whose changes can be taken as text, to be committed with the message at hand.
+
+    Values are what a result can be, kept as JSON says it. What is read is a copy of its own. Of
+    several threads, each sees the others' assignments.
+    """
+
+    def __init__(self, stored: dict[str, str], *, known: bool = True) -> None:
+        """`known` says whether `stored` is all that there is: not if it could not be read."""
+        self._stored = stored
+        self._known = known
+        # What was assigned and is not committed yet; None for what was deleted.
+        self.changes: dict[str, str | None] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, key: str) -> Any:
+        return json.loads(self._stored[key])
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        text = text_of(key, value)
+        with self._lock:
+            self._stored[key] = text
+            self.changes[key] = text
+
+    def __delitem__(self, key: str) -> None:
+        with self._lock:
+            del self._stored[key]
+            self.changes[key] = None
+
+    # What a mapping does in two steps is one here: another thread may be between them.
+
+    def pop(self, key: str, *default: Any) -> Any:
+        with self._lock:
+            text = self._stored.pop(key, None)
+            if text is not None:
+                self.changes[key] = None
+        if text is not None:
+            return json.loads(text)
+        if not default:
+            raise KeyError(key)
+        return default[0]
+
+    def popitem(self) -> tuple[str, Any]:
+        with self._lock:
+            key, text = self._stored.popitem()
+            self.changes[key] = None
+        return key, json.loads(text)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        text = text_of(key, default)
+        with self._lock:
+            if key not in self._stored:
+                self._stored[key] = self.changes[key] = text
+            text = self._stored[key]
+        return json.loads(text)
+
+    def clear(self) -> None:
+        with self._lock:
+            self.changes.update(dict.fromkeys(self._stored))
+            self._stored.clear()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._stored))
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def text(self, key: str) -> str | None:
+        """What is kept under `key`; None when nothing is."""
+        return self._stored.get(key)
+
+    def restore(self, key: str, before: str | None, assigned: str | None) -> None:
+        """Undo an assignment, unless another thread has assigned something else since."""
+        with self._lock:
+            if self._stored.get(key) != assigned:
+                return
+            if before is None:
+                self._stored.pop(key, None)
+            else:
+                self._stored[key] = before
+            self.changes[key] = before
+
+    def take_changes(self) -> dict[str, str | None]:
+        """What was assigned since the last call; None for what was deleted."""
+        with self._lock:
+            changes, self.changes = self.changes, {}
+        return changes
+
+    def put_back(self, changes: dict[str, str | None]) -> None:
+        """These could not be committed: take them the next time, as they are by then."""
+        with self._lock:
+            for key in changes:
+                self.changes.setdefault(key, self._stored.get(key))
+
+    def meet(self, stored: dict[str, str]) -> None:
+        """A database was opened that holds `stored`: what it lacks is to be written again.
+
+        What was not known before is taken over, unless the model has assigned it meanwhile.
+        """
+        with self._lock:
+            if not self._known:
+                for key in stored.keys() - self.changes.keys():
+                    self._stored.setdefault(key, stored[key])
+                self._known = True
+            for key, text in self._stored.items():
+                if stored.get(key) != text:
+                    self.changes.setdefault(key, text)
+
+
+class CallState(MutableMapping[str, Any]):
+    """The state as the calls of one thread see it: one that raises leaves it as it was.
+
+    Whoever calls the model says after each call, if `touched`, how it ended. What was read and
+    changed in place counts as assigned.
+    """
+
+    def __init__(self, state: ModelState) -> None:
+        self._state = state
+        # Whether the call at hand has read or changed something that its end matters for.
+        self.touched = False
+        # Before the call at hand, and since: of each key that it has assigned.
+        self._assigned: dict[str, tuple[str | None, str | None]] = {}
+        # The values that it has got and may have changed, with what was kept of them.
+        self._lent: dict[str, tuple[Any, str]] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._lent:
+            return self._lent[key][0]
+        value = self._state[key]
+        if isinstance(value, dict | list):
+            self._lent[key] = value, json.dumps(value)
+            self.touched = True
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        before = self._begin(key)
+        self._state[key] = value
+        self._assigned[key] = before, self._state.text(key)
+
+    def __delitem__(self, key: str) -> None:
+        before = self._begin(key)
+        del self._state[key]
+        self._assigned[key] = before, None
+
+    def pop(self, key: str, *default: Any) -> Any:
+        before = self._begin(key)
+        value = self._state.pop(key, *default)
+        self._assigned[key] = before, None
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        key, value = self._state.popitem()
+        self._assigned.setdefault(key, (text_of(key, value), None))
+        self.touched = True
+        return key, value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if self._state.text(key) is None:
+            before = self._begin(key)
+            self._state.setdefault(key, default)
+            self._assigned[key] = before, self._state.text(key)
+        return self[key]
+
+    def clear(self) -> None:
+        for key in self:
+            self.pop(key, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def commit(self) -> None:
+        """The call has ended well; raises TypeError for a change in place that can't be kept."""
+        for key, (value, kept) in list(self._lent.items()):
+            if text_of(key, value) != kept:
+                self[key] = value
+        self._forget()
+
+    def roll_back(self) -> None:
+        """The call has failed."""
+        for key, (before, assigned) in self._assigned.items():
+            self._state.restore(key, before, assigned)
+        self._forget()
+
+    def _begin(self, key: str) -> str | None:
+        """Before a change of `key`: what was kept of it before the call."""
+        self.touched = True
+        self._lent.pop(key, None)
+        return self._assigned[key][0] if key in self._assigned else self._state.text(key)
+
+    def _forget(self) -> None:
+        self.touched = False
+        self._assigned.clear()
+        self._lent.clear()
+
+
+def text_of(key: object, value: Any) -> str:
+    """`value` as it is kept; raises TypeError where JSON can't say it."""
+    if not isinstance(key, str):
+        raise TypeError(f"a key of context.state must be text, not {key!r}")
+    key.encode()  # half a character can't be stored: better an error here
+    try:
+        return json.dumps(value, default=simpler)
+    except (TypeError, ValueError):
+        pass  # what it is, and where, the walk finds out
+    try:
+        return json.dumps(plain(value, Nan.KEEP, f'context.state["{key}"]'))
+    except NotPlain as error:
+        raise TypeError(f"it can't be kept: {error}") from None

@@ -1,0 +1,225 @@
+"""What scientists return, as JSON: the same by orjson and by the standard library."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import json
+import math
+import pathlib
+import types
+import uuid
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pyboot_svc.model.codec import Codec, PayloadError, fast_json, standard_json
+from pyboot_svc.model.plain import Nan
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Pair(NamedTuple):
+    a: int
+    b: Any
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: Any = None
+
+
+def codecs(nan: Nan = Nan.NULL) -> list[Codec]:
+    fast = fast_json(nan)
+    assert fast is not None, "orjson is one of the tests' requirements"
+    return [standard_json(nan), fast]
+
+
+def encoded(result: Any, nan: Nan = Nan.NULL) -> str:
+    one, other = (codec.encode(result).decode() for codec in codecs(nan))
+    assert one == other
+    return one
+
+
+def refused(result: Any, nan: Nan = Nan.NULL) -> str:
+    said = []
+    for codec in codecs(nan):
+        with pytest.raises(PayloadError) as caught:
+            codec.encode(result)
+        said.append(str(caught.value).removeprefix("the result can't be encoded: "))
+    assert said[0] == said[1]
+    return said[0]
+
+
+UTC = datetime.UTC
+TABLE = pd.DataFrame({"device": ["a", "b"], "mean": [1.5, None], "n": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("result", "json"),
+    [
+        (np.int64(1), "1"),
+        (np.uint8(255), "255"),
+        (np.float64(1.5), "1.5"),
+        (np.float32(0.5), "0.5"),
+        (np.float16(0.5), "0.5"),
+        (np.longdouble("1.25"), "1.25"),
+        (np.bool_(True), "true"),
+        (np.str_("text"), '"text"'),
+        (np.array(5), "5"),
+        (np.array([[1, 2], [3, 4]]), "[[1,2],[3,4]]"),
+        (np.array([True, False]), "[true,false]"),
+        (np.array(["a", "b"]), '["a","b"]'),
+        (np.array([]), "[]"),
+        (np.array([1, "a", None, np.int64(3)], dtype=object), '[1,"a",null,3]'),
+        (np.arange(6).reshape(2, 3).T, "[[0,3],[1,4],[2,5]]"),
+        (np.ma.array([1, 2], mask=[False, True]), "[1,null]"),
+        (np.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")]), '[{"a":1,"b":2.5}]'),
+        (np.datetime64("2026-01-01T12:00:00"), '"2026-01-01T12:00:00"'),
+        (np.datetime64("2026-01-01"), '"2026-01-01"'),
+        (np.array(["2026-01-01", "NaT"], dtype="M8[s]"), '["2026-01-01T00:00:00",null]'),
+        (np.timedelta64(1500, "ms"), "1.5"),
+        ({np.int64(1): {"of": np.array([1.5])}}, '{"1":{"of":[1.5]}}'),
+        ([np.array([1]), {"a": np.int32(2)}], '[[1],{"a":2}]'),
+        (TABLE, '[{"device":"a","mean":1.5,"n":1},{"device":"b","mean":null,"n":2}]'),
+        (TABLE["n"], "[1,2]"),
+        (TABLE["n"][1:], "[2]"),
+        (TABLE.mean(numeric_only=True), '{"mean":1.5,"n":1.5}'),
+        (TABLE.iloc[0], '{"device":"a","mean":1.5,"n":1}'),
+        (TABLE.index, "[0,1]"),
+        (pd.Series(pd.to_datetime(["2026-01-01"])), '["2026-01-01T00:00:00"]'),
+        (pd.Categorical(["a", "b"]), '["a","b"]'),
+        (
+            {"t": pd.Timestamp("2026-01-01T12:00:00.5+01:00")},
+            '{"t":"2026-01-01T12:00:00.500000+01:00"}',
+        ),
+        ({"t": pd.Timedelta(minutes=1)}, '{"t":60.0}'),
+        ([pd.NA, pd.NaT], "[null,null]"),
+        (pd.Series([1, None], dtype="Int64"), "[1,null]"),
+        (pd.Period("2026-01"), '"2026-01"'),
+        (datetime.datetime(2026, 1, 1, 12, tzinfo=UTC), '"2026-01-01T12:00:00+00:00"'),
+        (datetime.datetime(2026, 1, 1, 12, 0, 0, 5), '"2026-01-01T12:00:00.000005"'),
+        (datetime.date(2026, 1, 1), '"2026-01-01"'),
+        (datetime.time(1, 2), '"01:02:00"'),
+        (datetime.timedelta(seconds=90), "90.0"),
+        ({datetime.date(2026, 1, 1): 1}, '{"2026-01-01":1}'),
+        (decimal.Decimal("0.1"), "0.1"),
+        (decimal.Decimal("7"), "7"),
+        (decimal.Decimal("1E+3"), "1000"),
+        (uuid.UUID(int=5), '"00000000-0000-0000-0000-000000000005"'),
+        ({uuid.UUID(int=5): 1}, '{"00000000-0000-0000-0000-000000000005":1}'),
+        (pathlib.Path("/a/b"), '"/a/b"'),
+        ({3, 1, 2}, "[1,2,3]"),
+        (frozenset(["b", "a"]), '["a","b"]'),
+        (Colour.RED, '"red"'),
+        ({Colour.RED: [Colour.RED]}, '{"red":["red"]}'),
+        (Point(1, Point(2, {3})), '{"x":1,"y":{"x":2,"y":[3]}}'),
+        (Pair(1, Point(2)), '[1,{"x":2,"y":null}]'),
+        (collections.deque([1, 2]), "[1,2]"),
+        (collections.OrderedDict(a=1), '{"a":1}'),
+        (collections.Counter("aab"), '{"a":2,"b":1}'),
+        (collections.UserDict(a={1}), '{"a":[1]}'),
+        (types.MappingProxyType({"a": 1}), '{"a":1}'),
+        (range(3), "[0,1,2]"),
+        ({"a": 1}.keys(), '["a"]'),
+        ({"a": 1}.values(), "[1]"),
+        ({"a": 1}.items(), '[["a",1]]'),
+        ({None: 1, True: 2, 1.5: 3}, '{"null":1,"true":2,"1.5":3}'),
+        (10**30, str(10**30)),
+        (
+            [math.nan, math.inf, -math.inf, decimal.Decimal("NaN"), np.nan],
+            "[null,null,null,null,null]",
+        ),
+        ({"a": np.array([1.0, np.nan])}, '{"a":[1.0,null]}'),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_as_scientists_expect_it(result: Any, json: str) -> None:
+    assert encoded(result) == json
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        ({"i": {"j": [1, 2j]}}, 'result["i"]["j"][1]: complex: return its parts'),
+        (np.array([1 + 2j]), "result[0]: numpy.complex128: return its parts"),
+        (b"bytes", "result: bytes: decode it to text, or set `codec: raw`"),
+        ([np.bytes_(b"x")], "result[0]: numpy.bytes_: decode it"),
+        ({"f": len}, 'result["f"]: builtin_function_or_method: call it'),
+        ((n for n in [1]), "result: generator: return list(…) of it"),
+        (map(abs, [1]), "result: map: return list(…) of it"),
+        ([object()], "result[0]: object: return numbers, text, lists"),
+        ({(1, 2): 3}, "result: a key of type tuple: use text for keys"),
+        ({"a": {b"k": 1}}, 'result["a"]: a key of type bytes: use text for keys'),
+        ({"a": {math.nan: 1}}, 'result["a"]: a key is nan: use text for keys'),
+        ({"a": "\ud800"}, "result[\"a\"]: '\\ud800': half a character"),
+        (Point(1, 2j), 'result["y"]: complex'),
+        (TABLE.assign(n=[1, 2j]), 'result[0]["n"]: complex'),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_has_no_json_is_named_by_its_place(result: Any, says: str) -> None:
+    assert refused(result).startswith(says)
+
+
+def test_what_contains_itself() -> None:
+    value: list[Any] = [1]
+    value.append({"again": value})
+    assert refused(value) == 'result[1]["again"]: it contains itself'
+
+
+def test_the_same_twice_is_not_within_itself() -> None:
+    one = np.array([1])
+    assert encoded({"a": one, "b": [one, one]}) == '{"a":[1],"b":[[1],[1]]}'
+
+
+NUMBERS = {"a": [1.5, math.nan], "b": -math.inf}
+
+
+def test_nan_kept() -> None:
+    assert encoded(NUMBERS, Nan.KEEP) == '{"a":[1.5,NaN],"b":-Infinity}'
+    assert encoded({1j.real: np.array([np.nan])}, Nan.KEEP) == '{"0.0":[NaN]}'
+
+
+def test_nan_as_an_error() -> None:
+    assert refused(NUMBERS, Nan.ERROR) == (
+        'result["a"][1]: nan: return None where there is no number, or set `nan: null`'
+    )
+    assert refused([np.float32("inf")], Nan.ERROR).startswith("result[0]: inf: ")
+    assert refused(pd.NaT, Nan.ERROR).startswith("result: nan: ")
+    assert encoded([None, "nan", 1.5], Nan.ERROR) == '[null,"nan",1.5]'
+
+
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [
+        (b"NaN", math.nan),
+        (b'{"t":nan}', {"t": math.nan}),
+        (b'{"a": Infinity, "b":[-Infinity,1]}', {"a": math.inf, "b": [-math.inf, 1]}),
+        (
+            b"[inf, -inf, INF, +inf, -nan, nan]",
+            [math.inf, -math.inf, math.inf, math.inf] + [math.nan] * 2,
+        ),
+        (b'{"a \\" nan": "nan, inf", "b":nan}\0', {'a " nan': "nan, inf", "b": math.nan}),
+    ],
+)
+def test_nan_as_firmware_sends_it(payload: bytes, kept: Any) -> None:
+    """Tasmota writes `nan` for a sensor that was unplugged."""
+    said = json.dumps(kept)
+    for codec in codecs(Nan.KEEP):
+        assert json.dumps(codec.decode(payload)) == said
+    for word in ("-Infinity", "Infinity", "NaN"):
+        said = said.replace(word, "null")
+    for codec in codecs(Nan.NULL):
+        assert json.dumps(codec.decode(payload)) == said
+    for codec in codecs(Nan.ERROR):
+        with pytest.raises(PayloadError, match="is not JSON; `nan: null` or `nan: keep`"):
+            codec.decode(payload)

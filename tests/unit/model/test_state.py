@@ -1,0 +1,174 @@
+"""`context.state` as a call sees it: a call that raises leaves it as it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyboot_svc.model.state import CallState, ModelState
+
+
+def stored(state: ModelState) -> dict[str, Any]:
+    return dict(state)
+
+
+@pytest.fixture
+def shared() -> ModelState:
+    return ModelState({"n": "1", "list": "[1]"})
+
+
+@pytest.fixture
+def state(shared: ModelState) -> CallState:
+    return CallState(shared)
+
+
+def test_what_is_assigned_is_there_at_once(state: CallState, shared: ModelState) -> None:
+    state["n"] += 1
+    state["new"] = {"a": 1}
+    assert (state["n"], shared["n"], shared["new"]) == (2, 2, {"a": 1})
+    assert state.touched
+    state.commit()
+    assert not state.touched
+    assert shared.take_changes() == {"n": "2", "new": '{"a": 1}'}
+
+
+def test_a_call_that_failed_changed_nothing(state: CallState, shared: ModelState) -> None:
+    before = stored(shared)
+    state["n"] += 1
+    state["n"] += 1
+    state["new"] = 1
+    del state["list"]
+    state.roll_back()
+    assert stored(shared) == before
+    state.pop("n")
+    state.setdefault("more", []).append(1)
+    state.popitem()
+    state.clear()
+    assert not state
+    state.roll_back()
+    assert stored(shared) == before
+    assert not state.touched
+
+
+def test_only_the_call_at_hand_is_undone(state: CallState, shared: ModelState) -> None:
+    state["n"] = 2
+    state.commit()
+    state["n"] = 3
+    state.roll_back()
+    assert shared["n"] == 2
+
+
+def test_a_change_in_place_counts(state: CallState, shared: ModelState) -> None:
+    state["list"].append(2)
+    state["list"].append(3)
+    assert state["list"] == [1, 2, 3]
+    state.setdefault("seen", {})["a"] = 1
+    state.commit()
+    assert stored(shared) == {"n": 1, "list": [1, 2, 3], "seen": {"a": 1}}
+    state["list"].append(4)
+    state.roll_back()
+    assert state["list"] == [1, 2, 3]
+
+
+def test_reading_alone_changes_nothing(state: CallState, shared: ModelState) -> None:
+    assert (state["list"], state["n"], state.get("absent")) == ([1], 1, None)
+    assert (list(state), len(state), "n" in state) == (["n", "list"], 2, True)
+    state.commit()
+    assert not shared.changes
+
+
+def test_what_was_assigned_is_a_copy(state: CallState, shared: ModelState) -> None:
+    mine = [1]
+    state["list"] = mine
+    mine.append(2)
+    state.commit()
+    assert shared["list"] == [1]
+
+
+def test_a_change_in_place_that_can_not_be_kept(state: CallState, shared: ModelState) -> None:
+    state["list"].append(1j)
+    with pytest.raises(TypeError, match=r'context\.state\["list"\]\[1\]: complex'):
+        state.commit()
+    state.roll_back()
+    assert shared["list"] == [1]
+
+
+def test_another_threads_assignment_is_not_undone(shared: ModelState) -> None:
+    mine, other = CallState(shared), CallState(shared)
+    mine["n"] = 2
+    other["n"] = 3
+    mine.roll_back()
+    assert shared["n"] == 3
+
+
+def test_keys_that_are_not_there(state: CallState) -> None:
+    for wrong in (lambda: state["no"], lambda: state.pop("no"), lambda: state.__delitem__("no")):
+        with pytest.raises(KeyError):
+            wrong()
+    assert state.pop("no", 5) == 5
+    state.roll_back()
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (np.float64(1.5), 1.5),
+        (np.array([1, 2]), [1, 2]),
+        ({np.int64(1): {2}}, {"1": [2]}),
+        ((1, 2), [1, 2]),
+    ],
+)
+def test_it_takes_what_a_result_can_be(state: CallState, value: Any, kept: Any) -> None:
+    state["k"] = value
+    assert state["k"] == kept
+
+
+def test_it_keeps_nan(state: CallState) -> None:
+    state["k"] = [math.nan, math.inf]
+    assert math.isnan(state["k"][0])
+    assert state["k"][1] == math.inf
+
+
+STEPS = ["set", "del", "pop", "default", "grow"]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.integers() | st.lists(st.integers()), max_size=3),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["set", "del", "pop", "default", "grow"]), st.sampled_from("abc")
+        ),
+        max_size=12,
+    ),
+    st.booleans(),
+)
+def test_it_is_a_dict_until_it_is_undone(
+    begin: dict[str, Any], steps: list[tuple[str, str]], well: bool
+) -> None:
+    shared = ModelState({key: json.dumps(value) for key, value in begin.items()})
+    state, model = CallState(shared), json.loads(json.dumps(begin))
+    for number, (step, key) in enumerate(steps):
+        for mapping in (state, model):
+            if step == "set":
+                mapping[key] = number
+            elif step == "del" and key in mapping:
+                del mapping[key]
+            elif step == "pop":
+                mapping.pop(key, None)
+            elif step == "default":
+                mapping.setdefault(key, [number])
+            elif step == "grow" and isinstance(mapping.get(key), list):
+                mapping[key].append(number)
+    if well:
+        state.commit()
+        assert stored(shared) == model
+    else:
+        state.roll_back()
+        assert stored(shared) == begin
