@@ -15,6 +15,8 @@ from pyboot_svc.text import block
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 _LONGEST_MESSAGE = 64_000
+# What pyboot's loggers are below, and those that models get as `context.logger`.
+_OWN = ("pyboot_svc", "model")
 # sd-daemon(3): how a line of a stream tells its priority to the journal.
 _PRIORITIES = {
     logging.DEBUG: 7,
@@ -33,6 +35,37 @@ def configure_logging(form: str = "plain", **fields: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_handler(form, fields)]
     root.setLevel(logging.INFO)
+
+
+def hold_logging() -> None:
+    """Keep pyboot's own lines coming, whatever a library makes of `logging`, from now on.
+
+    Libraries configure it anew for the whole process (`dictConfig`, `basicConfig(force=True)`), or
+    turn it off (`logging.disable`). Called again, it also holds the loggers made since.
+    """
+    own = [logging.getLogger(name) for name in _OWN]
+    for logger in own:
+        if not isinstance(logger, _Unshakable):
+            logger.handlers[:] = logging.getLogger().handlers
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+    for name, known in list(logging.Logger.manager.loggerDict.items()):
+        if name.partition(".")[0] in _OWN and isinstance(known, logging.Logger):
+            known.__class__ = _Unshakable
+
+
+class _Unshakable(logging.Logger):
+    """Not to be disabled by others."""
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None: ...
+
+    def isEnabledFor(self, level: int) -> bool:
+        return level >= self.getEffectiveLevel()
 
 
 def _handler(form: str, fields: dict[str, str]) -> logging.Handler:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.model import Context, Model, load_model
+from pyboot_svc.model.loader import model_folder
 from pyboot_svc.model.state import CallState, ModelState
 
 
@@ -38,6 +40,7 @@ def load_subject(config: InstanceConfig, payloads: tuple[bytes, ...], folder: Pa
     """Raises ModelError when the model can't be loaded."""
     state = ModelState({})
     context = _make_context(config, folder, state)
+    os.chdir(model_folder(config.edge.edge_mode, config.model_path))
     model = load_model(config.edge.edge_mode, config.model_path, context)
     return Subject(config, model, payloads, folder, state)
 

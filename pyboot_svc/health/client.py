@@ -6,6 +6,7 @@ import socket
 import zlib
 from pathlib import Path
 
+from pyboot_svc.health.loading import is_loading
 from pyboot_svc.health.record import Health, read_health
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
@@ -38,10 +39,16 @@ def ask_health(path: Path, seconds: float) -> Health:
     except ConnectionRefusedError:
         reason = f"it was killed: nobody listens at {path}"
     except TimeoutError:
+        if is_loading(path):
+            return Health(_instance(path), alive=True, reasons=("the model is being loaded",))
         reason = f"no answer within {seconds:g} s"
     except (OSError, ValueError) as error:
         reason = f"{path}: {error}"
-    return Health(path.name.removesuffix(_SUFFIX), reasons=(reason,))
+    return Health(_instance(path), reasons=(reason,))
+
+
+def _instance(path: Path) -> str:
+    return path.name.removesuffix(_SUFFIX)
 
 
 def _read_line(path: Path, seconds: float) -> bytes:

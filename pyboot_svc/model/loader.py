@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import importlib
 import inspect
 import sys
@@ -10,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -89,6 +91,19 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
     return _adapt(found, path, _closers(owners))
 
 
+def model_folder(path: str, model_path: Sequence[str]) -> Path:
+    """The folder that holds the module or package which `path` begins with: where a model works.
+
+    `/` for one that is elsewhere on Python's path.
+    """
+    top = path.partition(".")[0]
+    for folder in model_path:
+        found = Path(folder).absolute()
+        if (found / top).is_dir() or any(found.glob(f"{glob.escape(top)}.*")):
+            return found
+    return Path("/")
+
+
 def exceptions_named(names: Sequence[str]) -> tuple[type[BaseException], ...]:
     """The classes, of Python's own or `{module}.{name}`, and Retry; raises ModelError."""
     found: list[type[BaseException]] = [Retry]
@@ -105,7 +120,7 @@ def exceptions_named(names: Sequence[str]) -> tuple[type[BaseException], ...]:
 
 
 def _extend_path(model_path: Sequence[str]) -> None:
-    for folder in reversed(model_path):
+    for folder in (str(Path(name).absolute()) for name in reversed(model_path)):
         if folder not in sys.path:
             sys.path.insert(0, folder)
 

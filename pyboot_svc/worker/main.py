@@ -1,19 +1,21 @@
-"""`pyboot worker NAME-N`: one instance, from its start to its clean end."""
+"""`pyboot worker NAME-N`: one instance, from its start to its clean end.
+
+The main thread is the model's: it imports it, makes it, calls it (with `threads: 1`) and closes it,
+as a script would. All else is the thread `control`'s: time, signals, the end.
+"""
 
 from __future__ import annotations
 
 import faulthandler
-import io
 import logging
 import os
 import queue
-import signal
-import sys
+import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import setproctitle
 
@@ -22,10 +24,13 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import retired_file
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
 from pyboot_svc.health.client import ask_health
+from pyboot_svc.health.loading import LONGEST_LOAD_SECONDS, loading_mark
 from pyboot_svc.health.probes import ProbeServer
 from pyboot_svc.health.server import HealthServer
+from pyboot_svc.logs import hold_logging
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.model import Context, load_model
+from pyboot_svc.model.loader import model_folder
 from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
@@ -37,8 +42,10 @@ from pyboot_svc.worker.heartbeat import TICK_SECONDS, Heartbeat
 from pyboot_svc.worker.mqtt.inbox import MqttInbox
 from pyboot_svc.worker.mqtt.outbox import MqttOutbox
 from pyboot_svc.worker.mqtt.reactor import Reactor
+from pyboot_svc.worker.output import forgive_output
 from pyboot_svc.worker.pipeline import Links, Pipeline
-from pyboot_svc.worker.readiness import LONGEST_LOAD_SECONDS, Readiness, StartExtension
+from pyboot_svc.worker.readiness import Readiness
+from pyboot_svc.worker.signals import Signals
 from pyboot_svc.worker.storage.claim import claim_state
 
 # What a drain may take beyond its deadline.
@@ -81,17 +88,19 @@ class Worker:
         self._title = ""
         self._heartbeat = Heartbeat()
         self._condition = Condition(config, self._heartbeat)
+        self._at_end = ExitStack()
+        self._exit_code = ExitCode.INTERNAL
+        self._controlled = threading.Event()
 
     def run(self) -> ExitCode:
         # What systemd's watchdog sends: every thread's stack, written even while the GIL is held.
         faulthandler.enable()
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # What a model prints goes to a pipe or a socket, and is to be seen at once.
-            sys.stdout.reconfigure(line_buffering=True)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        forgive_output()
+        hold_logging()
         # Before any thread: the first title moves the process's environment in memory.
         self._show_title(0, 0)
+        signals = Signals(self._events.put)
+        signals.catch()
         if self._settings.stop_at_eof:
             spawn("parent", self._watch_parent)
         # Before anybody is told of this one: there may be another.
@@ -105,25 +114,52 @@ class Worker:
         reporter.start()
         if self._settings.probes is not None:
             ProbeServer(self._settings.probes, condition.health)
-        try:
-            return self._run()
-        finally:
-            reporter.stop()
-            if health is not None:
-                health.close()
-            self._notifier.close()
+        self._at_end.callback(self._notifier.close)
+        if health is not None:
+            self._at_end.callback(health.close)
+        self._at_end.callback(reporter.stop)
+        with self._at_end:
+            with loading_mark(self._settings.health_socket):
+                pipeline = self._load()
+            # Whatever the model has made of them.
+            signals.catch()
+            hold_logging()
+            pipeline.start(on_crash=lambda: self._events.put("crash"), here=True)
+            spawn("control", partial(self._control, pipeline))
+            try:
+                pipeline.work()
+            except Exception:
+                log.exception("internal error")
+                self._events.put("crash")
+            self._controlled.wait()
+        return self._exit_code
 
-    def _run(self) -> ExitCode:
-        loading = StartExtension(self._notifier)
+    def _load(self) -> Pipeline:
+        # Once for all of it: an import that holds the GIL lets nobody ask for more time meanwhile.
+        self._notifier.status("loading the model")
+        self._notifier.extend_start(LONGEST_LOAD_SECONDS)
         try:
             pipeline = self._build()
         except PybootError as error:
             self._notifier.status(str(error).partition("\n")[0])
             raise
-        finally:
-            loading.end()
         self._condition.phase = Loaded(pipeline)
-        pipeline.start(on_crash=lambda: self._events.put("crash"))
+        return pipeline
+
+    def _control(self, pipeline: Pipeline) -> None:
+        """Look after it until something ends the worker, and end it."""
+        try:
+            self._exit_code = self._serve(pipeline)
+        except Exception:
+            log.exception("internal error")
+        self._controlled.set()
+        if not pipeline.worked:
+            # The main thread is in a call that never ends. Nothing more is to be expected of it.
+            self._at_end.close()
+            logging.shutdown()
+            os._exit(self._exit_code)
+
+    def _serve(self, pipeline: Pipeline) -> ExitCode:
         readiness = Readiness(str(self._config.identity), pipeline, self._notifier)
         self._condition.phase = Running(pipeline, readiness)
         reason = self._wait(pipeline, readiness)
@@ -159,6 +195,7 @@ class Worker:
         edge = self._config.edge
         durables = Durables(self._config, self._settings.state_dir)
         context = self._make_context(durables.state)
+        os.chdir(model_folder(edge.edge_mode, self._config.model_path))
         model = load_model(edge.edge_mode, self._config.model_path, context)
         log.info("%s: loaded %s", self._config.identity, edge.edge_mode)
 
@@ -223,6 +260,3 @@ class Worker:
         while os.read(0, 4096):
             pass
         self._events.put("parent ended")
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._events.put(signal.Signals(number).name)

@@ -10,6 +10,7 @@ inbox ─► intake ─► pre_queue ─► pool ─► completion ─► post_q
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.redrive import Redrive
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
-from pyboot_svc.worker.execution.failure_log import FailureLog
+from pyboot_svc.worker.execution.failure_log import FailureLog, summary
 from pyboot_svc.worker.execution.intake import Intake
 from pyboot_svc.worker.execution.pool import IdleWork, ModelPool
 from pyboot_svc.worker.execution.pre_queue import PreQueue
@@ -113,6 +114,7 @@ class Pipeline:
     ) -> None:
         edge = config.edge
         self._threads = edge.threads
+        self._model = model
         self._durables = durables
         self._inbox = links.inbox
         self._outbox = links.outbox
@@ -168,10 +170,14 @@ class Pipeline:
         )
         self._ticked = time.monotonic()
         self._stalls: list[str] = []
+        self._worked = threading.Event()
 
-    def start(self, on_crash: Callable[[], None]) -> None:
+    def start(self, on_crash: Callable[[], None], *, here: bool = False) -> None:
+        """With `here`, the caller goes on to `work`, and is the model's thread if it has one."""
+        if not here:
+            self._worked.set()
         self._durables.store.start(on_crash)
-        self._pool.start(self._threads, on_crash)
+        self._pool.start(self._threads, on_crash, here=here)
         self._forwarder.start(on_crash)
         self._outbox.start(self._forwarder, on_crash)
         self._inbox.start(
@@ -181,6 +187,26 @@ class Pipeline:
             self._stats.add,
             on_crash,
         )
+
+    def work(self) -> None:
+        """Call the model, in the thread that loaded it, until a drain has closed the intake; then
+        close it."""
+        try:
+            self._pool.work()
+            self._close_model()
+        finally:
+            self._worked.set()
+
+    def _close_model(self) -> None:
+        try:
+            self._model.close()
+        except BaseException as error:  # the user's code
+            log.error("the model's close() failed: %s", summary(error))
+
+    @property
+    def worked(self) -> bool:
+        """Whether `work` has come to its end, or was never called for."""
+        return self._worked.is_set()
 
     def leave(self, timeout: float) -> None:
         """Before the last drain: take in what the broker holds for this instance, and no more."""
@@ -223,6 +249,8 @@ class Pipeline:
         for step in (
             self._post_queue.close,
             self._forwarder.stop,
+            # What the model's close() keeps in its state is to be saved, too.
+            lambda: self._worked.wait(left()),
             self._saver.flush,
             lambda: durables.suspects.forget_cleared(lingering=0),
             # The last connection that closes takes the log into the database.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 
 from pyboot_svc.notify import Notifier, watchdog_seconds
-from pyboot_svc.threads import spawn
 from pyboot_svc.worker.pipeline import Pipeline
 
 _TICK_SECONDS = 1.0
@@ -14,29 +12,8 @@ _TICK_SECONDS = 1.0
 _FIRST_TICK_SECONDS = 0.1
 _FIRST_TICKS = 50
 _EXTENSION_SECONDS = 30.0
-# A model that takes longer to load than this hangs.
-LONGEST_LOAD_SECONDS = 1800.0
 
 log = logging.getLogger(__name__)
-
-
-class StartExtension:
-    """Asks for more time while a big model loads, which keeps the main thread busy."""
-
-    def __init__(self, notifier: Notifier) -> None:
-        self._notifier = notifier
-        self._loaded = threading.Event()
-        notifier.status("loading the model")
-        spawn("loading", self._run)
-
-    def end(self) -> None:
-        self._loaded.set()
-
-    def _run(self) -> None:
-        for _ in range(int(LONGEST_LOAD_SECONDS / _EXTENSION_SECONDS * 2)):
-            self._notifier.extend_start(_EXTENSION_SECONDS)
-            if self._loaded.wait(_EXTENSION_SECONDS / 2):
-                return
 
 
 class Readiness:

@@ -53,9 +53,9 @@ def nested(depth):
 
 RESULTS = {
     "object": object(),
-    "set": {1, 2},
-    "nan": float("nan"),
-    "infinity": [float("inf")],
+    "set": {1, object()},
+    "complex": 1j,
+    "function": [len],
     "bytes": b"abc",
     "key": {(1, 2): 3},
     "cycle": Cycle(),
@@ -126,8 +126,8 @@ class Bad:
 BAD = [
     Bad("not_json", b"temperature: 21", "b'temperature: 21'"),
     Bad("not_json", b"[1, 2", "b'[1, 2'"),
-    Bad("not_json", b"NaN", "b'NaN'"),
-    Bad("not_json", b'{"celsius": -Infinity}', """b'{"celsius": -Infinity}'"""),
+    Bad("not_json", b"nano", "b'nano'"),
+    Bad("not_json", b'{"celsius": nan!}', """b'{"celsius": nan!}'"""),
     Bad("not_utf8", b'"caf\xe9"', """b'"caf\\xe9"'"""),
     Bad("not_utf8", b"\x00\xff" * 100, "b'" + "\\x00\\xff" * 32 + "'"),
     Bad("empty", b"", "b''"),
@@ -196,7 +196,7 @@ def test_results_that_cant_be_encoded_are_counted_and_logged(
     run: Callable[..., Up], plant: Plant, topic: str
 ) -> None:
     master = run("unusual")
-    kinds = ["object", "set", "nan", "infinity", "bytes", "key", "cycle", "surrogate", "nested"]
+    kinds = ["object", "set", "complex", "function", "bytes", "key", "cycle", "surrogate", "nested"]
     for kind in kinds:
         plant.publish(f"{topic}/in", kind)
         plant.publish(f"{topic}/in", f"after {kind}")

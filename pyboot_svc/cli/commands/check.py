@@ -6,15 +6,18 @@ import argparse
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import chdir
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
-from pyboot_svc.config import Config
+from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
+from pyboot_svc.model.loader import exceptions_named, model_folder
 from pyboot_svc.text import block
 
 DESCRIPTION = """\
@@ -67,11 +70,17 @@ def _summary(config: Config, file: str) -> str:
 
 def _model_problems(config: Config, file: str) -> Iterator[Problem]:
     for index, edge in enumerate(config.edges):
-        identity = edge.instances[0]
-        context = Context(
-            str(identity), Path(), logging.getLogger(f"model.{identity}"), edge.options
-        )
         try:
-            load_model(edge.edge_mode, config.model_path, context)
+            _load(edge, config.model_path)
         except ModelError as error:
             yield Problem(file, 0, 0, f"edge[{index}].edge_mode", str(error))
+
+
+def _load(edge: Edge, model_path: Sequence[str]) -> None:
+    """As a worker does, in a state folder that nothing is left of."""
+    identity = edge.instances[0]
+    exceptions_named(edge.on_error.retry)
+    with TemporaryDirectory() as folder, chdir(model_folder(edge.edge_mode, model_path)):
+        logger = logging.getLogger(f"model.{identity}")
+        context = Context(str(identity), Path(folder), logger, edge.options)
+        load_model(edge.edge_mode, model_path, context).close()

@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     configure_logging(options.log_format, EDGE_MODEL=identity.model, INSTANCE=str(identity))
     if options.pod is not None:
         _take_settings(options.run_dir, identity)
+    options.run_dir = options.run_dir.absolute()  # the worker moves to the model's folder
     compiled = _compiled(options, identity)
     config = load_compiled(compiled) if compiled else _from_file(options, identity)
     # For a worker that is started by hand; a service manager has set them, an administrator may
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> ExitCode:
 
     settings = WorkerSettings(
         master=options.report_to or socket_path(options.run_dir),
-        health_socket=health_socket(options.run_dir.absolute(), identity),
+        health_socket=health_socket(options.run_dir, identity),
         probes=options.probes_listen,
         state_dir=options.state_dir.absolute() / str(identity),
         compiled=compiled,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 from typing import Protocol
@@ -66,7 +68,8 @@ class ModelPool:
     """Runs one model in N threads, from the pre_queue to the completion of each message.
 
     A call that lasts past its limit loses its message to the dead letters, and its thread is
-    replaced. A single thread does `idle_work` while nothing waits.
+    replaced. A single thread does `idle_work` while nothing waits. Each thread has a copy of the
+    context variables of the one that starts the pool, which has loaded the model.
     """
 
     def __init__(
@@ -87,12 +90,28 @@ class ModelPool:
         self._runners: dict[int, Runner] = {}
         self._left_behind: list[tuple[Runner, float]] = []
         self._on_crash: Callable[[], None] = lambda: None
+        self._size = 0
+        # Those whose threads have come to the end of the pre_queue.
+        self._done: set[int] = set()
+        self._ended = threading.Event()
 
-    def start(self, size: int, on_crash: Callable[[], None]) -> None:
+    def start(self, size: int, on_crash: Callable[[], None], *, here: bool = False) -> None:
+        """With `here`, a single thread is that which calls `work`."""
         self._on_crash = on_crash
         self._size = size
+        # Before any thread: what the model has set in them is its own in each.
+        self._context_variables = copy_context()
+        self._here = here and size == 1
         for number in range(size):
-            self._launch(number, None)
+            runner = self._make(number)
+            if not self._here:
+                self._launch(runner, None)
+
+    def work(self) -> None:
+        """Until the pre_queue is closed and all of it is done."""
+        if self._here:
+            self._run(self._runners[0], None)
+        self._ended.wait()
 
     def expire(self) -> None:
         """Take the messages away from calls that last too long; about once a second.
@@ -107,7 +126,7 @@ class ModelPool:
             if rest is not None:
                 self._pre_queue.resume(rest)
                 self._left_behind.append((runner, runner.busy_seconds() or 0.0))
-                self._launch(number, rest)
+                self._launch(self._make(number), rest)
             else:
                 self._hand_on_what_is_done(runner, stuck)
 
@@ -130,9 +149,13 @@ class ModelPool:
             found.append(f"{len(still)} call(s) of the model exceed model_timeout and never end")
         return found
 
-    def _launch(self, number: int, chunk: Chunk | None) -> None:
+    def _make(self, number: int) -> Runner:
         runner = self._runners[number] = Runner(number, self._call, self._make_context())
-        spawn(f"model-{number}", partial(self._run, runner, chunk), self._on_crash)
+        return runner
+
+    def _launch(self, runner: Runner, chunk: Chunk | None) -> None:
+        run = partial(self._context_variables.copy().run, self._run, runner, chunk)
+        spawn(f"model-{runner.number}", run, self._on_crash)
 
     def _run(self, runner: Runner, chunk: Chunk | None) -> None:
         longest = 1
@@ -150,6 +173,9 @@ class ModelPool:
             self._forwarder.try_send()
             self._pre_queue.done(chunk)
             chunk = None
+        self._done.add(runner.number)
+        if len(self._done) == self._size:
+            self._ended.set()
 
     def _next_chunk(self, runner: Runner, longest: int) -> Chunk | None:
         suspects, batch = self._call.suspects, self._call.batch

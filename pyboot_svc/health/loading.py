@@ -1,0 +1,40 @@
+"""A mark beside the health socket of a worker that is loading its model.
+
+An import may hold the GIL for as long as it likes: then nobody answers at the socket, though all is
+well. Whoever asks looks for the mark.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# A model that takes longer to load than this hangs.
+LONGEST_LOAD_SECONDS = 1800.0
+
+
+@contextmanager
+def loading_mark(socket: Path) -> Iterator[None]:
+    """Has the mark there meanwhile; where it can't be made, there is no socket either."""
+    mark = _mark(socket)
+    with suppress(OSError):
+        mark.touch()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            mark.unlink(missing_ok=True)
+
+
+def is_loading(socket: Path) -> bool:
+    try:
+        age = time.time() - _mark(socket).stat().st_mtime
+    except OSError:
+        return False
+    return age < LONGEST_LOAD_SECONDS
+
+
+def _mark(socket: Path) -> Path:
+    return socket.with_suffix(".loading")

@@ -1,0 +1,319 @@
+"""Models do in a worker what they do in a notebook, whatever libraries make of the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.app import Up
+from support.client import Plant
+from support.poll import until
+
+COMMON = """
+import decimal
+import json
+import logging
+import os
+import threading
+"""
+
+Start = Callable[..., Up]
+
+
+@pytest.fixture
+def start(
+    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+) -> Start:
+    """Runs `model` of the code as the edge `edge-1`; the plant listens to its results."""
+
+    def run(code: str, more: str = "", arguments: tuple[str, ...] = ()) -> Up:
+        edge = (
+            f"{{name: edge, edge_mode: my_models.model, pre_qos: 1, post_qos: 1, "
+            f"pre_topic: {topic}/in, post_topic: {topic}/out{more}}}"
+        )
+        started = up(write_config(edge, models=COMMON + code), *arguments)
+        plant.subscribe(f"{topic}/out")
+        return started
+
+    return run
+
+
+@pytest.fixture
+def ask(plant: Plant, topic: str) -> Callable[..., list[Any]]:
+    """Publishes these payloads and gives the results that come."""
+
+    def send(*payloads: Any) -> list[Any]:
+        before = len(plant.wait_for(0))
+        for payload in payloads:
+            plant.publish(f"{topic}/in", payload, qos=1)
+        return plant.wait_for(before + len(payloads))[before:]
+
+    return send
+
+
+def worker(started: Up) -> int:
+    pid: int = started.instance("edge-1")["pid"]
+    return pid
+
+
+ONE_THREAD = """
+import sqlite3
+
+decimal.getcontext().prec = 50
+where = [threading.get_ident()]
+database = sqlite3.connect(":memory:")
+
+class model:
+    def __init__(self):
+        where.append(threading.get_ident())
+        database.execute("CREATE TABLE seen (n)")
+
+    def __call__(self, payload):
+        where.append(threading.get_ident())
+        database.execute("INSERT INTO seen VALUES (?)", (payload,))
+        [[count]] = database.execute("SELECT count(*) FROM seen")
+        third = str(decimal.Decimal(1) / 3)
+        main = threading.current_thread() is threading.main_thread()
+        return [len(set(where)), main, count, len(third)]
+
+    def close(self):
+        where.append(threading.get_ident())
+        with open(os.environ["CLOSED"], "w") as file:
+            json.dump(len(set(where)), file)
+"""
+
+
+def test_all_of_a_model_is_in_one_thread(
+    start: Start, ask: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    started = start(ONE_THREAD, f", environment: {{CLOSED: {closed}}}")
+    assert ask(1, 2) == [[1, True, 1, 52], [1, True, 2, 52]]
+    assert started.stop() == 0
+    assert closed.read_text() == "1"
+
+
+def test_several_threads_have_the_context_that_the_import_set(
+    start: Start, ask: Callable[..., list[Any]]
+) -> None:
+    code = """
+decimal.getcontext().prec = 50
+def model(payload):
+    decimal.getcontext().prec += 1  # its own
+    return len(str(decimal.Decimal(1) / 3)) > 50, threading.current_thread().name
+"""
+    start(code, ", threads: 3")
+    found = ask(*range(12))
+    assert all(enough for enough, _ in found)
+    assert {name for _, name in found} <= {"model-0", "model-1", "model-2"}
+
+
+def test_what_a_model_keeps_as_it_closes_is_saved(
+    start: Start, ask: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    code = """
+class model:
+    def __init__(self, context):
+        self.state = context.state
+    def __call__(self, payload):
+        return self.state.get("closed", 0)
+    def close(self):
+        self.state["closed"] = self.state.get("closed", 0) + 1
+"""
+    state = ("--state-dir", str(tmp_path / "state"))
+    started = start(code, arguments=state)
+    assert ask(1) == [0]
+    started.stop()
+    start(code, arguments=state)
+    assert ask(1) == [1]
+
+
+def test_a_close_that_fails_spoils_no_stop(start: Start, ask: Callable[..., list[Any]]) -> None:
+    code = """
+class model:
+    def __call__(self, payload):
+        return payload
+    def close(self):
+        raise OSError("the device is gone")
+"""
+    started = start(code)
+    assert ask(1) == [1]
+    assert started.stop() == 0
+    assert "the model's close() failed: the model raised OSError: the device is gone" in started.log
+
+
+GRABS = {
+    "default": "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)",
+    "ignored": "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    "own": "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(1))",
+    "wakeup": "import signal\nsignal.set_wakeup_fd(-1)",
+    "blocked": "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])",
+}
+
+
+@pytest.mark.parametrize("grab", GRABS.values(), ids=GRABS)
+def test_signals_that_a_library_takes(
+    start: Start, ask: Callable[..., list[Any]], plant: Plant, topic: str, grab: str
+) -> None:
+    started = start(
+        f"import time\n{grab}\ndef model(payload):\n    time.sleep(0.2)\n    return payload"
+    )
+    assert ask(1) == [1]
+    for number in range(5):
+        plant.publish(f"{topic}/in", number, qos=1)
+    until(lambda: started.instance("edge-1")["counters"]["received"] == 6, "all have come")
+    os.kill(worker(started), signal.SIGTERM)
+    assert plant.wait_for(6)[1:] == [0, 1, 2, 3, 4]
+    started.wait_log("edge-1 | ", 10)
+    until(lambda: "edge-1: stopped" in started.log, "it was drained")
+
+
+LOGS = {
+    "dictConfig": "import logging.config\nlogging.config.dictConfig({'version': 1})",
+    "basicConfig": "logging.basicConfig(force=True, stream=open(os.devnull, 'w'))",
+    "disable": "logging.disable(logging.CRITICAL)",
+    "level": "logging.getLogger().setLevel(logging.CRITICAL)",
+}
+
+
+@pytest.mark.parametrize("grab", LOGS.values(), ids=LOGS)
+def test_pyboots_own_lines_are_written_whatever_a_library_configures(
+    start: Start, ask: Callable[..., list[Any]], plant: Plant, topic: str, grab: str
+) -> None:
+    code = f"""
+{grab}
+def model(payload, context):
+    {grab.splitlines()[-1]}
+    context.logger.info("payload %s", payload)
+    return 1 / payload
+"""
+    started = start(code)
+    assert ask(1) == [1.0]
+    plant.publish(f"{topic}/in", 0, qos=1)
+    started.wait_log("message failed (model)")
+    started.wait_log("INFO payload 1")
+    started.stop()
+    assert "edge-1: stopped" in started.log
+
+
+def test_print_to_a_full_disk_costs_the_line(start: Start, ask: Callable[..., list[Any]]) -> None:
+    code = """
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+def model(payload):
+    print("x" * 100_000, flush=True)
+    return payload
+"""
+    started = start(code)
+    assert ask(1, 2) == [1, 2]
+    assert started.instance("edge-1")["errors"] == {}
+
+
+CHILDREN = {
+    "fork": 'multiprocessing.get_context("fork").Pool(2)',
+    "spawn": 'multiprocessing.get_context("spawn").Pool(1)',
+    "forkserver": 'multiprocessing.get_context("forkserver").Pool(1)',
+    "executor": "concurrent.futures.ProcessPoolExecutor(1)",
+}
+
+
+@pytest.mark.parametrize("pool", CHILDREN.values(), ids=CHILDREN)
+def test_processes_of_a_model(start: Start, ask: Callable[..., list[Any]], pool: str) -> None:
+    code = f"""
+import concurrent.futures, multiprocessing, signal, time
+
+class model:
+    def __init__(self):
+        self.pool = None
+    def __call__(self, payload):
+        if self.pool is None:
+            self.pool = {pool}
+        found = list(self.pool.map(abs, payload))
+        handlers = list(self.pool.map(signal.getsignal, [signal.SIGTERM]))
+        return found + [handlers == [signal.SIG_DFL]]
+    def close(self):
+        getattr(self.pool, "terminate", getattr(self.pool, "shutdown", None))()
+"""
+    started = start(code)
+    assert ask([-1, 2], [-3]) == [[1, 2, True], [3, True]]
+    pid = worker(started)
+    assert started.stop() == 0
+    until(lambda: not Path(f"/proc/{pid}").exists(), "it has ended")
+    assert "failed" not in started.log
+
+
+def test_a_child_that_is_forked_ends_by_a_signal(
+    start: Start, ask: Callable[..., list[Any]]
+) -> None:
+    code = """
+import signal, time
+def model(payload):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    time.sleep(0.1)
+    os.kill(pid, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+    start(code)
+    assert ask(1) == [-signal.SIGTERM]
+
+
+def test_it_works_in_the_folder_of_the_model(
+    start: Start, ask: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "weights.json").write_text("[3]")
+    start("weights = json.load(open('weights.json'))\ndef model(p): return [os.getcwd(), weights]")
+    assert ask(1) == [[str(tmp_path), [3]]]
+
+
+def test_an_import_that_holds_the_gil_is_one_start(
+    write_config: Callable[..., Path], up: Callable[..., Up], topic: str
+) -> None:
+    """Nobody can answer the watchdog meanwhile."""
+    code = """
+import ctypes
+ctypes.PyDLL(None).sleep(6)
+def model(payload): return payload
+"""
+    topics = f"pre_topic: {topic}/in, post_topic: {topic}/out"
+    edge = f"{{name: edge, edge_mode: my_models.model, {topics}}}"
+    started = up(write_config(edge, models=code), "--watchdog-seconds", "2")
+    assert started.instance("edge-1")["service"]["restarts"] == 0
+    assert "stalled" not in started.log
+
+
+def test_coroutines(start: Start, ask: Callable[..., list[Any]]) -> None:
+    code = """
+import asyncio
+async def model(payload, context):
+    await asyncio.sleep(0.01)
+    return [payload, context.topic.rsplit("/")[-1], id(asyncio.get_running_loop())]
+"""
+    start(code)
+    [one, other] = ask(1, 2)
+    assert (one[:2], other[:2], one[2] == other[2]) == ([1, "in"], [2, "in"], True)
+
+
+def test_an_exception_that_is_named_is_repeated_and_others_are_not(
+    start: Start, ask: Callable[..., list[Any]], plant: Plant, topic: str
+) -> None:
+    code = """
+calls = {}
+def model(payload):
+    calls[payload["of"]] = calls.get(payload["of"], 0) + 1
+    if payload["of"] == "key":
+        raise KeyError("value")
+    if calls[payload["of"]] < 3:
+        raise json.JSONDecodeError("", "", 0) if payload["of"] == "json" else LookupError
+    return calls
+"""
+    more = ", on_error: {retry: [json.JSONDecodeError], backoff: 0.01}"
+    started = start(code, more)
+    plant.publish(f"{topic}/in", {"of": "key"}, qos=1)
+    plant.publish(f"{topic}/in", {"of": "lookup"}, qos=1)
+    assert ask({"of": "json"}) == [{"key": 1, "lookup": 1, "json": 3}]
+    assert started.instance("edge-1")["errors"] == {"model": 2}
