@@ -12,6 +12,7 @@ from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
+from pyboot_svc.model.plain import simpler
 from pyboot_svc.retry import Retry
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog, summary
@@ -331,6 +332,8 @@ def one_each(results: Any, count: int) -> Any:
             f"a model with `batch:` returns a list with a result for each payload, not a "
             f"{type(results).__name__}"
         )
+    if hasattr(results, "columns"):  # a table is what its rows are
+        results = simpler(results)
     if len(results) != count:
         raise TypeError(
             f"the model returned {len(results)} results for a batch of {count}: it has to return "

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from support.columns import Acknowledged, Standing, batch_of, payloads_of, roomy_budget
 from support.poll import until
@@ -237,6 +239,25 @@ def test_one_bad_message_fails_alone(
     assert "failed on a batch of 3, each gets a call of its own now: ZeroDivisionError" in (
         caplog.text
     )
+
+
+@pytest.mark.parametrize(
+    ("made", "results"),
+    [
+        (np.array, [b"1", b"2", b"3"]),
+        (pd.Series, [b"1", b"2", b"3"]),
+        (lambda values: pd.Series(values, index=[7, 5, 6]), [b"1", b"2", b"3"]),
+        (lambda values: np.array([values, values]).T, [b"[1,1]", b"[2,2]", b"[3,3]"]),
+        (lambda values: pd.DataFrame({"n": values}), [b'{"n":1}', b'{"n":2}', b'{"n":3}']),
+        (tuple, [b"1", b"2", b"3"]),
+    ],
+)
+def test_an_array_a_series_or_a_table_is_the_list_that_it_is(
+    make: Callable[..., Line], made: Callable[[list[int]], Any], results: list[bytes]
+) -> None:
+    line = make(lambda payloads, context: made(payloads))
+    assert line.process(b"1", b"2", b"3") == results
+    assert line.dead == []
 
 
 def test_what_can_not_be_decoded_or_encoded_fails_alone(make: Callable[..., Line]) -> None:
