@@ -5,6 +5,7 @@ stages      each stage of a message's way by itself, in one thread
 threads     what more model threads bring
 in_memory   the whole pipeline, without brokers
 ends        a worker's two connections, on sockets in memory
+trial       `pyboot try`: what a model makes of messages
 failures    what fails meanwhile, told once at the end
 estimate    from what was measured to what a rate of arrival needs
 """

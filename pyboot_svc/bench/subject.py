@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.model import Context, Model, load_model
@@ -36,9 +38,14 @@ class Subject:
         return self.edge.pre.topic.replace("+", "x").replace("#", "x")
 
 
-def load_subject(config: InstanceConfig, payloads: tuple[bytes, ...], folder: Path) -> Subject:
-    """Raises ModelError when the model can't be loaded."""
-    state = ModelState({})
+def load_subject(
+    config: InstanceConfig,
+    payloads: tuple[bytes, ...],
+    folder: Path,
+    stored: Mapping[str, str] = MappingProxyType({}),
+) -> Subject:
+    """`stored` is what the state begins with. Raises ModelError when it can't be loaded."""
+    state = ModelState(dict(stored))
     context = _make_context(config, folder, state)
     os.chdir(model_folder(config.edge.edge_mode, config.model_path))
     model = load_model(config.edge.edge_mode, config.model_path, context)

@@ -18,7 +18,8 @@ from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.threads import gil_enabled, measure_threads, silence_worker
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path, rate, seconds
 from pyboot_svc.cli.config_file import config_file, model_path
-from pyboot_svc.config import Config, Edge, InstanceConfig
+from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
+from pyboot_svc.config import Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.text import printable
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     loaded = load_config(config_file(options), model_path=model_path(options))
-    config = _instance(loaded, options.name)
+    config = instance_named(loaded, options.name)
     payloads = _payloads(options, config.edge)
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
@@ -104,33 +105,13 @@ def run(options: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _instance(config: Config, name: str) -> InstanceConfig:
-    for instance in config.instances():
-        if instance.edge.name == name:
-            return instance
-    known = ", ".join(edge.name for edge in config.edges) or "none"
-    raise UsageError(f"no model is named {name!r}; configured: {known}")
-
-
 def _payloads(options: argparse.Namespace, edge: Edge) -> tuple[bytes, ...]:
     if options.payload is None:
-        broker = edge.pre.broker
         raise UsageError(
             "bench needs messages like those that the model gets, because they decide what "
-            "a call costs: --payload FILE, with --lines if it has one per line. To record 100: "
-            "mosquitto_sub "
-            f"-h {broker.host} -p {broker.port} -t '{edge.pre.topic}' -C 100 > messages"
+            f"a call costs: --payload FILE, with --lines if it has one per line. {recording(edge)}"
         )
-    try:
-        content: bytes = options.payload.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{options.payload} can't be read: {error.strerror}") from error
-    if not options.lines:
-        return (content,)
-    lines = tuple(line for line in content.splitlines() if line)
-    if not lines:
-        raise UsageError(f"{options.payload} has no non-empty line")
-    return lines
+    return read_payloads(options.payload, lines=options.lines)
 
 
 def _document(report: _Report) -> dict[str, Any]:

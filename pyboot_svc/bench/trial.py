@@ -1,0 +1,58 @@
+"""What a model makes of messages, one after the other, with nothing published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pyboot_svc.bench.failures import CountedFailures
+from pyboot_svc.bench.subject import Subject
+from pyboot_svc.model.codec import codec_named
+from pyboot_svc.model.loader import exceptions_named
+from pyboot_svc.model.plain import Nan
+from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.execution.runner import ModelCall, Runner
+from pyboot_svc.worker.messages import Chunk, Fault, MessageBatch
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of one message: the `result` to publish, a `fault`, or neither of them."""
+
+    result: bytes | None
+    fault: Fault | None
+
+
+def try_messages(subject: Subject, topic: str, folder: Path) -> Iterator[Tried]:
+    """As a worker would process the subject's payloads on `topic`, without a second attempt.
+
+    `folder` is for what a worker keeps beside the model.
+    """
+    edge = subject.edge
+    durables = Durables(subject.config, folder)
+    call = ModelCall(
+        subject.model,
+        codec_named(edge.codec, Nan(edge.nan)),
+        replace(edge.on_error, retries=0),
+        edge.model_timeout,
+        durables.journal,
+        durables.suspects,
+        CountedFailures(),
+        edge.batch,
+        exceptions_named(edge.on_error.retry),
+    )
+    runner = Runner(0, call, subject.make_context())
+    longest = edge.batch.max_size if edge.batch is not None else 1
+    for start in range(0, len(subject.payloads), longest):
+        chunk = Chunk(0, _batch(topic, subject.payloads[start : start + longest]))
+        runner.work(chunk)
+        for place, result in enumerate(chunk.results):
+            yield Tried(result, chunk.failures.get(place))
+
+
+def _batch(topic: str, payloads: Sequence[bytes]) -> MessageBatch:
+    count = len(payloads)
+    return MessageBatch(
+        [topic] * count, list(payloads), [0] * count, [0] * count, redeliverable=False
+    )

@@ -1,0 +1,143 @@
+"""`pyboot try`: shows what a model makes of messages, without a broker."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from pyboot_svc.bench.subject import load_subject
+from pyboot_svc.bench.trial import Tried, try_messages
+from pyboot_svc.cli.arguments import add_config, add_json, add_model_path, add_state_dir
+from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
+from pyboot_svc.config import InstanceConfig
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.errors import ExitCode, UsageError
+from pyboot_svc.logs import configure_logging
+from pyboot_svc.text import printable
+from pyboot_svc.worker.storage.database import read_state
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
+
+DESCRIPTION = """\
+Call a configured model with messages from a file or from standard input, and
+print what it would publish: a line for each message, with the topic and the
+result, `nothing`, or the error. It has its options, its environment variables
+and a copy of its state. There is no broker, nothing is published, and nothing
+that the model keeps is kept. What the model prints and logs goes to standard
+error. Exit code 1: a message failed."""
+EXAMPLES = (
+    ("pyboot try mean --payload message.json", "one message"),
+    ("pyboot try mean --lines messages", "many messages, one per line"),
+    ("pyboot try mean - <messages", "the same, from standard input"),
+)
+_FAILED = 1
+# Of what is shown for people.
+_LONGEST = 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("name", metavar="NAME", help="the model, as in telm_temperature")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--payload", type=Path, metavar="FILE", help="a message for the model")
+    source.add_argument("--lines", type=Path, metavar="FILE", help="messages, one per line")
+    source.add_argument(
+        "stdin",
+        nargs="?",
+        choices=("-",),
+        metavar="-",
+        help="messages from standard input, one per line",
+    )
+    parser.add_argument(
+        "--topic", metavar="TOPIC", help="the messages' topic (default: one that pre_topic matches)"
+    )
+    add_state_dir(parser, "where instances keep their state; the first one's is copied")
+    add_json(parser, "print a JSON object a line")
+    add_model_path(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode | int:
+    configure_logging()
+    loaded = load_config(config_file(options), model_path=model_path(options))
+    config = instance_named(loaded, options.name)
+    payloads = _payloads(options, config)
+    state_dir = options.state_dir.absolute() / str(config.identity)
+    for name, value in config.edge.variables.items():
+        os.environ.setdefault(name, value)
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="pyboot-try-") as name:
+        folder, beside = Path(name) / "state", Path(name) / "beside"
+        beside.mkdir()
+        stored = _copy_state(state_dir, folder)
+        with redirect_stdout(sys.stderr):
+            subject = load_subject(config, payloads, folder, stored)
+            topic = options.topic or subject.topic
+            tried = list(_show_each(try_messages(subject, topic, beside), config, options.json))
+            subject.model.close()
+        failed = any(one.fault is not None for one in tried)
+    return _FAILED if failed else ExitCode.OK
+
+
+def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[bytes, ...]:
+    if options.stdin:
+        payloads = tuple(line for line in sys.stdin.buffer.read().splitlines() if line)
+        if not payloads:
+            raise UsageError("standard input has no non-empty line")
+        return payloads
+    file = options.payload or options.lines
+    if file is None:
+        raise UsageError(
+            "try needs a message: --payload FILE, --lines FILE with one per line, or - for lines "
+            f"of standard input. {recording(config.edge)}"
+        )
+    return read_payloads(file, lines=options.lines is not None)
+
+
+def _copy_state(source: Path, target: Path) -> dict[str, str]:
+    """Copy what the instance keeps in its folder; gives what it keeps in `context.state`."""
+    try:
+        if source.exists():
+            hidden = shutil.ignore_patterns(f"{DATABASE_NAME}*", "in-hand", "subscribed", "lock")
+            shutil.copytree(source, target, ignore=hidden)
+    except (OSError, shutil.Error) as error:
+        print(
+            f"pyboot: the state in {source} can't be copied ({error}); try as root (sudo). "
+            "The model starts without it.",
+            file=sys.stderr,
+        )
+    target.mkdir(exist_ok=True)
+    file = source / DATABASE_NAME
+    return read_state(file) if os.access(file, os.R_OK) else {}
+
+
+def _show_each(found: Iterator[Tried], config: InstanceConfig, as_json: bool) -> Iterator[Tried]:
+    for tried in found:
+        document = _document(tried, config)
+        line = json.dumps(document, ensure_ascii=False) if as_json else _line(document)
+        print(line, file=sys.__stdout__, flush=True)
+        yield tried
+
+
+def _document(tried: Tried, config: InstanceConfig) -> dict[str, Any]:
+    if tried.fault is not None:
+        return {"kind": str(tried.fault.kind), "error": tried.fault.error}
+    if tried.result is None:
+        return {"result": None}
+    text = tried.result.decode("utf-8", "backslashreplace")
+    return {"topic": config.edge.post.topic, "result": text}
+
+
+def _line(document: dict[str, Any]) -> str:
+    if "error" in document:
+        return f"failed ({document['kind']}): {printable(document['error'], _LONGEST, lines=True)}"
+    if document["result"] is None:
+        return "nothing"
+    return f"{document['topic']} {printable(document['result'], _LONGEST)}"
