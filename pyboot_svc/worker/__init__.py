@@ -14,6 +14,8 @@ messages           what travels: messages in columns
 invalid_messages   those that can't be taken as they came
 memory_budget      how many bytes of messages are held
 stats              what is counted: messages, errors, rates, latency
+silence            what fails without an error: nothing comes in, or nothing comes out
+notices            what is to be noticed, and no reason to stop
 heartbeat          whether the worker makes progress
 condition          how far it has come, and how it does: what it tells whoever asks
 readiness          tells the service manager about it, and when the worker is ready

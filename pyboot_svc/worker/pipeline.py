@@ -37,6 +37,7 @@ from pyboot_svc.worker.execution.pre_queue import PreQueue
 from pyboot_svc.worker.execution.runner import ModelCall
 from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
+from pyboot_svc.worker.silence import Silence
 from pyboot_svc.worker.stats import Stats
 
 _POLL_SECONDS = 0.02
@@ -170,6 +171,7 @@ class Pipeline:
         )
         self._ticked = time.monotonic()
         self._stalls: list[str] = []
+        self._silence = Silence(edge.pre.topic)
         self._worked = threading.Event()
 
     def start(self, on_crash: Callable[[], None], *, here: bool = False) -> None:
@@ -274,6 +276,9 @@ class Pipeline:
         self._pool.expire()
         self._saver.flush()
         self._stalls = self._pool.stalls(now - self._ticked)
+        if not self._silence.is_over:
+            counters = self._stats.figures().counters
+            self._silence.look(now, subscribed=self._inbox.subscribed, counters=counters)
         self._ticked = now
 
     def depths(self) -> tuple[int, int]:
@@ -310,7 +315,7 @@ class Pipeline:
 
     def notices(self) -> list[str]:
         """What is less than it was asked for, and no reason to stop."""
-        return self._inbox.notices
+        return [*self._inbox.notices, *self._silence.texts]
 
     def figures(self) -> Traffic:
         pre, post = self.depths()

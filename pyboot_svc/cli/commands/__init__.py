@@ -35,6 +35,7 @@ GROUPS = (
     Group(
         "Try a configuration",
         {
+            "init": "write a small project to begin with",
             "check": "validate the configuration",
             "up": "run everything in the foreground, until Ctrl-C",
             "try": "call a model with messages from a file (exit code 1: one failed)",

@@ -36,7 +36,7 @@ error. Exit code 1: a message failed."""
 EXAMPLES = (
     ("pyboot try mean --payload message.json", "one message"),
     ("pyboot try mean --lines messages", "many messages, one per line"),
-    ("pyboot try mean - <messages", "the same, from standard input"),
+    ("pyboot try mean --lines messages --json", "the same, for a script"),
 )
 _FAILED = 1
 # Of what is shown for people.

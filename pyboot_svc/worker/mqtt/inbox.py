@@ -25,9 +25,9 @@ from pyboot_svc.worker.mqtt.link.paho_client import SESSION_SECONDS
 from pyboot_svc.worker.mqtt.reactor import Reactor
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.session.notes import SessionNotes
-from pyboot_svc.worker.mqtt.session.notices import Notices
 from pyboot_svc.worker.mqtt.session.retained import RetainedFilter
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
+from pyboot_svc.worker.notices import Notices
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """What is known of the subscriber's session at the broker.
 
 notes      what outlives the process: whether there is one, and what it is subscribed to
-notices    what the broker grants less than it was asked for
 retained   tells retained messages that were processed already from new ones
 """

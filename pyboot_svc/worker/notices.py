@@ -1,4 +1,4 @@
-"""What a broker grants less than it was asked for: no reason to stop, and not to be overlooked."""
+"""What is less than it was meant to be: no reason to stop, and not to be overlooked."""
 
 from __future__ import annotations
 
