@@ -14,6 +14,7 @@ dump         YAML out
 """
 
 from pyboot_svc.config.settings import (
+    DEFAULT_RESULTS,
     BatchLimits,
     Broker,
     Config,
@@ -25,6 +26,7 @@ from pyboot_svc.config.settings import (
     Limits,
     OnError,
     QueueLimits,
+    ResultOptions,
     Sandbox,
     SpoolLimits,
     Tls,
@@ -32,6 +34,7 @@ from pyboot_svc.config.settings import (
 )
 
 __all__ = [
+    "DEFAULT_RESULTS",
     "BatchLimits",
     "Broker",
     "Config",
@@ -43,6 +46,7 @@ __all__ = [
     "Limits",
     "OnError",
     "QueueLimits",
+    "ResultOptions",
     "Sandbox",
     "SpoolLimits",
     "Tls",

@@ -23,6 +23,7 @@ from pyboot_svc.config.settings import (
     Limits,
     OnError,
     QueueLimits,
+    ResultOptions,
     Sandbox,
     SpoolLimits,
     Tls,
@@ -108,6 +109,7 @@ def _edge(values: Mapping[str, Any]) -> Edge:
     built = {
         "pre": _endpoint(values["pre"]),
         "post": _endpoint(values["post"]),
+        "results": ResultOptions(**values["results"]),
         "batch": BatchLimits(**values["batch"]) if values["batch"] is not None else None,
         "queue": QueueLimits(**values["queue"]),
         "spool": SpoolLimits(**values["spool"]),

@@ -23,6 +23,7 @@ from pyboot_svc.config.settings import (
     Limits,
     OnError,
     QueueLimits,
+    ResultOptions,
     Sandbox,
     SpoolLimits,
     Tls,
@@ -129,6 +130,7 @@ class _Edges:
             **{key: values[key] for key in _PLAIN_KEYS},
             pre=pre,
             post=post,
+            results=self._results(values, post, node, path),
             batch=BatchLimits(**batch) if batch is not None else None,
             queue=QueueLimits(**(values["queue"] or {})),
             spool=SpoolLimits(**(values["spool"] or {})),
@@ -140,6 +142,18 @@ class _Edges:
             kubernetes=self._kubernetes(values, node, path),
             options=values["options"] or {},
         )
+
+    def _results(
+        self, values: Mapping[str, Any], post: Endpoint, node: Node, path: str
+    ) -> ResultOptions:
+        given = {key: values[f"post_{key}"] for key in ("retain", "expiry", "content_type")}
+        for key in ("expiry", "content_type"):
+            if given[key] is not None and post.broker.protocol != "5":
+                name = f"post_{key}"
+                place = node.value[name].node if name in node.value else node
+                hint = f"leave it out, or set `protocol: 5` for {post.broker.host}"
+                self._problems.add(place, f"{path}.{name}", f"`{name}` needs MQTT 5", hint)
+        return ResultOptions(**given)
 
     def _kubernetes(self, values: Mapping[str, Any], node: Node, path: str) -> Kubernetes:
         given = values["kubernetes"] or {}

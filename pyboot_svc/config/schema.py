@@ -34,6 +34,7 @@ from pyboot_svc.config.settings import (
     Limits,
     OnError,
     QueueLimits,
+    ResultOptions,
     Sandbox,
     SpoolLimits,
     Tls,
@@ -219,6 +220,17 @@ EDGE = Section(
         "post_port": Key(PORT, _PORT_OF_BROKER, None),
         "post_topic": Key(Topic(), "topic to publish to"),
         "post_qos": Key(Integer(0, 2), "quality of service of the results", Endpoint.qos),
+        "post_retain": Key(
+            Boolean(), "the broker keeps the last result for new subscribers", ResultOptions.retain
+        ),
+        "post_expiry": Key(
+            Integer(1, 2**32 - 1),
+            "seconds after which the broker drops a result that was not delivered (MQTT 5)",
+            None,
+        ),
+        "post_content_type": Key(
+            Text(), "content type of the results, e.g. application/json (MQTT 5)", None
+        ),
         "loop": Key(Boolean(), "allow results or dead letters to come back as input"),
         "share": Key(Boolean(), "instances share the input; with `false` each gets all of it"),
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process"),

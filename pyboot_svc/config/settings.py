@@ -79,6 +79,21 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class ResultOptions:
+    """How results are published, beside topic and QoS.
+
+    `expiry`, in seconds, and `content_type` are for MQTT 5.
+    """
+
+    retain: bool = False
+    expiry: int | None = None
+    content_type: str | None = None
+
+
+DEFAULT_RESULTS = ResultOptions()
+
+
+@dataclass(frozen=True)
 class BatchLimits:
     """How many messages a model gets by one call, and how long it waits for them."""
 
@@ -171,6 +186,7 @@ class Edge:
     edge_mode: str
     pre: Endpoint
     post: Endpoint
+    results: ResultOptions = DEFAULT_RESULTS
     instance: int = 1
     share: bool = True
     threads: int = 1

@@ -24,7 +24,7 @@ from pyboot_svc.worker.execution.poison import PoisonTracker
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
 from pyboot_svc.worker.messages import Chunk, MessageBatch
 from pyboot_svc.worker.mqtt.wire.decoder import Decoder
-from pyboot_svc.worker.mqtt.wire.encoder import ID_LEAD, PublishEncoder, encode_ids, encode_pubacks
+from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder, encode_ids, encode_pubacks, id_lead
 from pyboot_svc.worker.storage.writer import DatabaseWriter
 
 MESSAGES = 256
@@ -144,7 +144,7 @@ def test_working(runner: Runner, stream: bytes, request: pytest.FixtureRequest) 
 
 def test_writing(stream: bytes) -> None:
     """With the acknowledgements of the inputs; their digests were made before."""
-    encoder = PublishEncoder("results", 1, ID_LEAD)
+    encoder = PublishEncoder("results", 1, id_lead())
     chunk = Chunk(0, batch_of(stream))
     digests = chunk.digests
 

@@ -69,14 +69,14 @@ class MqttOutbox:
         self._said_qos = False
         self._stopping = False
         self._in_hand = in_hand
-        self._objections = Objections(edge.post, self._window)
+        self._objections = Objections(edge.post, edge.results, self._window)
         self._log_limit = RateLimit(5, 10.0)
         self._link: Link
         self._source: Source  # from `start` on
         self._plane: DataPlane = NoPlane()
         self.waiting = False
         session = Session(f"{config.identity.client_id}-post", False, self._window)
-        options = TransportOptions(bulk, edge.max_linger_us, reactor)
+        options = TransportOptions(bulk, edge.max_linger_us, reactor, edge.results)
         self._connection = Connection(Terms("post", edge.post.broker, session, options), self)
         # Look for something to send: soon, or results here and now if possible.
         self.wake = self._connection.wake

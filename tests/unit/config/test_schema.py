@@ -43,7 +43,7 @@ def test_the_schema_repeats_no_default(name: str) -> None:
         for call in ast.walk(section)
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "Key" and len(call.args) > 2
     ]
-    assert set(given) <= {"None", "()", "Endpoint.qos"}
+    assert set(given) <= {"None", "()", "Endpoint.qos", "ResultOptions.retain"}
 
 
 def test_no_other_module_repeats_a_default() -> None:

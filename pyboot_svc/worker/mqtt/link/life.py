@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from pyboot_svc.config import Broker
+from pyboot_svc.config import DEFAULT_RESULTS, Broker, ResultOptions
 from pyboot_svc.wakeup import Wakeup
 from pyboot_svc.worker.heartbeat import Heartbeat
 from pyboot_svc.worker.mqtt.interfaces import Session
@@ -18,12 +18,13 @@ from pyboot_svc.worker.mqtt.reactor import Reactor
 
 @dataclass(frozen=True)
 class TransportOptions:
-    """How a connection carries messages: in bulk or not, how long a read may wait for more, and
-    who serves it beside its own thread."""
+    """How a connection carries messages: in bulk or not, how long a read may wait for more, who
+    serves it beside its own thread, and how results are published."""
 
     bulk: bool
     max_linger_us: int
     reactor: Reactor | None = None
+    results: ResultOptions = DEFAULT_RESULTS
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Loop:
         try:
             with self._turning:
                 plane = BulkPlane if options.bulk else PlainPlane
-                self.plane = plane(self._client, sock, self._number, self._handler)
+                self.plane = plane(self._client, sock, self._number, self._handler, options.results)
                 waiting = Waiting(sock, life.wakeup, self._turning, options.max_linger_us)
                 with closing(waiting):
                     self._turn_until_the_end(waiting, deadline)

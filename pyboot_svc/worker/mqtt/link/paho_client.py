@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from pyboot_svc.config import Broker
+from pyboot_svc.config import Broker, ResultOptions
 from pyboot_svc.config.settings import credential_name
 from pyboot_svc.text import printable
 from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
@@ -273,13 +273,19 @@ class ControlClient:
     def unsubscribe(self, topic_filter: str) -> None:
         self._client.unsubscribe(topic_filter)
 
-    def publish(self, topic: str, payload: bytes, qos: int, user: Mapping[str, str]) -> int:
+    def publish(
+        self, topic: str, payload: bytes, qos: int, user: Mapping[str, str], options: ResultOptions
+    ) -> int:
         """Queue a message and number it; `user` properties need MQTT 5."""
         properties = None
         if self.v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.UserProperty = list(user.items())
-        return self._client.publish(topic, payload, qos, properties=properties).mid
+            if options.expiry is not None:
+                properties.MessageExpiryInterval = options.expiry
+            if options.content_type is not None:
+                properties.ContentType = options.content_type
+        return self._client.publish(topic, payload, qos, options.retain, properties).mid
 
     def acknowledge(self, mid: int, *, exact: bool) -> None:
         """By PUBACK, or PUBREC for what came at QoS 2."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pyboot_svc.config import Endpoint
+from pyboot_svc.config import Endpoint, ResultOptions
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
     RESULTS,
@@ -30,10 +30,10 @@ class Objections:
     `bounded` says whether a message may be too large for the broker.
     """
 
-    def __init__(self, endpoint: Endpoint, window: int) -> None:
+    def __init__(self, endpoint: Endpoint, options: ResultOptions, window: int) -> None:
         self._topic = endpoint.topic
         self._v5 = endpoint.broker.protocol == "5"
-        self._sizes = PacketSizes(endpoint)
+        self._sizes = PacketSizes(endpoint, options)
         self._most = MAX_PACKET_BYTES
         self._holds = Holds(window)
         self._hang_ups = HangUps(endpoint.topic)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pyboot_svc.config import Endpoint
-from pyboot_svc.worker.messages import Sendable, StoredMessage
+from pyboot_svc.config import Endpoint, ResultOptions
+from pyboot_svc.worker.messages import DIGEST_BYTES, RESULTS, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.wire.encoder import (
-    LONGEST_ID_PROPERTY,
+    encode_result_properties,
     encode_user_properties,
+    id_lead,
     publish_size,
 )
 
@@ -14,19 +15,22 @@ from pyboot_svc.worker.mqtt.wire.encoder import (
 class PacketSizes:
     """In bytes, of what goes to `endpoint`; results at the QoS `qos`."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, options: ResultOptions) -> None:
         self._topic = endpoint.topic
         self._v5 = endpoint.broker.protocol == "5"
+        self._others = encode_result_properties(options)
+        self._id_property = len(id_lead(self._others)) + 2 * DIGEST_BYTES
         self.qos = endpoint.qos
 
     def of(self, item: Sendable) -> int:
         """Of the largest one."""
         if isinstance(item, StoredMessage):
-            properties = len(encode_user_properties(item.properties)) if self._v5 else 0
+            others = self._others if item.lane == RESULTS else b""
+            properties = len(encode_user_properties(item.properties, others)) if self._v5 else 0
             return publish_size(item.topic, len(item.payload), item.qos, properties)
         return self.of_result(max(map(len, item.payloads)))
 
     def of_result(self, payload: int) -> int:
         """With a payload of so many bytes."""
-        properties = LONGEST_ID_PROPERTY if self._v5 else 0
+        properties = self._id_property if self._v5 else 0
         return publish_size(self._topic, payload, self.qos, properties)

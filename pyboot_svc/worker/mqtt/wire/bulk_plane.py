@@ -6,19 +6,27 @@ from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Any
 
-from pyboot_svc.worker.messages import MessageBatch, ResultBatch, Sendable, StoredMessage
+from pyboot_svc.config import DEFAULT_RESULTS, ResultOptions
+from pyboot_svc.worker.messages import (
+    RESULTS,
+    MessageBatch,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+)
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient, refusal
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import (
-    ID_LEAD,
     PING,
     PublishEncoder,
     encode_acknowledgements,
     encode_ids,
     encode_pubacks,
     encode_pubcomps,
+    encode_result_properties,
     encode_user_properties,
+    id_lead,
 )
 from pyboot_svc.worker.mqtt.wire.errors import Broken
 from pyboot_svc.worker.mqtt.wire.inflight import InFlight
@@ -43,7 +51,14 @@ class BulkPlane:
     PUBREC, by which it becomes ours, when it is acknowledged: processed, not only received.
     """
 
-    def __init__(self, client: ControlClient, sock: Any, session: int, owner: PlaneOwner) -> None:
+    def __init__(
+        self,
+        client: ControlClient,
+        sock: Any,
+        session: int,
+        owner: PlaneOwner,
+        results: ResultOptions = DEFAULT_RESULTS,
+    ) -> None:
         self._client = client
         self._sock = sock
         self._session = session
@@ -52,6 +67,8 @@ class BulkPlane:
         self._decoder = Decoder(self._v5, client.max_message)
         # What came at QoS 2, and is not acknowledged.
         self._exact: set[int] = set()
+        self._retain = results.retain
+        self._properties = encode_result_properties(results) if self._v5 else b""
         self._encoders: dict[tuple[str, int, bool], PublishEncoder] = {}
         self._in_flight = InFlight()
         self._output = SendBuffer(sock)
@@ -196,8 +213,11 @@ class BulkPlane:
 
     def _publish_row(self, row: StoredMessage) -> None:
         qos = min(row.qos, 1)
-        properties = encode_user_properties(row.properties) if self._v5 else b""
-        encoder = PublishEncoder(row.topic, qos, properties)
+        retain, others = False, b""
+        if row.lane == RESULTS:
+            retain, others = self._retain, self._properties
+        properties = encode_user_properties(row.properties, others) if self._v5 else b""
+        encoder = PublishEncoder(row.topic, qos, properties, retain=retain)
         packet_ids = self._in_flight.add(row, 1) if qos else ()
         try:
             self._output.extend(encoder.encode([row.payload], packet_ids))
@@ -224,8 +244,11 @@ class BulkPlane:
         self.wants_write = True
 
     def _encoder(self, topic: str, qos: int, named: bool) -> PublishEncoder:
-        lead = ID_LEAD if named else b"\0" if self._v5 else b""
-        encoder = self._encoders[topic, qos, named] = PublishEncoder(topic, qos, lead)
+        others, lead = self._properties, b""
+        if self._v5:
+            lead = id_lead(others) if named else encode_user_properties({}, others)
+        encoder = PublishEncoder(topic, qos, lead, retain=self._retain)
+        self._encoders[topic, qos, named] = encoder
         return encoder
 
     def _send(self, packets: bytes) -> None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Container, Mapping, Sequence
 
+from pyboot_svc.config import ResultOptions
 from pyboot_svc.worker.messages import DIGEST_BYTES, ID_PROPERTY
 
 _PUBLISH = 0x30
 _QOS_1 = 0x02
+_RETAIN = 0x01
 _SHORT = 0x80
 _PUBACK_LENGTH_2 = 0x40020000
 _PUBREC_LENGTH_2 = 0x50020000
 _PUBCOMP_LENGTH_2 = 0x70020000
+_EXPIRY_PROPERTY = b"\x02"
+_CONTENT_TYPE_PROPERTY = b"\x03"
 _USER_PROPERTY = b"\x26"
 _LONGEST_STRING = 65_535
 _MOST_HEADS = 1024
@@ -40,14 +44,15 @@ class PublishEncoder:
     `properties` are those that all have in common (MQTT 5: encoded, with their length).
     """
 
-    def __init__(self, topic: str, qos: int, properties: bytes) -> None:
+    def __init__(self, topic: str, qos: int, properties: bytes, *, retain: bool = False) -> None:
         name = topic.encode()
         lead = len(name).to_bytes(2) + name
+        first = _PUBLISH | (_RETAIN if retain else 0)
         if qos:
-            self._heads = _Heads(_PUBLISH | _QOS_1, lead, 2 + len(properties))
+            self._heads = _Heads(first | _QOS_1, lead, 2 + len(properties))
             self._middle = properties
         else:
-            self._heads = _Heads(_PUBLISH, lead + properties, 0)
+            self._heads = _Heads(first, lead + properties, 0)
         self._qos = qos
 
     def encode(
@@ -132,12 +137,28 @@ def encode_pubcomps(packet_ids: Sequence[int]) -> bytes:
     )
 
 
-def encode_user_properties(properties: Mapping[str, str]) -> bytes:
-    """User properties of MQTT 5, with the length of all in front."""
-    encoded = b"".join(
+def encode_user_properties(properties: Mapping[str, str], others: bytes = b"") -> bytes:
+    """User properties of MQTT 5 behind `others`, with the length of all in front."""
+    encoded = others + b"".join(
         _USER_PROPERTY + _string(key) + _string(value) for key, value in properties.items()
     )
     return encode_length(len(encoded)) + encoded
+
+
+def encode_result_properties(options: ResultOptions) -> bytes:
+    """What all results have in common, by MQTT 5; without the length."""
+    encoded = b""
+    if options.expiry is not None:
+        encoded += _EXPIRY_PROPERTY + options.expiry.to_bytes(4)
+    if options.content_type is not None:
+        encoded += _CONTENT_TYPE_PROPERTY + _string(options.content_type)
+    return encoded
+
+
+def id_lead(others: bytes = b"") -> bytes:
+    """What stands before the id in the properties of a result: their length, `others`, its name."""
+    size = 2 * DIGEST_BYTES
+    return encode_user_properties({ID_PROPERTY: "0" * size}, others)[:-size]
 
 
 def publish_size(topic: str, payload: int, qos: int, properties: int) -> int:
@@ -169,8 +190,3 @@ def encode_ids(digests: Sequence[bytes]) -> list[bytes]:
 def _string(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(2) + encoded
-
-
-# What stands before the id in the properties of a result: their length, and its name.
-ID_LEAD = encode_user_properties({ID_PROPERTY: "0" * (2 * DIGEST_BYTES)})[: -2 * DIGEST_BYTES]
-LONGEST_ID_PROPERTY = len(ID_LEAD) + 2 * DIGEST_BYTES

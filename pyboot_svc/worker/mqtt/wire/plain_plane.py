@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pyboot_svc.config import DEFAULT_RESULTS, ResultOptions
 from pyboot_svc.worker.invalid_messages import examine, topic_trouble
-from pyboot_svc.worker.messages import ID_PROPERTY, ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.messages import (
+    ID_PROPERTY,
+    RESULTS,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+)
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals
@@ -25,7 +32,14 @@ _MOST_BYTES_A_READ = 1024 * 1024
 class PlainPlane:
     """paho does it, packet by packet; what a read or a write brings is told at its end."""
 
-    def __init__(self, client: ControlClient, sock: Any, session: int, owner: PlaneOwner) -> None:
+    def __init__(
+        self,
+        client: ControlClient,
+        sock: Any,
+        session: int,
+        owner: PlaneOwner,
+        results: ResultOptions = DEFAULT_RESULTS,
+    ) -> None:
         self._client = client
         self._session = session
         self._owner = owner
@@ -33,6 +47,7 @@ class PlainPlane:
         self._exact: set[int] = set()
         self._in_flight: dict[int, Sendable] = {}
         self._most = client.max_message
+        self._results = results
         self._begin()
         client.listen(self._on_message, self._on_published)
         client.on_queued = self._have_written
@@ -106,22 +121,25 @@ class PlainPlane:
         self, topic: str, qos: int, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
         failed = []
+        publish = self._client.publish
         for results in batches:
             named = has_duplicates(qos, results)
             for number, payload in enumerate(results.payloads):
                 one = results.part(number, number + 1)
                 user = {ID_PROPERTY: one.digests()[0].hex()} if named else {}
                 try:
-                    self._in_flight[self._client.publish(topic, payload, qos, user)] = one
+                    self._in_flight[publish(topic, payload, qos, user, self._results)] = one
                 except Exception as error:
                     failed.append((one, encoding_failure(error)))
         return failed
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]:
         failed = []
+        publish = self._client.publish
         for row in rows:
             try:
-                number = self._client.publish(row.topic, row.payload, row.qos, row.properties)
+                options = self._results if row.lane == RESULTS else DEFAULT_RESULTS
+                number = publish(row.topic, row.payload, row.qos, row.properties, options)
                 self._in_flight[number] = row
             except Exception as error:
                 failed.append((row, encoding_failure(error)))

@@ -21,12 +21,12 @@ from support.held import held_bytes
 from pyboot_svc.worker.messages import ID_PROPERTY, Message
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import (
-    ID_LEAD,
     PublishEncoder,
     encode_ids,
     encode_length,
     encode_pubacks,
     encode_user_properties,
+    id_lead,
 )
 
 TOPICS = st.sampled_from(["in", "i", "in/1", "plant/温度", "t" * 127, "t" * 300])
@@ -382,7 +382,7 @@ def test_what_is_encoded_is_what_paho_would_send(
     messages = [Message("in", payload) for payload in payloads]
     digests = [message.digest for message in messages]
     packet_ids = range(65_536 - len(payloads), 65_536)
-    encoder = PublishEncoder(topic, qos, ID_LEAD if v5 else b"")
+    encoder = PublishEncoder(topic, qos, id_lead() if v5 else b"")
     parts = encoder.encode(payloads, packet_ids if qos else (), encode_ids(digests) if v5 else ())
     paho = PahoWriter(v5)
     expected = [
