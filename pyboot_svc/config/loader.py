@@ -39,6 +39,7 @@ _PLAIN_KEYS = (
     "instance",
     "share",
     "threads",
+    "retained",
     "codec",
     "nan",
     "model_timeout",

@@ -234,6 +234,9 @@ EDGE = Section(
         "loop": Key(Boolean(), "allow results or dead letters to come back as input"),
         "share": Key(Boolean(), "instances share the input; with `false` each gets all of it"),
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process"),
+        "retained": Key(
+            Choice("process", "ignore"), "what was published before the model subscribed"
+        ),
         "codec": Key(Choice("json", "raw"), "what the model gets: decoded JSON, or bytes"),
         "nan": Key(
             NullOr("null", "error", "keep"),

@@ -126,3 +126,33 @@ def test_results_that_waited_on_disk_have_them_and_dead_letters_do_not(
         client.loop_stop()
     finally:
         other.stop()
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_was_retained_can_be_ignored(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    hear: Callable[[str], Queue[Any]],
+    broker: Broker,
+    topic: str,
+    qos: int,
+    protocol: str,
+) -> None:
+    live = hear(f"{topic}/out")
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    client.publish(f"{topic}/in", b'"old"', 1, retain=True).wait_for_publish(10)
+    head = f"brokers: {{here: {{host: 127.0.0.1, port: {broker.port}, protocol: {protocol!r}}}}}\n"
+    edge = (
+        f"{{name: edge, edge_mode: my_models.same, pre_broker: here, pre_port: {broker.port}, "
+        f"pre_topic: {topic}/in, pre_qos: {qos}, post_topic: {topic}/out, retained: ignore}}"
+    )
+    started = up(write_config(edge, models=MODELS, head=head))
+    client.publish(f"{topic}/in", b'"new"', 1, retain=True).wait_for_publish(10)
+    assert live.get(timeout=20).payload == b'"new"'
+    until(lambda: started.instance("edge-1")["unacknowledged"] == 0, "all is acknowledged")
+    assert live.empty()
+    client.disconnect()
+    client.loop_stop()

@@ -25,7 +25,7 @@ from pyboot_svc.worker.mqtt.link.paho_client import SESSION_SECONDS
 from pyboot_svc.worker.mqtt.reactor import Reactor
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.session.notes import SessionNotes
-from pyboot_svc.worker.mqtt.session.retained import RetainedFilter
+from pyboot_svc.worker.mqtt.session.retained import NewRetained, NoRetained, RetainedFilter
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
 from pyboot_svc.worker.notices import Notices
 
@@ -66,7 +66,9 @@ class MqttInbox:
         self._notices = Notices()
         self._persistent = edge.pre.qos > 0
         repeats = edge.pre.broker.protocol != "5" and self._persistent and not self._shared
-        self._replays = RetainedFilter() if repeats else None
+        self._replays: RetainedFilter | None = NewRetained() if repeats else None
+        if edge.retained == "ignore":
+            self._replays = NoRetained()
         self._asked_qos = min(edge.pre.qos, 1)
         self._client_id = config.identity.client_id
         session = Session(

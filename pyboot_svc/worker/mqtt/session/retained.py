@@ -1,15 +1,40 @@
-"""Retained messages that a broker of MQTT 3.1.1 sends anew each time that it is subscribed to."""
+"""Retained messages that a model is not to get: what it has had already, or all of them."""
 
 from __future__ import annotations
 
-from pyboot_svc.worker.messages import MessageBatch
+from typing import Protocol
+
+from pyboot_svc.worker.messages import MessageBatch, pick
 
 # Topics whose latest message is remembered.
 _MOST_TOPICS = 20_000
 
 
-class RetainedFilter:
-    """Recognises those that this process has had already: each is its topic's latest message.
+class RetainedFilter(Protocol):
+    def forget(self) -> None:
+        """A new session: all that is retained is news."""
+
+    def sift(self, batch: MessageBatch) -> tuple[MessageBatch | None, list[int]]:
+        """What is for the model, and the numbers of the others, to be acknowledged at once."""
+
+
+class NoRetained:
+    """Passes over all that was published before it was subscribed to."""
+
+    def forget(self) -> None: ...
+
+    def sift(self, batch: MessageBatch) -> tuple[MessageBatch | None, list[int]]:
+        if not batch.retained:
+            return batch, []
+        retained = frozenset(batch.retained)
+        new = [place for place in range(len(batch)) if place not in retained]
+        return batch.only(new) if new else None, pick(batch.packet_ids, batch.retained)
+
+
+class NewRetained:
+    """Of a broker of MQTT 3.1.1, which sends them anew each time that it is subscribed to.
+
+    Recognises those that this process has had already: each is its topic's latest message.
 
     By MQTT 5 the broker is asked not to send them. Not to subscribe again would do, too, but for a
     broker that has forgotten the subscription.
@@ -20,14 +45,10 @@ class RetainedFilter:
         self._latest: dict[int, int] = {}
 
     def forget(self) -> None:
-        """A new session: all that is retained is news."""
         self._latest = {}
 
     def sift(self, batch: MessageBatch) -> tuple[MessageBatch | None, list[int]]:
-        """What is new of it, and the numbers of the others, which can be acknowledged at once.
-
-        They are copies: as long as the first one is not safe, the broker sends it again.
-        """
+        # Those that are known are copies: as long as the first one is not safe, it comes again.
         if len(self._latest) > _MOST_TOPICS:
             self._latest = {}
         topics, payloads = map(hash, batch.topics), map(hash, batch.payloads)
