@@ -28,6 +28,7 @@ notify       tells the service manager how a process does
 retry        the exception by which a model asks for another attempt
 sockets      the sockets between pyboot's processes
 text         text from elsewhere, made fit for people
+topics       topics that are filled in for each result
 threads      threads with a name, whose death is noticed
 wakeup       wakes a thread that waits
 

@@ -11,6 +11,7 @@ from pyboot_svc.bench.subject import Subject
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.loader import exceptions_named
 from pyboot_svc.model.plain import Nan
+from pyboot_svc.topics import template_of
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
 from pyboot_svc.worker.messages import Chunk, Fault, MessageBatch
@@ -41,6 +42,7 @@ def try_messages(subject: Subject, topic: str, folder: Path) -> Iterator[Tried]:
         CountedFailures(),
         edge.batch,
         exceptions_named(edge.on_error.retry),
+        template_of(edge.post.topic),
     )
     runner = Runner(0, call, subject.make_context())
     longest = edge.batch.max_size if edge.batch is not None else 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
@@ -121,7 +121,10 @@ def _find(root: _Level, topic: str) -> Iterator[int]:
         if depth == len(names):
             yield from level.exact
             continue
-        for name in (names[depth],) if reserved else (names[depth], "+"):
+        found: Iterable[str] = (names[depth],) if reserved else (names[depth], "+")
+        if "{" in names[depth]:  # of a template: it may become anything
+            found = list(level.below)
+        for name in found:
             if name in level.below:
                 waiting.append((level.below[name], depth + 1))
 

@@ -53,6 +53,7 @@ from pyboot_svc.config.types import (
     NullOr,
     OneOrMany,
     Plain,
+    ResultTopic,
     Text,
     Topic,
     TopicFilter,
@@ -218,7 +219,10 @@ EDGE = Section(
         ),
         "post_broker": Key(Host(), "where results go: a host, or one of `brokers`"),
         "post_port": Key(PORT, _PORT_OF_BROKER, None),
-        "post_topic": Key(Topic(), "topic to publish to"),
+        "post_topic": Key(
+            ResultTopic(),
+            "topic to publish to; `{key}` is of the result, `{topic[1]}` of the input",
+        ),
         "post_qos": Key(Integer(0, 2), "quality of service of the results", Endpoint.qos),
         "post_retain": Key(
             Boolean(), "the broker keeps the last result for new subscribers", ResultOptions.retain

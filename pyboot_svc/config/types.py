@@ -13,6 +13,7 @@ from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, has_control
 from pyboot_svc.config.yaml_traps import free_trap, free_value, trap
+from pyboot_svc.topics import BadTemplate, TopicTemplate
 
 _TOPIC_MAX_BYTES = 65_000
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
@@ -208,6 +209,19 @@ class Topic(Text):
 
     def json_schema(self) -> dict[str, Any]:
         return {**super().json_schema(), "pattern": "^[^+#]*$"}
+
+
+class ResultTopic(Topic):
+    """A topic to publish to, or a template of one."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        try:
+            TopicTemplate(value)
+        except BadTemplate as error:
+            hint = "as in plant/{device}/mean, of a key of the result, or out/{topic[1]}"
+            raise Invalid(f"is no topic: {error}", hint) from None
+        return value
 
 
 class TopicFilter(Text):

@@ -6,7 +6,7 @@ single message, which is rare, is cut out of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -285,6 +285,23 @@ def _lead(topic: str) -> bytes:
     return topic.encode() + b"\0"
 
 
+class Addressed(bytes):
+    """A result's payload with a `topic` of its own, where not all have the same."""
+
+    topic: str
+
+    @classmethod
+    def to(cls, topic: str, payload: bytes) -> Addressed:
+        made = cls(payload)
+        made.topic = topic
+        return made
+
+
+def topic_of(payload: bytes, usual: str) -> str:
+    """The topic of a result: its own, or the `usual` one."""
+    return payload.topic if isinstance(payload, Addressed) else usual
+
+
 RESULTS, DEAD_LETTERS = 0, 1
 
 
@@ -311,6 +328,22 @@ Sendable = ResultBatch | StoredMessage
 def lane_of(item: Sendable) -> int:
     """What goes straight out is a result."""
     return item.lane if isinstance(item, StoredMessage) else RESULTS
+
+
+def content_of(item: Sendable, usual: str) -> tuple[str, bytes]:
+    """Topic and payload of a row, or of the first of results whose topic is the `usual` one."""
+    if isinstance(item, StoredMessage):
+        return item.topic, item.payload
+    return topic_of(item.payloads[0], usual), bytes(item.payloads[0])
+
+
+def by_topic(results: ResultBatch, usual: str) -> Iterator[tuple[str, ResultBatch]]:
+    """The results in runs that have a topic in common, in their order."""
+    start, topics = 0, [topic_of(payload, usual) for payload in results.payloads]
+    for place in range(1, len(topics) + 1):
+        if place == len(topics) or topics[place] != topics[start]:
+            yield topics[start], results.part(start, place)
+            start = place
 
 
 def count_of(item: Sendable) -> int:

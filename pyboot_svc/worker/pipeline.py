@@ -22,6 +22,7 @@ from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model, exceptions_named
 from pyboot_svc.model.plain import Nan
+from pyboot_svc.topics import template_of
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.forwarder import Forwarder
@@ -160,6 +161,7 @@ class Pipeline:
             FailureLog(),
             edge.batch,
             exceptions_named(edge.on_error.retry),
+            template_of(edge.post.topic),
         )
         self._pool = ModelPool(
             call,

@@ -59,7 +59,7 @@ def failing(payload: Any, context: Context) -> Any:
         Path(f"{gate}.tried").touch()
         if context.options.get("bad_value"):
             raise ValueError("no such reading")
-        raise RuntimeError("no luck today")
+        raise OSError("no luck today")
     return payload
 
 

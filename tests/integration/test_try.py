@@ -32,6 +32,9 @@ def looks(payload, context):
 def total(payloads):
     return [sum(payloads)] * len(payloads)
 
+def same(payload):
+    return payload
+
 class closes:
     def __call__(self, payload):
         return payload
@@ -42,6 +45,7 @@ EDGES = [
     "{name: counts, edge_mode: my_models.counts, options: {by: 5}, TOPICS}",
     "{name: looks, edge_mode: my_models.looks, environment: {PLACE: here}, TOPICS}",
     "{name: total, edge_mode: my_models.total, batch: {max_size: 2}, TOPICS}",
+    "{name: filled, edge_mode: my_models.same, INPUT, post_topic: 'o/{device}/{topic[1]}'}",
     "{name: closes, edge_mode: my_models.closes, TOPICS}",
 ]
 
@@ -50,7 +54,10 @@ Try = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def attempt(write_config: Callable[..., Path], tmp_path: Path) -> Try:
-    edges = [edge.replace("TOPICS", "pre_topic: in/+, post_topic: out") for edge in EDGES]
+    edges = [
+        edge.replace("TOPICS", "INPUT, post_topic: out").replace("INPUT", "pre_topic: in/+")
+        for edge in EDGES
+    ]
     config = write_config(*edges, models=MODELS)
 
     def run(*arguments: str, lines: str = "") -> subprocess.CompletedProcess[str]:
@@ -137,3 +144,11 @@ def test_what_is_wrong_is_said(
     done = attempt(*arguments)
     assert done.returncode == code
     assert said in done.stderr
+
+
+def test_a_topic_is_filled_in(attempt: Try) -> None:
+    done = attempt("filled", "-", "--topic", "in/7", lines='{"device": "a"}\n{}\n')
+    assert done.stdout.splitlines() == [
+        'o/a/7 {"device":"a"}',
+        "failed (not_encodable): post_topic needs {device}, which the result doesn't have",
+    ]

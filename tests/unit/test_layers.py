@@ -22,7 +22,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 TIERS = (
     {
         *("", "address", "backoff", "errors", "files", "identity", "logs", "notify", "retry"),
-        *("sockets", "text", "threads", "wakeup"),
+        *("sockets", "text", "threads", "topics", "wakeup"),
     },
     {"config"},
     {"health", "kubernetes", "metrics", "model", "models", "services", "worker"},

@@ -23,6 +23,7 @@ from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.text import printable
+from pyboot_svc.worker.messages import topic_of
 from pyboot_svc.worker.storage.database import read_state
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
@@ -132,7 +133,7 @@ def _document(tried: Tried, config: InstanceConfig) -> dict[str, Any]:
     if tried.result is None:
         return {"result": None}
     text = tried.result.decode("utf-8", "backslashreplace")
-    return {"topic": config.edge.post.topic, "result": text}
+    return {"topic": topic_of(tried.result, config.edge.post.topic), "result": text}
 
 
 def _line(document: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from pyboot_svc.worker.messages import (
     Sendable,
     StoredMessage,
     lane_of,
+    topic_of,
 )
 from pyboot_svc.worker.storage.disk_budget import log_bytes
 from pyboot_svc.worker.storage.rows import row_size
@@ -342,7 +343,7 @@ class Forwarder:
     def _rows(self, results: ResultBatch) -> list[tuple[str, bytes, int, dict[str, str]]]:
         topic, qos = self._endpoint.topic, self._endpoint.qos
         return [
-            (topic, payload, qos, {ID_PROPERTY: digest.hex()})
+            (topic_of(payload, topic), bytes(payload), qos, {ID_PROPERTY: digest.hex()})
             for payload, digest in zip(results.payloads, results.digests(), strict=True)
         ]
 

@@ -14,10 +14,11 @@ from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.model.plain import simpler
 from pyboot_svc.retry import Retry
+from pyboot_svc.topics import NotFilledIn, TopicTemplate
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog, summary
 from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
-from pyboot_svc.worker.messages import Chunk, Fault, Message
+from pyboot_svc.worker.messages import Addressed, Chunk, Fault, Message
 
 # Between two attempts, unless more is asked for: a doubling would soon last for days.
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -42,6 +43,8 @@ class ModelCall:
     batch: BatchLimits | None = None
     # What is worth a repetition.
     retried: tuple[type[BaseException], ...] = (OSError, Retry)
+    # Of the results' topic, where they don't have one in common.
+    template: TopicTemplate | None = None
 
 
 class Runner:
@@ -85,7 +88,7 @@ class Runner:
         self._chunk = chunk
         if as_one_call:
             self._work_as_one_call(chunk, first)
-        elif call.suspects.counts or call.batch is not None or batch.invalid:
+        elif call.suspects.counts or call.batch or batch.invalid or call.template:
             self._work_carefully(chunk, first)
         elif call.model.wants_context:
             self._work_with_context(chunk, first)
@@ -245,12 +248,11 @@ class Runner:
             return
         for place, outcome in enumerate(outcomes, first):
             if outcome is None:
-                value = next(values)
+                value, message = next(values), batch.message(place)
                 try:
-                    outcome = (None if value is None else codec.encode(value), None)
+                    outcome = self._packed(value, message.topic), None
                 except PayloadError as error:
-                    message = batch.message(place)
-                    outcome = (None, self._fail(message, error.fault, str(error), 1))
+                    outcome = None, self._fail(message, error.fault, str(error), 1)
             self._note(chunk, outcome)
 
     def _call_for_all(self, payloads: list[Any], topics: list[str]) -> Any:
@@ -316,9 +318,22 @@ class Runner:
             result = next(iter(one_each(call.model([payload], context), 1)))
         else:
             result = call.model(payload, context)
-        encoded = None if result is None else call.codec.encode(result)
+        packed = self._packed(result, message.topic)
         context.state.commit()
-        return encoded
+        return packed
+
+    def _packed(self, result: Any, topic: str) -> bytes | None:
+        """The payload to publish, if any, for an input of this topic; raises PayloadError."""
+        if result is None:
+            return None
+        call = self._call
+        payload = call.codec.encode(result)
+        if call.template is None:
+            return payload
+        try:
+            return Addressed.to(call.template.fill(result, topic), payload)
+        except NotFilledIn as error:
+            raise PayloadError(PayloadFault.NOT_ENCODABLE, str(error)) from None
 
     def _fail(self, message: Message, kind: PayloadFault, text: str, attempts: int) -> Fault:
         self._call.failures.say(kind, message, text)

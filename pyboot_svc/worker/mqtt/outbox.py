@@ -10,12 +10,15 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.text import printable
+from pyboot_svc.topics import template_of
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
     MessageBatch,
     ResultBatch,
     Sendable,
     StoredMessage,
+    by_topic,
+    content_of,
     count_of,
     lane_of,
 )
@@ -59,6 +62,7 @@ class MqttOutbox:
     ) -> None:
         edge = config.edge
         self._endpoint = edge.post
+        self._has_one_topic = template_of(edge.post.topic) is None
         self._v5 = edge.post.broker.protocol == "5"
         # Of QoS 2 paho keeps the account.
         bulk = edge.data_plane == "bulk" and edge.post.qos < 2
@@ -231,12 +235,22 @@ class MqttOutbox:
         full = (len(results[0].payloads) if alone else sum(map(len, results))) == room
         if objections.bounded:
             results = [part for batch in results for part in self._fitting(batch)]
-        failed = plane.publish_results(self._endpoint.topic, self._qos, results)
+        if self._has_one_topic:
+            failed = plane.publish_results(self._endpoint.topic, self._qos, results)
+        else:
+            failed = self._publish_by_topic(results)
         for batch, failure in failed:
             self._refuse(batch, failure)
         if objections.active:
             objections.sent(answered=self._qos > 0)
         return full
+
+    def _publish_by_topic(self, batches: Sequence[ResultBatch]) -> list[tuple[ResultBatch, str]]:
+        failed: list[tuple[ResultBatch, str]] = []
+        for results in batches:
+            for topic, part in by_topic(results, self._endpoint.topic):
+                failed += self._plane.publish_results(topic, self._qos, [part])
+        return failed
 
     def _fitting(self, results: ResultBatch) -> list[ResultBatch]:
         """What of it the broker takes; the rest is refused here.
@@ -274,7 +288,7 @@ class MqttOutbox:
     def _refuse(self, item: Sendable, reason: str) -> None:
         silent = self._log_limit.admit("refused")
         if silent is not None:
-            topic = item.topic if isinstance(item, StoredMessage) else self._endpoint.topic
+            topic, _ = content_of(item, self._endpoint.topic)
             what, end = "a result", "is given up"
             if lane_of(item) == DEAD_LETTERS:
                 what, end = "a dead letter", "is only kept locally"

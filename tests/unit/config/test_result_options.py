@@ -11,6 +11,15 @@ from pyboot_svc.config.compiled import load_compiled, write_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError
 
+TEMPLATES = """
+edge:
+  - name: e
+    edge_mode: m.f
+    pre_broker: 127.0.0.1
+    pre_topic: {pre}
+    post_broker: 127.0.0.1
+    post_topic: {post!r}
+"""
 EDGE = """
 brokers:
   old: {{host: plant, protocol: 3.1.1}}
@@ -60,3 +69,33 @@ def test_what_needs_mqtt_5(tmp_path: Path, more: str) -> None:
     assert (problem.path, problem.message) == (f"edge[0].{key}", f"`{key}` needs MQTT 5")
     assert problem.hint == "leave it out, or set `protocol: 5` for plant"
     assert problem.line == 11
+
+
+def problems(folder: Path, pre: str, post: str) -> list[str]:
+    file = folder / "config.yaml"
+    file.write_text(TEMPLATES.format(pre=pre, post=post))
+    try:
+        load_config(file)
+    except ConfigError as error:
+        return [f"{problem.path}: {problem.message}" for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize("post", ["plant/{device}/mean", "out/{topic[1]}", "{a.b}-{c}"])
+def test_a_topic_can_be_a_template(tmp_path: Path, post: str) -> None:
+    assert problems(tmp_path, "plant/+/temperature", post) == []
+
+
+@pytest.mark.parametrize("post", ["a/{", "a/}b", "a/{}", "a/{topic[x]}", "{ a }"])
+def test_braces_that_are_no_field(tmp_path: Path, post: str) -> None:
+    [problem] = problems(tmp_path, "plant/+/temperature", post)
+    assert problem.startswith("edge[0].post_topic: is no topic: ")
+
+
+@pytest.mark.parametrize(
+    ("pre", "post"),
+    [("plant/#", "plant/{device}/mean"), ("plant/x/mean", "plant/{device}/mean"), ("+", "{a}")],
+)
+def test_a_template_that_may_come_in_again(tmp_path: Path, pre: str, post: str) -> None:
+    [problem] = problems(tmp_path, pre, post)
+    assert "each result would come in again" in problem

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from pyboot_svc.worker.messages import RESULTS, ResultBatch, Sendable, count_of
+from pyboot_svc.worker.messages import RESULTS, ResultBatch, Sendable, content_of, count_of
 
 _SUSPICIOUS_LOSSES = 2
 _CERTAIN_LOSSES = 3
@@ -153,9 +153,7 @@ class HangUps:
 
     def _key(self, item: Sendable) -> Key:
         """The same for a result that went straight out, and after that by the spool."""
-        if isinstance(item, ResultBatch):
-            return self._topic, item.payloads[0]
-        return item.topic, item.payload
+        return content_of(item, self._topic)
 
 
 class Lesson:

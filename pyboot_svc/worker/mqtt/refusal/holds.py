@@ -20,7 +20,7 @@ from pyboot_svc.worker.messages import (
     RESULTS,
     ResultBatch,
     Sendable,
-    StoredMessage,
+    content_of,
     count_of,
     lane_of,
 )
@@ -76,7 +76,7 @@ class Holds:
         if not refusal.for_now:
             return False
         if refusal.unclear:
-            key = (topic, item.payloads[0]) if isinstance(item, ResultBatch) else _content(item)
+            key = content_of(item, topic)
             self._unclear[key] += 1
             if self._unclear[key] >= MOST_UNCLEAR:
                 del self._unclear[key]
@@ -154,7 +154,3 @@ def place_of(item: Sendable) -> Place:
     if isinstance(item, ResultBatch):
         return 1, item.chunk.number, item.places[0]
     return 0, item.row < 0, abs(item.row)
-
-
-def _content(row: StoredMessage) -> tuple[str, bytes]:
-    return row.topic, row.payload

@@ -79,7 +79,7 @@ class Objections:
         return self._forbidden(self._sizes.of(item), lane_of(item))
 
     def too_large_result(self, payload: bytes) -> str | None:
-        return self._forbidden(self._sizes.of_result(len(payload)), RESULTS)
+        return self._forbidden(self._sizes.of_result(payload), RESULTS)
 
     def due(self) -> Iterator[int]:
         """The lanes that may be tried again."""
@@ -163,7 +163,7 @@ class Objections:
         length, certain = self.unanswered.lost()
         if length is None:
             return None
-        size = self._sizes.of_result(length)
+        size = self._sizes.of_length(length)
         if certain:
             for lesson in self._lessons.values():
                 lesson.warned(size)

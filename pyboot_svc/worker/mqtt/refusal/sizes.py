@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from pyboot_svc.config import Endpoint, ResultOptions
-from pyboot_svc.worker.messages import DIGEST_BYTES, RESULTS, Sendable, StoredMessage
+from pyboot_svc.worker.messages import (
+    DIGEST_BYTES,
+    RESULTS,
+    Sendable,
+    StoredMessage,
+    topic_of,
+)
 from pyboot_svc.worker.mqtt.wire.encoder import (
     encode_result_properties,
     encode_user_properties,
@@ -28,9 +34,12 @@ class PacketSizes:
             others = self._others if item.lane == RESULTS else b""
             properties = len(encode_user_properties(item.properties, others)) if self._v5 else 0
             return publish_size(item.topic, len(item.payload), item.qos, properties)
-        return self.of_result(max(map(len, item.payloads)))
+        return self.of_result(max(item.payloads, key=len))
 
-    def of_result(self, payload: int) -> int:
-        """With a payload of so many bytes."""
+    def of_result(self, payload: bytes) -> int:
+        return self.of_length(len(payload), topic_of(payload, self._topic))
+
+    def of_length(self, payload: int, topic: str | None = None) -> int:
+        """Of a result with so many bytes, on the usual topic if on no other."""
         properties = self._id_property if self._v5 else 0
-        return publish_size(self._topic, payload, self.qos, properties)
+        return publish_size(topic or self._topic, payload, self.qos, properties)

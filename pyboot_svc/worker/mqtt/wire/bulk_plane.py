@@ -40,6 +40,8 @@ from pyboot_svc.worker.mqtt.wire.send_buffer import LONG_PAYLOAD, ControlSocket,
 from pyboot_svc.worker.mqtt.wire.tls_errors import would_block
 
 _READ_BYTES = 64 * 1024
+# Results may have a topic each.
+_MOST_ENCODERS = 256
 # More is not taken from the post_queue while so much waits for the network.
 _MOST_UNWRITTEN_BYTES = 1024 * 1024
 
@@ -247,6 +249,8 @@ class BulkPlane:
         others, lead = self._properties, b""
         if self._v5:
             lead = id_lead(others) if named else encode_user_properties({}, others)
+        if len(self._encoders) >= _MOST_ENCODERS:
+            self._encoders.clear()
         encoder = PublishEncoder(topic, qos, lead, retain=self._retain)
         self._encoders[topic, qos, named] = encoder
         return encoder
