@@ -45,6 +45,8 @@ def asks_the_host(payload):
     }
 """
 
+ALL = ("helped-1", "littering-1", "curious-1")
+
 
 @pytest.fixture(autouse=True)
 def base(machine: Machine) -> None:
@@ -55,7 +57,8 @@ def base(machine: Machine) -> None:
     ]
     set_up(machine, config(*edges), MODELS)
     machine.reload()
-    wait_active(machine, "helped-1", "littering-1", "curious-1")
+    machine.control("start", *ALL)
+    wait_active(machine, *ALL)
 
 
 def sleepers(machine: Machine) -> int:
