@@ -99,7 +99,7 @@ class _Meter:
             self.failures,
             edge.batch,
         )
-        self._runner = Runner(0, call, subject.make_context())
+        self._runner = Runner(0, call, subject.context)
         self.forget()
 
     def forget(self) -> None:

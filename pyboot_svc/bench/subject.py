@@ -17,13 +17,17 @@ from pyboot_svc.model.state import CallState, ModelState
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and the `payloads` that it is measured with; `folder` is for what it keeps."""
+    """A model and the `payloads` that it is measured with; `folder` is for what it keeps.
+
+    `context` is what it was made with: for calls in one thread.
+    """
 
     config: InstanceConfig
     model: Model
     payloads: tuple[bytes, ...]
     folder: Path
     state: ModelState
+    context: Context
 
     def make_context(self) -> Context:
         return _make_context(self.config, self.folder, self.state)
@@ -49,7 +53,9 @@ def load_subject(
     context = _make_context(config, folder, state)
     os.chdir(model_folder(config.edge.edge_mode, config.model_path))
     model = load_model(config.edge.edge_mode, config.model_path, context)
-    return Subject(config, model, payloads, folder, state)
+    assert isinstance(context.state, CallState)
+    context.state.commit()
+    return Subject(config, model, payloads, folder, state, context)
 
 
 def _make_context(config: InstanceConfig, folder: Path, state: ModelState) -> Context:

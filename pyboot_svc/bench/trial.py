@@ -44,7 +44,7 @@ def try_messages(subject: Subject, topic: str, folder: Path) -> Iterator[Tried]:
         exceptions_named(edge.on_error.retry),
         template_of(edge.post.topic),
     )
-    runner = Runner(0, call, subject.make_context())
+    runner = Runner(0, call, subject.context)
     longest = edge.batch.max_size if edge.batch is not None else 1
     for start in range(0, len(subject.payloads), longest):
         chunk = Chunk(0, _batch(topic, subject.payloads[start : start + longest]))

@@ -27,6 +27,6 @@ class Context:
     state_dir: Path
     logger: logging.Logger
     options: Mapping[str, Any] = field(default_factory=dict)
-    state: CallState = field(default_factory=lambda: CallState(ModelState({})))
+    state: CallState | ModelState = field(default_factory=lambda: CallState(ModelState({})))
     topic: str = ""
     topics: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -28,12 +28,19 @@ class Model:
     """A model, whatever it looks like in its module.
 
     `function` takes the payload, and the context if it wants it. `close` is for the end of the
-    last call, in the thread that made the model.
+    last call, in the thread that made the model. An object that was made with the context may have
+    kept it.
     """
 
     function: Callable[..., Any]
     wants_context: bool = True
     close: Callable[[], object] = lambda: None
+    may_keep_context: bool = False
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether a call can see the context."""
+        return self.wants_context or self.may_keep_context
 
     def __call__(self, payload: Any, context: Context) -> Any:
         return self.function(payload, context) if self.wants_context else self.function(payload)
@@ -82,13 +89,16 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
     found: Any = module
     reached = module.__name__
     owners = []
+    given_away = False
     for name in attributes:
         found = _attribute(found, name, reached)
         reached = f"{reached}.{name}"
         if inspect.isclass(found):
-            found = _construct(found, reached, context)
+            takes_context = _positional(found, reached) > 0
+            given_away |= takes_context
+            found = _construct(found, reached, [context] if takes_context else [])
         owners.append(found)
-    return _adapt(found, path, _closers(owners))
+    return replace(_adapt(found, path, _closers(owners)), may_keep_context=given_away)
 
 
 def model_folder(path: str, model_path: Sequence[str]) -> Path:
@@ -182,10 +192,9 @@ def _offered(owner: Any) -> list[str]:
     return sorted(n for n, value in vars(owner).items() if not n.startswith("_") and is_own(value))
 
 
-def _construct(cls: type, path: str, context: Context) -> Any:
-    takes_context = _positional(cls, path) > 0
+def _construct(cls: type, path: str, arguments: Sequence[Context]) -> Any:
     try:
-        return cls(context) if takes_context else cls()
+        return cls(*arguments)
     except BaseException as error:  # the user's code: whatever it raises, the model isn't there
         raise ConstructionFailed(_with_traceback(f"creating a {path} failed", error)) from error
 

@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from pyboot_svc.health.probes import ProbeServer
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.logs import hold_logging
 from pyboot_svc.metrics.reporter import Reporter
-from pyboot_svc.model import Context, load_model
+from pyboot_svc.model import Context, Model, load_model
 from pyboot_svc.model.loader import model_folder
 from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
@@ -194,13 +194,19 @@ class Worker:
     def _build(self) -> Pipeline:
         edge = self._config.edge
         durables = Durables(self._config, self._settings.state_dir)
-        context = self._make_context(durables.state)
+        # One a thread, since each has its own topic at hand and its own calls; a single thread is
+        # the one that makes the model, which may keep what it gets.
+        alone = edge.threads == 1
+        context = self._make_context(CallState(durables.state) if alone else durables.state)
         os.chdir(model_folder(edge.edge_mode, self._config.model_path))
         model = load_model(edge.edge_mode, self._config.model_path, context)
         log.info("%s: loaded %s", self._config.identity, edge.edge_mode)
+        _keep_changes(context)
+        model = replace(model, close=partial(_close, model, context))
 
-        # One a thread, since each has its own topic at hand; the state is the instance's.
-        thread_context = partial(self._make_context, durables.state)
+        def thread_context() -> Context:
+            return context if alone else self._make_context(CallState(durables.state))
+
         # Of several threads, or while one waits for a batch to fill, none is simply idle.
         patient = edge.batch is not None and edge.batch.max_wait_ms > 0
         reactor = Reactor(edge.max_linger_us) if edge.threads == 1 and not patient else None
@@ -210,13 +216,13 @@ class Worker:
         links = Links(inbox, outbox, reactor or NoIdleWork())
         return Pipeline(self._config, model, thread_context, durables, links)
 
-    def _make_context(self, state: ModelState) -> Context:
+    def _make_context(self, state: CallState | ModelState) -> Context:
         return Context(
             instance=str(self._config.identity),
             state_dir=self._settings.state_dir,
             logger=logging.getLogger(f"model.{self._config.identity}"),
             options=self._config.edge.options,
-            state=CallState(state),
+            state=state,
         )
 
     def _wait(self, pipeline: Pipeline, readiness: Readiness) -> str:
@@ -260,3 +266,14 @@ class Worker:
         while os.read(0, 4096):
             pass
         self._events.put("parent ended")
+
+
+def _keep_changes(context: Context) -> None:
+    """What the model has changed in its state outside of a call stays, whatever a call does."""
+    if isinstance(context.state, CallState):
+        context.state.commit()
+
+
+def _close(model: Model, context: Context) -> None:
+    model.close()
+    _keep_changes(context)

@@ -317,3 +317,61 @@ def model(payload):
     plant.publish(f"{topic}/in", {"of": "lookup"}, qos=1)
     assert ask({"of": "json"}) == [{"key": 1, "lookup": 1, "json": 3}]
     assert started.instance("edge-1")["errors"] == {"model": 2}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_context_that_was_kept_is_as_good_as_the_one_of_the_call(
+    start: Start,
+    ask: Callable[..., list[Any]],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+    threads: int,
+) -> None:
+    code = """
+class model:
+    def __init__(self, context):
+        self.context = context
+        context.state.setdefault("n", 0)
+    def __call__(self, payload):
+        state = self.context.state
+        state["n"] += 1
+        seen = state.get("seen", [])
+        seen.append(payload)
+        state["seen"] = seen
+        if payload == 2:
+            raise KeyError(payload)
+        return [state["n"], state["seen"]]
+"""
+    more, arguments = f", threads: {threads}", ("--state-dir", str(tmp_path / "state"))
+    started = start(code, more, arguments)
+    assert ask(1) == [[1, [1]]]
+    plant.publish(f"{topic}/in", 2, qos=1)
+    until(lambda: started.instance("edge-1")["errors"] == {"model": 1}, "it has failed")
+    # Of several threads nobody knows whose call it is, what was kept is changed at once.
+    count, seen = (2, [1, 3]) if threads == 1 else (3, [1, 2, 3])
+    assert ask(3) == [[count, seen]]
+    started.stop()
+    start(code, more, arguments)
+    assert ask(4) == [[count + 1, [*seen, 4]]]
+
+
+def test_what_a_kept_context_lends_is_kept_when_it_is_changed_in_place(
+    start: Start, ask: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    code = """
+class model:
+    def __init__(self, context):
+        self.context = context
+    def __call__(self, payload):
+        self.context.state.setdefault("seen", []).append(payload)
+        return [self.context.state["seen"], self.context.topic.rsplit("/")[-1]]
+    def close(self):
+        self.context.state["seen"].append("closed")
+"""
+    arguments = ("--state-dir", str(tmp_path / "state"))
+    started = start(code, "", arguments)
+    assert ask(1, 2) == [[[1], "in"], [[1, 2], "in"]]
+    started.stop()
+    start(code, "", arguments)
+    assert ask(3) == [[[1, 2, "closed", 3], "in"]]

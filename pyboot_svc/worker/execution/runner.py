@@ -13,6 +13,7 @@ from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.model.plain import simpler
+from pyboot_svc.model.state import CallState
 from pyboot_svc.retry import Retry
 from pyboot_svc.topics import NotFilledIn, TopicTemplate
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
@@ -60,6 +61,8 @@ class Runner:
         self.lock = threading.Lock()
         self._call = call
         self._context = context
+        assert isinstance(context.state, CallState)  # of one thread
+        self._state = context.state
         self._cursor = call.journal.cursor(number)
         self._chunk: Chunk | None = None
         self._given_up = False
@@ -90,7 +93,7 @@ class Runner:
             self._work_as_one_call(chunk, first)
         elif call.suspects.counts or call.batch or batch.invalid or call.template:
             self._work_carefully(chunk, first)
-        elif call.model.wants_context:
+        elif call.model.needs_context:
             self._work_with_context(chunk, first)
         else:
             self._work_singly(chunk, first)
@@ -180,7 +183,8 @@ class Runner:
         call, context, batch = self._call, self._context, chunk.batch
         function, decode, encode = call.model.function, call.codec.decode, call.codec.encode
         words, cursor = self._cursor
-        noted, state = batch.redeliverable, context.state
+        noted, state = batch.redeliverable, self._state
+        arguments = (context,) if call.model.wants_context else ()
         append = chunk.results.append
         topics, payloads = batch.topics, batch.payloads
         if first:
@@ -192,7 +196,7 @@ class Runner:
                 words[cursor] = number
             context.topic = topics[number]
             try:
-                result = function(decode(payload), context)
+                result = function(decode(payload), *arguments)
                 encoded = None if result is None else encode(result)
                 if state.touched:
                     state.commit()
@@ -235,7 +239,7 @@ class Runner:
         try:
             values = iter(self._call_for_all(payloads, topics))
         except BaseException as error:  # the user's code
-            self._context.state.roll_back()
+            self._state.roll_back()
             with self.lock:
                 if self._given_up:
                     return
@@ -261,7 +265,7 @@ class Runner:
         context = self._context
         context.topic, context.topics = topics[0], tuple(topics)
         results = one_each(self._call.model(payloads, context), len(payloads))
-        context.state.commit()
+        self._state.commit()
         return results
 
     def _note(self, chunk: Chunk, outcome: Outcome) -> None:
@@ -293,7 +297,7 @@ class Runner:
         on_error, retried = self._call.on_error, self._call.retried
         first = error
         for attempt in range(1, on_error.retries + 2):
-            self._context.state.roll_back()
+            self._state.roll_back()
             if isinstance(error, PayloadError):
                 return None, self._fail(message, error.fault, str(error), attempt)
             # Others say that the input is bad: it would be no better the next time.
@@ -319,7 +323,7 @@ class Runner:
         else:
             result = call.model(payload, context)
         packed = self._packed(result, message.topic)
-        context.state.commit()
+        self._state.commit()
         return packed
 
     def _packed(self, result: Any, topic: str) -> bytes | None:
