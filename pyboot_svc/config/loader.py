@@ -39,6 +39,7 @@ _PLAIN_KEYS = (
     "instance",
     "share",
     "threads",
+    "concurrency",
     "retained",
     "codec",
     "nan",

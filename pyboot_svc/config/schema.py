@@ -238,6 +238,9 @@ EDGE = Section(
         "loop": Key(Boolean(), "allow results or dead letters to come back as input"),
         "share": Key(Boolean(), "instances share the input; with `false` each gets all of it"),
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process"),
+        "concurrency": Key(
+            Integer(1, 1000), "calls that a thread makes at once, of a model that is an `async def`"
+        ),
         "retained": Key(
             Choice("process", "ignore"), "what was published before the model subscribed"
         ),

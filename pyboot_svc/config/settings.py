@@ -190,6 +190,7 @@ class Edge:
     instance: int = 1
     share: bool = True
     threads: int = 1
+    concurrency: int = 1
     retained: str = "process"
     codec: str = "json"
     nan: str = "null"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Coroutines:
@@ -21,6 +23,21 @@ class Coroutines:
 
     def __call__(self, *arguments: Any) -> Any:
         return self._loop().run_until_complete(self._function(*arguments))
+
+    def call_all(
+        self,
+        calls: Sequence[Callable[[Callable[..., Any]], Awaitable[T]]],
+        done: Callable[[T], None],
+    ) -> None:
+        """Make all of these calls at once, each of which gets the coroutine function; `done` is
+        told what each of them returned, in their order, as soon as those before it have ended."""
+
+        async def run() -> None:
+            tasks = [asyncio.ensure_future(call(self._function)) for call in calls]
+            for task in tasks:
+                done(await task)
+
+        self._loop().run_until_complete(run())
 
     def close(self, closers: Sequence[Callable[[], object]]) -> None:
         """Call these, to their end if they are coroutine functions, and end the thread's loop."""

@@ -129,6 +129,13 @@ def exceptions_named(names: Sequence[str]) -> tuple[type[BaseException], ...]:
     return tuple(found)
 
 
+def concurrency_of(model: Model, wanted: int) -> int:
+    """How many calls may be made at once; raises ModelError for a model that can't do that."""
+    if wanted > 1 and not hasattr(model.function, "call_all"):
+        raise ModelError("`concurrency` needs a model that is an `async def`")
+    return wanted
+
+
 def _extend_path(model_path: Sequence[str]) -> None:
     for folder in (str(Path(name).absolute()) for name in reversed(model_path)):
         if folder not in sys.path:

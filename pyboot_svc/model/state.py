@@ -135,6 +135,10 @@ class CallState(MutableMapping[str, Any]):
         # The values that it has got and may have changed, with what was kept of them.
         self._lent: dict[str, tuple[Any, str]] = {}
 
+    def sibling(self) -> CallState:
+        """The same state, for a call that is made meanwhile."""
+        return CallState(self._state)
+
     def __getitem__(self, key: str) -> Any:
         if key in self._lent:
             return self._lent[key][0]

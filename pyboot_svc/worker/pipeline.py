@@ -20,7 +20,7 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.metrics.snapshot import Brokers, ConnectionStatus, Traffic
 from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
-from pyboot_svc.model.loader import Model, exceptions_named
+from pyboot_svc.model.loader import Model, concurrency_of, exceptions_named
 from pyboot_svc.model.plain import Nan
 from pyboot_svc.topics import template_of
 from pyboot_svc.worker.delivery.completion import Completion
@@ -162,6 +162,7 @@ class Pipeline:
             edge.batch,
             exceptions_named(edge.on_error.retry),
             template_of(edge.post.topic),
+            concurrency_of(model, edge.concurrency),
         )
         self._pool = ModelPool(
             call,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up
+from support.app import Up, run_pyboot
 from support.client import Plant
 from support.poll import until
 
@@ -375,3 +375,62 @@ class model:
     started.stop()
     start(code, "", arguments)
     assert ask(3) == [[[1, 2, "closed", 3], "in"]]
+
+
+CONCURRENT = """
+import asyncio, time
+
+running = most = 0
+
+async def model(payload, context):
+    global running, most
+    running += 1
+    most = max(most, running)
+    context.state["n"] = context.state.get("n", 0) + 1
+    try:
+        await asyncio.sleep(0.3 if payload % 2 else 0.05)
+        if payload % 10 == 5:
+            raise KeyError(payload)
+        return [payload, most, context.topic.rsplit("/")[-1]]
+    finally:
+        running -= 1
+"""
+
+
+def test_many_calls_at_once_keep_their_order(start: Start, plant: Plant, topic: str) -> None:
+    started = start(CONCURRENT, ", concurrency: 8")
+    for number in range(40):
+        plant.publish(f"{topic}/in", number, qos=1)
+    found = plant.wait_for(36, 60.0)
+    assert [payload for payload, _, _ in found] == [n for n in range(40) if n % 10 != 5]
+    assert max(most for _, most, _ in found) > 4
+    assert {topic for _, _, topic in found} == {"in"}
+    assert started.instance("edge-1")["errors"] == {"model": 4}
+    until(lambda: started.instance("edge-1")["unacknowledged"] == 0, "all are acknowledged")
+
+
+def test_concurrency_needs_a_coroutine_function(
+    write_config: Callable[..., Path], track: Callable[..., Any], tmp_path: Path
+) -> None:
+    edge = "{name: edge, edge_mode: my_models.model, pre_topic: i, post_topic: o, concurrency: 2}"
+    config = write_config(edge, models="def model(payload): return payload")
+    ended = run_pyboot("worker", "edge-1", "-c", str(config), "--state-dir", str(tmp_path / "s"))
+    assert ended.returncode == 78
+    assert "`concurrency` needs a model that is an `async def`" in ended.stderr
+
+
+def test_a_call_among_many_that_never_ends_is_given_up_alone(
+    start: Start, plant: Plant, topic: str
+) -> None:
+    code = """
+import asyncio
+async def model(payload):
+    if payload == 3:
+        await asyncio.sleep(3600)
+    return payload
+"""
+    started = start(code, ", concurrency: 4, model_timeout: 2")
+    for number in range(8):
+        plant.publish(f"{topic}/in", number, qos=1)
+    assert plant.wait_for(7, 60.0) == [0, 1, 2, 4, 5, 6, 7]
+    assert started.instance("edge-1")["errors"] == {"timeout": 1}

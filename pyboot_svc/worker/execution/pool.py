@@ -191,6 +191,8 @@ class ModelPool:
         if batch is not None:
             most = max(1, min(batch.max_size, room))
             return self._pre_queue.take(most, 1, batch.max_wait_ms / 1000)
+        if self._call.concurrency > 1:
+            return self._pre_queue.take(max(1, min(self._call.concurrency, room)), 1)
         # The other threads see the same room, and fill it, too.
         return self._pre_queue.take(max(1, min(longest, room // self._size)), self._size)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pyboot_svc.config import BatchLimits, OnError
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
@@ -20,6 +22,9 @@ from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog, summary
 from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
 from pyboot_svc.worker.messages import Addressed, Chunk, Fault, Message
+
+if TYPE_CHECKING:
+    from pyboot_svc.model.coroutines import Coroutines  # which takes asyncio
 
 # Between two attempts, unless more is asked for: a doubling would soon last for days.
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -46,6 +51,8 @@ class ModelCall:
     retried: tuple[type[BaseException], ...] = (OSError, Retry)
     # Of the results' topic, where they don't have one in common.
     template: TopicTemplate | None = None
+    # Of a model that is a coroutine function: so many calls are made at once.
+    concurrency: int = 1
 
 
 class Runner:
@@ -83,15 +90,19 @@ class Runner:
         as_one_call = False
         if call.batch is not None:
             as_one_call = chunk.as_one_call = not chunk.singly and len(chunk) - first > 1
+        careful = call.suspects.counts or call.batch or batch.invalid
+        at_once = call.concurrency > 1 and not careful and not chunk.singly
         if redeliverable:  # what doesn't come again can't kill the next process, too
             digests = chunk.digests[first:] if first else chunk.digests
-            call.journal.begin(self.number, digests, as_one_call)
+            call.journal.begin(self.number, digests, as_one_call or at_once)
         self._began = time.monotonic()
         # From here on it can be given up, and the journal's slot can be a successor's.
         self._chunk = chunk
         if as_one_call:
             self._work_as_one_call(chunk, first)
-        elif call.suspects.counts or call.batch or batch.invalid or call.template:
+        elif at_once:
+            self._work_at_once(chunk, first)
+        elif careful or call.template:
             self._work_carefully(chunk, first)
         elif call.model.needs_context:
             self._work_with_context(chunk, first)
@@ -217,6 +228,48 @@ class Runner:
                 self._note(chunk, (None, self._fail(message, trouble.fault, trouble.text, 1)))
             else:
                 self._note(chunk, self._process(message))
+
+    def _work_at_once(self, chunk: Chunk, first: int) -> None:
+        """All calls together; those that failed are repeated one by one."""
+        coroutines = cast("Coroutines", self._call.model.function)
+        batch, failed = chunk.batch, False
+        ended: list[tuple[int, bytes | BaseException | None]] = []
+
+        def note(found: tuple[int, bytes | BaseException | None]) -> None:
+            nonlocal failed
+            failed = failed or isinstance(found[1], BaseException)
+            if failed:
+                ended.append(found)
+            else:
+                self._note(chunk, (cast(bytes | None, found[1]), None))
+
+        calls = [
+            partial(self._call_meanwhile, place, batch.message(place))
+            for place in range(first, len(batch))
+        ]
+        coroutines.call_all(calls, note)
+        for place, result in ended:
+            if isinstance(result, BaseException):
+                self._note(chunk, self._recover(batch.message(place), result))
+            else:
+                self._note(chunk, (result, None))
+
+    async def _call_meanwhile(
+        self, place: int, message: Message, function: Callable[..., Any]
+    ) -> tuple[int, bytes | BaseException | None]:
+        call, state = self._call, self._state.sibling()
+        context = replace(self._context, topic=message.topic, state=state)
+        try:
+            payload = call.codec.decode(message.payload)
+            result = await function(
+                *((payload, context) if call.model.wants_context else (payload,))
+            )
+            packed = self._packed(result, message.topic)
+            state.commit()
+        except BaseException as error:  # the user's code
+            state.roll_back()
+            return place, error
+        return place, packed
 
     def _work_as_one_call(self, chunk: Chunk, first: int) -> None:
         """One call for all; when it fails, one for each."""
