@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesVi
 from enum import Enum, StrEnum
 from typing import Any
 
-# Kinds of numpy's dtypes whose `tolist` gives numbers, truth values and text.
-_SIMPLE_KINDS = "biufU"
+# Of numpy's dtypes: those whose `tolist` gives numbers, truth values and text; not long doubles,
+# which it leaves as they are.
+_SIMPLE = frozenset("?bhilqpBHILQPefdU")
 _ADVICE = "return numbers, text, lists and dicts of them"
 
 
@@ -37,8 +38,11 @@ def simpler(value: Any) -> Any:
     Times become ISO 8601, durations seconds, tables lists of objects, and what is missing NaN.
     """
     kind = type(value)
+    dtype = getattr(value, "dtype", None)
+    if dtype is not None and kind.__module__ == "numpy" and dtype.char in _SIMPLE:
+        return value.tolist()
     library = kind.__module__.partition(".")[0]
-    if library == "numpy" and hasattr(value, "dtype"):
+    if dtype is not None and library == "numpy":
         return _of_numpy(value)
     if isinstance(value, Enum):
         return value.value
@@ -147,10 +151,9 @@ class _Walk:
 
 def _of_numpy(value: Any) -> Any:
     kind = value.dtype.kind
-    masked = hasattr(value, "mask")
     if kind == "S":
         raise TypeError(f"{type_name(value)}: {_advice(b'')}")
-    if value.dtype.char not in "gG" and (kind in _SIMPLE_KINDS or masked):
+    if hasattr(value, "mask") and value.dtype.char not in "gG":
         return value.tolist()
     if getattr(value, "ndim", 0):
         return list(value)
