@@ -25,8 +25,8 @@ class Tried:
     fault: Fault | None
 
 
-def try_messages(subject: Subject, topic: str, folder: Path) -> Iterator[Tried]:
-    """As a worker would process the subject's payloads on `topic`, without a second attempt.
+def try_messages(subject: Subject, topics: Sequence[str], folder: Path) -> Iterator[Tried]:
+    """As a worker would process the subject's payloads on these topics, without a second attempt.
 
     `folder` is for what a worker keeps beside the model.
     """
@@ -47,14 +47,13 @@ def try_messages(subject: Subject, topic: str, folder: Path) -> Iterator[Tried]:
     runner = Runner(0, call, subject.context)
     longest = edge.batch.max_size if edge.batch is not None else 1
     for start in range(0, len(subject.payloads), longest):
-        chunk = Chunk(0, _batch(topic, subject.payloads[start : start + longest]))
+        stop = start + longest
+        chunk = Chunk(0, _batch(topics[start:stop], subject.payloads[start:stop]))
         runner.work(chunk)
         for place, result in enumerate(chunk.results):
             yield Tried(result, chunk.failures.get(place))
 
 
-def _batch(topic: str, payloads: Sequence[bytes]) -> MessageBatch:
-    count = len(payloads)
-    return MessageBatch(
-        [topic] * count, list(payloads), [0] * count, [0] * count, redeliverable=False
-    )
+def _batch(topics: Sequence[str], payloads: Sequence[bytes]) -> MessageBatch:
+    zeros = [0] * len(payloads)
+    return MessageBatch(list(topics), list(payloads), zeros, zeros, redeliverable=False)

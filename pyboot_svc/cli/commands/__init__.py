@@ -39,6 +39,7 @@ GROUPS = (
             "check": "validate the configuration",
             "up": "run everything in the foreground, until Ctrl-C",
             "try": "call a model with messages from a file (exit code 1: one failed)",
+            "test": "run the golden cases beside the models (exit code 1: one failed)",
             "bench": "measure a model: time per call, CPU, and the rate it sustains",
         },
     ),

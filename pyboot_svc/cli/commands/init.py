@@ -69,6 +69,14 @@ def test_a_sensor_without_a_value_publishes_nothing():
     context = Context("mean-1", Path(), logging.getLogger(), {"window": 2})
     assert mean({"device": "a", "temperature": None}, context) is None
 '''
+_CASE = """\
+[
+  {"input": {"device": "a", "temperature": 20}, "output": {"device": "a", "mean": 20, "count": 1}},
+  {"input": {"device": "a", "temperature": 22}, "output": {"device": "a", "mean": 21, "count": 2}},
+  {"input": {"device": "a", "temperature": null}, "output": null},
+  {"input": {"temperature": 20}, "error": "KeyError: 'device'"}
+]
+"""
 _MESSAGES = """\
 {"device": "pump-1", "temperature": 21.5}
 {"device": "pump-2", "temperature": 40.0}
@@ -83,11 +91,13 @@ _README = """\
 | `config.yaml` | which topics, which function |
 | `mean_model.py` | the model |
 | `test_mean_model.py` | its test |
+| `cases/` | what has to come out for what goes in |
 | `messages` | recorded messages, one per line |
 
 ```sh
 pyboot check -c config.yaml --models            # is everything right?
 pyboot try mean -c config.yaml --lines messages # what does the model make of them?
+pyboot test -c config.yaml                      # do the cases pass?
 pyboot up -c config.yaml                        # run it, with an MQTT broker on this machine
 ```
 
@@ -102,6 +112,7 @@ _FILES = {
     "config.yaml": _CONFIG,
     "mean_model.py": _MODEL,
     "test_mean_model.py": _TEST,
+    "cases/rising.json": _CASE,
     "messages": _MESSAGES,
     "README.md": _README,
 }
@@ -118,6 +129,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty; name a new folder")
         for name, text in _FILES.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UnavailableError(f"{folder} can't be written: {error.strerror}") from error

@@ -80,8 +80,8 @@ def run(options: argparse.Namespace) -> ExitCode | int:
         stored = _copy_state(state_dir, folder)
         with redirect_stdout(sys.stderr):
             subject = load_subject(config, payloads, folder, stored)
-            topic = options.topic or subject.topic
-            tried = list(_show_each(try_messages(subject, topic, beside), config, options.json))
+            topics = [options.topic or subject.topic] * len(payloads)
+            tried = list(_show_each(try_messages(subject, topics, beside), config, options.json))
             subject.model.close()
         failed = any(one.fault is not None for one in tried)
     return _FAILED if failed else ExitCode.OK

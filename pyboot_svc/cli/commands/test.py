@@ -1,0 +1,112 @@
+"""`pyboot test`: runs the golden cases beside the models."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from pyboot_svc.bench.cases import Case, differences, read_case
+from pyboot_svc.bench.subject import load_subject
+from pyboot_svc.bench.trial import try_messages
+from pyboot_svc.cli.arguments import add_config, add_model_path
+from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.payloads import instance_named
+from pyboot_svc.config import Config
+from pyboot_svc.config.loader import load_config
+from pyboot_svc.errors import ExitCode, UsageError
+from pyboot_svc.logs import configure_logging
+from pyboot_svc.model.loader import model_folder
+from pyboot_svc.text import block
+
+DESCRIPTION = """\
+Call the configured models with golden cases, the files cases/*.json beside each
+model, and compare what comes out. There is no broker, and each file begins with
+an empty state. Exit code 1: a case failed.
+
+A case is {"input": …, "output": …}, or a list of these for messages in a row.
+`output` is null where nothing is to be published; `error` has a part of the text
+of an error that is expected instead. Besides: `topic` of the input, `output_topic`,
+`tolerance` of numbers (relative and absolute), and `model`, its name in the
+configuration, where the folder has several."""
+EXAMPLES = (
+    ("pyboot test -c config.yaml", "all cases of all models"),
+    ("pyboot test cases/rising.json", "one of them"),
+)
+_FAILED = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="cases (default: cases/*.json)"
+    )
+    add_model_path(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode | int:
+    configure_logging()
+    config = load_config(config_file(options), model_path=model_path(options))
+    files = [file.absolute() for file in options.files] or _found(config)
+    if not files:
+        folders = ", ".join(sorted({str(folder / "cases") for folder in _folders(config)}))
+        raise UsageError(f"there are no cases: no *.json in {folders or 'any folder'}")
+    cases = [read_case(file) for file in files]
+    results = [_run(case, config) for case in cases]
+    print(f"{sum(results)} of {len(results)} cases passed")
+    return ExitCode.OK if all(results) else _FAILED
+
+
+def _folders(config: Config) -> list[Path]:
+    paths = [model_folder(edge.edge_mode, config.model_path) for edge in config.edges]
+    return [path for path in dict.fromkeys(paths) if path != Path("/")]
+
+
+def _found(config: Config) -> list[Path]:
+    return [file for folder in _folders(config) for file in sorted(folder.glob("cases/*.json"))]
+
+
+def _run(case: Case, config: Config) -> bool:
+    instance = instance_named(config, case.model or _only_model(case, config))
+    for name, value in instance.edge.variables.items():
+        os.environ.setdefault(name, value)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="pyboot-test-") as name, redirect_stdout(sys.stderr):
+        folder, beside = Path(name) / "state", Path(name) / "beside"
+        folder.mkdir()
+        beside.mkdir()
+        payloads = tuple(step.payload for step in case.steps)
+        subject = load_subject(instance, payloads, folder)
+        topics = [step.topic or subject.topic for step in case.steps]
+        for number, (step, tried) in enumerate(
+            zip(case.steps, try_messages(subject, topics, beside), strict=True), 1
+        ):
+            where = f"message {number}: " if len(case.steps) > 1 else ""
+            usual = instance.edge.post.topic
+            found += [f"{where}{text}" for text in differences(step, tried, usual)]
+        subject.model.close()
+    _say(case.file, found)
+    return not found
+
+
+def _say(file: Path, found: Sequence[str]) -> None:
+    print(f"{'FAILED' if found else 'ok'}  {file}", flush=True)
+    for text in found:
+        print(f"        {block(text)}", flush=True)
+
+
+def _only_model(case: Case, config: Config) -> str:
+    """The one whose folder the case lies in."""
+    here = [
+        edge.name
+        for edge in config.edges
+        if model_folder(edge.edge_mode, config.model_path) / "cases" == case.file.parent
+    ]
+    if len(here) != 1:
+        known = ", ".join(here) or "none"
+        raise UsageError(f"{case.file}: `model` must say which one it is for; beside it: {known}")
+    return here[0]

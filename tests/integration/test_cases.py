@@ -1,0 +1,156 @@
+"""`pyboot test`: golden cases beside a model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.app import run_pyboot
+
+MODELS = """
+def mean(payload, context):
+    last = context.state.setdefault("last", [])
+    if payload is None:
+        return None
+    last.append(payload["t"])
+    return {"mean": sum(last) / len(last), "of": payload["device"]}
+
+def other(payload):
+    return payload
+"""
+MEAN = "{name: mean, edge_mode: my_models.mean, pre_topic: in/+, post_topic: 'out/{of}/{topic[1]}'}"
+OTHER = "{name: other, edge_mode: my_models.other, pre_topic: in, post_topic: out}"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(write_config: Callable[..., Path], tmp_path: Path) -> Run:
+    """Writes these cases, by name, and runs all of them."""
+
+    def with_cases(
+        cases: dict[str, Any], edges: tuple[str, ...] = (MEAN,), arguments: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        folder = tmp_path / "cases"
+        folder.mkdir(exist_ok=True)
+        for name, case in cases.items():
+            text = case if isinstance(case, str) else json.dumps(case)
+            (folder / f"{name}.json").write_text(text)
+        return run_pyboot("test", "-c", str(write_config(*edges, models=MODELS)), *arguments)
+
+    return with_cases
+
+
+def message(t: float, device: str = "a") -> dict[str, Any]:
+    return {"t": t, "device": device}
+
+
+GOOD = {
+    "one": {"input": message(1.5), "output": {"mean": 1.5, "of": "a"}},
+    "row": [
+        {"input": message(1), "topic": "in/7", "output": {"mean": 1.0, "of": "a"}},
+        {
+            "input": message(2),
+            "topic": "in/7",
+            "output": {"mean": 1.49, "of": "a"},
+            "output_topic": "out/a/7",
+            "tolerance": 0.01,
+        },
+        {"input": None, "output": None},
+        {"input": {}, "error": "KeyError"},
+        {"input": message(3, "b/c"), "error": "must be one level of a topic"},
+    ],
+}
+
+
+def test_cases_that_pass(run: Run, tmp_path: Path) -> None:
+    done = run(GOOD)
+    assert done.stdout.splitlines() == [
+        f"ok  {tmp_path}/cases/one.json",
+        f"ok  {tmp_path}/cases/row.json",
+        "2 of 2 cases passed",
+    ], done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        (
+            {"input": message(1.5), "output": {"mean": 1.4, "of": "a"}},
+            ['output["mean"] is 1.5, not 1.4'],
+        ),
+        (
+            {"input": message(1), "output": {"mean": 1, "more": 1}},
+            ['output["more"] is missing', 'output["of"] is too much: "a"'],
+        ),
+        ({"input": message(1), "output": None}, ['{"mean":1.0,"of":"a"}, not null']),
+        ({"input": None, "output": 5}, ["nothing, not 5"]),
+        ({"input": message(1), "error": "x"}, ['no error, but {"mean":1.0,"of":"a"}']),
+        ({"input": {}, "error": "ValueError"}, ["the error is", "without 'ValueError'"]),
+        ({"input": {}, "output": 1}, ["failed: the model raised KeyError: 't'"]),
+        (
+            {"input": message(1), "output": {"mean": 1.0, "of": "a"}, "output_topic": "o"},
+            ["the topic is out/a/x, not o"],
+        ),
+        (
+            [{"input": None, "output": None}, {"input": message(1), "output": [1]}],
+            ['message 2: output is {"mean": 1.0, "of": "a"}, not [1]'],
+        ),
+    ],
+)
+def test_cases_that_fail(run: Run, tmp_path: Path, case: Any, says: list[str]) -> None:
+    done = run({"bad": case, "one": GOOD["one"]})
+    assert done.returncode == 1
+    assert f"FAILED  {tmp_path}/cases/bad.json" in done.stdout
+    assert done.stdout.endswith("1 of 2 cases passed\n")
+    for text in says:
+        assert text in done.stdout
+
+
+def test_one_file_alone(run: Run, tmp_path: Path) -> None:
+    file = str(tmp_path / "cases" / "one.json")
+    done = run({**GOOD, "bad": {"input": 1, "output": 2}}, arguments=(file,))
+    assert (done.stdout, done.returncode) == (f"ok  {file}\n1 of 1 cases passed\n", 0)
+
+
+def test_where_several_models_are_a_case_names_its_own(run: Run) -> None:
+    case = {"input": 5, "output": 5}
+    done = run({"c": {**case, "model": "other"}}, (MEAN, OTHER))
+    assert done.returncode == 0, done.stderr
+    done = run({"c": case}, (MEAN, OTHER))
+    assert done.returncode == 64
+    assert "`model` must say which one it is for; beside it: mean, other" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("{", "Expecting property name"),
+        ([], "must be an object such as"),
+        ([1], "must be an object such as"),
+        ({"input": 1}, "each needs `input`, and `output` or `error`"),
+        ({"output": 1}, "each needs `input`"),
+        ({"input": 1, "output": 1, "error": "x"}, "each needs `input`"),
+        ({"input": 1, "output": 1, "outputs": 1}, "unknown key 'outputs'"),
+        ({"input": 1, "output": 1, "model": "no"}, "no model is named 'no'"),
+        (
+            [{"input": 1, "output": 1, "model": "a"}, {"input": 1, "output": 1, "model": "b"}],
+            "its messages are for one model, not for 2",
+        ),
+    ],
+)
+def test_what_is_no_case(run: Run, case: Any, says: str) -> None:
+    done = run({"c": case})
+    assert done.returncode == 64
+    assert says in done.stderr
+
+
+def test_without_cases(run: Run, tmp_path: Path) -> None:
+    done = run({})
+    assert done.returncode == 64
+    assert f"there are no cases: no *.json in {tmp_path}/cases" in done.stderr
