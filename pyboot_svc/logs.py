@@ -27,14 +27,14 @@ _PRIORITIES = {
 }
 
 
-def configure_logging(form: str = "plain", **fields: str) -> None:
+def configure_logging(form: str = "plain", level: str = "info", **fields: str) -> None:
     """Log to standard error, in the form `plain` or `json`, or to the journal if that reads it.
 
     `fields` go with every message where the form has fields; their names are in capitals.
     """
     root = logging.getLogger()
     root.handlers[:] = [_handler(form, fields)]
-    root.setLevel(logging.INFO)
+    root.setLevel(level.upper())
 
 
 def hold_logging() -> None:
@@ -47,7 +47,7 @@ def hold_logging() -> None:
     for logger in own:
         if not isinstance(logger, _Unshakable):
             logger.handlers[:] = logging.getLogger().handlers
-            logger.setLevel(logging.INFO)
+            logger.setLevel(logging.getLogger().level)
             logger.propagate = False
     for name, known in list(logging.Logger.manager.loggerDict.items()):
         if name.partition(".")[0] in _OWN and isinstance(known, logging.Logger):

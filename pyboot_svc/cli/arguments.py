@@ -77,6 +77,15 @@ def add_log_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_log_level(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="log this and what is more severe (default: info)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--json", action="store_true", help=text)
 

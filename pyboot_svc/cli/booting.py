@@ -15,6 +15,6 @@ def boot(settings: Settings, stop_signals: Sequence[signal.Signals]) -> ExitCode
     from pyboot_svc.starter.builtin import builtin_starters
     from pyboot_svc.starter.registry import registered_starters
 
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, settings.log_level)
     starters = [*builtin_starters(), *registered_starters()]
     return Boot(starters, StarterContext(settings), stop_signals).run()

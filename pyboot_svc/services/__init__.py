@@ -7,7 +7,7 @@ systemd      a drop-in for each instance
 units        the drop-in's text
 openrc       a link to the shipped script for each instance
 settings     what that script reads
-foreground   `pyboot up`: child processes, each a `child`
+foreground   `pyboot up`: child processes, each a `child`, whose `lines` it shows
 watchdog     looks after their progress
 plan         what differs from the configuration
 apply        carries out a plan, one ready instance at a time

@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import selectors
 import signal
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TextIO
 
 from pyboot_svc.backoff import Backoff
 from pyboot_svc.errors import FINAL_EXIT_CODES
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.base import ServiceState
-from pyboot_svc.services.child import LONGEST_LINE, ChildProcess, how_it_ended
+from pyboot_svc.services.child import ChildProcess, how_it_ended
+from pyboot_svc.services.lines import Show, with_names
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog
-from pyboot_svc.text import printable
 from pyboot_svc.threads import spawn
 from pyboot_svc.wakeup import Wakeup
 
@@ -65,7 +63,7 @@ class ForegroundManager:
     """Runs each instance as a child process, watched by one thread.
 
     `command` gives the argument list of an instance, and `environment` its variables beside ours.
-    Its output comes out at `output` (standard error), each line with the instance's name in front.
+    `show` gets each line that one writes; without it, they go to standard error.
     `stop_seconds` is what children have to end before they are killed. One that the watchdog
     strikes is ended, every thread's stack in its output, and started again.
     """
@@ -78,10 +76,10 @@ class ForegroundManager:
         environment: Callable[[InstanceId], Mapping[str, str]] = lambda identity: {},
         restarts: Restarts = Restarts(),
         watchdog: MakeWatchdog = NoWatchdog,
-        output: TextIO | None = None,
+        show: Show | None = None,
     ) -> None:
         self._command = command
-        self._output = output
+        self._show = show or with_names()
         self._environment = environment
         self._stop_seconds = stop_seconds
         self._restarts = restarts
@@ -236,12 +234,7 @@ class ForegroundManager:
 
     def _print(self, child: _Child, line: bytes) -> None:
         if line:
-            said = line.decode("utf-8", "replace").removesuffix("\r")
-            text = printable(said, 2 * LONGEST_LINE, lines=True)  # of which it has one
-            try:
-                print(f"{child.identity} | {text}", file=self._output or sys.stderr, flush=True)
-            except OSError:
-                pass  # whoever read our output is gone; the workers needn't go with it
+            self._show(child.identity, line)
 
     def _signal_all(self, number: signal.Signals) -> None:
         for process in self._running():

@@ -32,6 +32,7 @@ class Settings:
     # How long one of them may be silent; 0: nobody asks.
     watchdog_seconds: float = 30.0
     log_format: str = "plain"
+    log_level: str = "info"
 
 
 @dataclass

@@ -23,6 +23,7 @@ from pyboot_svc.master.view import View
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services.foreground import ForegroundManager
+from pyboot_svc.services.lines import as_json, with_names
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog, Watchdog
 from pyboot_svc.sockets.tcp import listen_tcp
 from pyboot_svc.sockets.unix import inherited_listener, open_listener
@@ -96,6 +97,7 @@ class ProcessorStarter(Starter):
             settings.stop_seconds,
             environment=lambda identity: config.instance(identity).edge.variables,
             watchdog=watchdog,
+            show=as_json() if settings.log_format == "json" else with_names(),
         )
 
     def _prepare(
@@ -226,6 +228,8 @@ def worker_command(identity: InstanceId, settings: Settings) -> list[str]:
         "--stop-at-eof",
         "--log-format",
         settings.log_format,
+        "--log-level",
+        settings.log_level,
     ]
 
 

@@ -6,7 +6,14 @@ import argparse
 import signal
 from pathlib import Path
 
-from pyboot_svc.cli.arguments import add_config, add_listen, add_log_format, add_run_dir, address
+from pyboot_svc.cli.arguments import (
+    add_config,
+    add_listen,
+    add_log_format,
+    add_log_level,
+    add_run_dir,
+    address,
+)
 from pyboot_svc.cli.booting import boot
 from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.config import WebAddress
@@ -33,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where workers on other hosts report to; only for a network without strangers",
     )
     add_log_format(parser)
+    add_log_level(parser)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
@@ -44,5 +52,6 @@ def run(options: argparse.Namespace) -> ExitCode:
         reports_listen=options.reports_listen,
         watchdog_seconds=0.0,
         log_format=options.log_format,
+        log_level=options.log_level,
     )
     return boot(settings, (signal.SIGINT, signal.SIGTERM))

@@ -10,6 +10,7 @@ from pyboot_svc.cli.arguments import (
     add_config,
     add_listen,
     add_log_format,
+    add_log_level,
     add_model_path,
     seconds,
 )
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="restart a worker that makes no progress for so long (default: 30; 0: never)",
     )
     add_log_format(parser)
+    add_log_level(parser)
     add_model_path(parser)
 
 
@@ -79,4 +81,5 @@ def _settings(options: argparse.Namespace, private: Path) -> Settings:
         run_workers=True,
         watchdog_seconds=options.watchdog_seconds,
         log_format=options.log_format,
+        log_level=options.log_level,
     )

@@ -12,6 +12,7 @@ from pyboot_svc.cli.arguments import (
     add_config,
     add_drain_seconds,
     add_log_format,
+    add_log_level,
     add_model_path,
     add_run_dir,
     add_state_dir,
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop when standard input is closed, and so when the parent process ends",
     )
     add_log_format(parser)
+    add_log_level(parser)
     add_model_path(parser)
 
 
@@ -73,7 +75,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(ExitCode.OK))
     identity = _identity(options)
-    configure_logging(options.log_format, EDGE_MODEL=identity.model, INSTANCE=str(identity))
+    fields = {"EDGE_MODEL": identity.model, "INSTANCE": str(identity)}
+    configure_logging(options.log_format, options.log_level, **fields)
     if options.pod is not None:
         _take_settings(options.run_dir, identity)
     options.run_dir = options.run_dir.absolute()  # the worker moves to the model's folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from support.poll import until
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services import ServiceState
 from pyboot_svc.services.foreground import ForegroundManager, Restarts
+from pyboot_svc.services.lines import as_json, with_names
 
 A, B = InstanceId("a", 1), InstanceId("b", 2)
 FOREVER = "import time\ntime.sleep(600)"
@@ -49,7 +51,7 @@ def manage(output: TextIO) -> Iterator[Manage]:
             lambda identity: [*python, codes[identity]],
             stop_seconds,
             restarts=Restarts(*retry_seconds, healthy_seconds),
-            output=output,
+            show=with_names(output),
         )
         managers.append(manager)
         manager.start(list(codes))
@@ -206,7 +208,7 @@ def test_last_words_and_the_end_seen_together_are_both_taken(
         lambda _: ["/bin/sh", "-c", "echo bye"],
         20.0,
         restarts=Restarts(0.001, 0.001),
-        output=output,
+        show=with_names(output),
     )
     manager.start(many)
     try:
@@ -272,6 +274,17 @@ def test_a_very_long_line_comes_in_parts_and_whole(
     parts = [line.removeprefix("a-1 | ") for line in shown()]
     assert "".join(parts) == "x" * 1_000_000 + "end"
     assert max(map(len, parts)) < 200_000
+
+
+def test_as_json_each_line_is_an_object(output: TextIO) -> None:
+    show = as_json(output)
+    for line in (b'{"level": "info", "message": "m"}', b"printed \xff", b"[1]", b"{", b"7\r"):
+        show(A, line)
+    first, *others = map(json.loads, Path(output.name).read_text("utf-8").splitlines())
+    assert first == {"level": "info", "message": "m"}
+    assert [one["message"] for one in others] == ["printed \ufffd", "[1]", "{", "7"]
+    assert {one["instance"] for one in others} == {"a-1"}
+    assert all(one["time"] > 0 for one in others)
 
 
 def test_output_that_is_no_text_does_no_harm(
