@@ -99,8 +99,8 @@ class Worker:
         hold_logging()
         # Before any thread: the first title moves the process's environment in memory.
         self._show_title(0, 0)
-        signals = Signals(self._events.put)
-        signals.catch()
+        self._signals = Signals(self._events.put)
+        self._signals.catch()
         if self._settings.stop_at_eof:
             spawn("parent", self._watch_parent)
         # Before anybody is told of this one: there may be another.
@@ -122,7 +122,7 @@ class Worker:
             with loading_mark(self._settings.health_socket):
                 pipeline = self._load()
             # Whatever the model has made of them.
-            signals.catch()
+            self._signals.catch()
             hold_logging()
             pipeline.start(on_crash=lambda: self._events.put("crash"), here=True)
             spawn("control", partial(self._control, pipeline))
@@ -233,6 +233,7 @@ class Worker:
                 return self._events.get(timeout=max(next_tick - time.monotonic(), 0))
             except queue.Empty:
                 next_tick += readiness.interval
+                self._signals.look()
                 pipeline.tick()
                 readiness.tick()
                 self._heartbeat.beat(TICK_SECONDS)

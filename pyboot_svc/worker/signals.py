@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 
 from pyboot_svc.threads import spawn
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Ignored by default, and of no use to a model: makes the main thread take the others back.
+_TAKE_BACK = signal.SIGURG
 
 
 class Signals:
@@ -21,6 +24,7 @@ class Signals:
 
     def __init__(self, heard: Callable[[str], None]) -> None:
         self._heard = heard
+        self._handler = self._nothing  # one object, to be recognised
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         spawn("signals", self._listen)
@@ -30,9 +34,17 @@ class Signals:
         """Take the signals, from whoever has them now; in the main thread."""
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
-            signal.signal(number, self._nothing)
+            signal.signal(number, self._handler)
+        signal.signal(_TAKE_BACK, lambda number, frame: self.catch())
         # What a worker's starter may have left blocked or ignored is none of its business.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+
+    def look(self) -> None:
+        """Has the main thread take back what a call of the model has taken; from any thread."""
+        if any(signal.getsignal(number) is not self._handler for number in _STOP_SIGNALS):
+            main = threading.main_thread().ident
+            assert main is not None
+            signal.pthread_kill(main, _TAKE_BACK)
 
     def _listen(self) -> None:
         while number := os.read(self._reading, 1):

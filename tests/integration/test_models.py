@@ -146,6 +146,14 @@ class model:
     assert "the model's close() failed: the model raised OSError: the device is gone" in started.log
 
 
+def caught(pid: int) -> bool:
+    """Whether the process has a handler for SIGTERM, which is not blocked."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
+    bit = 1 << (signal.SIGTERM - 1)
+    return bool(int(masks["SigCgt"], 16) & bit) and not int(masks["SigBlk"], 16) & bit
+
+
 GRABS = {
     "default": "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)",
     "ignored": "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)",
@@ -155,20 +163,25 @@ GRABS = {
 }
 
 
-@pytest.mark.parametrize("grab", GRABS.values(), ids=GRABS)
+@pytest.mark.parametrize(
+    ("grab", "within"),
+    [*((name, "import") for name in GRABS), *((name, "call") for name in ("default", "ignored"))],
+)
 def test_signals_that_a_library_takes(
-    start: Start, ask: Callable[..., list[Any]], plant: Plant, topic: str, grab: str
+    start: Start, ask: Callable[..., list[Any]], plant: Plant, topic: str, grab: str, within: str
 ) -> None:
-    started = start(
-        f"import time\n{grab}\ndef model(payload):\n    time.sleep(0.2)\n    return payload"
-    )
-    assert ask(1) == [1]
+    code = GRABS[grab]
+    in_first_call = f"if payload == 100: exec({code!r})"
+    at_import, in_call = (code, "") if within == "import" else ("", in_first_call)
+    lines = ["import time", at_import, "def model(payload):", "    time.sleep(0.3)"]
+    started = start("\n".join([*lines, f"    {in_call}", "    return payload"]))
+    assert ask(100) == [100]
+    until(lambda: within == "import" or caught(worker(started)), "it was taken back")
     for number in range(5):
         plant.publish(f"{topic}/in", number, qos=1)
     until(lambda: started.instance("edge-1")["counters"]["received"] == 6, "all have come")
     os.kill(worker(started), signal.SIGTERM)
     assert plant.wait_for(6)[1:] == [0, 1, 2, 3, 4]
-    started.wait_log("edge-1 | ", 10)
     until(lambda: "edge-1: stopped" in started.log, "it was drained")
 
 
