@@ -62,6 +62,15 @@ def numbers(plant: Plant) -> list[int]:
     return list(dict.fromkeys(plant.payloads()))
 
 
+def pid_of_worker(master: Up) -> int:
+    """0 while there is none: it is about to be started again."""
+    return int(master.instance("m-1").get("pid") or 0)
+
+
+def has_been_killed(master: Up, times: int) -> bool:
+    return master.log.count("killed by SIGKILL") == times
+
+
 def has_more(plant: Plant, some: int) -> bool:
     return len(numbers(plant)) > some
 
@@ -87,12 +96,13 @@ def test_a_killed_worker_loses_nothing(
     plant.subscribe(f"{topic}/out", 1)
     master = up(configure(topic, model="slow"))
     plant.publish_all(f"{topic}/in", list(range(MESSAGES)), qos=1)
-    for some in (MESSAGES // 4, MESSAGES // 2):
+    for kills, some in enumerate((MESSAGES // 4, MESSAGES // 2), 1):
         until(partial(has_more, plant, some), "some results")
-        os.kill(master.instance("m-1")["pid"], signal.SIGKILL)
-        master.wait_log("killed by SIGKILL")
+        os.kill(until(partial(pid_of_worker, master), "it runs"), signal.SIGKILL)
+        until(partial(has_been_killed, master, kills), "it was killed")
     until(lambda: len(numbers(plant)) == MESSAGES, "all results", 60)
-    assert numbers(plant) == list(range(MESSAGES))
+    # By MQTT 3.1.1 mosquitto delivers out of order what waits for its window.
+    assert sorted(numbers(plant)) == list(range(MESSAGES))
 
 
 def test_a_broker_that_restarts_loses_nothing(
