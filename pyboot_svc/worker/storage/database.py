@@ -57,6 +57,8 @@ CREATE TABLE IF NOT EXISTS clock (
     checksum INTEGER NOT NULL);
 """
 _TABLES = ("spool", "dead", "crashes", "state", "clock")
+# Their rows are numbered from 1 on, in the order in which they were made.
+_NUMBERED = ("spool", "dead")
 # Which columns of a row the checksum at its end is made of.
 _SEALED = {
     "spool": slice(1, -1),
@@ -307,6 +309,7 @@ def _salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
 def _salvage_table(old: sqlite3.Connection, fresh: sqlite3.Connection, table: str) -> int:
     fresh.execute("BEGIN")
     rows = size = 0
+    unnumbered: dict[int, tuple[Any, ...]] = {}  # a row may be read from both ends
     for row in _readable_rows(old, table):
         rows, size = rows + 1, size + sum(len(v) for v in row if isinstance(v, bytes))
         if rows >= _SALVAGED_ROWS or size >= _SALVAGED_BYTES:
@@ -315,12 +318,22 @@ def _salvage_table(old: sqlite3.Connection, fresh: sqlite3.Connection, table: st
             fresh.execute("BEGIN")
         if not _sound(table, row):
             continue  # better none than a wrong one
-        marks = ",".join("?" * len(row))
-        with suppress(*ERRORS):  # a row of nonsense, which breaks the table's rules
-            fresh.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
+        if table in _NUMBERED and row[0] <= 0:
+            # Its number is damaged, which no checksum covers: it gets another one, behind the rest.
+            unnumbered[row[0]] = (None, *row[1:])
+            continue
+        _carry_over(fresh, table, row)
+    for row in unnumbered.values():
+        _carry_over(fresh, table, row)
     fresh.execute("COMMIT")
     saved: int = fresh.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     return saved
+
+
+def _carry_over(fresh: sqlite3.Connection, table: str, row: tuple[Any, ...]) -> None:
+    marks = ",".join("?" * len(row))
+    with suppress(*ERRORS):  # a row of nonsense, which breaks the table's rules
+        fresh.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
 
 
 def _last_given(old: sqlite3.Connection, table: str) -> int:

@@ -41,7 +41,8 @@ def row_size(topic: str, payload: bytes, properties: Mapping[str, str]) -> int:
 def count(connection: sqlite3.Connection, lane: int) -> tuple[int, int]:
     """How many there are, and the bytes that they take."""
     number, size = connection.execute(
-        f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM spool WHERE lane = ?", (lane,)
+        f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM spool WHERE lane = ? AND id > 0",
+        (lane,),
     ).fetchone()
     return number, size
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pyboot_svc.worker.storage import rows
 from pyboot_svc.worker.storage.database import (
     DatabaseDamaged,
     DatabaseTrouble,
@@ -296,3 +297,22 @@ def test_rows_of_a_file_that_is_none_are_not_counted(file: Path) -> None:
     file.write_bytes(b"x" * 5000)
     assert count_kept(file) == 0
     assert count_kept(file.parent / "absent" / "worker.sqlite") == 0
+
+
+@pytest.mark.parametrize("number", [0, -1, -(2**63)])
+def test_a_row_whose_number_is_damaged_is_carried_over_behind_the_rest(
+    file: Path, number: int
+) -> None:
+    """No checksum covers the number; readers take rows from 1 on, and one below would stay."""
+    fill(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        payload = connection.execute("SELECT payload FROM spool WHERE id = 7").fetchone()
+        connection.execute("UPDATE spool SET id = ? WHERE id = 7", (number,))
+        connection.execute("UPDATE state SET value = '3'")
+    with closing(open_database(file)) as connection:
+        check(connection)
+        assert aside(file)
+        numbers = [found[0] for found in connection.execute("SELECT id FROM spool ORDER BY id")]
+        last = connection.execute("SELECT payload FROM spool ORDER BY id DESC LIMIT 1").fetchone()
+        assert (len(numbers), min(numbers), last) == (ROWS, 1, payload)
+        assert sum(rows.count(connection, lane)[0] for lane in (0, 1)) == ROWS
