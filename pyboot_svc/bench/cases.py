@@ -61,13 +61,16 @@ def _step(file: Path, entry: Mapping[str, Any]) -> Step:
     if unknown or "input" not in entry or ("output" in entry) == ("error" in entry):
         wrong = f"unknown key {unknown[0]!r}; " if unknown else ""
         raise UsageError(f"{file}: {wrong}each needs `input`, and `output` or `error`: {_FORM}")
+    tolerance = entry.get("tolerance", 0.0)
+    if not isinstance(tolerance, int | float) or tolerance < 0:
+        raise UsageError(f"{file}: `tolerance` must be a number from 0 on, not {tolerance!r}")
     return Step(
         json.dumps(entry["input"]).encode(),
         entry.get("topic"),
         entry.get("output"),
         entry.get("output_topic"),
         entry.get("error"),
-        float(entry.get("tolerance", 0.0)),
+        float(tolerance),
     )
 
 
@@ -87,7 +90,7 @@ def differences(step: Step, tried: Tried, usual_topic: str) -> Iterator[str]:
         if (tried.result is None) != (step.output is None):
             yield f"{_shown(tried.result)}, not {json.dumps(step.output)}"
         return
-    yield from _unlike(json.loads(tried.result), step.output, step.tolerance, "output")
+    yield from _unlike(_value(tried.result), step.output, step.tolerance, "output")
     topic = topic_of(tried.result, usual_topic)
     if step.output_topic not in (None, topic):
         yield f"the topic is {topic}, not {step.output_topic}"
@@ -119,6 +122,14 @@ def _same(found: Any, wanted: Any, tolerance: float) -> bool:
     ):
         return bool(found == wanted) and type(found) is type(wanted)
     return math.isclose(found, wanted, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def _value(result: bytes) -> Any:
+    """What a result says as JSON, or as text where a model of `codec: raw` gives no JSON."""
+    try:
+        return json.loads(result)
+    except ValueError:
+        return _shown(result)
 
 
 def _shown(result: bytes | None) -> str:

@@ -57,5 +57,5 @@ class Signals:
     def _let_go(self) -> None:
         """A process that the model has forked is ended by a signal, as any other."""
         signal.set_wakeup_fd(-1)
-        for number in _STOP_SIGNALS:
+        for number in (*_STOP_SIGNALS, _TAKE_BACK):
             signal.signal(number, signal.SIG_DFL)

@@ -21,9 +21,14 @@ def mean(payload, context):
 
 def other(payload):
     return payload
+
+def raw(payload):
+    return payload.upper() + b"\\xff"
 """
 MEAN = "{name: mean, edge_mode: my_models.mean, pre_topic: in/+, post_topic: 'out/{of}/{topic[1]}'}"
 OTHER = "{name: other, edge_mode: my_models.other, pre_topic: in, post_topic: out}"
+
+RAW = "{name: raw, edge_mode: my_models.raw, codec: raw, pre_topic: in, post_topic: out}"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -137,6 +142,8 @@ def test_where_several_models_are_a_case_names_its_own(run: Run) -> None:
         ({"output": 1}, "each needs `input`"),
         ({"input": 1, "output": 1, "error": "x"}, "each needs `input`"),
         ({"input": 1, "output": 1, "outputs": 1}, "unknown key 'outputs'"),
+        ({"input": 1, "output": 1, "tolerance": "x"}, "`tolerance` must be a number from 0 on"),
+        ({"input": 1, "output": 1, "tolerance": -1}, "`tolerance` must be a number from 0 on"),
         ({"input": 1, "output": 1, "model": "no"}, "no model is named 'no'"),
         (
             [{"input": 1, "output": 1, "model": "a"}, {"input": 1, "output": 1, "model": "b"}],
@@ -148,6 +155,14 @@ def test_what_is_no_case(run: Run, case: Any, says: str) -> None:
     done = run({"c": case})
     assert done.returncode == 64
     assert says in done.stderr
+
+
+def test_a_result_that_is_no_json_is_text(run: Run) -> None:
+    done = run(
+        {"good": {"input": "a", "output": '"A"\\xff'}, "bad": {"input": 1, "output": 1}}, (RAW,)
+    )
+    assert 'output is "1\\\\xff", not 1' in done.stdout, done.stderr
+    assert done.stdout.endswith("1 of 2 cases passed\n")
 
 
 def test_without_cases(run: Run, tmp_path: Path) -> None:

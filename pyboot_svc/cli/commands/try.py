@@ -73,7 +73,6 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     state_dir = options.state_dir.absolute() / str(config.identity)
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
-    failed = False
     with tempfile.TemporaryDirectory(prefix="pyboot-try-") as name:
         folder, beside = Path(name) / "state", Path(name) / "beside"
         beside.mkdir()
@@ -83,8 +82,7 @@ def run(options: argparse.Namespace) -> ExitCode | int:
             topics = [options.topic or subject.topic] * len(payloads)
             tried = list(_show_each(try_messages(subject, topics, beside), config, options.json))
             subject.model.close()
-        failed = any(one.fault is not None for one in tried)
-    return _FAILED if failed else ExitCode.OK
+    return _FAILED if any(one.fault is not None for one in tried) else ExitCode.OK
 
 
 def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[bytes, ...]:
@@ -108,7 +106,7 @@ def _copy_state(source: Path, target: Path) -> dict[str, str]:
         if source.exists():
             hidden = shutil.ignore_patterns(f"{DATABASE_NAME}*", "in-hand", "subscribed", "lock")
             shutil.copytree(source, target, ignore=hidden)
-    except (OSError, shutil.Error) as error:
+    except OSError as error:  # of which shutil's own is one
         print(
             f"pyboot: the state in {source} can't be copied ({error}); try as root (sudo). "
             "The model starts without it.",
