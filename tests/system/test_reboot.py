@@ -21,6 +21,16 @@ def base(machine: Machine) -> None:
     wait_active(machine, *INSTANCES)
 
 
+def received(machine: Machine, instance: str) -> int:
+    def counters() -> dict[str, int]:
+        document = machine.get("/api/instances") or {"instances": []}
+        rows = {row["instance"]: row for row in document["instances"]}
+        found: dict[str, int] = rows.get(instance, {}).get("counters") or {}
+        return found
+
+    return until(counters, "its figures")["received"]
+
+
 def test_after_a_reboot_all_that_was_applied_works(machine: Machine) -> None:
     machine.write("/run/pyboot/instances/left-1.json", "{}")
     machine.reboot()
@@ -51,8 +61,11 @@ def test_a_broken_configuration_at_boot_is_said_once(machine: Machine) -> None:
 
 def test_the_target_stops_and_starts_all_instances(machine: Machine) -> None:
     results = Results(machine, "slow/out")
+    before = received(machine, "slow-1")
     for number in range(3):
         machine.publish("slow/in", str(number), qos=1)
+    # The broker has them by then: what the worker has not got yet would come at its next start.
+    until(lambda: received(machine, "slow-1") == before + 3, "it has all of them")
     machine.run("systemctl", "stop", "edge-model.target")
     assert results.take(3) == ["0", "1", "2"]
     for instance in INSTANCES:
