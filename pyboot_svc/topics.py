@@ -11,6 +11,8 @@ _LEVEL = re.compile(r"topic\[(\d{1,3})\]")
 _KEY = re.compile(r"[^\W\d][\w-]*(\.[\w-]+)*")
 _FORBIDDEN = re.compile(r"[/+#\0-\x1f\x7f-\x9f]")
 _LONGEST_VALUE = 1000
+# As a topic of results: where each input asks for its answer, by MQTT 5.
+RESPONSE = "{response}"
 
 
 class BadTemplate(ValueError):

@@ -13,7 +13,9 @@ from pyboot_svc.bench.trial import Tried
 from pyboot_svc.errors import UsageError
 from pyboot_svc.worker.messages import topic_of
 
-_KEYS = {"model", "input", "topic", "output", "output_topic", "error", "tolerance"}
+_KEYS = {"model", "input", "topic", "output", "output_topic", "outputs", "error", "tolerance"}
+# One of these says what has to come of it.
+_ENDS = ("output", "outputs", "error")
 _FORM = (
     'an object such as {"input": …, "output": …}, or a list of them for messages in a row; keys: '
     + ", ".join(sorted(_KEYS))
@@ -21,13 +23,20 @@ _FORM = (
 
 
 @dataclass(frozen=True)
+class Output:
+    """A result, on whatever topic where `topic` is None."""
+
+    value: Any
+    topic: str | None
+
+
+@dataclass(frozen=True)
 class Step:
-    """One message, and what has to come of it: an `output` (None: nothing) or an `error`."""
+    """One message, and what has to come of it: `outputs` in their order, or an `error`."""
 
     payload: bytes
     topic: str | None
-    output: Any
-    output_topic: str | None
+    outputs: tuple[Output, ...]
     error: str | None
     tolerance: float
 
@@ -58,20 +67,35 @@ def read_case(file: Path) -> Case:
 
 def _step(file: Path, entry: Mapping[str, Any]) -> Step:
     unknown = sorted(entry.keys() - _KEYS)
-    if unknown or "input" not in entry or ("output" in entry) == ("error" in entry):
+    if unknown or "input" not in entry or sum(end in entry for end in _ENDS) != 1:
         wrong = f"unknown key {unknown[0]!r}; " if unknown else ""
-        raise UsageError(f"{file}: {wrong}each needs `input`, and `output` or `error`: {_FORM}")
+        raise UsageError(
+            f"{file}: {wrong}each needs `input`, and one of `output`, `outputs`, `error`: {_FORM}"
+        )
     tolerance = entry.get("tolerance", 0.0)
     if not isinstance(tolerance, int | float) or tolerance < 0:
         raise UsageError(f"{file}: `tolerance` must be a number from 0 on, not {tolerance!r}")
     return Step(
         json.dumps(entry["input"]).encode(),
         entry.get("topic"),
-        entry.get("output"),
-        entry.get("output_topic"),
+        tuple(_outputs(file, entry)),
         entry.get("error"),
         float(tolerance),
     )
+
+
+def _outputs(file: Path, entry: Mapping[str, Any]) -> Iterator[Output]:
+    if entry.get("output") is not None:
+        yield Output(entry["output"], entry.get("output_topic"))
+    several = entry.get("outputs", [])
+    if not isinstance(several, list):
+        raise UsageError(f"{file}: `outputs` must be a list")
+    for one in several:
+        if not isinstance(one, dict) or "output" not in one or one.keys() - {"output", "topic"}:
+            raise UsageError(
+                f'{file}: each of `outputs` must be {{"output": …}}, with a "topic" or without'
+            )
+        yield Output(one["output"], one.get("topic"))
 
 
 def differences(step: Step, tried: Tried, usual_topic: str) -> Iterator[str]:
@@ -84,16 +108,19 @@ def differences(step: Step, tried: Tried, usual_topic: str) -> Iterator[str]:
             yield f"the error is {said.partition(chr(10))[0]!r}, without {step.error!r}"
         return
     if step.error is not None:
-        yield f"no error, but {_shown(tried.result)}"
+        yield f"no error, but {_all_shown(tried)}"
         return
-    if tried.result is None or step.output is None:
-        if (tried.result is None) != (step.output is None):
-            yield f"{_shown(tried.result)}, not {json.dumps(step.output)}"
+    if len(tried.results) != len(step.outputs):
+        wanted = ", ".join(json.dumps(output.value) for output in step.outputs) or "nothing"
+        yield f"{_all_shown(tried)}, not {wanted}"
         return
-    yield from _unlike(_value(tried.result), step.output, step.tolerance, "output")
-    topic = topic_of(tried.result, usual_topic)
-    if step.output_topic not in (None, topic):
-        yield f"the topic is {topic}, not {step.output_topic}"
+    several = len(step.outputs) > 1
+    for number, (result, output) in enumerate(zip(tried.results, step.outputs, strict=True)):
+        place = f"outputs[{number}]" if several else "output"
+        yield from _unlike(_value(result), output.value, step.tolerance, place)
+        topic = topic_of(result, usual_topic)
+        if output.topic not in (None, topic):
+            yield f"the topic of {place} is {topic}, not {output.topic}"
 
 
 def _unlike(found: Any, wanted: Any, tolerance: float, place: str) -> Iterator[str]:
@@ -132,5 +159,9 @@ def _value(result: bytes) -> Any:
         return _shown(result)
 
 
-def _shown(result: bytes | None) -> str:
-    return "nothing" if result is None else result.decode("utf-8", "backslashreplace")
+def _all_shown(tried: Tried) -> str:
+    return ", ".join(map(_shown, tried.results)) or "nothing"
+
+
+def _shown(result: bytes) -> str:
+    return result.decode("utf-8", "backslashreplace")

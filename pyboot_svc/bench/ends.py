@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyboot_svc.config import Broker, Edge
-from pyboot_svc.worker.messages import MessageBatch, ResultBatch
+from pyboot_svc.worker.messages import Destination, MessageBatch, ResultBatch
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Session
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
 from pyboot_svc.worker.mqtt.wire.bulk_plane import BulkPlane
@@ -52,11 +52,11 @@ class PostEnd:
         protocol = edge.post.broker.protocol
         self._socket = MemorySocket()
         self._plane = _plane("post", protocol, edge.max_message, self._socket, _Taken())
-        self._topic, self._qos = edge.post.topic, min(edge.post.qos, 1)
+        self._destination = Destination(edge.post.topic, min(edge.post.qos, 1))
         self._broker = Decoder(protocol == "5", edge.max_message)
 
     def write(self, results: Sequence[ResultBatch]) -> None:
-        self._plane.publish_results(self._topic, self._qos, results)
+        self._plane.publish_results(self._destination, results)
         self._plane.write()
 
     def answer(self) -> None:

@@ -18,8 +18,9 @@ from pyboot_svc.model import Context, Model
 from pyboot_svc.model.codec import Codec, PayloadError, codec_named
 from pyboot_svc.model.plain import Nan
 from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.execution.call import Publishing
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
-from pyboot_svc.worker.messages import Chunk, ResultBatch
+from pyboot_svc.worker.messages import Chunk, ResultBatch, payloads_of
 
 STAGES = ("read", "digest", "decode", "model", "encode", "write")
 # Enough for a p99; more would only take memory.
@@ -88,16 +89,15 @@ class _Meter:
         self.failures = CountedFailures()
         # In its own folder: it is no crash of the worker's when this process is killed.
         durables = Durables(subject.config, subject.folder)
-        call = ModelCall(
-            _timed(subject.model, self.calls),
-            _recording(self._codec, self._encoded),
+        codec = _recording(self._codec, self._encoded)
+        call = replace(
+            ModelCall.of(edge, subject.model, durables, self.failures),
+            model=_timed(subject.model, self.calls),
+            codec=codec,
+            publishing=Publishing(edge, codec),
             # A message that fails is to cost its call, and not the pauses between the attempts.
-            replace(edge.on_error, retries=0),
-            edge.model_timeout,
-            durables.journal,
-            durables.suspects,
-            self.failures,
-            edge.batch,
+            on_error=replace(edge.on_error, retries=0),
+            concurrency=1,
         )
         self._runner = Runner(0, call, subject.context)
         self.forget()
@@ -121,10 +121,14 @@ class _Meter:
         for start in range(0, count, self._longest):
             chunk = Chunk(0, batch.part(start, min(start + self._longest, count)))
             self._work(chunk)
-            places = [place for place, result in enumerate(chunk.results) if result is not None]
-            if places:
-                payloads = [result for result in chunk.results if result is not None]
-                results.append(ResultBatch(chunk, places, payloads))
+            made = [
+                (place, payload)
+                for place, result in enumerate(chunk.results)
+                for payload in payloads_of(result)
+            ]
+            if made:
+                places, payloads = zip(*made, strict=True)
+                results.append(ResultBatch(chunk, places, list(payloads)))
         with self._stage("write"):
             self._post.write(results)
             self._pre.acknowledge(batch)

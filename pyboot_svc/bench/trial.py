@@ -8,20 +8,16 @@ from pathlib import Path
 
 from pyboot_svc.bench.failures import CountedFailures
 from pyboot_svc.bench.subject import Subject
-from pyboot_svc.model.codec import codec_named
-from pyboot_svc.model.loader import exceptions_named
-from pyboot_svc.model.plain import Nan
-from pyboot_svc.topics import template_of
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
-from pyboot_svc.worker.messages import Chunk, Fault, MessageBatch
+from pyboot_svc.worker.messages import Chunk, Fault, MessageBatch, payloads_of
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of one message: the `result` to publish, a `fault`, or neither of them."""
+    """What became of one message: the `results` to publish, a `fault`, or neither of them."""
 
-    result: bytes | None
+    results: tuple[bytes, ...]
     fault: Fault | None
 
 
@@ -32,18 +28,8 @@ def try_messages(subject: Subject, topics: Sequence[str], folder: Path) -> Itera
     """
     edge = subject.edge
     durables = Durables(subject.config, folder)
-    call = ModelCall(
-        subject.model,
-        codec_named(edge.codec, Nan(edge.nan)),
-        replace(edge.on_error, retries=0),
-        edge.model_timeout,
-        durables.journal,
-        durables.suspects,
-        CountedFailures(),
-        edge.batch,
-        exceptions_named(edge.on_error.retry),
-        template_of(edge.post.topic),
-    )
+    patient = ModelCall.of(edge, subject.model, durables, CountedFailures())
+    call = replace(patient, on_error=replace(edge.on_error, retries=0), concurrency=1)
     runner = Runner(0, call, subject.context)
     longest = edge.batch.max_size if edge.batch is not None else 1
     for start in range(0, len(subject.payloads), longest):
@@ -51,7 +37,7 @@ def try_messages(subject: Subject, topics: Sequence[str], folder: Path) -> Itera
         chunk = Chunk(0, _batch(topics[start:stop], subject.payloads[start:stop]))
         runner.work(chunk)
         for place, result in enumerate(chunk.results):
-            yield Tried(result, chunk.failures.get(place))
+            yield Tried(payloads_of(result), chunk.failures.get(place))
 
 
 def _batch(topics: Sequence[str], payloads: Sequence[bytes]) -> MessageBatch:

@@ -32,6 +32,7 @@ from pyboot_svc.config.settings import (
 )
 from pyboot_svc.config.types import Invalid, is_address, suggestion
 from pyboot_svc.errors import ConfigError, Problem
+from pyboot_svc.topics import RESPONSE
 
 _PLAIN_KEYS = (
     "name",
@@ -132,7 +133,7 @@ class _Edges:
             **{key: values[key] for key in _PLAIN_KEYS},
             pre=pre,
             post=post,
-            results=self._results(values, post, node, path),
+            results=self._results(values, (pre, post), node, path),
             batch=BatchLimits(**batch) if batch is not None else None,
             queue=QueueLimits(**(values["queue"] or {})),
             spool=SpoolLimits(**(values["spool"] or {})),
@@ -146,8 +147,17 @@ class _Edges:
         )
 
     def _results(
-        self, values: Mapping[str, Any], post: Endpoint, node: Node, path: str
+        self, values: Mapping[str, Any], ends: tuple[Endpoint, Endpoint], node: Node, path: str
     ) -> ResultOptions:
+        _, post = ends
+        if post.topic == RESPONSE:
+            for end in ends:
+                if end.broker.protocol != "5":
+                    place = node.value["post_topic"].node
+                    hint = f"set `protocol: 5` for {end.broker.host}"
+                    message = f"`post_topic: {RESPONSE!r}` needs MQTT 5 on both sides"
+                    self._problems.add(place, f"{path}.post_topic", message, hint)
+                    break
         given = {key: values[f"post_{key}"] for key in ("retain", "expiry", "content_type")}
         for key in ("expiry", "content_type"):
             if given[key] is not None and post.broker.protocol != "5":

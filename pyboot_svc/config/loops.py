@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pyboot_svc.config.document import Node, Problems
 from pyboot_svc.config.settings import Broker, Edge
+from pyboot_svc.topics import RESPONSE
 
 _HERE = frozenset(
     ("localhost", "localhost.localdomain", "ip6-localhost", "127.0.0.1", "::1", "0.0.0.0", "::")
@@ -92,7 +93,8 @@ def _flows(edges: Sequence[Placed]) -> Iterator[_Flow]:
         root = roots.get(same_broker_key(edge.post.broker))
         if root is None or edge.loop:
             continue
-        published = [("post_topic", edge.post.topic)]
+        # Where requests ask for their answers is not said here; an answer is no request.
+        published = [] if edge.post.topic == RESPONSE else [("post_topic", edge.post.topic)]
         if edge.on_error.then != "drop":
             published.append(("dead_letter.topic", edge.dead_letter.topic))
         for key, topic in published:

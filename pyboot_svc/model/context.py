@@ -1,14 +1,73 @@
-"""What a model can know beside the payload."""
+"""What a model can know and do beside taking a payload and returning a result."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pyboot_svc.model.state import CallState, ModelState
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """An input as the broker delivered it.
+
+    `arrived` is when the worker got it. The rest is there by MQTT 5 alone: `expiry` in seconds
+    that were left then, `user_properties` as pairs in their order. Messages that `pyboot dead
+    retry` sends again have neither.
+    """
+
+    topic: str
+    qos: int
+    retain: bool
+    arrived: datetime
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+    expiry: int | None = None
+
+
+class Call(Protocol):
+    """The call that a model is in."""
+
+    def messages(self) -> tuple[ReceivedMessage, ...]:
+        """Those that it is about, at least one; raises RuntimeError where it is about none."""
+
+    def publish(
+        self,
+        payload: Any,
+        topic: str | None,
+        retain: bool | None,
+        qos: int | None,
+        properties: Mapping[str, str] | None,
+        expiry: int | None,
+    ) -> None: ...
+
+
+class NoCall:
+    """Between two calls: while the model is loaded, or from a thread that outlives its call."""
+
+    def messages(self) -> tuple[ReceivedMessage, ...]:
+        raise RuntimeError("context.message is there during a call for a message only")
+
+    def publish(
+        self,
+        payload: Any,
+        topic: str | None,
+        retain: bool | None,
+        qos: int | None,
+        properties: Mapping[str, str] | None,
+        expiry: int | None,
+    ) -> None:
+        raise RuntimeError(
+            "context.publish works during a call only: what a thread or a timer of the model's "
+            "own has found out, its next call, or its `tick`, can publish"
+        )
 
 
 @dataclass(slots=True)
@@ -30,3 +89,36 @@ class Context:
     state: CallState | ModelState = field(default_factory=lambda: CallState(ModelState({})))
     topic: str = ""
     topics: tuple[str, ...] = ()
+    call: Call = field(default_factory=NoCall, repr=False)
+
+    @property
+    def message(self) -> ReceivedMessage:
+        """The message at hand, with what came with it; of a batch, the first one."""
+        return self.call.messages()[0]
+
+    @property
+    def messages(self) -> tuple[ReceivedMessage, ...]:
+        """Those of a batch, in its order."""
+        return self.call.messages()
+
+    def publish(
+        self,
+        payload: Any,
+        topic: str | None = None,
+        *,
+        retain: bool | None = None,
+        qos: int | None = None,
+        properties: Mapping[str, str] | None = None,
+        expiry: int | None = None,
+    ) -> None:
+        """Publish a result, before what the call returns and in the order of these calls.
+
+        It goes out when the call has ended well, and the input is acknowledged when all that it
+        led to is safe. What isn't given is as configured: `topic` as `post_topic`, `retain` as
+        `post_retain`, `qos` as `post_qos`, `expiry` (seconds) as `post_expiry`. `properties` are
+        user properties of MQTT 5.
+
+        Raises TypeError or ValueError for what can't be published, and RuntimeError outside of a
+        call.
+        """
+        self.call.publish(payload, topic, retain, qos, properties, expiry)

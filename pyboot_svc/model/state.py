@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from pyboot_svc.model.plain import Nan, NotPlain, plain, simpler
+
+# Values as text, by key; None for what was deleted.
+Changes = dict[str, str | None]
 
 
 class ModelState(MutableMapping[str, Any]):
     """A mapping whose changes can be taken as text, to be committed with the message at hand.
 
     Values are what a result can be, kept as JSON says it. What is read is a copy of its own. Of
-    several threads, each sees the others' assignments.
+    several threads, each sees the others' assignments. What a call assigns is a change once the
+    call has ended well.
     """
 
     def __init__(self, stored: dict[str, str], *, known: bool = True) -> None:
         """`known` says whether `stored` is all that there is: not if it could not be read."""
         self._stored = stored
         self._known = known
-        # What was assigned and is not committed yet; None for what was deleted.
-        self.changes: dict[str, str | None] = {}
+        # What was assigned and is not taken yet.
+        self.changes: Changes = {}
+        # What the database has lost.
+        self._unsaved: Changes = {}
+        # Keys of calls that ended well, when others had assigned something else meanwhile.
+        self._contested: set[str] = set()
         self._lock = threading.Lock()
 
     def __getitem__(self, key: str) -> Any:
@@ -81,6 +89,35 @@ class ModelState(MutableMapping[str, Any]):
         """What is kept under `key`; None when nothing is."""
         return self._stored.get(key)
 
+    # For a call, which may fail:
+
+    def show(self, key: str, text: str | None) -> str | None:
+        """Assign what is no change yet; gives what was there."""
+        with self._lock:
+            before = self._stored.pop(key, None) if text is None else self._stored.get(key)
+            if text is not None:
+                self._stored[key] = text
+        return before
+
+    def show_default(self, key: str, text: str) -> bool:
+        """The same where nothing is; whether nothing was."""
+        with self._lock:
+            return self._stored.setdefault(key, text) is text
+
+    def hide_last(self) -> tuple[str, str]:
+        """Delete what is last; raises KeyError when nothing is."""
+        with self._lock:
+            return self._stored.popitem()
+
+    def commit(self, assigned: Mapping[str, tuple[str | None, str | None]]) -> None:
+        """What was there before, and what is there now: these are changes."""
+        with self._lock:
+            for key, (_, text) in assigned.items():
+                if self._stored.get(key) == text:
+                    self.changes[key] = text
+                else:
+                    self._contested.add(key)  # whoever assigned it since has the last word
+
     def restore(self, key: str, before: str | None, assigned: str | None) -> None:
         """Undo an assignment, unless another thread has assigned something else since."""
         with self._lock:
@@ -90,19 +127,20 @@ class ModelState(MutableMapping[str, Any]):
                 self._stored.pop(key, None)
             else:
                 self._stored[key] = before
-            self.changes[key] = before
+            if key in self._contested:
+                self.changes[key] = before
 
-    def take_changes(self) -> dict[str, str | None]:
-        """What was assigned since the last call; None for what was deleted."""
+    def take_changes(self) -> Changes:
+        """What was assigned since the last time."""
         with self._lock:
             changes, self.changes = self.changes, {}
         return changes
 
-    def put_back(self, changes: dict[str, str | None]) -> None:
-        """These could not be committed: take them the next time, as they are by then."""
+    def take_unsaved(self) -> Changes:
+        """What a database that was opened meanwhile lacks."""
         with self._lock:
-            for key in changes:
-                self.changes.setdefault(key, self._stored.get(key))
+            unsaved, self._unsaved = self._unsaved, {}
+        return unsaved
 
     def meet(self, stored: dict[str, str]) -> None:
         """A database was opened that holds `stored`: what it lacks is to be written again.
@@ -115,8 +153,8 @@ class ModelState(MutableMapping[str, Any]):
                     self._stored.setdefault(key, stored[key])
                 self._known = True
             for key, text in self._stored.items():
-                if stored.get(key) != text:
-                    self.changes.setdefault(key, text)
+                if stored.get(key) != text and key not in self.changes:
+                    self._unsaved[key] = text
 
 
 class CallState(MutableMapping[str, Any]):
@@ -149,32 +187,41 @@ class CallState(MutableMapping[str, Any]):
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
+        text = text_of(key, value)
         before = self._begin(key)
-        self._state[key] = value
-        self._assigned[key] = before, self._state.text(key)
+        self._state.show(key, text)
+        self._assigned[key] = before, text
 
     def __delitem__(self, key: str) -> None:
+        if self._state.text(key) is None:
+            raise KeyError(key)
         before = self._begin(key)
-        del self._state[key]
+        self._state.show(key, None)
         self._assigned[key] = before, None
 
     def pop(self, key: str, *default: Any) -> Any:
         before = self._begin(key)
-        value = self._state.pop(key, *default)
-        self._assigned[key] = before, None
-        return value
+        text = self._state.show(key, None)
+        if text is not None:
+            self._assigned[key] = before, None
+            return json.loads(text)
+        if not default:
+            raise KeyError(key)
+        return default[0]
 
     def popitem(self) -> tuple[str, Any]:
-        key, value = self._state.popitem()
-        self._assigned.setdefault(key, (text_of(key, value), None))
+        key, text = self._state.hide_last()
+        before = self._assigned[key][0] if key in self._assigned else text
+        self._lent.pop(key, None)
+        self._assigned[key] = before, None
         self.touched = True
-        return key, value
+        return key, json.loads(text)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         if self._state.text(key) is None:
-            before = self._begin(key)
-            self._state.setdefault(key, default)
-            self._assigned[key] = before, self._state.text(key)
+            before, text = self._begin(key), text_of(key, default)
+            if self._state.show_default(key, text):
+                self._assigned[key] = before, text
         return self[key]
 
     def clear(self) -> None:
@@ -192,6 +239,8 @@ class CallState(MutableMapping[str, Any]):
         for key, (value, kept) in list(self._lent.items()):
             if text_of(key, value) != kept:
                 self[key] = value
+        if self._assigned:
+            self._state.commit(self._assigned)
         self._forget()
 
     def roll_back(self) -> None:

@@ -24,6 +24,9 @@ ID_PROPERTY = "pyboot-id"
 
 T = TypeVar("T")
 
+# The first byte of a PUBLISH packet, and its properties as they stand in it, without their length.
+About = tuple[int, bytes]
+
 
 class Message(NamedTuple):
     """One input message, for those who look at single ones."""
@@ -64,12 +67,13 @@ class MessageBatch:
     connection that `session` numbers. `arrived` is the monotonic clock in ns. `redeliverable` says
     that one of them may be delivered again after a crash. `invalid` are those that no model gets,
     by their places. `retained` are the places of those that the broker had kept and sends for the
-    first time. `size` is how many bytes topics and payloads have.
+    first time. `about` is more of what came with them, by their places, where there is any: the
+    flags of their packet, and its properties. `size` is how many bytes all that has.
     """
 
     __slots__ = (
-        *("arrived", "invalid", "origin", "packet_ids", "payloads", "redeliverable", "retained"),
-        *("session", "size", "topics"),
+        *("about", "arrived", "invalid", "origin", "packet_ids", "payloads", "redeliverable"),
+        *("retained", "session", "size", "topics"),
     )
 
     def __init__(
@@ -84,6 +88,7 @@ class MessageBatch:
         origin: Origin = NOWHERE,
         invalid: dict[int, InvalidMessage] | None = None,
         retained: Sequence[int] = (),
+        about: dict[int, About] | None = None,
     ) -> None:
         self.topics = topics
         self.payloads = payloads
@@ -94,8 +99,11 @@ class MessageBatch:
         self.origin = origin
         self.invalid = invalid
         self.retained = retained
+        self.about = about
         # Topics may be as long as payloads, and each may be another one.
         self.size = sum(map(len, payloads)) + sum(map(len, topics))
+        if about:
+            self.size += sum(len(properties) for _, properties in about.values())
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -112,7 +120,8 @@ class MessageBatch:
             self.session,
             redeliverable=self.redeliverable,
             origin=self.origin,
-            invalid=self._invalid_among(range(start, stop)),
+            invalid=_among(self.invalid, range(start, stop)),
+            about=_among(self.about, range(start, stop)),
         )
 
     def only(self, places: Sequence[int]) -> MessageBatch:
@@ -125,7 +134,8 @@ class MessageBatch:
             self.session,
             redeliverable=self.redeliverable,
             origin=self.origin,
-            invalid=self._invalid_among(places),
+            invalid=_among(self.invalid, places),
+            about=_among(self.about, places),
         )
 
     def extend(self, other: MessageBatch) -> None:
@@ -133,8 +143,9 @@ class MessageBatch:
         if other.retained:
             self.retained = [*self.retained, *(len(self) + place for place in other.retained)]
         if other.invalid:
-            moved = {len(self) + place: trouble for place, trouble in other.invalid.items()}
-            self.invalid = {**(self.invalid or {}), **moved}
+            self.invalid = _behind(self.invalid, len(self), other.invalid)
+        if other.about:
+            self.about = _behind(self.about, len(self), other.about)
         self.topics += other.topics
         self.payloads += other.payloads
         self.packet_ids += other.packet_ids
@@ -142,11 +153,16 @@ class MessageBatch:
         self.redeliverable |= other.redeliverable
         self.size += other.size
 
-    def _invalid_among(self, places: Sequence[int]) -> dict[int, InvalidMessage] | None:
-        if not self.invalid:
-            return None
-        found = ((at, self.invalid.get(place)) for at, place in enumerate(places))
-        return {at: trouble for at, trouble in found if trouble is not None}
+
+def _among(column: dict[int, T] | None, places: Sequence[int]) -> dict[int, T] | None:
+    """What a column that has something for few has for these places."""
+    if not column:
+        return None
+    return {at: column[place] for at, place in enumerate(places) if place in column}
+
+
+def _behind(column: dict[int, T] | None, count: int, other: dict[int, T]) -> dict[int, T]:
+    return {**(column or {}), **{count + place: value for place, value in other.items()}}
 
 
 @dataclass(frozen=True)
@@ -163,8 +179,9 @@ class Chunk:
 
     Chunks are numbered in order of arrival. `results` has an item for each message that is done
     with: what to publish, or None; `failures` says of those that failed why, by their place.
-    `handed_on` counts those whose outcome was handed on already. `as_one_call` says that the model
-    has all of the rest at once; `singly`, that a model of batches gets one message a call.
+    `unusual` says that a result may be several, or `Addressed`. `handed_on` counts those whose
+    outcome was handed on already. `as_one_call` says that the model has all of the rest at once;
+    `singly`, that a model of batches gets one message a call.
 
     Only the thread at work adds to it. Whoever takes the work away from it goes on with a
     successor of the same number.
@@ -172,16 +189,16 @@ class Chunk:
 
     __slots__ = (
         *("_digests", "as_one_call", "batch", "failures", "handed_on", "number", "results"),
-        "singly",
+        *("singly", "unusual"),
     )
 
     def __init__(self, number: int, batch: MessageBatch) -> None:
         self.number = number
         self.batch = batch
-        self.results: list[bytes | None] = []
+        self.results: list[Result] = []
         self.failures: dict[int, Fault] = {}
         self.handed_on = 0
-        self.as_one_call = self.singly = False
+        self.as_one_call = self.singly = self.unusual = False
         self._digests: list[bytes] | None = None
 
     def __len__(self) -> int:
@@ -193,6 +210,7 @@ class Chunk:
         chunk._digests = self._digests
         chunk.handed_on = self.handed_on
         chunk.singly = True
+        chunk.unusual = self.unusual
         # The thread notes a failure before its result: of one that isn't kept, neither is.
         failed = dict(self.failures)
         chunk.results = self.results[:done]
@@ -216,18 +234,37 @@ class Chunk:
         return max(len(self) - len(self.results) - 1, 0)
 
 
+# What the model has made of a message: several results, one, or none.
+Result = bytes | tuple[bytes, ...] | None
+
+
+def payloads_of(result: Result) -> tuple[bytes, ...]:
+    """All of them, in their order."""
+    if result is None:
+        return ()
+    return result if isinstance(result, tuple) else (result,)
+
+
 class ResultBatch:
     """Results of one chunk on their way out: `payloads[n]` is that of the message `places[n]`.
 
-    `size` is how many bytes they have.
+    Where a message has several, its place stands there several times, and `names` tells their
+    digests. `size` is how many bytes they have.
     """
 
-    __slots__ = ("chunk", "payloads", "places", "size")
+    __slots__ = ("chunk", "names", "payloads", "places", "size")
 
-    def __init__(self, chunk: Chunk, places: Sequence[int], payloads: list[bytes]) -> None:
+    def __init__(
+        self,
+        chunk: Chunk,
+        places: Sequence[int],
+        payloads: list[bytes],
+        names: list[bytes] | None = None,
+    ) -> None:
         self.chunk = chunk
         self.places = places
         self.payloads = payloads
+        self.names = names
         self.size = sum(map(len, payloads))
 
     def __len__(self) -> int:
@@ -237,9 +274,12 @@ class ResultBatch:
         """The results from `start` to `stop`; itself if those are all."""
         if start == 0 and stop >= len(self.payloads):
             return self
-        return ResultBatch(self.chunk, self.places[start:stop], self.payloads[start:stop])
+        names = self.names[start:stop] if self.names is not None else None
+        return ResultBatch(self.chunk, self.places[start:stop], self.payloads[start:stop], names)
 
     def digests(self) -> list[bytes]:
+        if self.names is not None:
+            return self.names
         found = self.chunk.digests
         return found if len(self.places) == len(found) else pick(found, self.places)
 
@@ -285,21 +325,38 @@ def _lead(topic: str) -> bytes:
     return topic.encode() + b"\0"
 
 
-class Addressed(bytes):
-    """A result's payload with a `topic` of its own, where not all have the same."""
+def digest_of_result(message: bytes, number: int) -> bytes:
+    """Names the result `number` of the message with this digest: the first as the message is."""
+    if not number:
+        return message
+    return blake2b(message + number.to_bytes(4), digest_size=DIGEST_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a result goes, and how: `properties` are those of MQTT 5, encoded, but for its id."""
 
     topic: str
+    qos: int
+    retain: bool = False
+    properties: bytes = b""
+
+
+class Addressed(bytes):
+    """A result's payload with a destination of its own, where not all have the same."""
+
+    destination: Destination
 
     @classmethod
-    def to(cls, topic: str, payload: bytes) -> Addressed:
+    def to(cls, destination: Destination, payload: bytes) -> Addressed:
         made = cls(payload)
-        made.topic = topic
+        made.destination = destination
         return made
 
 
 def topic_of(payload: bytes, usual: str) -> str:
     """The topic of a result: its own, or the `usual` one."""
-    return payload.topic if isinstance(payload, Addressed) else usual
+    return payload.destination.topic if isinstance(payload, Addressed) else usual
 
 
 RESULTS, DEAD_LETTERS = 0, 1
@@ -309,7 +366,8 @@ RESULTS, DEAD_LETTERS = 0, 1
 class StoredMessage:
     """The row `row` of the lane `lane`; `properties` are user properties.
 
-    `size` is what the row takes of the disk, in bytes, as it is estimated.
+    `options` are `retain` and other properties, encoded, where they are a result's own. `size` is
+    what the row takes of the disk, in bytes, as it is estimated.
     """
 
     topic: str
@@ -319,6 +377,7 @@ class StoredMessage:
     lane: int = 0
     row: int = 0
     size: int = 0
+    options: tuple[bool, bytes] | None = None
 
 
 # What can be on its way to the broker: results that come straight from the model, or a row.
@@ -337,12 +396,14 @@ def content_of(item: Sendable, usual: str) -> tuple[str, bytes]:
     return topic_of(item.payloads[0], usual), bytes(item.payloads[0])
 
 
-def by_topic(results: ResultBatch, usual: str) -> Iterator[tuple[str, ResultBatch]]:
-    """The results in runs that have a topic in common, in their order."""
-    start, topics = 0, [topic_of(payload, usual) for payload in results.payloads]
-    for place in range(1, len(topics) + 1):
-        if place == len(topics) or topics[place] != topics[start]:
-            yield topics[start], results.part(start, place)
+def by_destination(
+    results: ResultBatch, usual: Destination
+) -> Iterator[tuple[Destination, ResultBatch]]:
+    """The results in runs that have a destination in common, in their order."""
+    start, found = 0, [getattr(payload, "destination", usual) for payload in results.payloads]
+    for place in range(1, len(found) + 1):
+        if place == len(found) or found[place] != found[start]:
+            yield found[start], results.part(start, place)
             start = place
 
 

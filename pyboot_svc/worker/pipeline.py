@@ -18,11 +18,8 @@ from typing import Protocol
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.metrics.snapshot import Brokers, ConnectionStatus, Traffic
-from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
-from pyboot_svc.model.loader import Model, concurrency_of, exceptions_named
-from pyboot_svc.model.plain import Nan
-from pyboot_svc.topics import template_of
+from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.forwarder import Forwarder
@@ -123,8 +120,8 @@ class Pipeline:
         self._idle_work = links.idle_work
         self._stats = Stats()
         self._budget = MemoryBudget(edge.queue.bytes)
-        self._settlement = Settlement(self._budget)
-        self._saver = StateSaver(durables.state, durables.store, self._settlement)
+        self._saver = StateSaver(durables.state, durables.store)
+        self._settlement = Settlement(self._budget, self._saver)
         self._post_queue = PostQueue(edge.queue.post, self._budget)
         dead_letters = DeadLetters(
             config, durables.store, durables.spool.dead_letters, links.outbox.wake
@@ -151,21 +148,8 @@ class Pipeline:
         self._redrive = Redrive(
             durables.store, durables.file, self._intake.deliver, self._forwarder.send_again
         )
-        call = ModelCall(
-            model,
-            codec_named(edge.codec, Nan(edge.nan)),
-            edge.on_error,
-            edge.model_timeout,
-            durables.journal,
-            durables.suspects,
-            FailureLog(),
-            edge.batch,
-            exceptions_named(edge.on_error.retry),
-            template_of(edge.post.topic),
-            concurrency_of(model, edge.concurrency),
-        )
         self._pool = ModelPool(
-            call,
+            ModelCall.of(edge, model, durables, FailureLog()),
             make_context,
             self._pre_queue,
             self._completion,
@@ -256,7 +240,7 @@ class Pipeline:
             self._forwarder.stop,
             # What the model's close() keeps in its state is to be saved, too.
             lambda: self._worked.wait(left()),
-            self._saver.flush,
+            self._saver.save_all,
             lambda: durables.suspects.forget_cleared(lingering=0),
             # The last connection that closes takes the log into the database.
             self._redrive.close,
@@ -347,6 +331,7 @@ class Pipeline:
         return self._pre_queue.unfinished() + self._leaving()
 
     def _leaving(self) -> int:
-        """Results on their way to the broker or to the disk."""
+        """Results on their way to the broker or to the disk, and what waits for the state to be
+        there."""
         waiting = self._post_queue.depth()  # first: what leaves it is counted where it goes
-        return waiting + self._forwarder.live + self._forwarder.writing
+        return waiting + self._forwarder.live + self._forwarder.writing + self._saver.held

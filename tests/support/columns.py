@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
+from pyboot_svc.model.state import ModelState
+from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import (
@@ -20,6 +22,11 @@ from pyboot_svc.worker.messages import (
 def roomy_budget() -> MemoryBudget:
     """One that no test fills."""
     return MemoryBudget(2**40)
+
+
+def without_state() -> StateSaver:
+    """That of a model which keeps nothing."""
+    return StateSaver(ModelState({}), cast(Any, None))
 
 
 def batch_of(

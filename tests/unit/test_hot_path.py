@@ -10,14 +10,13 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from support.store import configured
 
-from pyboot_svc.config import OnError
 from pyboot_svc.model import Context, Model
-from pyboot_svc.model.codec import codec_named
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.poison import PoisonTracker
@@ -105,15 +104,12 @@ def batch_of(stream: bytes) -> MessageBatch:
 
 @pytest.fixture
 def runner(tmp_path: Path, request: pytest.FixtureRequest) -> Runner:
-    calling = ModelCall(
-        Model(lambda payload: payload, wants_context=False),
-        codec_named(request.param),
-        OnError(),
-        60.0,
-        CrashJournal(tmp_path / "in-hand", 1, MESSAGES),
-        PoisonTracker(DatabaseWriter(tmp_path / "database")),
-        FailureLog(),
+    memory = SimpleNamespace(
+        journal=CrashJournal(tmp_path / "in-hand", 1, MESSAGES),
+        suspects=PoisonTracker(DatabaseWriter(tmp_path / "database")),
     )
+    model = Model(lambda payload: payload, wants_context=False)
+    calling = ModelCall.of(configured(codec=request.param).edge, model, memory, FailureLog())
     context = Context("model-1", tmp_path, logging.getLogger("model"))
     return Runner(0, calling, context)
 

@@ -29,8 +29,8 @@ from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 DESCRIPTION = """\
 Call a configured model with messages from a file or from standard input, and
-print what it would publish: a line for each message, with the topic and the
-result, `nothing`, or the error. It has its options, its environment variables
+print what it would publish: a line for each result, with its topic, `nothing`,
+or the error. It has its options, its environment variables
 and a copy of its state. There is no broker, nothing is published, and nothing
 that the model keeps is kept. What the model prints and logs goes to standard
 error. Exit code 1: a message failed."""
@@ -119,19 +119,20 @@ def _copy_state(source: Path, target: Path) -> dict[str, str]:
 
 def _show_each(found: Iterator[Tried], config: InstanceConfig, as_json: bool) -> Iterator[Tried]:
     for tried in found:
-        document = _document(tried, config)
-        line = json.dumps(document, ensure_ascii=False) if as_json else _line(document)
-        print(line, file=sys.__stdout__, flush=True)
+        for document in _documents(tried, config):
+            line = json.dumps(document, ensure_ascii=False) if as_json else _line(document)
+            print(line, file=sys.__stdout__, flush=True)
         yield tried
 
 
-def _document(tried: Tried, config: InstanceConfig) -> dict[str, Any]:
+def _documents(tried: Tried, config: InstanceConfig) -> Iterator[dict[str, Any]]:
     if tried.fault is not None:
-        return {"kind": str(tried.fault.kind), "error": tried.fault.error}
-    if tried.result is None:
-        return {"result": None}
-    text = tried.result.decode("utf-8", "backslashreplace")
-    return {"topic": topic_of(tried.result, config.edge.post.topic), "result": text}
+        yield {"kind": str(tried.fault.kind), "error": tried.fault.error}
+    elif not tried.results:
+        yield {"result": None}
+    for result in tried.results:
+        text = result.decode("utf-8", "backslashreplace")
+        yield {"topic": topic_of(result, config.edge.post.topic), "result": text}
 
 
 def _line(document: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.worker.delivery.dead_letters import REFUSED, DeadLetters, refused, refused_result
@@ -24,10 +25,14 @@ from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.messages import (
     Chunk,
     Message,
+    Result,
     ResultBatch,
     Sendable,
     StoredMessage,
     count_of,
+    digest_of_result,
+    payloads_of,
+    topic_of,
 )
 from pyboot_svc.worker.stats import Stats
 
@@ -78,24 +83,42 @@ class Completion:
         start, stop = chunk.handed_on, len(chunk.results)
         chunk.handed_on = stop
         places = range(start, stop)
-        saver = self._saver
-        if saver.state.changes or saver.unsaved:
-            saver.save(chunk, places)
+        if places and self._saver.changed:
+            self._saver.note(chunk, places)
         self._stats.processed(stop - start)
         # A copy of a part: the thread at work may add another one meanwhile.
         found = chunk.results if last and not start else chunk.results[start:stop]
-        if all(found):  # by far the most frequent, and the cheapest to ask for
+        if all(found) and not chunk.unusual:  # by far the most frequent
             results = ResultBatch(chunk, places, found) if found else None  # type: ignore[arg-type]
             self._post_queue.put(chunk.number, results, last=last)
             return
-        kept = [place for place in places if found[place - start] is not None]
-        results = None
-        if kept:
-            payloads = [result for result in found if result is not None]
-            results = ResultBatch(chunk, kept, payloads)
-        self._post_queue.put(chunk.number, results, last=last)
-        if len(kept) < len(places):
-            self._end_without_result(chunk, [p for p in places if found[p - start] is None])
+        self._post_queue.put(chunk.number, self._some_results(chunk, places, found), last=last)
+        without = [place for place in places if found[place - start] is None]
+        if without:
+            self._end_without_result(chunk, without)
+
+    def _some_results(
+        self, chunk: Chunk, places: Sequence[int], found: Sequence[Result]
+    ) -> ResultBatch | None:
+        """Those that there are: of a message none, one, or several."""
+        kept: list[int] = []
+        payloads: list[bytes] = []
+        # Of a message with several, all but the first: it is settled when all of them are safe.
+        more: list[int] = []
+        names: list[bytes] = []
+        for place, result in zip(places, found, strict=True):
+            some = payloads_of(result)
+            kept += [place] * len(some)
+            more += [place] * (len(some) - 1)
+            payloads += some
+        if not kept:
+            return None
+        if not more:
+            return ResultBatch(chunk, kept, payloads)
+        self._settlement.hold(chunk, more)
+        for place, group in groupby(kept):
+            names += [digest_of_result(chunk.digests[place], n) for n, _ in enumerate(group)]
+        return ResultBatch(chunk, kept, payloads, names)
 
     def _end_without_result(self, chunk: Chunk, places: Sequence[int]) -> None:
         failures = dict(chunk.failures)
@@ -139,6 +162,10 @@ class Completion:
                 self._dead_letters.add([result], lambda: None)
                 continue
             chunk, places = item.chunk, item.places
-            letters = [(chunk.batch.message(place), refused(reason)) for place in places]
+            if item.names is None:
+                letters = [(chunk.batch.message(place), refused(reason)) for place in places]
+            else:  # to process the input once more would publish the others a second time
+                payloads = [(topic_of(payload, ""), bytes(payload)) for payload in item.payloads]
+                letters = [(Message(*each), refused_result(reason)) for each in payloads]
             self._dead_letters.add(letters, partial(self._settlement.settle, chunk, places))
         self._post_queue.left([item for item in items if isinstance(item, ResultBatch)])

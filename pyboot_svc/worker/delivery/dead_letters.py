@@ -43,11 +43,11 @@ def refused(reason: str) -> Fault:
 
 
 def refused_result(reason: str) -> Fault:
-    """Of a result that waited in the spool: its input is gone by then."""
+    """Of a result that waited in the spool, whose input is gone by then, or of one of several."""
     return Fault(
         REFUSED,
-        f"{reason}\n(This is the result itself, from the spool: its input was acknowledged "
-        "when it was spooled. `pyboot dead retry` publishes it.)",
+        f"{reason}\n(This is the result itself, not the input that led to it. `pyboot dead retry` "
+        "publishes it.)",
         attempts=0,
     )
 

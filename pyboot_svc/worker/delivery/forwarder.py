@@ -23,14 +23,14 @@ from pyboot_svc.worker.messages import (
     DIGEST_BYTES,
     ID_PROPERTY,
     RESULTS,
+    Addressed,
     ResultBatch,
     Sendable,
     StoredMessage,
     lane_of,
-    topic_of,
 )
 from pyboot_svc.worker.storage.disk_budget import log_bytes
-from pyboot_svc.worker.storage.rows import row_size
+from pyboot_svc.worker.storage.rows import Row, row_size, with_options
 from pyboot_svc.worker.storage.spool import Spool
 
 _MOST_ROWS = 500
@@ -340,12 +340,17 @@ class Forwarder:
             log.error("dropped %d results from the spool: %s", len(rows), why)
         self._spooled.remove(rows, self._look_again)
 
-    def _rows(self, results: ResultBatch) -> list[tuple[str, bytes, int, dict[str, str]]]:
-        topic, qos = self._endpoint.topic, self._endpoint.qos
+    def _rows(self, results: ResultBatch) -> list[Row]:
         return [
-            (topic_of(payload, topic), bytes(payload), qos, {ID_PROPERTY: digest.hex()})
+            self._row(payload, {ID_PROPERTY: digest.hex()})
             for payload, digest in zip(results.payloads, results.digests(), strict=True)
         ]
+
+    def _row(self, payload: bytes, named: dict[str, str]) -> Row:
+        if not isinstance(payload, Addressed):
+            return self._endpoint.topic, payload, self._endpoint.qos, named
+        to = payload.destination
+        return to.topic, bytes(payload), to.qos, with_options(named, to.retain, to.properties)
 
 
 def _first_bytes(items: list[StoredMessage], size: int) -> list[StoredMessage]:

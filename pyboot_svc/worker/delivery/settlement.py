@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
+from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk, MessageBatch
 
@@ -16,15 +16,16 @@ class Settlement:
     as a whole is let go of in `budget`.
     """
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, saver: StateSaver) -> None:
         self._budget = budget
+        self._saver = saver
         # The chunk that is acknowledged next, by its number.
         self._head = 0
         # Of chunks of which a part is settled, or of which others are before.
         self._accounts: dict[int, _Account] = {}
         # How many have arrived that are to be acknowledged, and are not.
         self.unacknowledged = 0
-        self._lock = threading.Lock()
+        self._lock = saver.lock
 
     def admit(self, batch: MessageBatch) -> None:
         """These have arrived; those that are not of QoS 0 wait to be acknowledged."""
@@ -46,7 +47,9 @@ class Settlement:
             if number == self._head and number not in self._accounts:
                 count = len(batch.payloads)
                 if places == range(count):  # nearly always all, and in order
-                    if batch.redeliverable:
+                    if not self._saver.idle:
+                        self._acknowledge(number, batch, 0, count)
+                    elif batch.redeliverable:
                         self.unacknowledged -= count - batch.packet_ids.count(0)
                         batch.origin.acknowledge(batch, 0, count)
                     if self._accounts:
@@ -64,12 +67,20 @@ class Settlement:
             before = account.settled
             account.settle(places)
             if number == self._head:
-                self._acknowledge(batch, before, account.settled)
+                self._acknowledge(number, batch, before, account.settled)
                 if account.complete:
                     self._finish(batch)
 
-    def _acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
-        if batch.redeliverable and stop > start:
+    def _acknowledge(self, number: int, batch: MessageBatch, start: int, stop: int) -> None:
+        if stop <= start:
+            return
+        if self._saver.idle:
+            self._confirm(batch, start, stop)
+        else:
+            self._saver.acknowledge(number, batch, start, stop, self._confirm)
+
+    def _confirm(self, batch: MessageBatch, start: int, stop: int) -> None:
+        if batch.redeliverable:
             self.unacknowledged -= stop - start - batch.packet_ids[start:stop].count(0)
             batch.origin.acknowledge(batch, start, stop)
 
@@ -79,7 +90,7 @@ class Settlement:
         self._accounts.pop(self._head, None)
         self._head += 1
         while (account := self._accounts.get(self._head)) is not None:
-            self._acknowledge(account.batch, 0, account.settled)
+            self._acknowledge(self._head, account.batch, 0, account.settled)
             if not account.complete:
                 return
             self._let_go(account.batch)

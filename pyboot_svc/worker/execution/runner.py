@@ -8,20 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from pyboot_svc.config import BatchLimits, OnError
-from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
+from pyboot_svc.config import BatchLimits, Edge, OnError
+from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault, codec_named
 from pyboot_svc.model.context import Context
-from pyboot_svc.model.loader import Model
-from pyboot_svc.model.plain import simpler
+from pyboot_svc.model.loader import Model, concurrency_of, exceptions_named
+from pyboot_svc.model.plain import Nan, simpler
 from pyboot_svc.model.state import CallState
 from pyboot_svc.retry import Retry
-from pyboot_svc.topics import NotFilledIn, TopicTemplate
+from pyboot_svc.worker.execution.call import CallAtHand, Publishing
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog, summary
 from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
-from pyboot_svc.worker.messages import Addressed, Chunk, Fault, Message
+from pyboot_svc.worker.messages import Chunk, Fault, Message, MessageBatch, Result
 
 if TYPE_CHECKING:
     from pyboot_svc.model.coroutines import Coroutines  # which takes asyncio
@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 # Between two attempts, unless more is asked for: a doubling would soon last for days.
 _LONGEST_PAUSE_SECONDS = 60.0
 
-Outcome = tuple[bytes | None, Fault | None]
+
+class CrashMemory(Protocol):
+    """What is in hand, and what was at a crash."""
+
+    @property
+    def journal(self) -> CrashJournal: ...
+    @property
+    def suspects(self) -> PoisonTracker: ...
+
+
+Outcome = tuple[Result, Fault | None]
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class ModelCall:
 
     model: Model
     codec: Codec
+    publishing: Publishing
     on_error: OnError
     timeout: float
     journal: CrashJournal
@@ -49,10 +60,26 @@ class ModelCall:
     batch: BatchLimits | None = None
     # What is worth a repetition.
     retried: tuple[type[BaseException], ...] = (OSError, Retry)
-    # Of the results' topic, where they don't have one in common.
-    template: TopicTemplate | None = None
     # Of a model that is a coroutine function: so many calls are made at once.
     concurrency: int = 1
+
+    @classmethod
+    def of(cls, edge: Edge, model: Model, memory: CrashMemory, failures: FailureLog) -> ModelCall:
+        """As the edge says; raises ModelError for what this model can't do."""
+        codec = codec_named(edge.codec, Nan(edge.nan))
+        return cls(
+            model,
+            codec,
+            Publishing(edge, codec),
+            edge.on_error,
+            edge.model_timeout,
+            memory.journal,
+            memory.suspects,
+            failures,
+            edge.batch,
+            exceptions_named(edge.on_error.retry),
+            concurrency_of(model, edge.concurrency),
+        )
 
 
 class Runner:
@@ -67,7 +94,9 @@ class Runner:
         # Held by whoever says what becomes of the chunk at hand.
         self.lock = threading.Lock()
         self._call = call
+        self._at_hand = CallAtHand(call.publishing)
         self._context = context
+        context.call = self._at_hand
         assert isinstance(context.state, CallState)  # of one thread
         self._state = context.state
         self._cursor = call.journal.cursor(number)
@@ -96,13 +125,14 @@ class Runner:
             digests = chunk.digests[first:] if first else chunk.digests
             call.journal.begin(self.number, digests, as_one_call or at_once)
         self._began = time.monotonic()
+        self._at_hand.begin(batch)
         # From here on it can be given up, and the journal's slot can be a successor's.
         self._chunk = chunk
         if as_one_call:
             self._work_as_one_call(chunk, first)
         elif at_once:
             self._work_at_once(chunk, first)
-        elif careful or call.template:
+        elif careful or call.publishing.differs:
             self._work_carefully(chunk, first)
         elif call.model.needs_context:
             self._work_with_context(chunk, first)
@@ -194,7 +224,7 @@ class Runner:
         call, context, batch = self._call, self._context, chunk.batch
         function, decode, encode = call.model.function, call.codec.decode, call.codec.encode
         words, cursor = self._cursor
-        noted, state = batch.redeliverable, self._state
+        noted, state, at_hand = batch.redeliverable, self._state, self._at_hand
         arguments = (context,) if call.model.wants_context else ()
         append = chunk.results.append
         topics, payloads = batch.topics, batch.payloads
@@ -206,12 +236,17 @@ class Runner:
             if noted:
                 words[cursor] = number
             context.topic = topics[number]
+            at_hand.place = first + number
             try:
                 result = function(decode(payload), *arguments)
                 encoded = None if result is None else encode(result)
                 if state.touched:
                     state.commit()
-                append(encoded)
+                if at_hand.results:
+                    chunk.unusual = True
+                    append(at_hand.take(encoded))
+                else:
+                    append(encoded)
             except BaseException as error:  # the user's code
                 self._note(chunk, self._recover(batch.message(first + number), error))
 
@@ -223,6 +258,7 @@ class Runner:
             if self._given_up:
                 return
             words[cursor] = place - first
+            self._at_hand.place = place
             message, trouble = batch.message(place), invalid.get(place)
             if trouble is not None:
                 self._note(chunk, (None, self._fail(message, trouble.fault, trouble.text, 1)))
@@ -233,15 +269,15 @@ class Runner:
         """All calls together; those that failed are repeated one by one."""
         coroutines = cast("Coroutines", self._call.model.function)
         batch, failed = chunk.batch, False
-        ended: list[tuple[int, bytes | BaseException | None]] = []
+        ended: list[tuple[int, Result | BaseException]] = []
 
-        def note(found: tuple[int, bytes | BaseException | None]) -> None:
+        def note(found: tuple[int, Result | BaseException]) -> None:
             nonlocal failed
             failed = failed or isinstance(found[1], BaseException)
             if failed:
                 ended.append(found)
             else:
-                self._note(chunk, (cast(bytes | None, found[1]), None))
+                self._note(chunk, (cast(Result, found[1]), None))
 
         calls = [
             partial(self._call_meanwhile, place, batch.message(place))
@@ -250,33 +286,34 @@ class Runner:
         coroutines.call_all(calls, note)
         for place, result in ended:
             if isinstance(result, BaseException):
+                self._at_hand.place = place
                 self._note(chunk, self._recover(batch.message(place), result))
             else:
                 self._note(chunk, (result, None))
 
     async def _call_meanwhile(
         self, place: int, message: Message, function: Callable[..., Any]
-    ) -> tuple[int, bytes | BaseException | None]:
-        call, state = self._call, self._state.sibling()
-        context = replace(self._context, topic=message.topic, state=state)
+    ) -> tuple[int, Result | BaseException]:
+        call, state, at_hand = self._call, self._state.sibling(), self._at_hand.sibling(place)
+        context = replace(self._context, topic=message.topic, state=state, call=at_hand)
         try:
             payload = call.codec.decode(message.payload)
             result = await function(
                 *((payload, context) if call.model.wants_context else (payload,))
             )
-            packed = self._packed(result, message.topic)
+            packed = at_hand.packed(result)
             state.commit()
         except BaseException as error:  # the user's code
             state.roll_back()
             return place, error
-        return place, packed
+        return place, at_hand.take(packed)
 
     def _work_as_one_call(self, chunk: Chunk, first: int) -> None:
         """One call for all; when it fails, one for each."""
         codec, batch = self._call.codec, chunk.batch
         outcomes: list[Outcome | None] = []
         payloads: list[Any] = []
-        topics: list[str] = []
+        places: list[int] = []
         for place in range(first, len(batch)):
             if batch.invalid and (trouble := batch.invalid.get(place)) is not None:
                 fault = self._fail(batch.message(place), trouble.fault, trouble.text, 1)
@@ -284,15 +321,16 @@ class Runner:
                 continue
             try:
                 payloads.append(codec.decode(batch.payloads[place]))
-                topics.append(batch.topics[place])
+                places.append(place)
                 outcomes.append(None)
             except PayloadError as error:
                 message = batch.message(place)
                 outcomes.append((None, self._fail(message, error.fault, str(error), 1)))
         try:
-            values = iter(self._call_for_all(payloads, topics))
+            values = iter(self._call_for_all(batch, payloads, places))
         except BaseException as error:  # the user's code
-            self._state.roll_back()
+            self._undo()
+            self._at_hand.begin(batch)
             with self.lock:
                 if self._given_up:
                     return
@@ -303,20 +341,27 @@ class Runner:
             self._call.failures.say_batch(len(payloads), error)
             self._work_carefully(chunk, first)
             return
+        at_hand = self._at_hand
+        at_hand.begin(batch)
         for place, outcome in enumerate(outcomes, first):
             if outcome is None:
-                value, message = next(values), batch.message(place)
+                at_hand.place = place
                 try:
-                    outcome = self._packed(value, message.topic), None
+                    outcome = at_hand.packed(next(values)), None
                 except PayloadError as error:
+                    message = batch.message(place)
                     outcome = None, self._fail(message, error.fault, str(error), 1)
+                # With the first, before which none of the others is acknowledged.
+                outcome = at_hand.take(outcome[0]), outcome[1]
             self._note(chunk, outcome)
 
-    def _call_for_all(self, payloads: list[Any], topics: list[str]) -> Any:
+    def _call_for_all(self, batch: MessageBatch, payloads: list[Any], places: list[int]) -> Any:
         if not payloads:
             return []  # none could be decoded
         context = self._context
-        context.topic, context.topics = topics[0], tuple(topics)
+        topics = tuple(batch.topics[place] for place in places)
+        context.topic, context.topics = topics[0], topics
+        self._at_hand.begin(batch, places)
         results = one_each(self._call.model(payloads, context), len(payloads))
         self._state.commit()
         return results
@@ -327,7 +372,14 @@ class Runner:
             return
         if fault is not None:
             chunk.failures[len(chunk.results)] = fault
+        if type(result) is not bytes and result is not None:
+            chunk.unusual = True
         chunk.results.append(result)
+
+    def _undo(self) -> None:
+        """What a call has done that failed."""
+        self._state.roll_back()
+        self._at_hand.forget()
 
     def _process(self, message: Message) -> Outcome:
         """The result to publish, if any, or why there is none."""
@@ -350,7 +402,7 @@ class Runner:
         on_error, retried = self._call.on_error, self._call.retried
         first = error
         for attempt in range(1, on_error.retries + 2):
-            self._state.roll_back()
+            self._undo()
             if isinstance(error, PayloadError):
                 return None, self._fail(message, error.fault, str(error), attempt)
             # Others say that the input is bad: it would be no better the next time.
@@ -366,7 +418,7 @@ class Runner:
                 error = another
         raise AssertionError("unreachable: the last attempt returns")
 
-    def _attempt(self, message: Message) -> bytes | None:
+    def _attempt(self, message: Message) -> Result:
         call, context = self._call, self._context
         payload: Any = call.codec.decode(message.payload)
         context.topic = message.topic
@@ -375,22 +427,9 @@ class Runner:
             result = next(iter(one_each(call.model([payload], context), 1)))
         else:
             result = call.model(payload, context)
-        packed = self._packed(result, message.topic)
+        packed = self._at_hand.packed(result)
         self._state.commit()
-        return packed
-
-    def _packed(self, result: Any, topic: str) -> bytes | None:
-        """The payload to publish, if any, for an input of this topic; raises PayloadError."""
-        if result is None:
-            return None
-        call = self._call
-        payload = call.codec.encode(result)
-        if call.template is None:
-            return payload
-        try:
-            return Addressed.to(call.template.fill(result, topic), payload)
-        except NotFilledIn as error:
-            raise PayloadError(PayloadFault.NOT_ENCODABLE, str(error)) from None
+        return self._at_hand.take(packed)
 
     def _fail(self, message: Message, kind: PayloadFault, text: str, attempts: int) -> Fault:
         self._call.failures.say(kind, message, text)

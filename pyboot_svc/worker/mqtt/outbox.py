@@ -10,14 +10,14 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.text import printable
-from pyboot_svc.topics import template_of
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
+    Destination,
     MessageBatch,
     ResultBatch,
     Sendable,
     StoredMessage,
-    by_topic,
+    by_destination,
     content_of,
     count_of,
     lane_of,
@@ -37,7 +37,7 @@ from pyboot_svc.worker.mqtt.refusal.holds import place_of
 from pyboot_svc.worker.mqtt.refusal.objections import Objections
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.refusal.unknown_window import UnknownWindow
-from pyboot_svc.worker.mqtt.wire.encoder import unsendable
+from pyboot_svc.worker.mqtt.wire.encoder import encode_result_properties, unsendable
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
 
 _WINDOW = 2000
@@ -62,7 +62,8 @@ class MqttOutbox:
     ) -> None:
         edge = config.edge
         self._endpoint = edge.post
-        self._has_one_topic = template_of(edge.post.topic) is None
+        properties = encode_result_properties(edge.results)
+        self._usual = Destination(edge.post.topic, edge.post.qos, edge.results.retain, properties)
         self._v5 = edge.post.broker.protocol == "5"
         # Of QoS 2 paho keeps the account.
         bulk = edge.data_plane == "bulk" and edge.post.qos < 2
@@ -123,6 +124,7 @@ class MqttOutbox:
         window = self._window if self._untold is None else self._untold.size
         self._limits = replace(limits, in_flight=min(window, limits.in_flight))
         self._qos = min(self._endpoint.qos, limits.qos)
+        self._usual = replace(self._usual, qos=self._qos)
         if limits.qos < max(self._endpoint.qos, _LETTER_QOS) and not self._said_qos:
             self._said_qos = True
             log.warning(
@@ -235,21 +237,25 @@ class MqttOutbox:
         full = (len(results[0].payloads) if alone else sum(map(len, results))) == room
         if objections.bounded:
             results = [part for batch in results for part in self._fitting(batch)]
-        if self._has_one_topic:
-            failed = plane.publish_results(self._endpoint.topic, self._qos, results)
+        if any(batch.chunk.unusual for batch in results):
+            failed = self._publish_by_destination(results)
         else:
-            failed = self._publish_by_topic(results)
+            failed = plane.publish_results(self._usual, results)
         for batch, failure in failed:
             self._refuse(batch, failure)
         if objections.active:
             objections.sent(answered=self._qos > 0)
         return full
 
-    def _publish_by_topic(self, batches: Sequence[ResultBatch]) -> list[tuple[ResultBatch, str]]:
+    def _publish_by_destination(
+        self, batches: Sequence[ResultBatch]
+    ) -> list[tuple[ResultBatch, str]]:
         failed: list[tuple[ResultBatch, str]] = []
         for results in batches:
-            for topic, part in by_topic(results, self._endpoint.topic):
-                failed += self._plane.publish_results(topic, self._qos, [part])
+            for to, part in by_destination(results, self._usual):
+                if to.qos > self._limits.qos:
+                    to = replace(to, qos=self._limits.qos)
+                failed += self._plane.publish_results(to, [part])
         return failed
 
     def _fitting(self, results: ResultBatch) -> list[ResultBatch]:

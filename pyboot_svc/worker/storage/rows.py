@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,11 @@ _SIZE = (
     f"{ROW_BYTES}"
 )
 
-Row = tuple[str, bytes, int, Mapping[str, str]]
+# What a row's properties keep beside user properties, whose values are texts: under this name
+# `retain` and others, encoded.
+_OPTIONS = ""
+
+Row = tuple[str, bytes, int, Mapping[str, Any]]
 # As it is written: topic, payload, QoS, properties as JSON.
 Record = tuple[str, bytes, int, str]
 
@@ -69,8 +74,9 @@ def select(
     try:
         for number, topic, payload, qos, properties, created in rows:
             size = record_size(topic, payload, properties)
-            about = _properties(properties)
-            yield StoredMessage(topic, payload, qos, about, lane, number, size), created
+            user, options = _properties(properties)
+            row = StoredMessage(topic, payload, qos, user, lane, number, size, options)
+            yield row, created
     finally:
         rows.close()
 
@@ -118,9 +124,28 @@ def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
-def _properties(text: str) -> dict[str, str]:
+def with_options(properties: Mapping[str, Any], retain: bool, encoded: bytes) -> dict[str, Any]:
+    """The properties of a row that has options of its own."""
+    return {**properties, _OPTIONS: [retain, encoded.hex()]}
+
+
+def without_options(
+    properties: Mapping[str, Any],
+) -> tuple[Mapping[str, str], tuple[bool, bytes] | None]:
+    """User properties, and the row's own options."""
+    if _OPTIONS not in properties:
+        return properties, None
+    user = {key: value for key, value in properties.items() if key != _OPTIONS}
+    try:
+        retain, encoded = properties[_OPTIONS]
+        return user, (bool(retain), binascii.unhexlify(encoded))
+    except (ValueError, TypeError):
+        return user, None
+
+
+def _properties(text: str) -> tuple[Mapping[str, str], tuple[bool, bytes] | None]:
     try:
         decoded = json.loads(text)
     except (ValueError, TypeError):  # a damage that SQLite can't notice: better without them
-        return {}
-    return decoded if isinstance(decoded, dict) else {}
+        return {}, None
+    return without_options(decoded) if isinstance(decoded, dict) else ({}, None)

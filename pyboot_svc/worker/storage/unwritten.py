@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from pyboot_svc.worker.messages import StoredMessage
-from pyboot_svc.worker.storage.rows import ROW_BYTES, Row
+from pyboot_svc.worker.storage.rows import ROW_BYTES, Row, with_options, without_options
 
 
 @dataclass(eq=False)
@@ -41,8 +41,10 @@ class Unwritten:
         for topic, payload, qos, properties in rows:
             self._last -= 1
             size = len(payload) + ROW_BYTES
-            item = StoredMessage(topic, payload, qos, properties, self._lane, self._last, size)
-            self._rows[self._last] = item, batch
+            user, options = without_options(properties)
+            number = self._last
+            item = StoredMessage(topic, payload, qos, user, self._lane, number, size, options)
+            self._rows[number] = item, batch
 
     def without(self, out: Container[int]) -> Iterator[StoredMessage]:
         return (item for item, _ in self._rows.values() if item.row not in out)
@@ -55,7 +57,11 @@ class Unwritten:
     def clear(self) -> list[tuple[Row, Batch]]:
         """Gives what was in it."""
         kept, self._rows = self._rows, {}
-        return [
-            ((item.topic, item.payload, item.qos, item.properties), batch)
-            for item, batch in kept.values()
-        ]
+        return [(_row(item), batch) for item, batch in kept.values()]
+
+
+def _row(item: StoredMessage) -> Row:
+    properties = item.properties
+    if item.options is not None:
+        properties = with_options(properties, *item.options)
+    return item.topic, item.payload, item.qos, properties

@@ -71,6 +71,21 @@ def test_what_needs_mqtt_5(tmp_path: Path, more: str) -> None:
     assert problem.line == 11
 
 
+@pytest.mark.parametrize(
+    ("broker", "host"), [("127.0.0.1", "plant"), ("old", "plant")], ids=["pre", "both"]
+)
+def test_answers_need_mqtt_5_on_both_sides(tmp_path: Path, broker: str, host: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        EDGE.format(more="", broker=broker).replace("post_topic: o", "post_topic: '{response}'")
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    [problem] = caught.value.problems
+    assert problem.message == "`post_topic: '{response}'` needs MQTT 5 on both sides"
+    assert problem.hint == f"set `protocol: 5` for {host}"
+
+
 def problems(folder: Path, pre: str, post: str) -> list[str]:
     file = folder / "config.yaml"
     file.write_text(TEMPLATES.format(pre=pre, post=post))

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.columns import batch_of
+from support.columns import batch_of, without_state
 
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
@@ -24,7 +24,7 @@ class Line:
         self.budget = MemoryBudget(MOST)
         self.inputs = PreQueue(10_000, self.budget)
         self.results = PostQueue(10_000, self.budget)
-        self.settlement = Settlement(self.budget)
+        self.settlement = Settlement(self.budget, without_state())
         self._result = bytes(result)
 
     def arrive(self, size: int) -> None:

@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from pyboot_svc.config import Broker, ResultOptions
+from pyboot_svc.config import Broker
 from pyboot_svc.config.settings import credential_name
 from pyboot_svc.text import printable
 from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
@@ -33,6 +33,7 @@ from pyboot_svc.worker.mqtt.link.opening import (
 )
 from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.wire.encoder import encode_user_properties
 from pyboot_svc.worker.mqtt.wire.errors import Broken
 from pyboot_svc.worker.mqtt.wire.tls_errors import explain_alert, would_block
 
@@ -51,7 +52,8 @@ _TAKEN_OVER = 0x8E
 _SOON_THERE = (0x88, 0x89)
 HINT = "is it an MQTT broker, and of this protocol version?"
 
-OnMessage = Callable[[bytes, bytes, int, int, bool, bool], None]
+# Topic, payload, packet identifier, the packet's first byte, its properties.
+OnMessage = Callable[[bytes, bytes, int, int, bytes], None]
 OnPublished = Callable[[int, Refusal | None], None]
 
 
@@ -222,8 +224,8 @@ class ControlClient:
                 topic = message.topic.encode()
             except UnicodeDecodeError as error:  # paho decodes it when it is asked for
                 topic = error.object
-            kinds = message.qos, message.mid, message.retain, message.dup
-            on_message(topic, payload, *kinds)
+            flags = message.dup << 3 | message.qos << 1 | message.retain
+            on_message(topic, payload, message.mid, flags, _packed(message.properties))
 
         def told_published(
             client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any
@@ -274,18 +276,21 @@ class ControlClient:
         self._client.unsubscribe(topic_filter)
 
     def publish(
-        self, topic: str, payload: bytes, qos: int, user: Mapping[str, str], options: ResultOptions
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        user: Mapping[str, str],
+        options: tuple[bool, bytes],
     ) -> int:
-        """Queue a message and number it; `user` properties need MQTT 5."""
+        """Queue a message and number it. `options` are whether it is retained, and properties,
+        encoded; those and `user` need MQTT 5."""
+        retain, others = options
         properties = None
         if self.v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.UserProperty = list(user.items())
-            if options.expiry is not None:
-                properties.MessageExpiryInterval = options.expiry
-            if options.content_type is not None:
-                properties.ContentType = options.content_type
-        return self._client.publish(topic, payload, qos, options.retain, properties).mid
+            properties.unpack(encode_user_properties(user, others))  # type: ignore[no-untyped-call]
+        return self._client.publish(topic, payload, qos, retain, properties).mid
 
     def acknowledge(self, mid: int, *, exact: bool) -> None:
         """By PUBACK, or PUBREC for what came at QoS 2."""
@@ -420,6 +425,14 @@ class _OwnersError(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+def _packed(properties: Any) -> bytes:
+    """Encoded, without the length that paho puts in front."""
+    if properties is None or properties.isEmpty():
+        return b""
+    packed: bytes = properties.pack()
+    return packed[next(at for at, byte in enumerate(packed) if byte < 0x80) + 1 :]
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from pyboot_svc.config import Endpoint, ResultOptions
 from pyboot_svc.worker.messages import (
     DIGEST_BYTES,
     RESULTS,
+    Addressed,
     Sendable,
     StoredMessage,
-    topic_of,
 )
 from pyboot_svc.worker.mqtt.wire.encoder import (
     encode_result_properties,
@@ -32,14 +32,20 @@ class PacketSizes:
         """Of the largest one."""
         if isinstance(item, StoredMessage):
             others = self._others if item.lane == RESULTS else b""
+            if item.options is not None:
+                _, others = item.options
             properties = len(encode_user_properties(item.properties, others)) if self._v5 else 0
             return publish_size(item.topic, len(item.payload), item.qos, properties)
         return self.of_result(max(item.payloads, key=len))
 
     def of_result(self, payload: bytes) -> int:
-        return self.of_length(len(payload), topic_of(payload, self._topic))
+        if not isinstance(payload, Addressed):
+            return self.of_length(len(payload))
+        to = payload.destination
+        properties = len(id_lead(to.properties)) + 2 * DIGEST_BYTES if self._v5 else 0
+        return publish_size(to.topic, len(payload), self.qos, properties)
 
-    def of_length(self, payload: int, topic: str | None = None) -> int:
-        """Of a result with so many bytes, on the usual topic if on no other."""
+    def of_length(self, payload: int) -> int:
+        """Of a result with so many bytes, on the usual topic."""
         properties = self._id_property if self._v5 else 0
-        return publish_size(topic or self._topic, payload, self.qos, properties)
+        return publish_size(self._topic, payload, self.qos, properties)

@@ -9,6 +9,7 @@ from typing import Any
 from pyboot_svc.config import DEFAULT_RESULTS, ResultOptions
 from pyboot_svc.worker.messages import (
     RESULTS,
+    Destination,
     MessageBatch,
     ResultBatch,
     Sendable,
@@ -71,7 +72,7 @@ class BulkPlane:
         self._exact: set[int] = set()
         self._retain = results.retain
         self._properties = encode_result_properties(results) if self._v5 else b""
-        self._encoders: dict[tuple[str, int, bool], PublishEncoder] = {}
+        self._encoders: dict[tuple[Destination, bool], PublishEncoder] = {}
         self._in_flight = InFlight()
         self._output = SendBuffer(sock)
         self._control = ControlSocket(sock, self._output)
@@ -181,15 +182,15 @@ class BulkPlane:
         return self._in_flight.unsafe()
 
     def publish_results(
-        self, topic: str, qos: int, batches: Sequence[ResultBatch]
+        self, destination: Destination, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
-        output, in_flight = self._output, self._in_flight
+        output, in_flight, qos = self._output, self._in_flight, destination.qos
         for results in batches:
             payloads = results.payloads
             count = len(payloads)
             # What is delivered once and sent once has no duplicates, and needs no id.
             named = self._v5 and (qos > 0 or results.chunk.batch.redeliverable)
-            encoder = self._encoders.get((topic, qos, named)) or self._encoder(topic, qos, named)
+            encoder = self._encoders.get((destination, named)) or self._encoder(destination, named)
             packet_ids: Sequence[int] = in_flight.add(results, count) if qos else ()
             digests: Sequence[bytes] = results.digests() if named else ()
             if count == 1 and results.size < LONG_PAYLOAD:
@@ -216,7 +217,9 @@ class BulkPlane:
     def _publish_row(self, row: StoredMessage) -> None:
         qos = min(row.qos, 1)
         retain, others = False, b""
-        if row.lane == RESULTS:
+        if row.options is not None:
+            retain, others = row.options
+        elif row.lane == RESULTS:
             retain, others = self._retain, self._properties
         properties = encode_user_properties(row.properties, others) if self._v5 else b""
         encoder = PublishEncoder(row.topic, qos, properties, retain=retain)
@@ -245,14 +248,14 @@ class BulkPlane:
             self._output.append(encode_pubacks(packet_ids))
         self.wants_write = True
 
-    def _encoder(self, topic: str, qos: int, named: bool) -> PublishEncoder:
-        others, lead = self._properties, b""
+    def _encoder(self, to: Destination, named: bool) -> PublishEncoder:
+        lead = b""
         if self._v5:
-            lead = id_lead(others) if named else encode_user_properties({}, others)
+            lead = id_lead(to.properties) if named else encode_user_properties({}, to.properties)
         if len(self._encoders) >= _MOST_ENCODERS:
             self._encoders.clear()
-        encoder = PublishEncoder(topic, qos, lead, retain=self._retain)
-        self._encoders[topic, qos, named] = encoder
+        encoder = PublishEncoder(to.topic, to.qos, lead, retain=to.retain)
+        self._encoders[to, named] = encoder
         return encoder
 
     def _send(self, packets: bytes) -> None:

@@ -18,19 +18,20 @@ from pyboot_svc.worker.invalid_messages import (
     examine,
     topic_trouble,
 )
+from pyboot_svc.worker.messages import About
 from pyboot_svc.worker.mqtt.wire.errors import Malformed
 
 _PUBLISH, _PUBACK = 0x30, 0x40
 # With the bits that are fixed: what the sender of a message of QoS 2 says once it has a PUBREC.
 _PUBREL = 0x62
 _QOS_1 = 0x02
-_RETAIN = 0x01
-_DUP = 0x08
+RETAIN = 0x01
+DUP = 0x08
 # Of a PUBLISH packet's first byte: the packet's type, and the higher bit of QoS.
 _KIND, _QOS_2 = 0xF0, 0x04
 _QOS_3 = 0x06
 # Of a PUBLISH packet that is nothing special: all bits but those of QoS 1 and of a duplicate.
-_NOT_LONE = 0xFF & ~(_QOS_1 | _DUP)
+_NOT_LONE = 0xFF & ~(_QOS_1 | DUP)
 _SHORT = 0x80
 _LENGTH_BYTES = 4
 _FAILURE = 0x80
@@ -46,22 +47,14 @@ class Arrivals:
     """What one read brought: messages in columns as in `MessageBatch`, the numbers of messages that
     the broker has, those that it refused, with the reason, and other packets, whole and unparsed.
 
-    `exact` are the numbers of messages that came at QoS 2, and `released` those that it lets go.
+    `exact` are the numbers of messages that came at QoS 2, and `released` those that it lets go;
+    `about` tells more of those that it is told of.
     `broken` says what ended it: nothing more can be read.
     """
 
     __slots__ = (
-        *(
-            "broken",
-            "exact",
-            "packet_ids",
-            "invalid",
-            "others",
-            "payloads",
-            "redeliverable",
-            "refused",
-        ),
-        *("released", "retained", "settled", "topics"),
+        *("about", "broken", "exact", "invalid", "others", "packet_ids", "payloads"),
+        *("redeliverable", "refused", "released", "retained", "settled", "topics"),
     )
 
     def __init__(self) -> None:
@@ -76,7 +69,24 @@ class Arrivals:
         self.released: list[int] = []
         self.retained: list[int] = []
         self.invalid: dict[int, InvalidMessage] | None = None
+        self.about: dict[int, About] | None = None
         self.broken: Exception | None = None
+
+    def add_about(self, first: int, properties: bytes = b"") -> None:
+        """Of the message that is added next."""
+        if self.about is None:
+            self.about = {}
+        self.about[len(self.packet_ids)] = first, properties
+
+    def note_retained(self, first: int, start: int, count: int) -> None:
+        """Of so many messages from the place `start` on."""
+        places = range(start, start + count)
+        if self.about is None:
+            self.about = {}
+        for place in places:
+            self.about.setdefault(place, (first, b""))
+        if not first & DUP:
+            self.retained += places
 
     def add_invalid(self, given: Given, redeliverable: bool) -> None:
         """A message that is to be given up when its turn comes."""
@@ -221,6 +231,7 @@ class Decoder:
                     if about:
                         if about >= _SHORT:
                             about, at = _length_within(data, at - 1, stop)
+                        arrivals.add_about(first, data[at : min(at + about, stop)])
                         at += about
             except IndexError:  # at the buffer's end
                 at = stop + 1
@@ -238,10 +249,10 @@ class Decoder:
             add_topic(topic)
             add_payload(data[at:stop])
             add_packet_id(packet_id)
-            if first & (_QOS_1 | _RETAIN):
+            if first & (_QOS_1 | RETAIN):
                 arrivals.redeliverable = True
-                if first & _RETAIN and not first & _DUP:
-                    arrivals.retained.append(len(arrivals.packet_ids) - 1)
+                if first & RETAIN:
+                    arrivals.note_retained(first, len(arrivals.packet_ids) - 1, 1)
             lead, size = data[position : body + 2], stop - position
             position = stop
         return position
@@ -255,6 +266,9 @@ class Decoder:
             like = bytes((first ^ _QOS_2 ^ _QOS_1,)) + packet[1:]
             self._parse(like, arrivals)
             arrivals.exact += arrivals.packet_ids[known:]
+            for place in range(known, len(arrivals.packet_ids)):
+                _, properties = (arrivals.about or {}).get(place, (0, b""))
+                arrivals.about = {**(arrivals.about or {}), place: (first, properties)}
         elif first == _PUBREL and len(packet) - body >= 2:
             arrivals.released.append(packet[body] << 8 | packet[body + 1])
         else:
@@ -285,9 +299,8 @@ class Decoder:
                 if None in topics:
                     failed = True
                     break
-                if lead[0] & _RETAIN and not lead[0] & _DUP:
-                    known = len(arrivals.packet_ids)
-                    arrivals.retained += range(known, known + count)
+                if lead[0] & RETAIN:
+                    arrivals.note_retained(lead[0], len(arrivals.packet_ids), count)
                 arrivals.topics += topics  # type: ignore[arg-type]
                 arrivals.packet_ids += packet_ids
                 arrivals.payloads += payloads
@@ -324,9 +337,9 @@ class Decoder:
     def _take_invalid(self, first: int, head: bytes, length: int, arrivals: Arrivals) -> None:
         """Of a PUBLISH packet, what stands behind its length, or the beginning of it."""
         given = _read_invalid(first, head, length, self._v5, self._most)
-        if first & _RETAIN and not first & _DUP:
+        if first & RETAIN and not first & DUP:
             arrivals.retained.append(len(arrivals.packet_ids))
-        arrivals.add_invalid(given, first & (_QOS_1 | _RETAIN) > 0)
+        arrivals.add_invalid(given, first & (_QOS_1 | RETAIN) > 0)
 
 
 class _Run:

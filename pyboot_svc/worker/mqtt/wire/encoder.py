@@ -10,32 +10,21 @@ from collections.abc import Container, Mapping, Sequence
 
 from pyboot_svc.config import ResultOptions
 from pyboot_svc.worker.messages import DIGEST_BYTES, ID_PROPERTY
+from pyboot_svc.worker.properties import (
+    LONGEST_STRING,
+    PublishProperties,
+    encode_length,
+    encode_user,
+)
 
 _PUBLISH = 0x30
 _QOS_1 = 0x02
 _RETAIN = 0x01
-_SHORT = 0x80
 _PUBACK_LENGTH_2 = 0x40020000
 _PUBREC_LENGTH_2 = 0x50020000
 _PUBCOMP_LENGTH_2 = 0x70020000
-_EXPIRY_PROPERTY = b"\x02"
-_CONTENT_TYPE_PROPERTY = b"\x03"
-_USER_PROPERTY = b"\x26"
-_LONGEST_STRING = 65_535
 _MOST_HEADS = 1024
 PING = b"\xc0\0"
-
-
-def encode_length(value: int) -> bytes:
-    """A variable byte integer."""
-    if value < _SHORT:
-        return bytes((value,))
-    found = bytearray()
-    while value >= _SHORT:
-        found.append(value & 0x7F | _SHORT)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
 
 
 class PublishEncoder:
@@ -139,20 +128,13 @@ def encode_pubcomps(packet_ids: Sequence[int]) -> bytes:
 
 def encode_user_properties(properties: Mapping[str, str], others: bytes = b"") -> bytes:
     """User properties of MQTT 5 behind `others`, with the length of all in front."""
-    encoded = others + b"".join(
-        _USER_PROPERTY + _string(key) + _string(value) for key, value in properties.items()
-    )
+    encoded = others + encode_user(properties.items())
     return encode_length(len(encoded)) + encoded
 
 
 def encode_result_properties(options: ResultOptions) -> bytes:
     """What all results have in common, by MQTT 5; without the length."""
-    encoded = b""
-    if options.expiry is not None:
-        encoded += _EXPIRY_PROPERTY + options.expiry.to_bytes(4)
-    if options.content_type is not None:
-        encoded += _CONTENT_TYPE_PROPERTY + _string(options.content_type)
-    return encoded
+    return PublishProperties(options.expiry, options.content_type).encode()
 
 
 def id_lead(others: bytes = b"") -> bytes:
@@ -173,11 +155,11 @@ def unsendable(topic: str, properties: Mapping[str, str]) -> str | None:
         return "its topic is empty, or has a wildcard or a zero character in it"
     strings = [topic, *properties, *properties.values()]
     try:
-        if all(len(text.encode()) <= _LONGEST_STRING for text in strings):
+        if all(len(text.encode()) <= LONGEST_STRING for text in strings):
             return None
     except UnicodeEncodeError:
         return "its topic or a property can't be encoded"
-    return f"its topic or a property is longer than {_LONGEST_STRING} bytes"
+    return f"its topic or a property is longer than {LONGEST_STRING} bytes"
 
 
 def encode_ids(digests: Sequence[bytes]) -> list[bytes]:
@@ -185,8 +167,3 @@ def encode_ids(digests: Sequence[bytes]) -> list[bytes]:
     size = 2 * DIGEST_BYTES
     names = b"".join(digests).hex().encode()
     return [names[at : at + size] for at in range(0, len(names), size)]
-
-
-def _string(text: str) -> bytes:
-    encoded = text.encode()
-    return len(encoded).to_bytes(2) + encoded

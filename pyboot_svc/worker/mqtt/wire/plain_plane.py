@@ -10,13 +10,15 @@ from pyboot_svc.worker.invalid_messages import examine, topic_trouble
 from pyboot_svc.worker.messages import (
     ID_PROPERTY,
     RESULTS,
+    Destination,
     ResultBatch,
     Sendable,
     StoredMessage,
 )
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
-from pyboot_svc.worker.mqtt.wire.decoder import Arrivals
+from pyboot_svc.worker.mqtt.wire.decoder import DUP, RETAIN, Arrivals
+from pyboot_svc.worker.mqtt.wire.encoder import encode_result_properties
 from pyboot_svc.worker.mqtt.wire.plane import (
     PlaneOwner,
     batch_of,
@@ -25,6 +27,8 @@ from pyboot_svc.worker.mqtt.wire.plane import (
     pending_of,
 )
 
+# Of a dead letter: not retained, and no properties but its own.
+_NONE = (False, b"")
 _MOST_PACKETS_A_READ = 256
 _MOST_BYTES_A_READ = 1024 * 1024
 
@@ -47,7 +51,7 @@ class PlainPlane:
         self._exact: set[int] = set()
         self._in_flight: dict[int, Sendable] = {}
         self._most = client.max_message
-        self._results = results
+        self._options = results.retain, encode_result_properties(results)
         self._begin()
         client.listen(self._on_message, self._on_published)
         client.on_queued = self._have_written
@@ -118,9 +122,11 @@ class PlainPlane:
         return list(self._in_flight.values())
 
     def publish_results(
-        self, topic: str, qos: int, batches: Sequence[ResultBatch]
+        self, destination: Destination, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
         failed = []
+        topic, qos = destination.topic, destination.qos
+        options = destination.retain, destination.properties
         publish = self._client.publish
         for results in batches:
             named = has_duplicates(qos, results)
@@ -128,7 +134,7 @@ class PlainPlane:
                 one = results.part(number, number + 1)
                 user = {ID_PROPERTY: one.digests()[0].hex()} if named else {}
                 try:
-                    self._in_flight[publish(topic, payload, qos, user, self._results)] = one
+                    self._in_flight[publish(topic, payload, qos, user, options)] = one
                 except Exception as error:
                     failed.append((one, encoding_failure(error)))
         return failed
@@ -138,7 +144,7 @@ class PlainPlane:
         publish = self._client.publish
         for row in rows:
             try:
-                options = self._results if row.lane == RESULTS else DEFAULT_RESULTS
+                options = row.options or (self._options if row.lane == RESULTS else _NONE)
                 number = publish(row.topic, row.payload, row.qos, row.properties, options)
                 self._in_flight[number] = row
             except Exception as error:
@@ -152,9 +158,10 @@ class PlainPlane:
                 self._exact.discard(packet_id)
 
     def _on_message(
-        self, topic: bytes, payload: bytes, qos: int, packet_id: int, retain: bool, dup: bool
+        self, topic: bytes, payload: bytes, packet_id: int, flags: int, properties: bytes
     ) -> None:
-        arrivals = self._arrivals
+        arrivals, qos = self._arrivals, flags >> 1 & 3
+        retain, dup = bool(flags & RETAIN), bool(flags & DUP)
         if retain and not dup:
             arrivals.retained.append(len(arrivals.packet_ids))
         self._count += 1
@@ -166,6 +173,8 @@ class PlainPlane:
             given = examine(topic, payload, len(payload), number, self._most)
             arrivals.add_invalid(given, redeliverable=qos > 0 or retain)
             return
+        if retain or properties or qos > 1:
+            arrivals.add_about(flags, properties)
         arrivals.topics.append(topic.decode())
         arrivals.payloads.append(payload)
         arrivals.packet_ids.append(packet_id if qos else 0)

@@ -10,7 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from pyboot_svc.worker.messages import MessageBatch, ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.messages import (
+    Destination,
+    MessageBatch,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+)
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals
 
@@ -56,7 +62,7 @@ class DataPlane(Protocol):
         """What was published and is not known to be safe, in order."""
 
     def publish_results(
-        self, topic: str, qos: int, batches: Sequence[ResultBatch]
+        self, destination: Destination, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
         """Gives those of which no packet can be made, and why; so does `publish_rows`."""
 
@@ -88,7 +94,7 @@ class NoPlane:
         return []
 
     def publish_results(
-        self, topic: str, qos: int, batches: Sequence[ResultBatch]
+        self, destination: Destination, batches: Sequence[ResultBatch]
     ) -> list[tuple[ResultBatch, str]]:
         raise AssertionError("there is no room for results")
 
@@ -110,6 +116,7 @@ def batch_of(arrivals: Arrivals, session: int) -> MessageBatch:
         redeliverable=arrivals.redeliverable,
         invalid=arrivals.invalid,
         retained=arrivals.retained,
+        about=arrivals.about,
     )
 
 

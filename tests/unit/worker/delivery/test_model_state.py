@@ -17,7 +17,7 @@ from support.disk import SmallDisk
 from support.poll import until
 from support.store import configured, held_up, rows, running, settled
 
-from pyboot_svc.model.state import ModelState
+from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
@@ -201,23 +201,10 @@ def test_to_pop_what_is_not_there_is_an_error() -> None:
     assert not state.changes
 
 
-def test_what_could_not_be_committed_is_taken_again_as_it_is_by_then() -> None:
-    state = ModelState({"gone": "1"})
-    state["a"], state["b"] = 1, 1
-    del state["gone"]
-    first = state.take_changes()
-    state["a"] = 2
-    second = state.take_changes()
-    state["b"] = 3
-    state.put_back(first)
-    state.put_back(second)
-    assert state.take_changes() == {"a": "2", "b": "3", "gone": None}
-
-
 def test_a_database_that_lacks_something_gets_it_again() -> None:
     state = ModelState({"same": "1", "lost": "2", "old": "3"})
     state.meet({"same": "1", "old": "0", "foreign": "5"})
-    assert state.take_changes() == {"lost": "2", "old": "3"}
+    assert state.take_unsaved() == {"lost": "2", "old": "3"}
     assert "foreign" not in state, "it was deleted, and that is not committed yet"
 
 
@@ -236,9 +223,9 @@ class Saving:
 
     def __init__(self, store: DatabaseWriter) -> None:
         self._origin = Acknowledged()
-        self.settlement = Settlement(roomy_budget())
         self.state = ModelState({})
-        self.saver = StateSaver(self.state, store, self.settlement)
+        self.saver = StateSaver(self.state, store)
+        self.settlement = Settlement(roomy_budget(), self.saver)
         self.chunks = 0
 
     @property
@@ -263,8 +250,16 @@ class Saving:
         return chunk
 
     def finish(self, chunk: Chunk, places: range) -> None:
-        self.saver.save(chunk, places)
+        self.note(chunk, places)
         self.settlement.settle(chunk, places)
+
+    def note(self, chunk: Chunk, places: range) -> None:
+        """The model is done with these."""
+        if self.saver.changed:
+            self.saver.note(chunk, places)
+
+    def change(self, key: str, value: int = 1) -> None:
+        self.state[key] = value
 
     def process(self, key: str, qos: int = 1) -> None:
         chunk = self.admit([1 if qos else 0])
@@ -295,16 +290,87 @@ def test_of_a_chunk_only_what_changed_the_state_so_far_waits_for_the_disk(
         assert stored(tmp_path) == ["a"]
 
 
-def test_of_a_mixed_chunk_those_of_qos_0_wait_for_no_disk(tmp_path: Path) -> None:
+def test_a_mixed_chunk_waits_as_one(tmp_path: Path) -> None:
     with running(tmp_path / DATABASE_NAME) as store:
         saving = Saving(store)
         chunk = saving.admit([0, 7, 0])
         saving.state["a"] = 1
         with held_up(store):
             saving.finish(chunk, range(3))
-            assert saving.acknowledged == [0]
+            assert saving.acknowledged == []
         settled(store)
         assert saving.acknowledged == [0, 7, 0]
+
+
+def test_a_change_is_saved_when_all_that_came_of_it_is_safe(tmp_path: Path) -> None:
+    with running(tmp_path / DATABASE_NAME) as store:
+        saving = Saving(store)
+        first, second = saving.admit([1, 2]), saving.admit([3])
+        for key, chunk, places in (
+            ("a", first, range(1)),
+            ("b", first, range(1, 2)),
+            ("c", second, range(1)),
+        ):
+            saving.change(key)
+            saving.note(chunk, places)
+        saving.settlement.settle(second, range(1))
+        settled(store)
+        assert (saving.acknowledged, stored(tmp_path)) == ([], [])
+        saving.settlement.settle(first, range(1))
+        settled(store)
+        assert (saving.acknowledged, stored(tmp_path)) == ([1], ["a"])
+        saving.settlement.settle(first, range(1, 2))
+        settled(store)
+        assert (saving.acknowledged, stored(tmp_path)) == ([1, 2, 3], ["a", "b", "c"])
+
+
+def test_of_what_was_noted_together_nothing_is_saved_before_all_is_safe(tmp_path: Path) -> None:
+    with running(tmp_path / DATABASE_NAME) as store:
+        saving = Saving(store)
+        chunk = saving.admit([1, 2, 3])
+        saving.change("a")
+        saving.note(chunk, range(3))
+        saving.settlement.settle(chunk, range(2))
+        settled(store)
+        assert (saving.acknowledged, stored(tmp_path)) == ([], [])
+        saving.settlement.settle(chunk, range(2, 3))
+        settled(store)
+        assert (saving.acknowledged, stored(tmp_path)) == ([1, 2, 3], ["a"])
+
+
+def test_of_two_threads_the_newer_value_is_kept_and_both_wait_for_it(tmp_path: Path) -> None:
+    with running(tmp_path / DATABASE_NAME) as store:
+        saving = Saving(store)
+        slow, fast = saving.admit([1]), saving.admit([2])
+        saving.change("n", 1)
+        saving.note(fast, range(1))
+        saving.change("n", 2)
+        saving.note(slow, range(1))
+        saving.settlement.settle(slow, range(1))
+        settled(store)
+        # What the slow one has found was that of the other one, which may come again.
+        assert (saving.acknowledged, stored(tmp_path)) == ([], [])
+        saving.settlement.settle(fast, range(1))
+        settled(store)
+        assert saving.acknowledged == [1, 2]
+        assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
+
+
+def test_what_a_call_has_not_ended_with_is_no_change(tmp_path: Path) -> None:
+    with running(tmp_path / DATABASE_NAME) as store:
+        saving = Saving(store)
+        chunk = saving.admit([1, 2])
+        call = CallState(saving.state)
+        call["done"] = 1
+        call.commit()
+        call["begun"] = 1
+        saving.finish(chunk, range(1))
+        settled(store)
+        assert (saving.acknowledged, stored(tmp_path)) == ([1], ["done"])
+        call.roll_back()
+        saving.finish(chunk, range(1, 2))
+        settled(store)
+        assert (saving.acknowledged, stored(tmp_path)) == ([1, 2], ["done"])
 
 
 def test_while_the_disk_is_full_state_stays_in_memory_and_nobody_waits(
@@ -368,7 +434,7 @@ def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path
     file = tmp_path / DATABASE_NAME
     write_state(file, a="1", b="2")
     safe = Durables(configured(), tmp_path)
-    saver = StateSaver(safe.state, safe.store, Settlement(roomy_budget()))
+    saver = StateSaver(safe.state, safe.store)
     safe.store.start(lambda: None)
     safe.state["b"] = 3
     with file.open("r+b") as damaged:
@@ -376,7 +442,7 @@ def test_state_of_a_database_that_was_damaged_meanwhile_is_written_anew(tmp_path
     safe.store.submit(check, lambda: None)
 
     def written() -> bool:
-        saver.flush()
+        saver.save_all()
         found = rows(tmp_path, "SELECT key, value FROM state ORDER BY key")
         return found == [("a", "1"), ("b", "3")]
 

@@ -11,7 +11,7 @@ from itertools import chain, takewhile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.columns import Acknowledged, batch_of, chunk_of, roomy_budget
+from support.columns import Acknowledged, batch_of, chunk_of, roomy_budget, without_state
 
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.messages import Chunk, MessageBatch
@@ -55,7 +55,7 @@ def mid(spot: Spot) -> int:
 def begun(chunks: list[Chunk]) -> tuple[Settlement, Spots]:
     """A settlement to which all these have been admitted."""
     acknowledged = Spots()
-    settlement = Settlement(roomy_budget())
+    settlement = Settlement(roomy_budget(), without_state())
     for chunk in chunks:
         chunk.batch.origin = acknowledged
         settlement.admit(chunk.batch)
@@ -286,7 +286,7 @@ def test_a_thread_cannot_overtake_another_that_acknowledges() -> None:
                 overtaken.set()
             acknowledged.extend(batch.packet_ids[start:stop])
 
-    settlement = Settlement(roomy_budget())
+    settlement = Settlement(roomy_budget(), without_state())
     [chunk] = chunks_of([[1, 1]])
     chunk.batch.origin = Slow()
     settlement.admit(chunk.batch)
@@ -300,7 +300,7 @@ def test_a_thread_cannot_overtake_another_that_acknowledges() -> None:
 @pytest.mark.usefixtures("busy_switching")
 def test_many_threads_settle_while_more_arrives() -> None:
     acknowledged = Acknowledged()
-    settlement = Settlement(roomy_budget())
+    settlement = Settlement(roomy_budget(), without_state())
     chunks = chunks_of([[1] * 100] * 40)
     with ThreadPoolExecutor(8) as pool:
         for chunk in chunks:
@@ -315,7 +315,7 @@ def test_many_threads_settle_while_more_arrives() -> None:
 
 
 def test_only_what_a_broker_waits_for_is_open() -> None:
-    settlement = Settlement(roomy_budget())
+    settlement = Settlement(roomy_budget(), without_state())
     settlement.admit(batch_of([b""] * 3, packet_ids=[0, 4, 0]))
     assert settlement.unacknowledged == 1
     settlement.admit(batch_of([b""] * 3, packet_ids=[0, 0, 0], redeliverable=False))

@@ -16,7 +16,6 @@ from support.poll import until
 from support.store import configured, rows, settled
 
 from pyboot_svc.config import BatchLimits, OnError
-from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.model.state import CallState
@@ -45,21 +44,13 @@ class Line:
         self.waiting = PreQueue(10_000, budget)
         self.results = PostQueue(10_000, budget)
         self._origin = Acknowledged()
-        self.settlement = Settlement(budget)
+        saver = StateSaver(safe.state, safe.store)
+        self.settlement = Settlement(budget, saver)
         self.tally = Stats()
         self.crashed = threading.Event()
-        call = ModelCall(
-            Model(model),
-            codec_named("json"),
-            OnError(retries=0),
-            timeout,
-            safe.journal,
-            safe.suspects,
-            FailureLog(),
-            batch,
-        )
+        edge = configured(batch=batch, on_error=OnError(retries=0), model_timeout=timeout).edge
+        call = ModelCall.of(edge, Model(model), safe, FailureLog())
         letters = DeadLetters(configured(), safe.store, safe.spool.dead_letters, lambda: None)
-        saver = StateSaver(safe.state, safe.store, self.settlement)
         self.pool = ModelPool(
             call,
             lambda: Context(

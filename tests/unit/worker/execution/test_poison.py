@@ -23,8 +23,8 @@ POISON, INNOCENT = Message("in", b"poison"), Message("in", b"innocent")
 CRASHING = """
 import logging, os, signal, sys
 from pathlib import Path
-from pyboot_svc.config import BatchLimits, OnError
-from pyboot_svc.model.codec import codec_named
+from types import SimpleNamespace
+from pyboot_svc.config import BatchLimits, Broker, Edge, Endpoint
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
@@ -41,9 +41,11 @@ def model(payload, context):
 folder, redeliverable, batches = Path(sys.argv[1]), sys.argv[2] == "True", sys.argv[3] == "True"
 journal = CrashJournal(folder / "in-hand", 1, 3)
 suspects = PoisonTracker(DatabaseWriter(folder / "unused"))
-codec = codec_named("raw")
 batch = BatchLimits() if batches else None
-call = ModelCall(Model(model), codec, OnError(), 60, journal, suspects, FailureLog(), batch)
+ends = Endpoint(Broker("10.0.0.1"), "in"), Endpoint(Broker("10.0.0.1"), "out")
+edge = Edge("test", "a.b", *ends, codec="raw", batch=batch)
+memory = SimpleNamespace(journal=journal, suspects=suspects)
+call = ModelCall.of(edge, Model(model), memory, FailureLog())
 runner = Runner(0, call, Context("test-1", folder, logging.getLogger("model")))
 payloads = [b"innocent", b"poison", b"next"]
 columns = ["in"] * 3, payloads, [0] * 3, [0] * 3

@@ -18,7 +18,6 @@ from support.store import configured, held_up, rows, settled
 
 from pyboot_svc.config import OnError
 from pyboot_svc.metrics.snapshot import as_document
-from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.model.state import CallState
@@ -41,8 +40,8 @@ ONCE = OnError(retries=0)
 class Settling(Settlement):
     """Notes the payloads that are settled, beside acknowledging them in order."""
 
-    def __init__(self) -> None:
-        super().__init__(roomy_budget())
+    def __init__(self, saver: StateSaver) -> None:
+        super().__init__(roomy_budget(), saver)
         self.origin = Acknowledged()
         self.settled: list[bytes] = []
         self.chunks: set[Chunk] = set()
@@ -74,22 +73,15 @@ class Pool:
         budget = roomy_budget()
         self.waiting = PreQueue(10_000, budget)
         self.results = PostQueue(10_000, budget)
-        self.settlement = Settling()
+        self.saver = saver = StateSaver(safe.state, safe.store)
+        self.settlement = Settling(saver)
         self.crashes: list[str] = []
         self.woken = threading.Event()
         self._tally = Stats()
         self._sent = 0
-        call = ModelCall(
-            Model(model),
-            codec_named(codec),
-            on_error,
-            timeout,
-            safe.journal,
-            safe.suspects,
-            FailureLog(),
-        )
+        edge = configured(codec=codec, on_error=on_error, model_timeout=timeout).edge
+        call = ModelCall.of(edge, Model(model), safe, FailureLog())
         letters = DeadLetters(configured(), safe.store, safe.spool.dead_letters, self.woken.set)
-        self.saver = saver = StateSaver(safe.state, safe.store, self.settlement)
         self.pool = ModelPool(
             call,
             lambda: Context(
@@ -133,6 +125,11 @@ class Pool:
         assert self.counter("processed") == self._sent
         assert self.crashes == []
         return self.take(self._sent)
+
+    def publish(self) -> None:
+        """The broker has all results."""
+        for results in self.results.take(10_000):
+            self.settlement.settle(results.chunk, results.places)
 
     def take(self, most: int) -> list[bytes]:
         return payloads_of(self.results.take(most))
@@ -472,7 +469,7 @@ def test_state_is_durable_before_what_changed_it_is_acknowledged(
     with held_up(pool.safe.store):
         assert pool.process(b"2", b"4") == []
         assert pool.settlement.acknowledged == []
-    assert len(pool.settled) == 4  # each for its result, and for the state
+    assert len(pool.settled) == 2
     assert pool.settlement.acknowledged == [b"2", b"4"]
     assert rows(pool.folder, "SELECT value FROM state WHERE key = 'last'") == [("4",)]
 
@@ -489,6 +486,7 @@ def test_state_changed_by_qos_0_is_durable_after_a_flush(start: Callable[..., Po
     pool.put(b"7", qos=0)
     until(lambda: pool.counter("processed") == 1, "processed")
     assert rows(pool.folder, "SELECT key, value FROM state") == []
+    pool.publish()
     pool.saver.flush()
     settled(pool.safe.store)
     assert sorted(rows(pool.folder, "SELECT key, value FROM state")) == [("7", "7"), ("last", "7")]
@@ -524,7 +522,9 @@ def test_who_finds_its_change_taken_by_another_thread_waits_for_that(
 @pytest.mark.usefixtures("busy_switching")
 def test_the_last_assignment_is_what_is_kept(start: Callable[..., Pool]) -> None:
     pool = start(keep, threads=8)
-    pool.process(*(b"%d" % number for number in range(500)))
+    pool.put(*(b"%d" % number for number in range(500)))
+    until(lambda: pool.idle, "all processed")
+    pool.publish()
     settled(pool.safe.store)
     last = pool.safe.state["last"]
     assert rows(pool.folder, "SELECT value FROM state WHERE key = 'last'") == [(str(last),)]

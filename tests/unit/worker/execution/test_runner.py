@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.columns import chunk_of
 from support.poll import until
+from support.store import configured
 
 from pyboot_svc.config import BatchLimits, OnError
-from pyboot_svc.model.codec import codec_named
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.retry import Retry
@@ -23,7 +24,7 @@ from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
-from pyboot_svc.worker.messages import Chunk, Message
+from pyboot_svc.worker.messages import Chunk, Message, Result
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 Function = Callable[[Any, Context], Any]
@@ -35,19 +36,18 @@ CHUNK = 16
 class Workshop:
     """A runner with real parts; `work` has it process payloads."""
 
-    def __init__(self, folder: Path, model: Function, on_error: OnError, timeout: float) -> None:
+    def __init__(
+        self, folder: Path, model: Function, on_error: OnError, timeout: float, **settings: Any
+    ) -> None:
         self.store = DatabaseWriter(folder / DATABASE_NAME)
         self.journal_file = folder / "in-hand"
         journal = CrashJournal(self.journal_file, 1, CHUNK)
         self.suspects = PoisonTracker(self.store)
         self.suspects.load(journal)
-        self.call = ModelCall(
+        self.call = ModelCall.of(
+            configured(on_error=on_error, model_timeout=timeout, **settings).edge,
             Model(model),
-            codec_named("json"),
-            on_error,
-            timeout,
-            journal,
-            self.suspects,
+            SimpleNamespace(journal=journal, suspects=self.suspects),
             FailureLog(),
         )
         self.context = Context("test-1", folder, logging.getLogger("model"))
@@ -68,8 +68,10 @@ class Workshop:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Callable[..., Workshop]:
-    def make(model: Function, on_error: OnError = ONCE, timeout: float = 60) -> Workshop:
-        return Workshop(tmp_path, model, on_error, timeout)
+    def make(
+        model: Function, on_error: OnError = ONCE, timeout: float = 60, **settings: Any
+    ) -> Workshop:
+        return Workshop(tmp_path, model, on_error, timeout, **settings)
 
     return make
 
@@ -94,7 +96,7 @@ def faults(chunk: Chunk) -> list[tuple[bytes, str, int]]:
     ]
 
 
-def results(chunk: Chunk) -> list[bytes | None]:
+def results(chunk: Chunk) -> list[Result]:
     return chunk.results
 
 
@@ -407,7 +409,7 @@ def test_the_call_after_one_that_lasted_is_not_given_up_for_it(
     assert results(done[0]) == [b"1", b"2"]
 
 
-class HeldUp(list[bytes | None]):
+class HeldUp(list[Result]):
     """Results of which the first comes when the gate opens."""
 
     def __init__(self, gate: threading.Event) -> None:
@@ -415,7 +417,7 @@ class HeldUp(list[bytes | None]):
         self.gate = gate
         self.reached = threading.Event()
 
-    def append(self, result: bytes | None) -> None:
+    def append(self, result: Result) -> None:
         self.reached.set()
         self.gate.wait(60)
         super().append(result)

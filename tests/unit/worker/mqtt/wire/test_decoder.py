@@ -16,7 +16,7 @@ from support.held import held_bytes
 from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.worker.invalid_messages import HEAD_BYTES, HEADROOM_BYTES
 from pyboot_svc.worker.mqtt.wire.decoder import MOST_TOPIC_BYTES, Arrivals, Decoder
-from pyboot_svc.worker.mqtt.wire.encoder import encode_length
+from pyboot_svc.worker.properties import encode_length
 
 MOST = 300
 # What a decoder takes that holds nothing, and to spare.

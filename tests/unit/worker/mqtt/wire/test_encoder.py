@@ -23,11 +23,11 @@ from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import (
     PublishEncoder,
     encode_ids,
-    encode_length,
     encode_pubacks,
     encode_user_properties,
     id_lead,
 )
+from pyboot_svc.worker.properties import encode_length
 
 TOPICS = st.sampled_from(["in", "i", "in/1", "plant/温度", "t" * 127, "t" * 300])
 LARGE = 16 * 1024**2

@@ -18,6 +18,7 @@ from support.columns import messages_of, result_batch_of
 from pyboot_svc.config import Broker
 from pyboot_svc.worker.messages import (
     ID_PROPERTY,
+    Destination,
     MessageBatch,
     ResultBatch,
     Sendable,
@@ -145,7 +146,7 @@ class Ends:
         results = result_batch_of(
             [(b"%03d" % number)[:size].ljust(size, b"x") for number in range(count)]
         )
-        self.plane.publish_results("out", qos, [results])
+        self.plane.publish_results(Destination("out", qos), [results])
         return results
 
     def read_all(self, data: bytes) -> int:
@@ -452,7 +453,7 @@ def test_an_id_only_where_something_can_come_twice(
         redeliverable=redeliverable,
         packet_ids=None if redeliverable else [0] * 3,
     )
-    ends.plane.publish_results("out", qos, [results])
+    ends.plane.publish_results(Destination("out", qos), [results])
     sent = ends.receive_bytes()
     named = ends.client.v5 and (qos > 0 or redeliverable)
     assert sent.count(ID_PROPERTY.encode()) == (3 if named else 0)
@@ -472,7 +473,7 @@ def test_results_with_and_without_an_id_share_a_connection() -> None:
             result_batch_of([b"a", b"b"]),
             result_batch_of([b"c"], packet_ids=[0], redeliverable=False),
         )
-        ends.plane.publish_results("out", 0, [again, once, again, once])
+        ends.plane.publish_results(Destination("out", 0), [again, once, again, once])
         sent = ends.receive_bytes()
         assert sent.count(ID_PROPERTY.encode()) == 4
         assert sent.count(once.chunk.batch.message(0).id.encode()) == 0
@@ -486,7 +487,7 @@ def test_of_a_part_of_a_chunk_the_ids_are_those_of_its_places() -> None:
     try:
         whole = result_batch_of([b"%d" % number for number in range(6)])
         some = ResultBatch(whole.chunk, [1, 4, 5], [b"one", b"four", b"five"])
-        ends.plane.publish_results("out", 1, [whole.part(2, 4), some])
+        ends.plane.publish_results(Destination("out", 1), [whole.part(2, 4), some])
         sent = ends.receive_bytes()
         for place, payload in [(2, b"2"), (3, b"3"), (1, b"one"), (4, b"four"), (5, b"five")]:
             assert whole.chunk.batch.message(place).id.encode() + payload in sent
@@ -525,7 +526,7 @@ class Account:
             )
             expected += enumerate(result_batches[-1].payloads)
             self._count += size
-        self.ends.plane.publish_results("out", 1, result_batches)
+        self.ends.plane.publish_results(Destination("out", 1), result_batches)
         if row:
             expected.append((-1, b"row %d" % self._count))
             self.ends.plane.publish_rows([StoredMessage("row", b"row %d" % self._count, 1, {})])
