@@ -57,6 +57,10 @@ class Bytes(ValueType):
         return Size().json_schema()
 
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|)")
+_SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+
+
 class Seconds(ValueType):
     """A number of seconds, with or without a fraction."""
 
@@ -73,6 +77,28 @@ class Seconds(ValueType):
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "number", "minimum": self._least, "maximum": self._most}
+
+
+class Duration(ValueType):
+    """Seconds as a number, or with `ms`, `s`, `m`, `h` behind it."""
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least = least
+        self._most = most
+
+    def read(self, node: Node, path: str, problems: Problems) -> float:
+        found = None if isinstance(node.value, bool) else _DURATION.fullmatch(str(node.value))
+        value = float(found[1]) * _SECONDS[found[2]] if found else -1.0
+        if not self._least <= value <= self._most:
+            raise Invalid(
+                f"must be a time from {self._least:g}s to {self._most:g}s, as in 5s, 500ms or 1m, "
+                f"not {shown(node.value)}"
+            )
+        return value
+
+    def json_schema(self) -> dict[str, Any]:
+        number = {"type": "number", "minimum": self._least, "maximum": self._most}
+        return {"anyOf": [number, {"type": "string", "pattern": f"^{_DURATION.pattern}$"}]}
 
 
 class Percent(ValueType):

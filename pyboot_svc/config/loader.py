@@ -41,6 +41,7 @@ _PLAIN_KEYS = (
     "share",
     "threads",
     "concurrency",
+    "every",
     "retained",
     "codec",
     "nan",

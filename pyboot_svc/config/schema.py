@@ -15,6 +15,7 @@ from pyboot_svc.config.host_types import (
     Bytes,
     CpuList,
     DevicePath,
+    Duration,
     Environment,
     Percent,
     Seconds,
@@ -240,6 +241,9 @@ EDGE = Section(
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process"),
         "concurrency": Key(
             Integer(1, 1000), "calls that a thread makes at once, of a model that is an `async def`"
+        ),
+        "every": Key(
+            Duration(0.1, 86_400), "call the model's `tick(context)` that often, as in 5s or 1m"
         ),
         "retained": Key(
             Choice("process", "ignore"), "what was published before the model subscribed"

@@ -191,6 +191,7 @@ class Edge:
     share: bool = True
     threads: int = 1
     concurrency: int = 1
+    every: float | None = None
     retained: str = "process"
     codec: str = "json"
     nan: str = "null"

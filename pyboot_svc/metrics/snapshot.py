@@ -38,6 +38,7 @@ class Counters:
             "Inputs for which the model returned None.", "pyboot_nothing_to_publish_messages_total"
         ),
     ]
+    ticks: Annotated[int, counter("Calls of the model's `tick`.", "pyboot_ticks_total", "calls")]
     spooled: Annotated[
         int,
         counter(

@@ -22,7 +22,11 @@ class Coroutines:
         self._of_thread = threading.local()
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._loop().run_until_complete(self._function(*arguments))
+        return self.run(self._function, *arguments)
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Another one, in the same loop."""
+        return self._loop().run_until_complete(function(*arguments))
 
     def call_all(
         self,

@@ -36,6 +36,8 @@ class Model:
     wants_context: bool = True
     close: Callable[[], object] = lambda: None
     may_keep_context: bool = False
+    # What is called by time, if it can be.
+    tick: Callable[[Context], Any] | None = None
 
     @property
     def needs_context(self) -> bool:
@@ -98,7 +100,8 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
             given_away |= takes_context
             found = _construct(found, reached, [context] if takes_context else [])
         owners.append(found)
-    return replace(_adapt(found, path, _closers(owners)), may_keep_context=given_away)
+    model = _adapt(found, path, _closers(owners))
+    return replace(model, may_keep_context=given_away, tick=_ticker(owners, path, model))
 
 
 def model_folder(path: str, model_path: Sequence[str]) -> Path:
@@ -127,6 +130,13 @@ def exceptions_named(names: Sequence[str]) -> tuple[type[BaseException], ...]:
             raise ModelError(f"on_error.retry: {name} is no exception")
         found.append(kind)
     return tuple(found)
+
+
+def ticking(model: Model, every: float | None) -> bool:
+    """Whether it is called by time; raises ModelError when it should be, and can't."""
+    if every is not None and model.tick is None:
+        raise ModelError("`every` needs a model with a method `tick(context)`")
+    return every is not None
 
 
 def concurrency_of(model: Model, wanted: int) -> int:
@@ -222,6 +232,20 @@ def _adapt(found: Any, path: str, closers: Sequence[Callable[[], object]]) -> Mo
     return Model(runner, wants_context, partial(runner.close, closers))
 
 
+def _ticker(owners: Sequence[Any], path: str, model: Model) -> Callable[[Context], Any] | None:
+    """`tick` of the last object on the way that has one; it may take no context."""
+    methods = (getattr(owner, "tick", None) for owner in reversed(owners))
+    tick = next((method for method in methods if callable(method)), None)
+    if tick is None:
+        return None
+    takes_context = _positional(tick, f"{path}'s tick", most=1) > 0
+    if _is(tick, inspect.iscoroutinefunction):
+        if not hasattr(model.function, "run"):
+            raise NotCallable(f"{path} has a tick that is an `async def`, and is none itself")
+        tick = partial(model.function.run, tick)
+    return tick if takes_context else lambda context: tick()
+
+
 def _closers(owners: Sequence[Any]) -> list[Callable[[], object]]:
     """`close` of each object that the path leads through and that has one, the last first."""
     methods = [getattr(owner, "close", None) for owner in reversed(owners)]
@@ -237,20 +261,21 @@ def _is(found: Any, kind: Callable[[Any], bool]) -> bool:
     return kind(found) or kind(type(found).__call__)
 
 
-def _positional(target: Any, path: str) -> int:
-    """How many of (payload, context) `target` is to be given; for a class: of (context,)."""
+def _positional(target: Any, path: str, most: int = 2) -> int:
+    """How many of (payload, context) `target` is to be given; for a class, or with `most` 1: of
+    (context,)."""
     is_class = inspect.isclass(target)
     try:
         parameters = list(inspect.signature(target).parameters.values())
     except (TypeError, ValueError):  # some built-ins say nothing about their parameters
         return 0 if is_class else 1
-    most = 1 if is_class else 2
+    most = 1 if is_class else most
     slots = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in slots if p.default is p.empty]
     forced = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     open_ended = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    if len(required) > most or forced or not (slots or open_ended or is_class):
-        wanted = "(context) or ()" if is_class else "(payload) or (payload, context)"
+    if len(required) > most or forced or not (slots or open_ended or most == 1):
+        wanted = "(context) or ()" if most == 1 else "(payload) or (payload, context)"
         raise WrongArity(f"{path}{inspect.signature(target)} must be callable as {wanted}")
     # f(payload, context=None) wants it; f(payload, window=10) and numpy's f(x, out=None) have a
     # setting of their own.

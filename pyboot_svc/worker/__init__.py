@@ -11,6 +11,7 @@ delivery           sees each message to its end; may import storage
 storage            keeps what has to survive the process
 durables           what survives, put together: database, crash journal, model state
 messages           what travels: messages in columns
+properties         what MQTT 5 says of a message, beside topic and payload
 invalid_messages   those that can't be taken as they came
 memory_budget      how many bytes of messages are held
 stats              what is counted: messages, errors, rates, latency

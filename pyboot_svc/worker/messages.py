@@ -68,12 +68,13 @@ class MessageBatch:
     that one of them may be delivered again after a crash. `invalid` are those that no model gets,
     by their places. `retained` are the places of those that the broker had kept and sends for the
     first time. `about` is more of what came with them, by their places, where there is any: the
-    flags of their packet, and its properties. `size` is how many bytes all that has.
+    flags of their packet, and its properties. `tick` says that it is none of a broker's, but a
+    call that is due. `size` is how many bytes all that has.
     """
 
     __slots__ = (
         *("about", "arrived", "invalid", "origin", "packet_ids", "payloads", "redeliverable"),
-        *("retained", "session", "size", "topics"),
+        *("retained", "session", "size", "tick", "topics"),
     )
 
     def __init__(
@@ -89,6 +90,7 @@ class MessageBatch:
         invalid: dict[int, InvalidMessage] | None = None,
         retained: Sequence[int] = (),
         about: dict[int, About] | None = None,
+        tick: bool = False,
     ) -> None:
         self.topics = topics
         self.payloads = payloads
@@ -100,6 +102,7 @@ class MessageBatch:
         self.invalid = invalid
         self.retained = retained
         self.about = about
+        self.tick = tick
         # Topics may be as long as payloads, and each may be another one.
         self.size = sum(map(len, payloads)) + sum(map(len, topics))
         if about:

@@ -19,7 +19,7 @@ from typing import Protocol
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.metrics.snapshot import Brokers, ConnectionStatus, Traffic
 from pyboot_svc.model.context import Context
-from pyboot_svc.model.loader import Model
+from pyboot_svc.model.loader import Model, ticking
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.forwarder import Forwarder
@@ -33,6 +33,7 @@ from pyboot_svc.worker.execution.intake import Intake
 from pyboot_svc.worker.execution.pool import IdleWork, ModelPool
 from pyboot_svc.worker.execution.pre_queue import PreQueue
 from pyboot_svc.worker.execution.runner import ModelCall
+from pyboot_svc.worker.execution.ticker import NoTicker, Ticker
 from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
 from pyboot_svc.worker.silence import Silence
@@ -148,6 +149,9 @@ class Pipeline:
         self._redrive = Redrive(
             durables.store, durables.file, self._intake.deliver, self._forwarder.send_again
         )
+        self._ticker: Ticker | NoTicker = NoTicker()
+        if edge.every is not None and ticking(model, edge.every):
+            self._ticker = Ticker(edge.every, self._intake.tick)
         self._pool = ModelPool(
             ModelCall.of(edge, model, durables, FailureLog()),
             make_context,
@@ -169,6 +173,7 @@ class Pipeline:
         self._pool.start(self._threads, on_crash, here=here)
         self._forwarder.start(on_crash)
         self._outbox.start(self._forwarder, on_crash)
+        self._ticker.start(on_crash)
         self._inbox.start(
             self._intake.deliver,
             lambda: self._settlement.unacknowledged,
@@ -210,6 +215,7 @@ class Pipeline:
         """
         deadline = time.monotonic() + timeout
         farewell = min(_FAREWELL_SECONDS, max(timeout / 4, _SHORTEST_FAREWELL_SECONDS))
+        self._ticker.stop()
         self._intake.close()
         self._inbox.close_intake()
         self._wait(lambda: self._in_hand() + self._outbox.in_flight == 0, deadline - 2 * farewell)

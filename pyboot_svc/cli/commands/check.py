@@ -17,7 +17,7 @@ from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
-from pyboot_svc.model.loader import exceptions_named, model_folder
+from pyboot_svc.model.loader import concurrency_of, exceptions_named, model_folder, ticking
 from pyboot_svc.text import block
 
 DESCRIPTION = """\
@@ -83,4 +83,7 @@ def _load(edge: Edge, model_path: Sequence[str]) -> None:
     with TemporaryDirectory() as folder, chdir(model_folder(edge.edge_mode, model_path)):
         logger = logging.getLogger(f"model.{identity}")
         context = Context(str(identity), Path(folder), logger, edge.options)
-        load_model(edge.edge_mode, model_path, context).close()
+        model = load_model(edge.edge_mode, model_path, context)
+        concurrency_of(model, edge.concurrency)
+        ticking(model, edge.every)
+        model.close()

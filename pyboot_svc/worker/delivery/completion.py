@@ -85,7 +85,10 @@ class Completion:
         places = range(start, stop)
         if places and self._saver.changed:
             self._saver.note(chunk, places)
-        self._stats.processed(stop - start)
+        if chunk.batch.tick:
+            self._stats.add("ticks", stop - start)
+        else:
+            self._stats.processed(stop - start)
         # A copy of a part: the thread at work may add another one meanwhile.
         found = chunk.results if last and not start else chunk.results[start:stop]
         if all(found) and not chunk.unusual:  # by far the most frequent
@@ -124,10 +127,14 @@ class Completion:
         failures = dict(chunk.failures)
         failed = [place for place in places if place in failures]
         silent = [place for place in places if place not in failures]
-        self._stats.add("nothing_to_publish", len(silent))
+        if not chunk.batch.tick:
+            self._stats.add("nothing_to_publish", len(silent))
         self._settlement.settle(chunk, silent)
         if failed:
             self._stats.add_errors(failures[place].kind for place in failed)
+            if chunk.batch.tick:  # there is nothing to try again
+                self._settlement.settle(chunk, failed)
+                return
             letters = [(chunk.batch.message(place), failures[place]) for place in failed]
             self._dead_letters.add(letters, partial(self._settlement.settle, chunk, failed))
 
@@ -162,9 +169,9 @@ class Completion:
                 self._dead_letters.add([result], lambda: None)
                 continue
             chunk, places = item.chunk, item.places
-            if item.names is None:
+            if item.names is None and not chunk.batch.tick:
                 letters = [(chunk.batch.message(place), refused(reason)) for place in places]
-            else:  # to process the input once more would publish the others a second time
+            else:  # there is no input, or others have come of it, which are published
                 payloads = [(topic_of(payload, ""), bytes(payload)) for payload in item.payloads]
                 letters = [(Message(*each), refused_result(reason)) for each in payloads]
             self._dead_letters.add(letters, partial(self._settlement.settle, chunk, places))

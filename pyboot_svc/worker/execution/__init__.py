@@ -4,7 +4,9 @@ hang or kill the process.
 intake           where messages come in, from the broker or from dead letters
 pre_queue        messages that wait for a model thread
 pool             the model threads
-runner           one of them, and the call that it is in
+runner           one of them, and the chunk that it works through
+call             what a model can ask and say during a call
+ticker           calls that are due by time
 failure_log      what failures look like in the log, and in a dead letter
 crash_journal    what is in hand, in a file that survives the process
 stored_in_hand   the same of rows from the disk

@@ -40,6 +40,12 @@ class FailureLog:
             extra={"TOPIC": message.topic},
         )
 
+    def say_tick(self, reason: str) -> None:
+        silent = self._limit.admit("tick")
+        if silent is not None:
+            more = f" ({silent} more were not shown)" if silent else ""
+            log.error("the model's tick failed: %s%s", reason, more)
+
     def say_batch(self, count: int, error: BaseException) -> None:
         if self._limit.admit("batch") is not None:
             log.warning(

@@ -43,5 +43,14 @@ class Intake:
         if self._idle_work.waiting:
             self._idle_work.wake()
 
+    def tick(self, batch: MessageBatch) -> None:
+        """A call is due: it waits as messages do, and is not counted among them."""
+        if not self._open:
+            return
+        self._settlement.admit(batch)
+        self._pre_queue.put(batch)
+        if self._idle_work.waiting:
+            self._idle_work.wake()
+
     def close(self) -> None:
         self._open = False

@@ -121,14 +121,16 @@ class Runner:
             as_one_call = chunk.as_one_call = not chunk.singly and len(chunk) - first > 1
         careful = call.suspects.counts or call.batch or batch.invalid
         at_once = call.concurrency > 1 and not careful and not chunk.singly
-        if redeliverable:  # what doesn't come again can't kill the next process, too
+        if redeliverable and not batch.tick:  # what comes again can kill the next process, too
             digests = chunk.digests[first:] if first else chunk.digests
             call.journal.begin(self.number, digests, as_one_call or at_once)
         self._began = time.monotonic()
         self._at_hand.begin(batch)
         # From here on it can be given up, and the journal's slot can be a successor's.
         self._chunk = chunk
-        if as_one_call:
+        if batch.tick:
+            self._tick(chunk)
+        elif as_one_call:
             self._work_as_one_call(chunk, first)
         elif at_once:
             self._work_at_once(chunk, first)
@@ -178,7 +180,10 @@ class Runner:
             rest, as_one_call = chunk.successor(done), chunk.as_one_call
         if not as_one_call:
             text = f"the call did not end within model_timeout, {call.timeout:.0f} s"
-            call.failures.say(PayloadFault.TIMEOUT, chunk.batch.message(done), text)
+            if chunk.batch.tick:
+                call.failures.say_tick(text)
+            else:
+                call.failures.say(PayloadFault.TIMEOUT, chunk.batch.message(done), text)
             rest.failures[done] = Fault(PayloadFault.TIMEOUT, text)
             rest.results.append(None)
         # Of a batch nobody knows which one it is: each gets a call of its own.
@@ -365,6 +370,27 @@ class Runner:
         results = one_each(self._call.model(payloads, context), len(payloads))
         self._state.commit()
         return results
+
+    def _tick(self, chunk: Chunk) -> None:
+        """One that fails is no message's end: the next one is its repetition."""
+        if len(chunk.results):
+            return  # it was given up
+        call, context, at_hand = self._call, self._context, self._at_hand
+        at_hand.begin(None)
+        context.topic, context.topics = "", ()
+        tick = call.model.tick
+        assert tick is not None  # or nothing would be due
+        try:
+            packed = at_hand.packed(tick(context))
+            self._state.commit()
+            outcome: Outcome = at_hand.take(packed), None
+        except BaseException as error:  # the user's code
+            self._undo()
+            text = str(error) if isinstance(error, PayloadError) else summary(error)
+            kind = error.fault if isinstance(error, PayloadError) else PayloadFault.MODEL
+            call.failures.say_tick(text)
+            outcome = None, Fault(kind, text)
+        self._note(chunk, outcome)
 
     def _note(self, chunk: Chunk, outcome: Outcome) -> None:
         result, fault = outcome

@@ -114,6 +114,8 @@ def test_each_model_is_imported(file: Path) -> None:
         f"- {{name: e{index}, {EDGE}, edge_mode: {mode}, options: {{high: 5}}}}\n"
         for index, mode in enumerate(modes)
     )
+    edges += f"- {{name: e9, {EDGE}, edge_mode: given.f, every: 5s}}\n"
+    edges += f"- {{name: e10, {EDGE}, edge_mode: given.f, concurrency: 5}}\n"
     file.write_text(f"model_path: models\nedge:\n{edges}")
     folder = file.parent / "models"
     folder.mkdir()
@@ -133,12 +135,14 @@ def test_each_model_is_imported(file: Path) -> None:
     assert (done.returncode, done.stderr) == (78, "")
     problems = json.loads(done.stdout)["problems"]
     begins = {problem["path"]: problem["message"].splitlines()[0] for problem in problems}
-    assert list(begins) == [f"edge[{index}].edge_mode" for index in (1, 2, 3, 4, 5, 6)]
+    assert list(begins) == [f"edge[{index}].edge_mode" for index in (1, 2, 3, 4, 5, 6, 9, 10)]
     assert begins["edge[1].edge_mode"].startswith("module given has no 'absent'")
     assert begins["edge[2].edge_mode"].startswith("importing broken failed: ModuleNotFoundError")
     assert begins["edge[3].edge_mode"].startswith("there is no module 'no_such'")
     assert begins["edge[4].edge_mode"].startswith("given.number is a int")
     assert begins["edge[5].edge_mode"] == "importing leaves failed: SystemExit: 0"
+    assert begins["edge[9].edge_mode"] == "`every` needs a model with a method `tick(context)`"
+    assert begins["edge[10].edge_mode"] == "`concurrency` needs a model that is an `async def`"
     assert begins["edge[6].edge_mode"] == "creating a given.Needy failed: KeyError: 'absent'"
 
 

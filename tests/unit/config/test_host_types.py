@@ -36,6 +36,19 @@ def problem(section: str) -> str:
     return f"{only.path.removeprefix('edge[0].')}: {only.message}{hint}"
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("5", 5.0), ("0.5", 0.5), ("5s", 5.0), ("500ms", 0.5), ("1.5 m", 90.0), ("24h", 86_400.0)],
+)
+def test_how_often_a_model_is_called_by_time(written: str, seconds: float) -> None:
+    assert parse(f"every: {written}").every == seconds
+
+
+@pytest.mark.parametrize("written", ["0", "50ms", "25h", "5 days", "true", "-1", "[1]", ".nan"])
+def test_what_is_no_time(written: str) -> None:
+    assert problem(f"every: {written}").startswith("every: must be a time from 0.1s to 86400s")
+
+
 def test_nothing_is_asked_for_by_itself() -> None:
     edge = parse("")
     assert (edge.limits, edge.sandbox, edge.environment) == (Limits(), Sandbox(), {})

@@ -12,7 +12,7 @@ from pyboot_svc.metrics.snapshot import Counters, Latency, Rates, Snapshot
 from pyboot_svc.web.page import render_page
 from pyboot_svc.web.prometheus import render_metrics
 
-COUNTERS = Counters(100, 97, 90, 2, 11, 5, 12, 1, 3, 13, 14)
+COUNTERS = Counters(100, 97, 90, 2, 4, 11, 5, 12, 1, 3, 13, 14)
 BUSY = traffic(
     pre_queue=3,
     post_queue=1,
@@ -39,7 +39,7 @@ TRAFFIC = (
     '"pre_queue":3,"post_queue":1,"in_flight":2,"unacknowledged":6,"spooled":7,'
     '"dead_letters_waiting":8,"held_bytes":900,'
     '"counters":{"received":100,"processed":97,"published":90,"nothing_to_publish":2,'
-    '"spooled":11,"dropped":5,"dropped_at_stop":12,"sessions_lost":1,"sessions_unsure":3,'
+    '"ticks":4,"spooled":11,"dropped":5,"dropped_at_stop":12,"sessions_lost":1,"sessions_unsure":3,'
     '"spool_expired":13,"spool_overflowed":14},'
     '"errors":{"model":1,"not_json":2},"rates":{"in":10.5,"out":9.5},'
     f'"latency_ms":{{"p50":1.5,"p99":20.0}},"brokers":{{"pre":{BROKER},"post":{BROKER}}}'
@@ -58,6 +58,7 @@ pyboot_resident_memory_bytes 2.3e+07
 pyboot_pre_queue_messages 3.0
 pyboot_post_queue_messages 1.0
 pyboot_in_flight_messages 2.0
+pyboot_ticks_total 4.0
 pyboot_unacknowledged_messages 6.0
 pyboot_spooled_messages 7.0
 pyboot_dead_letters_waiting_messages 8.0

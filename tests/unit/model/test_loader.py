@@ -24,6 +24,7 @@ from pyboot_svc.model.loader import (
     NotCallable,
     WrongArity,
     exceptions_named,
+    ticking,
 )
 from pyboot_svc.retry import Retry
 
@@ -374,6 +375,68 @@ def test_exceptions_named(write: Write, names: tuple[str, ...], found: Any, fold
     write("given.py", "class Own(Exception): ...")
     sys.path.insert(0, str(folder))
     assert exceptions_named(names)[: len(found)] == found
+
+
+TICKING = """
+    class Outer:
+        def __call__(self, payload): return payload
+        def tick(self, context): return context.instance
+    class Inner:
+        def predict(self, payload): return payload
+        def tick(self): return "inner"
+    model = Outer()
+    model.inner = Inner()
+    model.bare = lambda payload: payload
+    def plain(payload): return payload
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "result"),
+    [
+        ("given.model", "given-1"),
+        ("given.Outer", "given-1"),
+        ("given.model.bare", "given-1"),
+        ("given.model.inner.predict", "inner"),
+    ],
+)
+def test_tick_is_that_of_the_last_object_that_has_one(
+    write: Write, load: Load, path: str, result: str
+) -> None:
+    write("given.py", TICKING)
+    model = load(path)
+    assert model.tick(CONTEXT) == result
+    assert ticking(model, 5.0)
+    assert not ticking(model, None)
+
+
+def test_every_needs_a_tick(write: Write, load: Load) -> None:
+    write("given.py", TICKING)
+    plain = load("given.plain")
+    assert not ticking(plain, None)
+    with pytest.raises(ModelError, match="needs a model with a method"):
+        ticking(plain, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ("self, a, b", r"must be callable as \(context\) or \(\)"),
+        ("self, *, key", r"must be callable as \(context\) or \(\)"),
+    ],
+)
+def test_a_tick_that_takes_something_else(define: Load, parameters: str, says: str) -> None:
+    with pytest.raises(WrongArity, match=says):
+        define(
+            f"class model:\n    def __call__(self, payload): ...\n    def tick({parameters}): ...\n"
+        )
+
+
+def test_a_tick_that_is_a_coroutine_needs_a_model_that_is_one(define: Load) -> None:
+    with pytest.raises(NotCallable, match="has a tick that is an `async def`, and is none itself"):
+        define(
+            "class model:\n    def __call__(self, payload): ...\n    async def tick(self): ...\n"
+        )
 
 
 @pytest.mark.parametrize("name", ["Nope", "math.nope", "nowhere.Error", "math.sqrt", "int"])
