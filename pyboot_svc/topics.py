@@ -23,6 +23,40 @@ class NotFilledIn(Exception):
     """A result lacks what its topic is made of, or has something that can't be part of one."""
 
 
+class NotThere(Exception):
+    """Neither the payload nor the topic has what a field names."""
+
+
+class Field:
+    """`device` stands for a key of a payload, `meta.id` for one within, and `topic[N]` for a level
+    of the topic, from 0 on."""
+
+    def __init__(self, name: str) -> None:
+        """Raises BadTemplate."""
+        level = _LEVEL.fullmatch(name)
+        self.is_level = level is not None
+        if level is not None:
+            self._find = _level(int(level[1]))
+        elif _KEY.fullmatch(name):
+            self._find = _key(name)
+        else:
+            raise BadTemplate(f"{name} is neither a key nor topic[1]")
+
+    def value(self, payload: Any, levels: list[str]) -> Any:
+        """Raises NotThere."""
+        try:
+            return self._find(payload, levels)
+        except (LookupError, TypeError, AttributeError):
+            raise NotThere from None
+
+    def text(self, payload: Any, topic: str) -> str:
+        """A text or a number; raises NotThere for anything else, too."""
+        value = self.value(payload, topic.split("/") if self.is_level else [])
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise NotThere
+        return str(value)
+
+
 class TopicTemplate:
     """`{key}` stands for a value of the result, `{a.b}` for one within, and `{topic[N]}` for a
     level of the input's topic, from 0 on."""
@@ -33,17 +67,14 @@ class TopicTemplate:
         if any("{" in literal or "}" in literal for literal in literals):
             raise BadTemplate("a brace without its other one")
         self._text = text
-        # The field of each brace.
-        self._fields: list[Callable[[Any, list[str]], Any]] = []
+        # Of each brace.
         self._names = _FIELD.findall(text)
+        self._fields: list[Field] = []
         for name in self._names:
-            level = _LEVEL.fullmatch(name)
-            if level is not None:
-                self._fields.append(_level(int(level[1])))
-            elif _KEY.fullmatch(name):
-                self._fields.append(_key(name))
-            else:
-                raise BadTemplate(f"{{{name}}} is neither {{key}} nor {{topic[1]}}")
+            try:
+                self._fields.append(Field(name))
+            except BadTemplate:
+                raise BadTemplate(f"{{{name}}} is neither {{key}} nor {{topic[1]}}") from None
 
     @property
     def is_plain(self) -> bool:
@@ -54,16 +85,14 @@ class TopicTemplate:
         """The topic of a result for an input of `topic`; raises NotFilledIn."""
         levels = topic.split("/")
         fields = zip(self._names, self._fields, strict=True)
-        values = iter([self._value(name, find, result, levels) for name, find in fields])
+        values = iter([self._value(name, field, result, levels) for name, field in fields])
         return _FIELD.sub(lambda _: next(values), self._text)
 
-    def _value(
-        self, name: str, find: Callable[[Any, list[str]], Any], result: Any, levels: list[str]
-    ) -> str:
+    def _value(self, name: str, field: Field, result: Any, levels: list[str]) -> str:
         try:
-            value = find(result, levels)
-        except (LookupError, TypeError, AttributeError):
-            where = "the input's topic" if name.endswith("]") else "the result"
+            value = field.value(result, levels)
+        except NotThere:
+            where = "the input's topic" if field.is_level else "the result"
             raise NotFilledIn(f"post_topic needs {{{name}}}, which {where} doesn't have") from None
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise NotFilledIn(

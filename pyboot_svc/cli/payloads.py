@@ -34,7 +34,7 @@ def read_payloads(file: Path, *, lines: bool) -> tuple[bytes, ...]:
 def recording(edge: Edge) -> str:
     """How to record what the model gets."""
     broker = edge.pre.broker
+    topics = " ".join(f"-t '{topic}'" for topic in edge.pre.topics)
     return (
-        f"To record 100: mosquitto_sub -h {broker.host} -p {broker.port} -t '{edge.pre.topic}' "
-        "-C 100 > messages"
+        f"To record 100: mosquitto_sub -h {broker.host} -p {broker.port} {topics} -C 100 > messages"
     )

@@ -127,7 +127,8 @@ def _sandbox(values: Mapping[str, Any]) -> Sandbox:
 
 
 def _endpoint(values: Mapping[str, Any]) -> Endpoint:
-    return Endpoint(**{**values, "broker": _broker(values["broker"])})
+    more = tuple(values["more"])
+    return Endpoint(**{**values, "broker": _broker(values["broker"]), "more": more})
 
 
 def _broker(values: Mapping[str, Any]) -> Broker:

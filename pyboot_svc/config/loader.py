@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, parse_document
-from pyboot_svc.config.loops import Placed, refuse_loops
+from pyboot_svc.config.loops import Placed, covers, refuse_loops
 from pyboot_svc.config.schema import EDGE, FILE
 from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
@@ -38,7 +39,6 @@ _PLAIN_KEYS = (
     "name",
     "edge_mode",
     "instance",
-    "share",
     "threads",
     "concurrency",
     "every",
@@ -132,6 +132,8 @@ class _Edges:
         batch = values["batch"]
         return Edge(
             **{key: values[key] for key in _PLAIN_KEYS},
+            share=bool(values["share"]),
+            partition=values["share"] if isinstance(values["share"], str) else None,
             pre=pre,
             post=post,
             results=self._results(values, (pre, post), node, path),
@@ -192,7 +194,18 @@ class _Edges:
         settings = self._broker(name, node.value[key].node, f"{path}.{key}")
         if settings is None or topic is None or qos is None:
             return None
-        return Endpoint(_broker(settings, values.get(f"{side}_port")), topic, qos)
+        broker = _broker(settings, values.get(f"{side}_port"))
+        if side == "post":
+            return Endpoint(broker, topic, qos)
+        if not topic:
+            self._problems.add(node, f"{path}.pre_topic", "must name at least one topic")
+            return None
+        for first, second in combinations(topic, 2):
+            if covers(first, second) or covers(second, first):
+                place = node.value["pre_topic"].node
+                message = f"{first} and {second} have topics in common: those would come twice"
+                self._problems.add(place, f"{path}.pre_topic", message, "leave one of them out")
+        return Endpoint(broker, topic[0], qos, tuple(topic[1:]))
 
     def _broker(self, name: str, node: Node, path: str) -> Mapping[str, Any] | None:
         """The settings of a named broker, or of the host that `name` is."""

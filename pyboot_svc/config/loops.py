@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 from pyboot_svc.config.document import Node, Problems
@@ -71,6 +71,22 @@ def matches(topic_filter: str, topic: str) -> bool:
     return next(_find(root, topic), None) is not None
 
 
+def covers(one: str, other: str) -> bool:
+    """Whether a message can match both filters."""
+    first, second = one.split("/"), other.split("/")
+    for level, (left, right) in enumerate(zip_longest(first, second)):
+        if level == 0 and "$" in (str(left)[:1], str(right)[:1]) and left != right:
+            return False  # a wildcard doesn't stand for `$SYS`
+        if left == "#" or right == "#":
+            return True
+        if left is None or right is None:
+            # `a/#` gets `a`, too.
+            return False
+        if left != right and "+" not in (left, right):
+            return False
+    return True
+
+
 def same_broker_key(broker: Broker) -> tuple[str, int]:
     """Equal where two entries surely name one broker, however its host is written."""
     host = broker.host.lower().rstrip(".")
@@ -88,7 +104,8 @@ def _flows(edges: Sequence[Placed]) -> Iterator[_Flow]:
     roots: defaultdict[tuple[str, int], _Level] = defaultdict(_Level)
     for number, (edge, _, _) in enumerate(edges):
         if not edge.loop:
-            _insert(roots[same_broker_key(edge.pre.broker)], edge.pre.topic, number)
+            for topic_filter in edge.pre.topics:
+                _insert(roots[same_broker_key(edge.pre.broker)], topic_filter, number)
     for number, (edge, _, _) in enumerate(edges):
         root = roots.get(same_broker_key(edge.post.broker))
         if root is None or edge.loop:
@@ -147,7 +164,7 @@ def _circle(flows: dict[tuple[int, int], _Flow]) -> list[int] | None:
 def _refuse_own(placed: Placed, flow: _Flow, problems: Problems) -> None:
     what = "result" if flow.key == "post_topic" else "dead letter"
     message = (
-        f"`{flow.key}` {flow.topic} lies within `pre_topic` {placed.edge.pre.topic} "
+        f"`{flow.key}` {flow.topic} lies within `pre_topic` {_filters(placed)} "
         f"on the same broker: each {what} would come in again"
     )
     node, path = _place(placed, flow.key)
@@ -159,11 +176,15 @@ def _refuse_circle(edges: Sequence[Placed], flows: Sequence[_Flow], problems: Pr
     flows = [*flows[first:], *flows[:first]]
     steps = ", ".join(
         f"`{flow.key}` {flow.topic} of {edges[flow.source].edge.name} lies within "
-        f"`pre_topic` {edges[flow.target].edge.pre.topic} of {edges[flow.target].edge.name}"
+        f"`pre_topic` {_filters(edges[flow.target])} of {edges[flow.target].edge.name}"
         for flow in flows
     )
     node, path = _place(edges[flows[0].source], flows[0].key)
     problems.add(node, path, f"messages would go in a circle: {steps}", _HINT)
+
+
+def _filters(placed: Placed) -> str:
+    return " or ".join(placed.edge.pre.topics)
 
 
 def _place(placed: Placed, key: str) -> tuple[Node, str]:

@@ -55,6 +55,7 @@ from pyboot_svc.config.types import (
     OneOrMany,
     Plain,
     ResultTopic,
+    Sharing,
     Text,
     Topic,
     TopicFilter,
@@ -210,7 +211,10 @@ EDGE = Section(
         "instance": Key(Integer(1, MAX_INSTANCES), "number of processes"),
         "pre_broker": Key(Host(), "where input comes from: a host, or one of `brokers`"),
         "pre_port": Key(PORT, _PORT_OF_BROKER, None),
-        "pre_topic": Key(TopicFilter(), "topic to subscribe to; `+` and `#` are allowed"),
+        "pre_topic": Key(
+            OneOrMany(TopicFilter()),
+            "topic to subscribe to, or a list; `+` and `#` are allowed",
+        ),
         "pre_qos": Key(
             Integer(0, 2), "quality of service of the input; 2 is subscribed as 1", Endpoint.qos
         ),
@@ -237,7 +241,11 @@ EDGE = Section(
             Text(), "content type of the results, e.g. application/json (MQTT 5)", None
         ),
         "loop": Key(Boolean(), "allow results or dead letters to come back as input"),
-        "share": Key(Boolean(), "instances share the input; with `false` each gets all of it"),
+        "share": Key(
+            Sharing(),
+            "instances share the input; with `false` each gets all of it, with `{by: device}` what "
+            "has the same key goes to the same one",
+        ),
         "threads": Key(Integer(1, MAX_THREADS), "model threads in each process"),
         "concurrency": Key(
             Integer(1, 1000), "calls that a thread makes at once, of a model that is an `async def`"

@@ -76,6 +76,12 @@ class Endpoint:
     broker: Broker
     topic: str
     qos: int = 0
+    # Others that input comes from.
+    more: tuple[str, ...] = ()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return (self.topic, *self.more)
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,8 @@ class Edge:
     results: ResultOptions = DEFAULT_RESULTS
     instance: int = 1
     share: bool = True
+    # By what key of a message an instance knows its own, where each gets all of them.
+    partition: str | None = None
     threads: int = 1
     concurrency: int = 1
     every: float | None = None

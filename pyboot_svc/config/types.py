@@ -13,7 +13,7 @@ from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, has_control
 from pyboot_svc.config.yaml_traps import free_trap, free_value, trap
-from pyboot_svc.topics import BadTemplate, TopicTemplate
+from pyboot_svc.topics import BadTemplate, Field, TopicTemplate
 
 _TOPIC_MAX_BYTES = 65_000
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
@@ -243,6 +243,29 @@ class TopicFilter(Text):
 
     def json_schema(self) -> dict[str, Any]:
         return {**super().json_schema(), "pattern": r"^(?!\$share/)"}
+
+
+class Sharing(ValueType):
+    """Whether instances share the input; `{by: KEY}` is read as the key."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> bool | str:
+        if not isinstance(node.value, dict):
+            return Boolean().read(node, path, problems)
+        entry, hint = node.value.get("by"), "as in {by: device} or {by: topic[1]}"
+        if entry is None or len(node.value) > 1:
+            raise Invalid("must be true, false or {by: KEY}", hint)
+        key = Text().read(entry.node, f"{path}.by", problems)
+        try:
+            Field(key)
+        except BadTemplate as error:
+            raise Invalid(f"is no key: {error}", hint) from None
+        return key
+
+    def json_schema(self) -> dict[str, Any]:
+        by = {"type": "object", "required": ["by"], "additionalProperties": False}
+        return {
+            "anyOf": [Boolean().json_schema(), {**by, "properties": {"by": {"type": "string"}}}]
+        }
 
 
 class FilePath(Text):

@@ -124,7 +124,11 @@ def _edge_summary(edge: Edge) -> dict[str, Any]:
         "share": edge.share,
         "codec": edge.codec,
         "queue": {"pre": edge.queue.pre, "post": edge.queue.post},
-        "pre": {"broker": edge.pre.broker.address, "topic": edge.pre.topic, "qos": edge.pre.qos},
+        "pre": {
+            "broker": edge.pre.broker.address,
+            "topic": " ".join(edge.pre.topics),
+            "qos": edge.pre.qos,
+        },
         "post": {
             "broker": edge.post.broker.address,
             "topic": edge.post.topic,

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import HostManager
-from pyboot_svc.services.plan import RESTART, START, STOP, UNCHANGED, Plan, Wanted
+from pyboot_svc.services.plan import RESTART, START, STOP, UNCHANGED, Plan, Wanted, is_partitioned
 from pyboot_svc.services.readiness import Say, check_at_work, wait_ready
 
 
@@ -23,26 +23,40 @@ def apply_plan(
 
     Order: what is gone stops; units are written, with one reload of the manager; what is new
     starts; what changed restarts, within one model one after the other; what is unchanged is looked
-    at. A compiled file is replaced just before its instance restarts, so that those that a failure
+    at. Of models whose instances have a part of the input each, what is new is ready before the
+    others leave its part to it, and what is gone stops after they have taken its part over.
+    A compiled file is replaced just before its instance restarts, so that those that a failure
     leaves alone keep on running, and restarting, as they were. Raises NotReady.
     """
     by_identity = {item.identity: item for item in wanted}
-    gone = plan.of(STOP)
-    if gone:
-        say(f"stopping {_names(gone)}")
-        # First the word: a worker that knows that it is stopped for good ends its session, too.
-        manager.retire(gone)
-        manager.stop(gone)
+    partitioned = {item.identity.model for item in wanted if is_partitioned(item.compiled)}
+    gone = [identity for identity in plan.of(STOP) if identity.model not in partitioned]
+    taken_over = [identity for identity in plan.of(STOP) if identity.model in partitioned]
+    _stop(gone, manager, say)
     manager.write_units(wanted, gone)
     for identity in plan.of(UNCHANGED):
         # What makes no difference to what runs, as `instance`, counts at its next start.
         manager.write_compiled(by_identity[identity])
     _begin(manager.start, plan.of(START), by_identity, manager, say, "starting")
+    first = [identity for identity in plan.of(START) if identity.model in partitioned]
+    if first and plan.of(RESTART):
+        _warn(wait_ready(first, manager, wait_seconds, say), say)
     _restart(plan.of(RESTART), by_identity, manager, wait_seconds, say)
+    if taken_over:
+        _stop(taken_over, manager, say)
+        manager.write_units(wanted, taken_over)
     if wait_for_new:
         # After the restarts: what is new must not keep them waiting.
         _warn(wait_ready(plan.of(START), manager, wait_seconds, say), say)
         check_at_work(plan.of(UNCHANGED), manager)
+
+
+def _stop(gone: Sequence[InstanceId], manager: HostManager, say: Say) -> None:
+    if gone:
+        say(f"stopping {_names(gone)}")
+        # First the word: a worker that knows that it is stopped for good ends its session, too.
+        manager.retire(gone)
+        manager.stop(gone)
 
 
 def _restart(

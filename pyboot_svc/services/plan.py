@@ -97,10 +97,17 @@ def _shares_anew(before: str) -> bool:
     """Whether an instance of more or fewer than before has to subscribe in another way.
 
     One that has been alone would get every message besides its share. One that shared and is alone
-    now shares with nobody, and gets every message, until its next start.
+    now shares with nobody, and gets every message, until its next start. Where each takes its own
+    of all messages, which those are depends on their number.
     """
     edge = json.loads(before)["edge"]
-    return bool(edge["share"]) and edge[_COUNT] == 1
+    return is_partitioned(before) or (bool(edge["share"]) and edge[_COUNT] == 1)
+
+
+def is_partitioned(compiled: str) -> bool:
+    """Whether an instance's part of the input depends on how many there are."""
+    edge = json.loads(compiled).get("edge", {})
+    return edge.get("partition") is not None
 
 
 def changed_keys(before: str, after: str) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ class Pipeline:
         )
         self._ticked = time.monotonic()
         self._stalls: list[str] = []
-        self._silence = Silence(edge.pre.topic)
+        self._silence = Silence(" or ".join(edge.pre.topics))
         self._worked = threading.Event()
 
     def start(self, on_crash: Callable[[], None], *, here: bool = False) -> None:

@@ -22,6 +22,15 @@ from pathlib import Path
 def signed(payload):
     return {"pid": os.getpid(), "number": payload}
 
+class Counts:
+    def __init__(self):
+        self.seen = {}
+
+    def __call__(self, payload):
+        device = payload["device"]
+        self.seen[device] = self.seen.get(device, 0) + 1
+        return {**payload, "seen": self.seen[device], "pid": os.getpid()}
+
 class Uneven:
     '''Lets each thread take one message before any goes on, then takes its time as it likes.'''
 
@@ -57,16 +66,50 @@ def run(
 ) -> Callable[..., Up]:
     """Runs an edge of the given name and model; the plant listens to its results."""
 
-    def start(name: str, model: str, more: str) -> Up:
+    def start(name: str, model: str, more: str, pre: str = f"{topic}/in") -> Up:
         edge = (
             f"{{name: {name}, edge_mode: my_models.{model}, "
-            f"pre_topic: {topic}/in, post_topic: {topic}/out, {more}}}"
+            f"pre_topic: {pre}, post_topic: {topic}/out, {more}}}"
         )
         master = up(write_config(edge, models=MODELS))
         plant.subscribe(f"{topic}/out")
         return master
 
     return start
+
+
+@pytest.mark.parametrize("by", ["device", "'topic[3]'"])
+def test_a_key_is_always_the_same_ones(
+    by: str, run: Callable[..., Up], plant: Plant, topic: str
+) -> None:
+    """Each keeps its count for itself: it is right only where no other instance counts, too."""
+    more = f"instance: 3, share: {{by: {by}}}, pre_qos: 1, post_qos: 1"
+    master = run("trio", "Counts", more, pre=f"{topic}/in/+")
+    devices, each = [f"d{number}" for number in range(20)], 30
+    for count in range(each):
+        for device in devices:
+            message = {"device": device, "count": count}
+            plant.publish_soon(f"{topic}/in/{device}", [message], qos=1)
+    results = plant.wait_for(len(devices) * each)
+    for device in devices:
+        found = [one for one in results if one["device"] == device]
+        assert [one["count"] for one in found] == list(range(each))
+        assert [one["seen"] for one in found] == list(range(1, each + 1))
+        assert len({one["pid"] for one in found}) == 1
+    assert len({one["pid"] for one in results}) == 3
+    for number in (1, 2, 3):
+        instance = f"trio-{number}"
+        until(lambda i=instance: master.instance(i)["unacknowledged"] == 0, "all acknowledged")  # type: ignore[misc]
+
+
+def test_several_topics(run: Callable[..., Up], plant: Plant, topic: str) -> None:
+    run("duo", "signed", "instance: 2, pre_qos: 1", pre=f"[{topic}/a/+, {topic}/b]")
+    plant.publish(f"{topic}/a/1", 1, 1)
+    plant.publish(f"{topic}/b", 2, 1)
+    plant.publish(f"{topic}/c", 3, 1)
+    plant.publish(f"{topic}/a/2", 4, 1)
+    results = [one["number"] for one in plant.wait_for(3)]
+    assert sorted(results) == [1, 2, 4]
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.metrics.snapshot import ConnectionStatus
+from pyboot_svc.model.codec import codec_named
+from pyboot_svc.model.plain import Nan
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import MessageBatch, Sendable
 from pyboot_svc.worker.mqtt.interfaces import (
@@ -25,7 +27,9 @@ from pyboot_svc.worker.mqtt.link.paho_client import SESSION_SECONDS
 from pyboot_svc.worker.mqtt.reactor import Reactor
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.session.notes import SessionNotes
-from pyboot_svc.worker.mqtt.session.retained import NewRetained, NoRetained, RetainedFilter
+from pyboot_svc.worker.mqtt.session.partition import Partition
+from pyboot_svc.worker.mqtt.session.retained import NewRetained, NoRetained
+from pyboot_svc.worker.mqtt.session.sieve import Sieve
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
 from pyboot_svc.worker.notices import Notices
 
@@ -58,17 +62,27 @@ class MqttInbox:
     ) -> None:
         edge = config.edge
         self._endpoint = edge.pre
-        shared = f"$share/{config.identity.share_group}/{edge.pre.topic}"
-        self._filter = shared if edge.share and edge.instance > 1 else edge.pre.topic
-        self._other_filter = edge.pre.topic if self._filter == shared else shared
-        self._shared = self._filter == shared
+        group, plain = config.identity.share_group, edge.pre.topics
+        shared = tuple(f"$share/{group}/{topic}" for topic in plain)
+        several = edge.instance > 1
+        self._shared = edge.share and several and edge.partition is None
+        self._filters, self._other_filters = (shared, plain) if self._shared else (plain, shared)
+        self._named = printable(" and ".join(self._filters))
+        # Those that the broker has not answered for yet.
+        self._asked: deque[str] = deque()
         self._notes = SessionNotes(subscriptions, edge.pre.broker.address)
         self._notices = Notices()
         self._persistent = edge.pre.qos > 0
         repeats = edge.pre.broker.protocol != "5" and self._persistent and not self._shared
-        self._replays: RetainedFilter | None = NewRetained() if repeats else None
+        self._sieves: list[Sieve] = []
+        if edge.partition is not None and several:
+            decode = codec_named(edge.codec, Nan(edge.nan)).decode
+            number = config.identity.number
+            self._sieves.append(Partition(edge.partition, number, edge.instance, decode))
         if edge.retained == "ignore":
-            self._replays = NoRetained()
+            self._sieves.append(NoRetained())
+        elif repeats:
+            self._sieves.append(NewRetained())
         self._asked_qos = min(edge.pre.qos, 1)
         self._client_id = config.identity.client_id
         session = Session(
@@ -171,13 +185,16 @@ class MqttInbox:
         # restarted, and keeps the session.
         # At QoS 2 a client owns a message from its PUBREC on, long before it is processed; at
         # QoS 1 the broker keeps it until it is acknowledged, and duplicates can be recognised.
-        self._link.subscribe(self._filter, self._asked_qos)
+        self._asked = deque(self._filters)
+        for topic_filter in self._filters:
+            self._link.subscribe(topic_filter, self._asked_qos)
 
     def _resume(self, present: bool, limits: BrokerLimits) -> None:
         """Go on with the session that the broker has kept, or begin one."""
         noted = self._notes.filters()
-        if not present and self._replays is not None:
-            self._replays.forget()
+        if not present:
+            for sieve in self._sieves:
+                sieve.forget()
         if not present and self._notes.established:
             self._count("sessions_lost", 1)
             log.warning(
@@ -185,7 +202,7 @@ class MqttInbox:
                 "published since, may be missing; does it keep sessions when it is restarted "
                 "(mosquitto: `persistence true`), and for as long as this instance was away?",
                 self._client_id,
-                printable(self._filter),
+                self._named,
             )
         elif present and self._shared:
             self._count("sessions_unsure", 1)
@@ -195,33 +212,38 @@ class MqttInbox:
                 "shared subscription %s: when mosquitto is restarted, what is published before the "
                 "instances are back is missing",
                 self._client_id,
-                printable(self._filter),
+                self._named,
             )
         kept = limits.session_seconds
         short = kept is not None and kept < SESSION_SECONDS
         self._notices.show("session", _SHORT_SESSION % (kept, SESSION_SECONDS) if short else "")
         # The session remembers what it was subscribed to before the configuration changed.
-        others = {*noted, self._other_filter} - {self._filter} if present else ()
+        others = {*noted, *self._other_filters} - {*self._filters} if present else ()
         for other in sorted(others):
             self._link.unsubscribe(other)
-        if self._filter not in noted:
-            self._note([*noted, self._filter])
+        if not {*self._filters} <= {*noted}:
+            self._note(list(dict.fromkeys((*noted, *self._filters))))
 
     def on_subscribed(self, code: int, reason: str) -> None:
+        # The broker answers in order.
+        topic_filter = printable(self._asked.popleft() if self._asked else self._named)
         if code >= _REFUSED:
             hint = f"; {_UNSHARED}" if self._shared else ""
             self._link.drop(
-                f"the subscription to {printable(self._filter)} was refused: {reason}{hint}",
+                f"the subscription to {topic_filter} was refused: {reason}{hint}",
                 refused=True,
             )
             return
         asked = self._asked_qos
-        lower = _LOWER_QOS % (code, printable(self._filter), asked) if code < asked else ""
-        self._notices.show("qos", lower)
-        if not self._subscribed:
-            log.info("subscribed to %s at QoS %d", printable(self._filter), code)
-            if self._persistent:
-                self._establish()
+        lower = _LOWER_QOS % (code, topic_filter, asked) if code < asked else ""
+        self._notices.show(f"qos of {topic_filter}", lower)
+        if self._subscribed:
+            return
+        log.info("subscribed to %s at QoS %d", topic_filter, code)
+        if self._asked:
+            return
+        if self._persistent:
+            self._establish()
         self._subscribed = True
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
@@ -232,14 +254,14 @@ class MqttInbox:
     def on_messages(self, batch: MessageBatch) -> None:
         self._last_arrival = time.monotonic()
         batch.origin = self
-        if self._replays is None:
-            self._deliver(batch)
-            return
-        news, known = self._replays.sift(batch)
-        if known:
-            self._plane.acknowledge(batch.session, known)
-        if news is not None:
-            self._deliver(news)
+        for sieve in self._sieves:
+            news, others = sieve.sift(batch)
+            if others:
+                self._plane.acknowledge(batch.session, others)
+            if news is None:
+                return
+            batch = news
+        self._deliver(batch)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         raise AssertionError("an inbox publishes nothing")
@@ -259,7 +281,8 @@ class MqttInbox:
         done = self._leaving or (not self._open and self._endpoint.qos == 0)
         if done and self._subscribed:
             self._subscribed = False
-            self._link.unsubscribe(self._filter)
+            for topic_filter in self._filters:
+                self._link.unsubscribe(topic_filter)
             self._forget()  # with a session that is left the broker forgets it, too
 
     def _note(self, filters: list[str]) -> None:
@@ -275,8 +298,8 @@ class MqttInbox:
 
     def _establish(self) -> None:
         """The broker answers in order: all other subscriptions of the session are gone."""
-        if self._notes.filters() != [self._filter]:
-            self._note([self._filter])
+        if self._notes.filters() != [*self._filters]:
+            self._note([*self._filters])
         try:
             self._notes.establish()
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -50,6 +51,7 @@ class Host:
         self.ends: dict[InstanceId, UnitState] = {}
         self.log: list[str] = []
         self.most_down = 0
+        self.newest = NEW
 
     def render(self, instance: InstanceConfig) -> str:
         return "unit"
@@ -91,7 +93,7 @@ class Host:
         self.log.append(f"stop {_names(instances)}")
 
     def _begin(self, verb: str, instances: Sequence[InstanceId]) -> None:
-        assert all(self.files[identity] == NEW for identity in instances)
+        assert all(self.files[identity] == self.newest for identity in instances)
         self.log.append(f"{verb} {_names(instances)}")
         self.now.update(dict.fromkeys(instances, STARTING))
         for model in {identity.model for identity in instances}:
@@ -131,6 +133,42 @@ def test_what_is_gone_stops_before_units_are_written_and_what_is_new_starts_befo
     assert host.log == ["stop fan-1", "units pump-1 pump-2", "start pump-2", "restart pump-1"]
     assert said == ["stopping fan-1", "starting pump-2", "restarting pump-1"]
     assert host.files == {PUMP_1: NEW, PUMP_2: NEW}
+
+
+PARTS_OLD, PARTS_NEW = (
+    json.dumps({"edge": {"partition": "device", "share": True, "instance": count}})
+    for count in (2, 3)
+)
+
+
+def of_parts(host: Host, compiled: str, *wanted: InstanceId) -> list[str]:
+    """Apply what gives each instance its part of the input."""
+    items = [Wanted(identity, compiled, "unit") for identity in wanted]
+    said: list[str] = []
+    host.newest = compiled
+    apply_plan(make_plan(items, host.applied()), items, host, 10.0, True, said.append)
+    return host.log
+
+
+def test_a_new_part_is_taken_over_before_the_others_leave_it() -> None:
+    host = Host(PUMP_1, PUMP_2)
+    host.files = dict.fromkeys(host.files, PARTS_OLD)
+    log = of_parts(host, PARTS_NEW, PUMP_1, PUMP_2, PUMP_3)
+    assert log == ["units pump-1 pump-2 pump-3", "start pump-3", "restart pump-1", "restart pump-2"]
+    # It is ready by then.
+    assert host.most_down == 1
+
+
+def test_a_part_is_taken_over_before_its_instance_stops() -> None:
+    host = Host(PUMP_1, PUMP_2, PUMP_3)
+    host.files = dict.fromkeys(host.files, PARTS_NEW)
+    assert of_parts(host, PARTS_OLD, PUMP_1, PUMP_2) == [
+        "units pump-1 pump-2",
+        "restart pump-1",
+        "restart pump-2",
+        "stop pump-3",
+        "units pump-1 pump-2",
+    ]
 
 
 def test_what_is_unchanged_and_works_is_left_alone() -> None:

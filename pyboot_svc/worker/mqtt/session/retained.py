@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from pyboot_svc.worker.messages import MessageBatch, pick
 
 # Topics whose latest message is remembered.
 _MOST_TOPICS = 20_000
-
-
-class RetainedFilter(Protocol):
-    def forget(self) -> None:
-        """A new session: all that is retained is news."""
-
-    def sift(self, batch: MessageBatch) -> tuple[MessageBatch | None, list[int]]:
-        """What is for the model, and the numbers of the others, to be acknowledged at once."""
 
 
 class NoRetained:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from pyboot_svc.worker.messages import MessageBatch
-from pyboot_svc.worker.mqtt.session.retained import NewRetained, NoRetained, RetainedFilter
+from pyboot_svc.worker.mqtt.session.retained import NewRetained, NoRetained
+from pyboot_svc.worker.mqtt.session.sieve import Sieve
 
 
 def batch(*messages: tuple[str, bytes], retained: tuple[int, ...] = ()) -> MessageBatch:
@@ -10,7 +11,7 @@ def batch(*messages: tuple[str, bytes], retained: tuple[int, ...] = ()) -> Messa
     return MessageBatch(topics, payloads, packet_ids, [1] * len(packet_ids), 1, retained=retained)
 
 
-def sift(replays: RetainedFilter, found: MessageBatch) -> tuple[list[bytes], list[int]]:
+def sift(replays: Sieve, found: MessageBatch) -> tuple[list[bytes], list[int]]:
     new, known = replays.sift(found)
     return new.payloads if new is not None else [], known
 
