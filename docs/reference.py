@@ -33,7 +33,7 @@ from pyboot_svc.config.schema import (
     WEB,
 )
 from pyboot_svc.config.sections import Key, Section
-from pyboot_svc.metrics.figures import FIELDS, FIGURES, READY, UP
+from pyboot_svc.metrics.figures import FIELDS, FIGURES, INFO, READY, UP
 from pyboot_svc.metrics.meaning import Meaning
 
 METRICS = Path(__file__).parent / "metrics.md"
@@ -132,6 +132,7 @@ def _figures() -> Iterator[str]:
         yield _figure_row(f"`{'.'.join(figure.path)}`", figure.meaning)
     yield _figure_row("`error` is null", UP)
     yield _figure_row("`state` is `ready`", READY)
+    yield _figure_row("`error` is null", INFO)
     yield "\nBeside its figures an instance tells, of `brokers.post` as of `brokers.pre`:\n"
     yield "| `/api/instances` | meaning |\n|---|---|"
     for one in FIELDS:

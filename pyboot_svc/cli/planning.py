@@ -7,6 +7,7 @@ import argparse
 from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.config.compiled import render_compiled
 from pyboot_svc.config.loader import load_config
+from pyboot_svc.model.fingerprint import code_of
 from pyboot_svc.services.detect import host_manager
 from pyboot_svc.services.host import HostManager
 from pyboot_svc.services.plan import Wanted
@@ -17,7 +18,13 @@ def chosen_manager(options: argparse.Namespace) -> HostManager:
 
 
 def wanted_instances(options: argparse.Namespace, manager: HostManager) -> list[Wanted]:
-    return [
-        Wanted(instance.identity, render_compiled(instance), manager.render(instance))
-        for instance in load_config(config_file(options)).instances()
-    ]
+    instances = load_config(config_file(options)).instances()
+    code: dict[str, dict[str, str]] = {}
+    wanted = []
+    for instance in instances:
+        edge = instance.edge
+        if edge.name not in code:  # the same for all instances of a model
+            code[edge.name] = code_of(edge.edge_mode, instance.model_path, edge.options)
+        compiled = render_compiled(instance, code[edge.name])
+        wanted.append(Wanted(instance.identity, compiled, manager.render(instance)))
+    return wanted

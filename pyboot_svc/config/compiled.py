@@ -59,6 +59,9 @@ def model_file(run_dir: Path, model: str) -> Path:
     return run_dir / "models" / f"{model}.json"
 
 
+_KEYS = {"format", "version", "identity", "edge", "model_path", "code"}
+
+
 def compiled_names(run_dir: Path) -> set[InstanceId]:
     """The instances that have a file; what others left there is passed over."""
     names = set()
@@ -68,9 +71,12 @@ def compiled_names(run_dir: Path) -> set[InstanceId]:
     return names
 
 
-def render_compiled(instance: InstanceConfig) -> str:
+def render_compiled(instance: InstanceConfig, code: Mapping[str, str] | None = None) -> str:
+    """`code` are digests of the model's files: nothing for the worker, and a change like any
+    other."""
     # With the version, an upgrade is a change, and rolls like any other.
     document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}
+    document["code"] = dict(code or {})
     # Nothing for the worker: they make no difference to what runs already.
     del document["edge"]["kubernetes"]
     del document["edge"]["loop"]
@@ -90,6 +96,8 @@ def load_compiled(file: Path) -> InstanceConfig:
         document = json.loads(file.read_text(encoding="utf-8"))
         if document["format"] != FORMAT or not isinstance(document["version"], str):
             raise ValueError(f"format {document['format']}, not {FORMAT}")
+        if strange := document.keys() - _KEYS:
+            raise ValueError(f"unknown key {min(strange)}")
         return InstanceConfig(
             identity=InstanceId(**document["identity"]),
             edge=_edge(document["edge"]),
@@ -127,7 +135,7 @@ def _sandbox(values: Mapping[str, Any]) -> Sandbox:
 
 
 def _endpoint(values: Mapping[str, Any]) -> Endpoint:
-    more = tuple(values["more"])
+    more = tuple(values.get("more", ()))
     return Endpoint(**{**values, "broker": _broker(values["broker"]), "more": more})
 
 

@@ -66,6 +66,12 @@ FIGURES = tuple(one for one in FIELDS if one.meaning.kind)
 
 # What the master itself says of an instance.
 UP = Meaning("1 when the instance answers.", "gauge", "0 or 1", "pyboot_up")
+INFO = Meaning(
+    "What runs: `version` of pyboot, `edge_mode`, `model_version`, `code`, as labels.",
+    "gauge",
+    "1",
+    "pyboot_instance_info",
+)
 READY = Meaning("1 when it can do its work.", "gauge", "0 or 1", "pyboot_ready")
 
 _COLUMN_ORDER = ("in/s", "out/s", "pre_queue", "post_queue", "p50 ms", "p99 ms", "errors")

@@ -157,6 +157,8 @@ class Process:
         int, gauge("Resident memory of the worker.", "pyboot_resident_memory_bytes", "bytes")
     ]
     edge_mode: Annotated[str, about("The model's function.")]
+    model_version: Annotated[str, about("`__version__` of the model's module, if it has one.")]
+    code: Annotated[str, about("A digest of the model's files, as they were loaded.")]
     threads: Annotated[int, about("Its model threads.")]
 
 

@@ -2,6 +2,7 @@
 
 loader      from the text of `edge_mode` to one kind of call, with an error for each step
 coroutines  models that are `async def`
+fingerprint what a model is made of, by its files
 codec       payloads to Python values and back, as JSON
 plain       what JSON can say of the values that scientists return
 context     what a model may ask about its message and its instance

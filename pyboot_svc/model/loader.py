@@ -117,6 +117,18 @@ def model_folder(path: str, model_path: Sequence[str]) -> Path:
     return Path("/")
 
 
+def version_of(path: str) -> str:
+    """`__version__` of the module that `path` leads to, or of the package that holds it; once it is
+    imported."""
+    names = path.split(".")
+    for length in range(len(names) - 1, 0, -1):
+        module = sys.modules.get(".".join(names[:length]))
+        version = getattr(module, "__version__", None)
+        if version is not None:
+            return str(version)
+    return ""
+
+
 def exceptions_named(names: Sequence[str]) -> tuple[type[BaseException], ...]:
     """The classes, of Python's own or `{module}.{name}`, and Retry; raises ModelError."""
     found: list[type[BaseException]] = [Retry]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from pyboot_svc.identity import InstanceId
 START, RESTART, STOP, UNCHANGED = "start", "restart", "stop", "unchanged"
 # How many instances a model has.
 _COUNT = "instance"
+# Before the name of one of the model's files.
+_CODE = "code."
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,19 @@ class Step:
         return {**asdict(self), "identity": str(self.identity)}
 
     def __str__(self) -> str:
-        because = ", ".join(self.keys)
+        because = ", ".join(_in_words(self.keys))
         if self.action == UNCHANGED and self.unit_changed:
             because = "its unit differs"
         return f"{self.action:9}  {self.identity}" + (f"  ({because})" if because else "")
+
+
+def _in_words(keys: Iterable[str]) -> Iterator[str]:
+    """Files of the model are no keys of the configuration."""
+    files = [key.removeprefix(_CODE) for key in keys if key.startswith(_CODE)]
+    if files:
+        more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
+        yield f"model's code changed: {', '.join(files[:_MOST_NAMED])}{more}"
+    yield from (key for key in keys if not key.startswith(_CODE))
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,7 @@ def changed_keys(before: str, after: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         return ("(unreadable)",)
     new = _flat(json.loads(after))
-    keys = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    keys = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)} - {"code"}
     return tuple(sorted(key.removeprefix("edge.") for key in keys))
 
 

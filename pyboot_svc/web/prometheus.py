@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pyboot_svc.metrics.figures import FIGURES, READY, UP
+from pyboot_svc.metrics.figures import FIGURES, INFO, READY, UP
 from pyboot_svc.metrics.meaning import Meaning
 
 _LABELS = ["model", "instance"]
@@ -36,7 +36,17 @@ class _Instances(Collector):
             ready.add_metric(_labels(instance), float(instance["state"] == "ready"))
         yield up
         yield ready
+        yield self._info()
         yield from self._told().values()
+
+    def _info(self) -> Metric:
+        names = ("version", "edge_mode", "model_version", "code")
+        info = GaugeMetricFamily(INFO.prometheus, INFO.text, labels=[*_LABELS, *names])
+        for instance in self._instances:
+            if instance["error"] is None:
+                told = [str(instance.get(name, "")) for name in names]
+                info.add_metric([*_labels(instance), *told], 1.0)
+        return info
 
     def _told(self) -> dict[str, Any]:
         """The families by their names: several figures may be of one."""

@@ -114,6 +114,8 @@ class Condition:
         self._heartbeat = heartbeat
         self._started, self._began = time.time(), time.monotonic()
         self.phase: Phase = Loading()
+        # Of the model, from when it is loaded.
+        self.model_version = self.code = ""
 
     def health(self) -> Health:
         phase = self.phase
@@ -151,6 +153,8 @@ class Condition:
             cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
             rss_bytes=_resident_bytes(),
             edge_mode=self._config.edge.edge_mode,
+            model_version=self.model_version,
+            code=self.code,
             threads=self._config.edge.threads,
         )
         return Snapshot(process, phase.figures())

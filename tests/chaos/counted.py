@@ -21,6 +21,9 @@ _WINDOW = 20
 _TURN_SECONDS = 0.002
 _RECONNECT_SECONDS = 0.1
 
+# Messages come from so many in turn.
+DEVICES = 7
+
 _Message = tuple[str, bytes]
 
 
@@ -171,7 +174,10 @@ class Feed:
         for number in numbers:
             while lead is not None and number - finished() >= lead:
                 yield None
-            yield self._topic, json.dumps({"n": number, "pad": self._pad}).encode()
+            yield self._topic, self._payload(number)
+
+    def _payload(self, number: int) -> bytes:
+        return json.dumps({"n": number, "device": number % DEVICES, "pad": self._pad}).encode()
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -75,6 +75,23 @@ def counting(payload: Any, context: Context) -> Any:
     return {**payload, "calls": calls, "seen": len(context.state) - 1}
 
 
+class Several:
+    """Publishes each message on three topics, counts them by device, and ticks."""
+
+    def __call__(self, payload: Any, context: Context) -> Any:
+        base, device = context.options["base"], f"device {payload['device']}"
+        seen = context.state[device] = context.state.get(device, 0) + 1
+        result = {**payload, "seen": seen}
+        context.publish(result, f"{base}/a")
+        context.publish(result, f"{base}/b")
+        return result
+
+    def tick(self, context: Context) -> Any:
+        ticks = context.state["ticks"] = context.state.get("ticks", 0) + 1
+        tick = {"tick": ticks, "instance": context.instance}
+        context.publish(tick, f"{context.options['base']}/ticks")
+
+
 def gated(payload: Any, context: Context) -> Any:
     """Waits for the file `gate`."""
     while not os.path.exists(context.options["gate"]):

@@ -7,6 +7,7 @@ import random
 import subprocess
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from support.app import Running, Up, data_plane
 from support.broker import Broker
 from support.poll import until
 
-from chaos.counted import Arrival, Collector, Count, Feed, count
+from chaos.counted import Arrival, At, Collector, Count, Feed, count
 
 _TESTS = Path(__file__).resolve().parent.parent
 # mosquitto keeps what it has taken only if it is ended by SIGTERM: it writes its file then. What
@@ -149,7 +150,7 @@ class Rig:
             **settings,
         }
         self.brokers: dict[str, dict[str, Any]] = {}
-        self.make_collector = Collector
+        self.make_collector: Callable[[str, At, str, str], Collector] = Collector
         self.config = folder / "config.yaml"
         self.workers: list[Keeper] = []
 

@@ -28,6 +28,8 @@ def process(**changes: Any) -> Process:
         "cpu_s": 0.75,
         "rss_bytes": 23_000_000,
         "edge_mode": "plant.pump",
+        "model_version": "2.1",
+        "code": "0123456789abcdef",
         "threads": 1,
     }
     return Process(**{**usual, **changes})

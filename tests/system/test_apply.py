@@ -306,6 +306,28 @@ def test_broken_yaml_changes_nothing_and_is_reported_with_its_place(machine: Mac
     assert names == list(INSTANCES)
 
 
+def test_new_code_is_seen_and_rolled(machine: Machine) -> None:
+    set_up(machine, config(*BASE))
+    machine.reload()
+    before = pids(machine, *INSTANCES)
+    shown = {row["instance"]: row["code"] for row in machine.get("/api/instances")["instances"]}
+    set_up(machine, config(*BASE), MODELS + "\n# more\n")
+    code, steps = plan(machine)
+    assert code == 2
+    assert all(step.endswith("(model's code changed: test_models.py)") for step in steps), steps
+    machine.reload()
+    after = pids(machine, *INSTANCES)
+    assert all(after[name] != before[name] for name in INSTANCES)
+    wait_active(machine, *INSTANCES)
+
+    def codes() -> dict[str, str]:
+        rows = machine.get("/api/instances")["instances"]
+        return {row["instance"]: row["code"] for row in rows}
+
+    until(lambda: len(set(codes().values()) - set(shown.values())) == 1, "it is shown")
+    assert plan(machine)[0] == 0
+
+
 def test_an_instance_that_gave_up_is_started_again_with_its_corrected_configuration(
     machine: Machine,
 ) -> None:

@@ -33,7 +33,7 @@ BROKER = (
 PROCESS = (
     '"instance":"pump-1","pid":4711,"version":"1.0","state":"%s","reasons":[],"notices":[],'
     '"started":1700000000.0,"uptime_s":12.5,"cpu_s":0.75,"rss_bytes":23000000,'
-    '"edge_mode":"plant.pump","threads":1'
+    '"edge_mode":"plant.pump","model_version":"2.1","code":"0123456789abcdef","threads":1'
 )
 TRAFFIC = (
     '"pre_queue":3,"post_queue":1,"in_flight":2,"unacknowledged":6,"spooled":7,'
@@ -107,6 +107,8 @@ def test_each_figure_is_at_prometheus_unless_it_is_a_rate() -> None:
     plain = [line for line in names if "{" not in line]
     assert sorted(plain) == sorted(SERIES.splitlines())
     assert {*names} - {*plain} == {
+        'pyboot_instance_info{code="0123456789abcdef",edge_mode="plant.pump",instance="1",'
+        'model="pump",model_version="2.1",version="1.0"} 1.0',
         'pyboot_errors_total{instance="1",kind="model",model="pump"} 1.0',
         'pyboot_errors_total{instance="1",kind="not_json",model="pump"} 2.0',
         'pyboot_latency_seconds{instance="1",model="pump",quantile="0.5"} 0.0015',

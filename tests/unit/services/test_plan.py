@@ -187,3 +187,35 @@ edge:
         for version in (text, text.replace("1G", "2G").replace("out", "elsewhere"))
     )
     assert changed_keys(before, edited) == ("limits.memory", "post.topic")
+
+
+def test_a_change_of_the_models_code_is_told_by_its_files() -> None:
+    (instance,) = parse_config(CODED.encode(), "config.yaml").instances()
+    before, after = ({f"part{n}.py": f"{n}{of}" for n in range(5)} for of in ("a", "b"))
+    old = render_compiled(instance, {**before, "same.py": "1"})
+    few = render_compiled(instance, {**before, "same.py": "2"})
+    many = render_compiled(instance, {**after, "same.py": "1"})
+    none = render_compiled(instance)
+    identity = instance.identity
+
+    def shown(compiled: str) -> str:
+        plan = make_plan([wanted(identity, compiled)], applied(identity, old))
+        assert only(plan).action == RESTART
+        return str(only(plan)).partition("(")[2].rstrip(")")
+
+    assert shown(few) == "model's code changed: same.py"
+    assert shown(many) == "model's code changed: part0.py, part1.py, part2.py and 2 more"
+    assert "model's code changed: part0.py" in shown(none)
+    changed = few.replace('"threads": 1', '"threads": 2')
+    assert shown(changed) == "model's code changed: same.py, threads"
+
+
+CODED = """
+edge:
+  - name: pump
+    pre_broker: localhost
+    pre_topic: in
+    edge_mode: package.module.function
+    post_broker: localhost
+    post_topic: out
+"""
