@@ -6,6 +6,7 @@ import difflib
 import glob
 import importlib
 import inspect
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from pyboot_svc.model.context import Context
 from pyboot_svc.retry import Retry
 
 _CONTEXT_NAMES = ("context", "ctx")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ def exceptions_named(names: Sequence[str]) -> tuple[type[BaseException], ...]:
 
 def ticking(model: Model, every: float | None) -> bool:
     """Whether it is called by time; raises ModelError when it should be, and can't."""
+    if every is None and model.tick is not None:
+        log.warning("the model has a `tick`, which is never called without `every`, as in 5s")
     if every is not None and model.tick is None:
         raise ModelError("`every` needs a model with a method `tick(context)`")
     return every is not None

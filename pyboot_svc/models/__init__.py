@@ -3,6 +3,9 @@
 telemetry   converts temperatures to one unit, and keeps rolling statistics of each device
 alarm       high and low alarms that don't chatter
 anomaly     unusual readings, by a control chart for each device and point
+silence     devices that stopped speaking
+windows     statistics over windows of event time
 samples     statistics of the samples in a message, by numpy for a whole batch
+_summary    count, mean and spread of some readings, merged
 _reading    what they share: options, readings of a payload, a state per series
 """

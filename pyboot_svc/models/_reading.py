@@ -234,6 +234,11 @@ def _first(payload: dict[str, Any], keys: Sequence[str]) -> str | None:
     return None
 
 
+def device_of(payload: Any, topic: str) -> str:
+    """The device that any payload is of; raises ValueError where neither it nor the topic says."""
+    return _device(payload if isinstance(payload, dict) else {}, topic)
+
+
 def _device(payload: dict[str, Any], topic: str) -> str:
     key = _first(payload, _DEVICE_KEYS)
     return _name(payload, key or "device", topic or None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyboot_svc.models._reading import Options, Reading, SeriesModel, shown
+from pyboot_svc.models._summary import Summary, merged, single, statistics
 
 if TYPE_CHECKING:
     from pyboot_svc.model.context import Context
@@ -31,9 +31,6 @@ _UNIT_NAMES: Mapping[str, str] = {
     "kelvin": "K",
     "rankine": "R",
 }
-
-# Count, mean, sum of squared deviations, least and greatest of some readings; empty for none.
-_Summary = list[float]
 
 
 # Lower-case, since `edge_mode` names it as a function.
@@ -75,8 +72,8 @@ class telm_temperature(SeriesModel):
         if stored is None or stored["unit"] != self._unit:
             stored = {"unit": self._unit, "front": [], "back": [], "back_summary": []}
         _push(stored, reading.value, self._window)
-        result = {**reading.echo, "value": reading.value, "unit": self._unit, **_statistics(stored)}
-        return stored, result
+        result = {**reading.echo, "value": reading.value, "unit": self._unit}
+        return stored, {**result, **statistics(_summary(stored))}
 
 
 def _unit(payload: dict[str, Any], default: str) -> str:
@@ -104,7 +101,7 @@ def _converted(value: float, source: str, target: str) -> float:
 def _push(window: dict[str, Any], value: float, size: int) -> None:
     """Add a reading at the back; drop the oldest from the front if there are more than `size`."""
     window["back"].append(value)
-    window["back_summary"] = _merged(window["back_summary"], _single(value))
+    window["back_summary"] = merged(window["back_summary"], single(value))
     while len(window["front"]) + len(window["back"]) > size:
         if not window["front"]:
             _turn(window)
@@ -113,40 +110,14 @@ def _push(window: dict[str, Any], value: float, size: int) -> None:
 
 def _turn(window: dict[str, Any]) -> None:
     """Move the back to the front, where each entry sums up its reading and all the later ones."""
-    summary: _Summary = []
+    summary: Summary = []
     for value in reversed(window["back"]):
-        summary = _merged(_single(value), summary)
+        summary = merged(single(value), summary)
         window["front"].append(summary)
     window["back"] = []
     window["back_summary"] = []
 
 
-def _single(value: float) -> _Summary:
-    return [1, value, 0.0, value, value]
-
-
-def _merged(one: _Summary, other: _Summary) -> _Summary:
-    if not one or not other:
-        return one or other
-    count, mean, squares, least, greatest = one
-    more, its_mean, its_squares, its_least, its_greatest = other
-    total, distance = count + more, its_mean - mean
-    return [
-        total,
-        mean + distance * (more / total),
-        squares + its_squares + distance * distance * (count * more / total),
-        min(least, its_least),
-        max(greatest, its_greatest),
-    ]
-
-
-def _statistics(window: dict[str, Any]) -> dict[str, Any]:
+def _summary(window: dict[str, Any]) -> Summary:
     front = window["front"][-1] if window["front"] else []
-    count, mean, squares, least, greatest = _merged(front, window["back_summary"])
-    return {
-        "count": int(count),
-        "mean": mean,
-        "min": least,
-        "max": greatest,
-        "std": math.sqrt(squares / count),
-    }
+    return merged(front, window["back_summary"])

@@ -150,7 +150,7 @@ class Pipeline:
             durables.store, durables.file, self._intake.deliver, self._forwarder.send_again
         )
         self._ticker: Ticker | NoTicker = NoTicker()
-        if edge.every is not None and ticking(model, edge.every):
+        if ticking(model, edge.every) and edge.every is not None:
             self._ticker = Ticker(edge.every, self._intake.tick)
         self._pool = ModelPool(
             ModelCall.of(edge, model, durables, FailureLog()),

@@ -1,0 +1,81 @@
+"""Tells when a device stops speaking, and when it speaks again."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from datetime import UTC, datetime
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from pyboot_svc.models._reading import Options, device_of
+
+if TYPE_CHECKING:
+    from pyboot_svc.model.context import Context
+
+
+# Lower-case, since `edge_mode` names it as a function.
+class silence_alarm:
+    """Raises an alarm when a device has sent nothing for a while. Needs `every`, as in `every: 5s`.
+
+    In:  any message. The device is `device` (also `device_id`, `sensor`, `sensor_id`) of an object,
+         or the topic that it came by.
+    Out: `{"device", "state", "previous", "last", "silent_s"}` when the state changes. `state` is
+         `speaking` or `silent`; `last` is when the last message before that came, ISO 8601, null
+         where nobody remembers; `silent_s` how long ago that was, in seconds.
+
+    Options: `after`, seconds of silence (default 300); `max_devices` that are remembered (default
+    10000): the one not heard for longest is forgotten.
+
+    A device is known from its first message on. Silence is measured by the monotonic clock and
+    while the worker runs: a clock that is set raises no alarm, and after a restart each device has
+    `after` seconds to speak. What is silent is kept over restarts.
+    """
+
+    def __init__(self, context: Context) -> None:
+        options = Options(context.options)
+        self._after = options.number("after", 300.0, "a number above 0", lambda value: value > 0)
+        self._most = options.whole("max_devices", 10_000, 1, 10_000_000)
+        options.done()
+        now = time.monotonic()
+        # When each was heard last: by the monotonic clock, and in words.
+        self._heard: OrderedDict[str, tuple[float, str | None]] = OrderedDict(
+            (device, (now, None)) for device in context.state
+        )
+        self._lock = Lock()
+
+    def __call__(self, payload: Any, context: Context) -> None:
+        payloads = payload if isinstance(payload, list) else [payload]
+        now, moment = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
+        with self._lock:
+            for device in dict.fromkeys(device_of(one, context.topic) for one in payloads):
+                since, last = self._heard.get(device, (now, None))
+                self._heard[device] = now, moment
+                self._heard.move_to_end(device)
+                if device not in context.state:
+                    context.state[device] = "speaking"
+                    self._forget(context)
+                elif context.state[device] == "silent":
+                    self._change(context, device, "speaking", last, now - since)
+
+    def tick(self, context: Context) -> None:
+        now = time.monotonic()
+        with self._lock:
+            for device, (since, last) in self._heard.items():
+                if now - since < self._after:
+                    return  # those behind it were heard later
+                if context.state.get(device) == "speaking":
+                    self._change(context, device, "silent", last, now - since)
+
+    def _change(
+        self, context: Context, device: str, state: str, last: str | None, seconds: float
+    ) -> None:
+        previous = context.state[device]
+        context.state[device] = state
+        told = {"state": state, "previous": previous, "last": last, "silent_s": round(seconds, 3)}
+        context.publish({"device": device, **told})
+
+    def _forget(self, context: Context) -> None:
+        while len(self._heard) > self._most:
+            device, _ = self._heard.popitem(last=False)
+            context.state.pop(device, None)

@@ -1,0 +1,129 @@
+"""Statistics over windows of event time, given when a window closes."""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from pyboot_svc.models._reading import Options, Reading, SeriesModel
+from pyboot_svc.models._summary import merged, single, statistics
+
+if TYPE_CHECKING:
+    from pyboot_svc.model.context import Context
+
+_MOST_WINDOWS = 1000
+
+
+# Lower-case, since `edge_mode` names it as a function.
+class window_statistics(SeriesModel):
+    """Mean, minimum, maximum and standard deviation of each series' readings in each window.
+
+    In:  `{"device": "pump-7", "ts": 1700000000.0, "value": 4.2}`, a number alone, or a list of such
+         (see `SeriesModel`). A reading without `ts` has the time at which it arrived.
+    Out: `{"device", "start", "end", "count", "mean", "min", "max", "std"}` when a window closes, in
+         the unit of the value; `point` where readings say theirs. `start` and `end` are UNIX
+         seconds; a window has the readings from its start to before its end. `late` counts those
+         that came when all their windows had closed, since the last result.
+
+    Options, in seconds: `size` of a window; `hop` from the start of one to the start of the next
+    (default `size`: windows that touch; less: they overlap); `lateness` (default 0): a window
+    closes when a reading comes that is so much later than its end; `idle` (default `size` +
+    `lateness`): with `every`, a series' windows also close when no reading of it came for so long;
+    `ahead` (default 3600): a reading with a time so far in the future is an error, since it would
+    close all windows before it. Also `point` and `max_devices`.
+
+    Windows begin at multiples of `hop` from 1970 on. Readings may come in any order within
+    `lateness`. See Akidau et al., The Dataflow Model (VLDB 2015), for the terms.
+
+    Raises ValueError for a bad reading.
+    """
+
+    def __init__(self, context: Context) -> None:
+        options = Options(context.options)
+        size = options.number("size", None, "a number above 0", lambda value: value > 0)
+        options.require(size is not None, "set `size`, the seconds of a window")
+        self._size = size or 1.0
+        self._hop = options.number("hop", self._size, "a number above 0", lambda value: value > 0)
+        options.require(self._hop <= self._size, "`hop` must not be more than `size`")
+        fits = self._size / self._hop <= _MOST_WINDOWS
+        options.require(fits, f"`size` must not be more than {_MOST_WINDOWS} times `hop`")
+        self._lateness = _not_negative(options, "lateness", 0.0)
+        self._idle = _not_negative(options, "idle", self._size + self._lateness)
+        self._ahead = _not_negative(options, "ahead", 3600.0)
+        super().__init__(context, options)
+        now = time.monotonic()
+        # When a reading of a series with open windows came last, by the monotonic clock.
+        self._active = dict.fromkeys(context.state, now)
+
+    def __call__(self, payload: Any, context: Context | None = None) -> None:
+        assert context is not None
+        closed = super().__call__(payload, context) or ()
+        for result in chain.from_iterable(closed) if isinstance(payload, list) else closed:
+            context.publish(result)
+
+    def tick(self, context: Context) -> None:
+        now = time.monotonic()
+        with self._lock:
+            for key, since in list(self._active.items()):
+                if now - since < self._idle:
+                    continue
+                del self._active[key]
+                series = context.state.get(key)
+                if series is not None:
+                    for result in self._closed(series, math.inf):
+                        context.publish(result)
+                    context.state[key] = series
+
+    def _read(self, payload: Any, topic: str) -> Reading:
+        reading = super()._read(payload, topic)
+        seconds = time.time() if reading.seconds is None else reading.seconds
+        if seconds > time.time() + self._ahead:
+            raise ValueError(
+                f"ts: {seconds:.0f} is more than {self._ahead:g} s ahead of this host's clock; "
+                "which of the two is wrong?"
+            )
+        return reading._replace(seconds=seconds)
+
+    def _update(self, reading: Reading, stored: Any) -> tuple[Any, Any]:
+        echo = {name: reading.echo[name] for name in ("device", "point") if name in reading.echo}
+        series = stored or {"latest": -math.inf, "closed": -math.inf, "late": 0, "windows": {}}
+        series["echo"] = echo
+        assert reading.seconds is not None
+        taken = False
+        for start in self._starts(reading.seconds):
+            if start + self._size > series["closed"]:
+                name = repr(start)
+                before = series["windows"].get(name, [])
+                series["windows"][name] = merged(before, single(reading.value))
+                taken = True
+        series["late"] += not taken
+        series["latest"] = max(series["latest"], reading.seconds)
+        self._active[reading.key] = time.monotonic()
+        return series, self._closed(series, series["latest"] - self._lateness) or None
+
+    def _starts(self, seconds: float) -> list[float]:
+        """Of all windows that the moment is in, the first one first."""
+        last = math.floor(seconds / self._hop)
+        count = math.ceil(self._size / self._hop)
+        starts = [number * self._hop for number in range(last - count, last + 1)]
+        return [start for start in starts if start <= seconds < start + self._size]
+
+    def _closed(self, series: dict[str, Any], now: float) -> list[dict[str, Any]]:
+        """Take out the windows that end by `now`, in the order of their ends."""
+        results = []
+        for start in sorted(map(float, series["windows"])):
+            end = start + self._size
+            if end > now:
+                break
+            summary = series["windows"].pop(repr(start))
+            series["closed"] = max(series["closed"], end)
+            late, series["late"] = series["late"], 0
+            result = {**series["echo"], "start": start, "end": end, **statistics(summary)}
+            results.append({**result, "late": late} if late else result)
+        return results
+
+
+def _not_negative(options: Options, name: str, default: float) -> float:
+    return options.number(name, default, "a number of at least 0", lambda value: value >= 0)
