@@ -15,8 +15,8 @@ from pyboot_svc.bench.failures import CountedFailures
 from pyboot_svc.bench.subject import Subject
 from pyboot_svc.errors import ModelError
 from pyboot_svc.model import Context, Model
-from pyboot_svc.model.codec import Codec, PayloadError, codec_named
-from pyboot_svc.model.plain import Nan
+from pyboot_svc.model.codec import Codec, PayloadError
+from pyboot_svc.model.formats import codec_of
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.call import Publishing
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
@@ -83,7 +83,7 @@ class _Meter:
         self._pre, self._post = PreEnd(edge, subject.topic), PostEnd(edge)
         # What names a result, and lets a message that kills the process be recognised.
         self._named = edge.pre.qos > 0 or (edge.post.qos > 0 and edge.post.broker.protocol == "5")
-        self._codec = codec_named(edge.codec, Nan(edge.nan))
+        self._codec = codec_of(edge)
         self._encoded: list[Any] = []
         self.calls: list[int] = []
         self.failures = CountedFailures()

@@ -135,7 +135,7 @@ def _sandbox(values: Mapping[str, Any]) -> Sandbox:
 
 
 def _endpoint(values: Mapping[str, Any]) -> Endpoint:
-    more = tuple(values.get("more", ()))
+    more = tuple(values["more"]) if "more" in values else ()
     return Endpoint(**{**values, "broker": _broker(values["broker"]), "more": more})
 
 

@@ -43,7 +43,6 @@ _PLAIN_KEYS = (
     "concurrency",
     "every",
     "retained",
-    "codec",
     "nan",
     "model_timeout",
     "data_plane",
@@ -132,6 +131,7 @@ class _Edges:
         batch = values["batch"]
         return Edge(
             **{key: values[key] for key in _PLAIN_KEYS},
+            **_formats(values["codec"], values["compression"]),
             share=bool(values["share"]),
             partition=values["share"] if isinstance(values["share"], str) else None,
             pre=pre,
@@ -256,6 +256,20 @@ def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:
     if port is not None:
         chosen["port"] = port
     return Broker(**chosen, tls=Tls(**tls) if tls is not None else None)
+
+
+def _formats(codec: str | tuple[str | None, str | None], compression: Any) -> dict[str, Any]:
+    """The settings of the same names, of both ways."""
+    arriving, leaving = codec if isinstance(codec, tuple) else (codec, codec)
+    arriving = arriving or Edge.codec
+    leaving = leaving or Edge.codec
+    packed, packing = compression or (None, None)
+    return {
+        "codec": arriving,
+        "codec_out": leaving if leaving != arriving else None,
+        "compression": packed,
+        "compression_out": packing,
+    }
 
 
 def _dead_letter(name: str, values: Mapping[str, Any]) -> DeadLetters:

@@ -44,7 +44,9 @@ from pyboot_svc.config.settings import (
 )
 from pyboot_svc.config.types import (
     Boolean,
+    BothWays,
     Choice,
+    CodecName,
     FilePath,
     Host,
     Integer,
@@ -256,7 +258,16 @@ EDGE = Section(
         "retained": Key(
             Choice("process", "ignore"), "what was published before the model subscribed"
         ),
-        "codec": Key(Choice("json", "raw"), "what the model gets: decoded JSON, or bytes"),
+        "codec": Key(
+            BothWays(CodecName()),
+            "format of payloads: json, raw (bytes), text, csv, msgpack, cbor, or one that a "
+            "package brings; `{in: raw, out: json}` where they differ",
+        ),
+        "compression": Key(
+            BothWays(Choice("gzip", "zlib", "zstd")),
+            "how payloads are compressed: gzip, zlib or zstd; `{in: gzip}` for one way",
+            None,
+        ),
         "nan": Key(
             NullOr("null", "error", "keep"),
             "NaN and infinity, in input and results: as null, as an error, or kept",

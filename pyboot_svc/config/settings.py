@@ -98,6 +98,9 @@ class ResultOptions:
 
 DEFAULT_RESULTS = ResultOptions()
 
+# Entry points by which packages bring codecs.
+CODEC_GROUP = "pyboot.codecs"
+
 
 @dataclass(frozen=True)
 class BatchLimits:
@@ -202,6 +205,10 @@ class Edge:
     every: float | None = None
     retained: str = "process"
     codec: str = "json"
+    # Of results, where it is another one.
+    codec_out: str | None = None
+    compression: str | None = None
+    compression_out: str | None = None
     nan: str = "null"
     model_timeout: int = 60
     data_plane: str = "bulk"

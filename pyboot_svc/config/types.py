@@ -8,10 +8,12 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, has_control
+from pyboot_svc.config.settings import CODEC_GROUP
 from pyboot_svc.config.yaml_traps import free_trap, free_value, trap
 from pyboot_svc.topics import BadTemplate, Field, TopicTemplate
 
@@ -243,6 +245,55 @@ class TopicFilter(Text):
 
     def json_schema(self) -> dict[str, Any]:
         return {**super().json_schema(), "pattern": r"^(?!\$share/)"}
+
+
+class CodecName(ValueType):
+    """A codec of pyboot's, or of a package that is installed."""
+
+    NAMES = ("json", "raw", "text", "csv", "msgpack", "cbor")
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        name = node.value
+        if not isinstance(name, str) or not (name in self.NAMES or _is_brought(name)):
+            hint = suggestion(str(name), self.NAMES) or (
+                f"or one that an installed package brings, by the entry-point group {CODEC_GROUP}"
+            )
+            raise Invalid(f"must be one of {', '.join(self.NAMES)}, not {shown(name)}", hint)
+        return name
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "examples": [*self.NAMES]}
+
+
+def _is_brought(name: str) -> bool:
+    from importlib.metadata import entry_points  # which takes a while
+
+    return bool(entry_points(group=CODEC_GROUP, name=name))
+
+
+class BothWays(ValueType):
+    """A value for input and results, or `{in: …, out: …}`; read as a pair, None for what isn't
+    given."""
+
+    def __init__(self, item_type: ValueType) -> None:
+        self._item_type = item_type
+
+    def read(self, node: Node, path: str, problems: Problems) -> tuple[Any, Any]:
+        if not isinstance(node.value, dict):
+            value = self._item_type.read(node, path, problems)
+            return value, value
+        if not node.value or node.value.keys() - {"in", "out"}:
+            raise Invalid("must be a name, or {in: …, out: …}")
+        found: dict[str, Any] = {"in": None, "out": None}
+        for way, entry in node.value.items():
+            keep = partial(found.__setitem__, way)
+            self._item_type.read_into(keep, entry.node, f"{path}.{way}", problems)
+        return found["in"], found["out"]
+
+    def json_schema(self) -> dict[str, Any]:
+        item = self._item_type.json_schema()
+        both = {"type": "object", "additionalProperties": False, "minProperties": 1}
+        return {"anyOf": [item, {**both, "properties": {"in": item, "out": item}}]}
 
 
 class Sharing(ValueType):

@@ -4,6 +4,7 @@ loader      from the text of `edge_mode` to one kind of call, with an error for 
 coroutines  models that are `async def`
 fingerprint what a model is made of, by its files
 codec       payloads to Python values and back, as JSON
+formats     other codecs, and compression
 plain       what JSON can say of the values that scientists return
 context     what a model may ask about its message and its instance
 state       what it keeps over restarts, as its calls see it

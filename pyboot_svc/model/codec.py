@@ -24,6 +24,7 @@ class PayloadFault(StrEnum):
     NOT_UTF8 = "not_utf8"
     NOT_JSON = "not_json"
     TOO_DEEP = "too_deep"
+    NOT_DECODABLE = "not_decodable"
     NOT_ENCODABLE = "not_encodable"
     MODEL = "model"
     TIMEOUT = "timeout"

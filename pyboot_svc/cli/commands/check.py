@@ -17,6 +17,7 @@ from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
+from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import concurrency_of, exceptions_named, model_folder, ticking
 from pyboot_svc.text import block
 
@@ -84,6 +85,7 @@ def _load(edge: Edge, model_path: Sequence[str]) -> None:
         logger = logging.getLogger(f"model.{identity}")
         context = Context(str(identity), Path(folder), logger, edge.options)
         model = load_model(edge.edge_mode, model_path, context)
+        codec_of(edge)
         concurrency_of(model, edge.concurrency)
         ticking(model, edge.every)
         model.close()

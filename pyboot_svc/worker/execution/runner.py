@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pyboot_svc.config import BatchLimits, Edge, OnError
-from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault, codec_named
+from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
 from pyboot_svc.model.context import Context
+from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import Model, concurrency_of, exceptions_named
-from pyboot_svc.model.plain import Nan, simpler
+from pyboot_svc.model.plain import simpler
 from pyboot_svc.model.state import CallState
 from pyboot_svc.retry import Retry
 from pyboot_svc.worker.execution.call import CallAtHand, Publishing
@@ -66,7 +67,7 @@ class ModelCall:
     @classmethod
     def of(cls, edge: Edge, model: Model, memory: CrashMemory, failures: FailureLog) -> ModelCall:
         """As the edge says; raises ModelError for what this model can't do."""
-        codec = codec_named(edge.codec, Nan(edge.nan))
+        codec = codec_of(edge)
         return cls(
             model,
             codec,

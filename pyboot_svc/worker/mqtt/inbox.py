@@ -10,8 +10,7 @@ from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.metrics.snapshot import ConnectionStatus
-from pyboot_svc.model.codec import codec_named
-from pyboot_svc.model.plain import Nan
+from pyboot_svc.model.formats import codec_of
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import MessageBatch, Sendable
 from pyboot_svc.worker.mqtt.interfaces import (
@@ -76,7 +75,7 @@ class MqttInbox:
         repeats = edge.pre.broker.protocol != "5" and self._persistent and not self._shared
         self._sieves: list[Sieve] = []
         if edge.partition is not None and several:
-            decode = codec_named(edge.codec, Nan(edge.nan)).decode
+            decode = codec_of(edge).decode
             number = config.identity.number
             self._sieves.append(Partition(edge.partition, number, edge.instance, decode))
         if edge.retained == "ignore":

@@ -113,7 +113,7 @@ def test_what_the_loader_takes_at_the_top_passes(text: str) -> None:
                 "instance: two",
                 "pre_qos: 3",
                 "share: 1",
-                "codec: xml",
+                "compression: xml",
                 "pre_topic: $share/a/b",
                 "post_topic: a/+",
                 "max_message: 1X",

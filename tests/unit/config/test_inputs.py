@@ -123,3 +123,41 @@ def test_filters_that_match_one_topic_cover_one_another(one: str, other: str, to
 )
 def test_what_filters_have_in_common(one: str, other: str, common: bool) -> None:
     assert (covers(one, other), covers(other, one)) == (common, common)
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("codec: csv", ("csv", None, None, None)),
+        ("codec: {in: raw}", ("raw", "json", None, None)),
+        ("codec: {out: text}", ("json", "text", None, None)),
+        ("codec: {in: cbor, out: cbor}", ("cbor", None, None, None)),
+        ("compression: gzip", ("json", None, "gzip", "gzip")),
+        ("compression: {in: zlib}", ("json", None, "zlib", None)),
+        ("compression: {out: zstd}", ("json", None, None, "zstd")),
+    ],
+)
+def test_formats(written: str, found: tuple[str | None, ...], tmp_path: Path) -> None:
+    text = EDGE.format(topic="in", share="true") + f"    {written}\n"
+    config = parse_config(text.encode(), "config.yaml")
+    edge = config.edges[0]
+    assert (edge.codec, edge.codec_out, edge.compression, edge.compression_out) == found
+    instance = next(iter(config.instances()))
+    write_compiled(instance, tmp_path)
+    assert load_compiled(tmp_path / "instances" / "e-1.json") == instance
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("codec: {in: jsn}", "edge[0].codec.in"),
+        ("codec: {from: json}", "edge[0].codec"),
+        ("compression: {in: lz4}", "edge[0].compression.in"),
+        ("compression: {}", "edge[0].compression"),
+    ],
+)
+def test_formats_that_are_none(written: str, path: str) -> None:
+    text = EDGE.format(topic="in", share="true") + f"    {written}\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text.encode(), "config.yaml")
+    assert caught.value.problems[0].path == path

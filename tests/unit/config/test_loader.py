@@ -48,6 +48,8 @@ from pyboot_svc.config.types import NullOr, Plain, ValueType
 from pyboot_svc.errors import ConfigError, UsageError
 from pyboot_svc.identity import InstanceId
 
+CODECS = "must be one of json, raw, text, csv, msgpack, cbor"
+
 ORIGINAL = """\
 ---
 app_name: pyboot
@@ -594,8 +596,10 @@ def test_wrong_type_for_every_key(path: str, value_type: ValueType) -> None:
         ("edge[0].pre_port", "9" * 60, f"must be a whole number from 1 to 65535, not {'9' * 37}…"),
         ("edge[0].share", "'yes'", "must be true or false, not 'yes'"),
         ("edge[0].share", "1", "must be true or false, not 1"),
-        ("edge[0].codec", "jsn", "must be one of json, raw, not 'jsn'"),
-        ("edge[0].codec", "true", "must be one of json, raw, not true"),
+        ("edge[0].codec", "jsn", f"{CODECS}, not 'jsn'"),
+        ("edge[0].codec", "true", f"{CODECS}, not true"),
+        ("edge[0].codec", "{}", "must be a name, or {in: …, out: …}"),
+        ("edge[0].compression", "lz4", "must be one of gzip, zlib, zstd, not 'lz4'"),
         ("brokers.p.protocol", "4", "must be one of 5, 3.1.1, not 4"),
         ("brokers.p.protocol", "5.0", "must be one of 5, 3.1.1, not 5.0"),
         ("app_name", "''", "must not be empty"),

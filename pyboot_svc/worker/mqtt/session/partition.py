@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pyboot_svc.model.codec import PayloadError
 from pyboot_svc.topics import Field, NotThere
 from pyboot_svc.worker.messages import MessageBatch
 
@@ -52,7 +53,7 @@ class Partition:
         try:
             value = None if self._decode is None else self._decode(payload)
             key = self._key.text(value, topic)
-        except (NotThere, ValueError):
+        except (NotThere, PayloadError):
             return 1
         owner = self._owners.get(key)
         if owner is None:

@@ -1,0 +1,264 @@
+"""The formats of payloads beside JSON, by the names that `codec` and `compression` take.
+
+Others come by the entry-point group `pyboot.codecs`: an object with `decode` and `encode`, or what
+makes one when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pyboot_svc.config import Edge
+from pyboot_svc.config.settings import CODEC_GROUP
+from pyboot_svc.errors import ModelError
+from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault, codec_named
+from pyboot_svc.model.plain import Nan, NotPlain, plain, simpler, type_name
+
+_BYTE_ORDER_MARK = "\ufeff"
+_GZIP_BITS, _ZLIB_BITS = 31, 15
+# In bytes. A step of a stream may become 30,000 times as much.
+_MOST_ZSTD_WINDOW, _ZSTD_STEP = 8 * 1024**2, 64
+# What brings a library: Debian's package, and pip's extra.
+_LIBRARIES = {
+    "msgpack": ("python3-msgpack", "msgpack"),
+    "cbor2": ("python3-cbor2", "cbor"),
+    "zstandard": ("python3-zstandard", "zstd"),
+}
+
+
+def codec_of(edge: Edge) -> Codec:
+    """What the edge says of payloads in both directions; raises ModelError for what is missing.
+
+    Its functions raise PayloadError and nothing else.
+    """
+    nan = Nan(edge.nan)
+    codec = _named(edge.codec, nan)
+    if edge.codec_out is not None and edge.codec_out != edge.codec:
+        codec = Codec(codec.decode, _named(edge.codec_out, nan).encode)
+    decode, encode = codec.decode, codec.encode
+    if edge.compression is not None:
+        decode = _after(_decompressor(edge.compression, edge.max_message), decode)
+    if edge.compression_out is not None:
+        encode = _after(encode, _compressor(edge.compression_out))
+    return codec if (decode, encode) == (codec.decode, codec.encode) else Codec(decode, encode)
+
+
+def _after(first: Callable[[Any], Any], then: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: then(first(value))
+
+
+def _named(name: str, nan: Nan) -> Codec:
+    if name in ("json", "raw"):
+        return codec_named(name, nan)
+    make = {"text": _text, "csv": _csv, "msgpack": _msgpack, "cbor": _cbor}.get(name)
+    return make(nan) if make is not None else _brought(name)
+
+
+def _brought(name: str) -> Codec:
+    from importlib.metadata import entry_points  # which takes a while
+
+    found = next(iter(entry_points(group=CODEC_GROUP, name=name)), None)
+    if found is None:
+        raise ModelError(f"there is no codec {name!r}: no installed package brings it")
+    try:
+        codec = found.load()
+        codec = codec() if isinstance(codec, type) else codec
+        decode, encode = codec.decode, codec.encode
+    except Exception as error:  # another's code
+        raise ModelError(f"the codec {name!r} ({found.value}) can't be loaded: {error}") from error
+    return Codec(partial(_decoded, decode, name), partial(_encoded, encode, name))
+
+
+def _decoded(decode: Callable[[bytes], Any], name: str, payload: bytes) -> Any:
+    try:
+        return decode(payload)
+    except Exception as error:  # whatever a library says of what it can't read
+        reason = f"the payload is not {name}: {type(error).__name__}: {error}"
+        raise PayloadError(PayloadFault.NOT_DECODABLE, reason) from None
+
+
+def _encoded(encode: Callable[[Any], Any], name: str, result: Any) -> bytes:
+    try:
+        return bytes(encode(result))
+    except Exception as error:
+        reason = f"the result can't be encoded as {name}: {type(error).__name__}: {error}"
+        raise PayloadError(PayloadFault.NOT_ENCODABLE, reason) from None
+
+
+def _library(module: str, what: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package, extra = _LIBRARIES[module]
+        raise ModelError(
+            f"{what} needs {module}: apt install {package}, or pip install 'pyboot-svc[{extra}]'"
+        ) from None
+
+
+def _text(nan: Nan) -> Codec:
+    def encode(result: Any) -> bytes:
+        if isinstance(result, bytes | bytearray | memoryview):
+            return bytes(result)
+        try:
+            value = plain(result, nan)
+        except (NotPlain, RecursionError) as error:
+            reason = f"the result can't be encoded: {error}"
+            raise PayloadError(PayloadFault.NOT_ENCODABLE, reason) from None
+        if value is None or isinstance(value, dict | list):
+            reason = f"`codec: text` takes text or a number, not {type_name(result)}: return a text"
+            raise PayloadError(PayloadFault.NOT_ENCODABLE, reason)
+        return (str(value).lower() if isinstance(value, bool) else str(value)).encode()
+
+    return Codec(_as_text, encode)
+
+
+def _as_text(payload: bytes) -> str:
+    try:
+        return payload.decode().removeprefix(_BYTE_ORDER_MARK)
+    except UnicodeDecodeError as error:
+        reason = f"the payload is not UTF-8: {error}"
+        raise PayloadError(PayloadFault.NOT_UTF8, reason) from None
+
+
+def _csv(nan: Nan) -> Codec:
+    import csv
+
+    def decode(payload: bytes) -> list[list[Any]]:
+        text = _as_text(payload)
+        try:
+            return [list(map(_value, row)) for row in csv.reader(io.StringIO(text), strict=True)]
+        except csv.Error as error:
+            reason = f"the payload is not CSV: {error}"
+            raise PayloadError(PayloadFault.NOT_DECODABLE, reason) from None
+
+    def encode(result: Any) -> bytes:
+        try:
+            rows = _rows(plain(result, nan))
+        except (NotPlain, RecursionError) as error:
+            reason = f"the result can't be encoded: {error}"
+            raise PayloadError(PayloadFault.NOT_ENCODABLE, reason) from None
+        written = io.StringIO()
+        csv.writer(written, lineterminator="\n").writerows(rows)
+        return written.getvalue().removesuffix("\n").encode()
+
+    return Codec(decode, encode)
+
+
+def _value(cell: str) -> Any:
+    """A number where it reads like one, as text that it is else."""
+    for kind in (int, float):
+        try:
+            # Python takes 1_000 for a number; nobody else does.
+            return kind(cell) if "_" not in cell else cell
+        except ValueError:
+            pass
+    return cell
+
+
+def _rows(value: Any) -> Sequence[Sequence[Any]]:
+    """Objects become rows below their keys; a list of single values is one row."""
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list):
+        return [[value]]
+    if value and all(isinstance(row, Mapping) for row in value):
+        names = list(dict.fromkeys(name for row in value for name in row))
+        return [names, *([row.get(name) for name in names] for row in value)]
+    return value if value and all(isinstance(row, list) for row in value) else [value]
+
+
+def _msgpack(nan: Nan) -> Codec:
+    msgpack = _library("msgpack", "`codec: msgpack`")
+    decode = partial(msgpack.unpackb, strict_map_key=False, timestamp=3)
+    encode = partial(msgpack.packb, default=simpler)
+    return Codec(partial(_decoded, decode, "MessagePack"), partial(_encoded, encode, "MessagePack"))
+
+
+def _cbor(nan: Nan) -> Codec:
+    cbor2 = _library("cbor2", "`codec: cbor`")
+
+    def decode(payload: bytes) -> Any:
+        source = io.BytesIO(payload)
+        value = cbor2.load(source)
+        if source.read(1):
+            raise ValueError("there is more behind it")
+        return value
+
+    def default(encoder: Any, value: Any) -> None:
+        encoder.encode(simpler(value))
+
+    encode = partial(cbor2.dumps, default=default)
+    return Codec(partial(_decoded, decode, "CBOR"), partial(_encoded, encode, "CBOR"))
+
+
+class _TooLarge(Exception):
+    """There is more than may be."""
+
+
+def _decompressor(name: str, most: int) -> Callable[[bytes], bytes]:
+    """Gives no more than `most` bytes: a few may stand for gigabytes."""
+    read = _zstd_reader() if name == "zstd" else partial(_inflate, name)
+
+    def decompress(payload: bytes) -> bytes:
+        try:
+            return read(payload, most + 1)
+        except _TooLarge:
+            reason = f"the payload is more than {most} bytes when it is decompressed: `max_message`"
+            raise PayloadError(PayloadFault.TOO_LARGE, reason) from None
+        except Exception as error:  # whatever the library says
+            reason = f"the payload is not {name}: {error}"
+            raise PayloadError(PayloadFault.NOT_DECODABLE, reason) from None
+
+    return decompress
+
+
+def _inflate(name: str, payload: bytes, most: int) -> bytes:
+    stream = zlib.decompressobj(_GZIP_BITS if name == "gzip" else _ZLIB_BITS)
+    data = stream.decompress(payload, most)
+    if len(data) >= most:
+        raise _TooLarge
+    if not stream.eof:
+        raise ValueError("it ends too early")
+    if stream.unused_data:
+        raise ValueError("there is more behind it")
+    return data
+
+
+def _zstd_reader() -> Callable[[bytes, int], bytes]:
+    zstandard = _library("zstandard", "`compression: zstd`")
+
+    def read(payload: bytes, most: int) -> bytes:
+        size = zstandard.frame_content_size(payload)
+        stream = zstandard.ZstdDecompressor(max_window_size=_MOST_ZSTD_WINDOW).decompressobj()
+        # Where it says how much it is, at once; else little by little: it may be anything.
+        step = len(payload) if 0 <= size < most else _ZSTD_STEP
+        if size >= most:
+            raise _TooLarge
+        data = bytearray()
+        for start in range(0, len(payload), step):
+            data += stream.decompress(payload[start : start + step])
+            if len(data) >= most:
+                raise _TooLarge
+        if not stream.eof:
+            raise ValueError("it ends too early")
+        return bytes(data)
+
+    return read
+
+
+def _compressor(name: str) -> Callable[[bytes], bytes]:
+    if name == "zstd":
+        zstandard = _library("zstandard", "`compression: zstd`")
+        return lambda data: bytes(zstandard.ZstdCompressor().compress(data))
+    bits = _GZIP_BITS if name == "gzip" else _ZLIB_BITS
+
+    def compress(data: bytes) -> bytes:
+        stream = zlib.compressobj(wbits=bits)
+        return stream.compress(data) + stream.flush()
+
+    return compress

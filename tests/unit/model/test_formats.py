@@ -1,0 +1,253 @@
+"""Payloads in other formats than JSON, and compressed ones."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import sys
+import zlib
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import cbor2
+import msgpack
+import numpy as np
+import pandas as pd
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from support.store import configured
+
+from pyboot_svc.errors import ModelError
+from pyboot_svc.model.codec import Codec, PayloadError
+from pyboot_svc.model.formats import codec_of
+
+
+def codec(name: str = "json", **more: Any) -> Codec:
+    return codec_of(configured(codec=name, **more).edge)
+
+
+def fault(call: Any, value: Any) -> str:
+    with pytest.raises(PayloadError) as caught:
+        call(value)
+    return f"{caught.value.fault}: {caught.value}"
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize("name", ["msgpack", "cbor"])
+@given(value=values)
+def test_what_is_encoded_is_decoded(name: str, value: Any) -> None:
+    both = codec(name)
+    assert both.decode(both.encode(value)) == value
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("msgpack", msgpack.unpackb), ("cbor", cbor2.loads)])
+def test_what_scientists_return(name: str, theirs: Any) -> None:
+    result = {
+        "mean": np.float32(0.5),
+        "values": np.arange(3),
+        "table": pd.DataFrame({"a": [1, 2]}),
+        "span": timedelta(minutes=1),
+    }
+    assert theirs(codec(name).encode(result)) == {
+        "mean": 0.5,
+        "values": [0, 1, 2],
+        "table": [{"a": 1}, {"a": 2}],
+        "span": 60.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "said"),
+    [
+        ("msgpack", b"\xc1", "not_decodable: the payload is not MessagePack: "),
+        ("msgpack", b"\x01\x02", "not_decodable: the payload is not MessagePack: "),
+        ("msgpack", b"\x81", "not_decodable: the payload is not MessagePack: "),
+        ("cbor", b"\x1c", "not_decodable: the payload is not CBOR: "),
+        ("cbor", b"\x01\x02", "not_decodable: the payload is not CBOR: ValueError: there is more"),
+        ("cbor", b"", "not_decodable: the payload is not CBOR: "),
+        ("csv", b'a"b,"c', "not_decodable: the payload is not CSV: "),
+        ("csv", b"\xff", "not_utf8: the payload is not UTF-8: "),
+        ("text", b"\xff", "not_utf8: the payload is not UTF-8: "),
+    ],
+)
+def test_payloads_that_are_none(name: str, payload: bytes, said: str) -> None:
+    assert fault(codec(name).decode, payload).startswith(said)
+
+
+@pytest.mark.parametrize("name", ["msgpack", "cbor"])
+def test_results_that_can_not_be_encoded(name: str) -> None:
+    assert fault(codec(name).encode, {"a": object()}).startswith("not_encodable: the result can't")
+
+
+@given(st.binary(max_size=60))
+def test_no_payload_is_another_error(payload: bytes) -> None:
+    for name in ("text", "csv", "msgpack", "cbor"):
+        try:
+            codec(name).decode(payload)
+        except PayloadError:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("result", "payload"),
+    [
+        ("grün", "grün".encode()),
+        (21.5, b"21.5"),
+        (np.int64(7), b"7"),
+        (True, b"true"),
+        (b"\xff", b"\xff"),
+    ],
+)
+def test_text(result: Any, payload: bytes) -> None:
+    assert codec("text").encode(result) == payload
+    assert codec("text").decode("\ufeffgrün".encode()) == "grün"
+
+
+@pytest.mark.parametrize("result", [{"a": 1}, [1], math.nan, 1j])
+def test_what_is_no_text(result: Any) -> None:
+    assert fault(codec("text").encode, result).startswith("not_encodable: ")
+
+
+def test_csv() -> None:
+    both = codec("csv")
+    payload = b'time,"a, b",c\r\n2026-01-02,1.5,-3\r\n,1_000,1e3\r\n'
+    assert both.decode(payload) == [
+        ["time", "a, b", "c"],
+        ["2026-01-02", 1.5, -3],
+        ["", "1_000", 1000.0],
+    ]
+    assert both.decode(b"") == []
+
+
+@pytest.mark.parametrize(
+    ("result", "payload"),
+    [
+        ([1, "a,b", None], b'1,"a,b",'),
+        ([[1, 2], [3, 4]], b"1,2\n3,4"),
+        (np.array([[1, 2], [3, 4]]), b"1,2\n3,4"),
+        ({"a": 1, "b": 2}, b"a,b\n1,2"),
+        ([{"a": 1}, {"b": 2}], b"a,b\n1,\n,2"),
+        (pd.DataFrame({"t": [1, 2], "v": [0.5, math.nan]}), b"t,v\n1,0.5\n2,"),
+        (5, b"5"),
+        ([], b""),
+    ],
+)
+def test_results_as_csv(result: Any, payload: bytes) -> None:
+    assert codec("csv").encode(result) == payload
+
+
+def test_one_format_in_and_another_one_out() -> None:
+    both = codec("msgpack", codec_out="text")
+    assert both.decode(msgpack.packb({"a": 1})) == {"a": 1}
+    assert both.encode("done") == b"done"
+
+
+LIBRARIES: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
+    "gzip": (gzip.compress, gzip.decompress),
+    "zlib": (zlib.compress, zlib.decompress),
+    "zstd": (zstandard.compress, zstandard.decompress),
+}
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_compression(name: str) -> None:
+    compress, decompress = LIBRARIES[name]
+    both = codec(compression=name, compression_out=name)
+    assert both.decode(compress(b'{"a": 1}')) == {"a": 1}
+    assert decompress(both.encode({"a": 1})) == b'{"a":1}'
+    one = codec(compression=name)
+    assert (one.decode(compress(b"1")), one.encode(1)) == (1, b"1")
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("size", [2 * 1024**2 + 1, 300 * 1024**2])
+def test_a_payload_that_becomes_too_large_is_not_unpacked(name: str, size: int) -> None:
+    compress, _ = LIBRARIES[name]
+    bomb = compress(b"\0" * size)
+    said = fault(codec("raw", compression=name).decode, bomb)
+    assert said.startswith("too_large: the payload is more than 2097152 bytes when it is")
+
+
+def test_a_stream_that_does_not_say_its_size_is_bounded_too() -> None:
+    pack = zstandard.ZstdCompressor(write_content_size=False).compress
+    both = codec("raw", compression="zstd")
+    assert both.decode(pack(b"\0" * 2 * 1024**2)) == b"\0" * 2 * 1024**2
+    assert fault(both.decode, pack(b"\0" * 3 * 1024**2)).startswith("too_large: ")
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_what_is_cut_or_something_else(name: str) -> None:
+    compress, _ = LIBRARIES[name]
+    both = codec("raw", compression=name)
+    whole = compress(b"some words that are long enough to be cut" * 20)
+    for payload in (whole[:-3], b"plain words", b""):
+        assert fault(both.decode, payload).startswith(f"not_decodable: the payload is not {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "said"),
+    [
+        ("msgpack", {"codec": "msgpack"}, "`codec: msgpack` needs msgpack: apt install "),
+        (
+            "cbor2",
+            {"codec": "cbor"},
+            "`codec: cbor` needs cbor2: apt install python3-cbor2",
+        ),
+        ("zstandard", {"compression": "zstd"}, "`compression: zstd` needs zstandard: apt install"),
+    ],
+)
+def test_a_library_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, module: str, settings: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModelError, match=said):
+        codec_of(configured(**settings).edge)
+
+
+class Upper:
+    """A codec that a package may bring."""
+
+    def decode(self, payload: bytes) -> str:
+        return payload.decode().upper()
+
+    def encode(self, result: Any) -> bytes:
+        return str(result).lower().encode()
+
+
+def bring(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    point = EntryPoint("upper", value, "pyboot.codecs")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: (point,))
+
+
+def test_a_codec_that_a_package_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(monkeypatch, f"{__name__}:Upper")
+    both = codec("upper")
+    assert (both.decode(b"abc"), both.encode("ABC")) == ("ABC", b"abc")
+    assert fault(both.decode, b"\xff").startswith("not_decodable: the payload is not upper: ")
+
+
+@pytest.mark.parametrize("value", ["no_such_module:f", "json:nothing", "json:loads"])
+def test_a_codec_that_can_not_be_loaded(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    bring(monkeypatch, value)
+    with pytest.raises(ModelError, match=r"the codec 'upper' .* can't be loaded: "):
+        codec("upper")
+
+
+def test_a_codec_that_nobody_brings() -> None:
+    with pytest.raises(ModelError, match="there is no codec 'upper': no installed package"):
+        codec("upper")
