@@ -24,6 +24,7 @@ MODELS = (
         ("same", "codec: {in: msgpack, out: json}", msgpack.packb({"a": 1}), b'{"a":1}'),
         ("same", "compression: {in: gzip}", gzip.compress(b'{"a":1}'), b'{"a":1}'),
     ],
+    ids=["csv", "msgpack", "gzip"],
 )
 def test_both_ways(
     write_config: Callable[..., Path],
