@@ -9,6 +9,7 @@ arguments        options, and the kinds of value that they take
 config_file      which configuration a command works with
 booting          brings up the starters, for `up` and `master`
 private          the folder of `up` when it isn't told another
+running          which `pyboot up` run for this user, and where their files are
 planning         what the configuration wants of the host, for `plan` and `apply`
 master_address   where `status` and `top` ask the master
 table            the table of all instances that they show

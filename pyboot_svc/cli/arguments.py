@@ -50,6 +50,12 @@ def add_state_dir(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--state-dir", type=Path, default=STATE_DIR, metavar="DIR", help=help_text)
 
 
+def add_found_state_dir(parser: argparse.ArgumentParser, text: str) -> None:
+    """None unless it is given: see `found_state_dir`."""
+    help_text = f"{text} (default: {STATE_DIR}, or that of a running `pyboot up`)"
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help=help_text)
+
+
 def add_service_manager(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--service-manager",

@@ -177,6 +177,8 @@ class HookStarter(Starter):
             # The one line on standard output: what a script that starts us wants to read.
             print(url, flush=True)
         log.info("%s is up: %s", context.require_config().app_name, url)
+        if context.settings.run_workers:
+            log.info("state and dead letters are in %s", context.settings.state_dir)
         self._tell_ready(context)
         interval = watchdog_seconds()
         if interval is not None:

@@ -42,7 +42,8 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **(env or {})},
+                # Where `up` leaves a note: others don't find it by themselves.
+                env={**os.environ, "XDG_RUNTIME_DIR": str(folder), **(env or {})},
                 process_group=0,
             )
 
@@ -111,7 +112,9 @@ class Up(Running):
         return found
 
 
-def run_pyboot(*arguments: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+def run_pyboot(
+    *arguments: str, timeout: float = 30.0, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         [*PYBOOT, *arguments],
@@ -120,4 +123,5 @@ def run_pyboot(*arguments: str, timeout: float = 30.0) -> subprocess.CompletedPr
         text=True,
         timeout=timeout,
         check=False,
+        env={**os.environ, **(env or {})},
     )

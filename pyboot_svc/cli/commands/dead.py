@@ -13,8 +13,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from pyboot_svc.cli.arguments import add_json, add_state_dir
-from pyboot_svc.cli.state import known_instances
+from pyboot_svc.cli.arguments import add_found_state_dir, add_json
+from pyboot_svc.cli.state import found_state_dir, known_instances
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.model.codec import PayloadFault
@@ -58,10 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--all", action="store_true", help="all messages of the instance")
         if name in ("list", "show"):
             add_json(action, "print JSON")
-        add_state_dir(action, "where instances keep their state")
+        add_found_state_dir(action, "where instances keep their state")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
+    options.state_dir = options.state_dir or found_state_dir()
     actions = {"list": list_dead, "show": show, "retry": retry, "drop": drop}
     return actions[options.action](options)
 

@@ -64,7 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     private = PrivateFolder()
     try:
-        return boot(_settings(options, private.path), _STOP_SIGNALS)
+        # The web's libraries come with it.
+        from pyboot_svc.cli.running import NoteStarter
+
+        return boot(_settings(options, private.path), _STOP_SIGNALS, NoteStarter())
     finally:
         private.close()
 
