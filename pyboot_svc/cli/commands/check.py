@@ -19,6 +19,7 @@ from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import concurrency_of, exceptions_named, model_folder, ticking
+from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.text import block
 
 DESCRIPTION = """\
@@ -51,22 +52,37 @@ def run(options: argparse.Namespace) -> ExitCode:
         if options.instances:
             raise  # names alone go to standard output
         problems = list(error.problems)
+    warnings = list(_warnings(config)) if config is not None else []
     if options.instances and config is not None:
         print("\n".join(str(instance.identity) for instance in config.instances()))
     elif options.json:
         found = [dataclasses.asdict(problem) for problem in problems]
-        print(json.dumps({"file": str(file), "valid": not problems, "problems": found}, indent=1))
+        document = {"file": str(file), "valid": not problems, "problems": found}
+        print(json.dumps({**document, "warnings": warnings}, indent=1))
     else:
         for problem in problems:
             print(block(str(problem)))
         if config is not None and not problems:
             print(_summary(config, str(file)))
+        for warning in warnings:
+            print(f"warning: {warning}")
     return ExitCode.CONFIG if problems else ExitCode.OK
 
 
 def _summary(config: Config, file: str) -> str:
     instances = len(list(config.instances()))
     return f"{file}: ok, models: {len(config.edges)}, instances: {instances}"
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    for index, edge in enumerate(config.edges):
+        scattered = edge.instance > 1 and edge.share and edge.partition is None
+        if scattered and keeps_state(edge.edge_mode, config.model_path):
+            yield (
+                f"edge[{index}].share: {edge.edge_mode} keeps context.state, and each message goes "
+                f"to any of its {edge.instance} instances, each with a state of its own: with "
+                "`share: {by: device}`, say, what has the same `device` goes to the same one"
+            )
 
 
 def _model_problems(config: Config, file: str) -> Iterator[Problem]:

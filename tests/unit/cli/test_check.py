@@ -64,7 +64,7 @@ def decoded(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_json_of_a_right_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(FINE)
     assert check(file, "--json") == 0
-    assert decoded(capsys) == {"file": str(file), "valid": True, "problems": []}
+    assert decoded(capsys) == {"file": str(file), "valid": True, "problems": [], "warnings": []}
 
 
 def test_json_of_a_wrong_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,3 +200,38 @@ def test_names_of_instances_are_alone_on_standard_output(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert f"{file}:2:1: broken YAML" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("mode", "more", "warned"),
+    [
+        ("given.keeps", "instance: 2", True),
+        ("given.Keeper", "instance: 2", True),
+        ("pyboot_svc.models.telemetry.telm_temperature", "instance: 2", True),
+        ("given.keeps", "instance: 2, share: {by: device}", False),
+        ("given.keeps", "instance: 2, share: false", False),
+        ("given.keeps", "instance: 1", False),
+        ("other.f", "instance: 2", False),
+        ("pyboot_svc.models.samples.sample_statistics", "instance: 2, batch: {}", False),
+        ("absent.f", "instance: 2", False),
+    ],
+)
+def test_a_state_that_several_instances_have_each_for_itself(
+    file: Path, capsys: pytest.CaptureFixture[str], mode: str, more: str, warned: bool
+) -> None:
+    file.write_text(
+        f"model_path: models\nedge:\n- {{name: a, {EDGE}, edge_mode: {mode}, {more}}}\n"
+    )
+    folder = file.parent / "models"
+    folder.mkdir(exist_ok=True)
+    (folder / "given.py").write_text(
+        "def keeps(payload, context): context.state['n'] = 1\n"
+        "class Keeper:\n    def __init__(self, context): self.ctx = context\n"
+        "    def __call__(self, payload): return self.ctx.state.get('n')\n"
+    )
+    (folder / "other.py").write_text("def f(payload): return payload.state\n")
+    assert check(file) == 0
+    text = capsys.readouterr().out
+    assert ("warning: edge[0].share: " in text) == warned, text
+    assert check(file, "--json") == 0
+    assert bool(json.loads(capsys.readouterr().out)["warnings"]) == warned
