@@ -177,7 +177,7 @@ class _Edges:
         if given.get("most") is not None and not given.get("deployment"):
             hint = "or leave out `most`: pods with sessions of their own are not scaled"
             self._problems.add(place, inner, "`most` needs `deployment: true`", hint)
-        if given.get("deployment") and (not values["share"] or values["pre_qos"] > 0):
+        if given.get("deployment") and (values["share"] is not True or values["pre_qos"] > 0):
             # What the broker holds for a session, and what lies in a spool, would go with the pod.
             hint = "without `deployment` its pods keep their sessions and disks"
             message = "`deployment` needs `share: true` and `pre_qos: 0`"

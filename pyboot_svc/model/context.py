@@ -49,6 +49,12 @@ class Call(Protocol):
     ) -> None: ...
 
 
+NO_CALL = (
+    "context.publish works during a call only: what a thread or a timer of the model's own has "
+    "found out, its next call, or its `tick`, can publish"
+)
+
+
 class NoCall:
     """Between two calls: while the model is loaded, or from a thread that outlives its call."""
 
@@ -64,10 +70,7 @@ class NoCall:
         properties: Mapping[str, str] | None,
         expiry: int | None,
     ) -> None:
-        raise RuntimeError(
-            "context.publish works during a call only: what a thread or a timer of the model's "
-            "own has found out, its next call, or its `tick`, can publish"
-        )
+        raise RuntimeError(NO_CALL)
 
 
 @dataclass(slots=True)

@@ -564,6 +564,39 @@ def test_no_qos_above_what_the_broker_takes(
     until(lambda: counters(app)["published"] == 100, "all are published")
 
 
+@pytest.mark.parametrize("spooled", [False, True], ids=["straight", "by the spool"])
+def test_to_a_broker_that_keeps_nothing_results_go_without_retain(
+    post_broker: Callable[[str], Broker],
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+    spooled: bool,
+) -> None:
+    post = post_broker("retain_available false\n")
+    if spooled:
+        post.stop()
+    models = (
+        "def same(payload, context):\n"
+        f"    context.publish(payload, '{topic}/own', retain=True)\n"
+        "    return payload\n"
+    )
+    app = up(config(post.port, more="post_retain: true", models=models), ready=not spooled)
+    if spooled:
+        app.wait_log("subscribed to")
+        plant.publish_all(topic, [{"n": n} for n in range(3)], 1)
+        until(lambda: app.instance("m-1")["spooled"] == 6, "they are on disk")
+        post.start()
+    until(lambda: app.get("/readyz")[0] == 200, "connected", LONG)
+    with subscribed(post, f"{topic}/out", f"{topic}/own") as reader:
+        plant.publish_all(topic, [{"n": n} for n in range(3, 6)], 1)
+        until(lambda: len({p for _, p in reader.received if b"5" in p}) == 1, "the last", LONG)
+    until(lambda: counters(app)["published"] == (12 if spooled else 6), "all are published", LONG)
+    assert app.log.count("keeps no messages: results are published without `retain`") == 1
+    assert app.log.count("connected") <= 4
+
+
 def test_by_mqtt_3_a_dead_letter_of_a_qos_that_the_broker_does_not_take_is_only_kept(
     post_broker: Callable[[str], Broker],
     config: Callable[..., Path],

@@ -51,10 +51,21 @@ def about(payload, context):
 def add(payload):
     return payload["a"] + payload["b"]
 
+def later(payload, context):
+    import threading, time
+    def publish():
+        time.sleep(0.5)
+        try:
+            context.publish("too late")
+        except RuntimeError as error:
+            print("refused:", error)
+    threading.Thread(target=publish).start()
+
 def wrong(payload, context):
     kinds = {
         "wildcard": dict(topic="a/+"), "empty": dict(topic=""), "system": dict(topic="$SYS/x"),
         "qos": dict(qos=2), "expiry": dict(expiry=-1), "property": dict(properties={"a": 1}),
+        "id": dict(properties={"pyboot-id": "x"}), "truth": dict(expiry=True),
     }
     context.publish({"n": 1}, **kinds[payload])
 """
@@ -206,6 +217,8 @@ def test_whatever_the_model_is(
         ("qos", "qos must be 0 to 1, not 2; 2 needs `post_qos: 2`"),
         ("expiry", "expiry must be a whole number of seconds above 0, not -1"),
         ("property", "properties are texts, not int"),
+        ("id", "the property pyboot-id is pyboot's own"),
+        ("truth", "expiry must be a whole number of seconds above 0, not True"),
     ],
 )
 def test_what_can_not_be_published_is_an_error_in_the_model(
@@ -215,6 +228,17 @@ def test_what_can_not_be_published_is_an_error_in_the_model(
     listener.publish(f"{topic}/in", kind)
     until(lambda: started.instance("edge-1")["errors"], "a dead letter")
     assert said in started.log
+    assert not listener.on(f"{topic}/out")
+
+
+def test_a_thread_that_outlives_its_call_publishes_nothing(
+    run: Callable[..., Up], listener: Listener, topic: str
+) -> None:
+    started = run("later")
+    listener.publish(f"{topic}/in", 1)
+    started.wait_log("refused: context.publish works during a call only")
+    listener.publish(f"{topic}/in", 2)
+    until(lambda: started.instance("edge-1")["counters"]["processed"] == 2, "the next call")
     assert not listener.on(f"{topic}/out")
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from pyboot_svc.config import Edge
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
-from pyboot_svc.model.context import ReceivedMessage
+from pyboot_svc.model.context import NO_CALL, ReceivedMessage
 from pyboot_svc.topics import RESPONSE, NotFilledIn, template_of
-from pyboot_svc.worker.messages import About, Addressed, Destination, MessageBatch
+from pyboot_svc.worker.messages import ID_PROPERTY, About, Addressed, Destination, MessageBatch
 from pyboot_svc.worker.properties import LONGEST_STRING, PublishProperties, decode_properties
 
 # In one call: they are all held in memory until the broker has them.
@@ -83,7 +83,7 @@ class Publishing:
             raise ValueError(f"qos must be 0 to {self._most_qos}, not {qos!r}{more}")
         if (user or expiry is not None) and not self._v5:
             raise ValueError("properties and expiry need `protocol: 5` of the post broker")
-        if expiry is not None and not (isinstance(expiry, int) and 0 < expiry <= _MOST_EXPIRY):
+        if expiry is not None and (type(expiry) is not int or not 0 < expiry <= _MOST_EXPIRY):
             raise ValueError(f"expiry must be a whole number of seconds above 0, not {expiry!r}")
         to = self._destination(found, call, _pairs(user or {}), expiry)
         return Addressed.to(
@@ -136,6 +136,8 @@ class CallAtHand:
         self._places: Sequence[int] = ()
         # What the call has published so far.
         self.results: list[bytes] = []
+        # Whether there is a call: the model may have threads that outlive it.
+        self.open = False
         # Of the message at hand, if it is one.
         self.place = 0
 
@@ -150,6 +152,7 @@ class CallAtHand:
         """What comes is about these; without `places`, about one at a time, at `place`."""
         self._batch = batch
         self._places = places
+        self.open = True
 
     @property
     def topic(self) -> str:
@@ -163,7 +166,7 @@ class CallAtHand:
 
     def messages(self) -> tuple[ReceivedMessage, ...]:
         batch = self._batch
-        if batch is None:
+        if batch is None or not self.open:
             raise RuntimeError("context.message is there during a call for a message only")
         return tuple(_received(batch, place) for place in self._at())
 
@@ -176,6 +179,8 @@ class CallAtHand:
         properties: Mapping[str, str] | None,
         expiry: int | None,
     ) -> None:
+        if not self.open:
+            raise RuntimeError(NO_CALL)
         if len(self.results) >= MOST_RESULTS:
             raise ValueError(f"a call publishes no more than {MOST_RESULTS} results")
         made = self._publishing.published(payload, topic, retain, qos, properties, expiry, self)
@@ -236,6 +241,8 @@ def _checked_topic(topic: str) -> str:
 
 def _pairs(user: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     pairs = tuple(user.items())
+    if ID_PROPERTY in user:
+        raise ValueError(f"the property {ID_PROPERTY} is pyboot's own")
     for text in (text for pair in pairs for text in pair):
         if not isinstance(text, str):
             raise TypeError(f"properties are texts, not {type(text).__name__}")

@@ -141,6 +141,7 @@ class Runner:
             self._work_with_context(chunk, first)
         else:
             self._work_singly(chunk, first)
+        self._at_hand.open = False
         with self.lock:
             if self._given_up:
                 return False

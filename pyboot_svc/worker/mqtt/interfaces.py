@@ -65,6 +65,8 @@ class BrokerLimits:
     packet_bytes: int
     session_seconds: int | None = None
     shares: bool = True
+    # Whether it keeps messages that are published with `retain`.
+    retains: bool = True
     qos: int = 2
 
 

@@ -12,6 +12,7 @@ from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
+    RESULTS,
     Destination,
     MessageBatch,
     ResultBatch,
@@ -43,7 +44,7 @@ from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
 _WINDOW = 2000
 # paho looks at every message in flight at every PUBACK: more would cost more than it gains.
 _PLAIN_WINDOW = 100
-_LETTER_QOS = 1
+_LETTER_QOS, _MOST_QOS = 1, 2
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ class MqttOutbox:
         self._untold = UnknownWindow() if edge.post.qos == 2 and not self._v5 else None
         self._limits = BrokerLimits(self._window, MAX_PACKET_BYTES)
         self._qos = edge.post.qos
-        self._said_qos = False
+        self._retain = edge.results.retain
+        self._said_limits = False
         self._stopping = False
         self._in_hand = in_hand
         self._objections = Objections(edge.post, edge.results, self._window)
@@ -124,9 +126,19 @@ class MqttOutbox:
         window = self._window if self._untold is None else self._untold.size
         self._limits = replace(limits, in_flight=min(window, limits.in_flight))
         self._qos = min(self._endpoint.qos, limits.qos)
-        self._usual = replace(self._usual, qos=self._qos)
-        if limits.qos < max(self._endpoint.qos, _LETTER_QOS) and not self._said_qos:
-            self._said_qos = True
+        properties = self._usual.properties
+        retain = self._retain and limits.retains
+        self._usual = Destination(self._endpoint.topic, self._qos, retain, properties)
+        self._say_limits(limits)
+        at_once = self._connection.status.attempts == 1
+        self._objections.connected(limits, self._qos, at_once=at_once)
+        self._source.connected()
+
+    def _say_limits(self, limits: BrokerLimits) -> None:
+        if self._said_limits:
+            return
+        if limits.qos < max(self._endpoint.qos, _LETTER_QOS):
+            self._said_limits = True
             log.warning(
                 "post broker takes no QoS above %d: results (QoS %d) and dead letters (QoS %d) "
                 "are published at QoS %d",
@@ -135,9 +147,9 @@ class MqttOutbox:
                 _LETTER_QOS,
                 limits.qos,
             )
-        at_once = self._connection.status.attempts == 1
-        self._objections.connected(limits, self._qos, at_once=at_once)
-        self._source.connected()
+        if self._retain and not limits.retains:
+            self._said_limits = True
+            log.warning("post broker keeps no messages: results are published without `retain`")
 
     def on_subscribed(self, code: int, reason: str) -> None:
         raise AssertionError("an outbox subscribes to nothing")
@@ -213,14 +225,22 @@ class MqttOutbox:
         if room <= 0:
             return
         rows = [row for row in self._source.take_rows(room, from_disk=from_disk) if self._fits(row)]
-        if self._limits.qos < _LETTER_QOS or self._qos < self._endpoint.qos:
-            rows = [replace(row, qos=min(row.qos, self._limits.qos)) for row in rows]
+        if self._limits.qos < _MOST_QOS or not self._limits.retains:
+            rows = [self._allowed(row) for row in rows]
         for row in rows if self._in_hand is None else self._in_hand.each(rows):
             failed = self._plane.publish_rows([row])
             for _, failure in failed:
                 self._refuse(row, failure)
             if self._objections.active and not failed:
                 self._objections.sent(answered=row.qos > 0)
+
+    def _allowed(self, row: StoredMessage) -> StoredMessage:
+        """As the broker takes it."""
+        options = row.options
+        if not self._limits.retains and row.lane == RESULTS:
+            others = options[1] if options is not None else self._usual.properties
+            options = False, others
+        return replace(row, qos=min(row.qos, self._limits.qos), options=options)
 
     def _send_results(self) -> bool:
         """Whether there may be more, for which there was no room."""
@@ -253,8 +273,9 @@ class MqttOutbox:
         failed: list[tuple[ResultBatch, str]] = []
         for results in batches:
             for to, part in by_destination(results, self._usual):
-                if to.qos > self._limits.qos:
-                    to = replace(to, qos=self._limits.qos)
+                if to.qos > self._limits.qos or to.retain > self._limits.retains:
+                    retain = to.retain and self._limits.retains
+                    to = replace(to, qos=min(to.qos, self._limits.qos), retain=retain)
                 failed += self._plane.publish_results(to, [part])
         return failed
 

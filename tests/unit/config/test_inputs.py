@@ -161,3 +161,11 @@ def test_formats_that_are_none(written: str, path: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(text.encode(), "config.yaml")
     assert caught.value.problems[0].path == path
+
+
+def test_pods_that_are_interchangeable_have_no_part_of_their_own() -> None:
+    text = EDGE.format(topic="in", share="{by: device}") + "    kubernetes: {deployment: true}\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text.encode(), "config.yaml")
+    [problem] = caught.value.problems
+    assert problem.message == "`deployment` needs `share: true` and `pre_qos: 0`"

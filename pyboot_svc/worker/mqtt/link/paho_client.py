@@ -329,6 +329,7 @@ class ControlClient:
             session_seconds=getattr(properties, "SessionExpiryInterval", None),
             shares=bool(getattr(properties, "SharedSubscriptionAvailable", 1)),
             qos=getattr(properties, "MaximumQoS", 2),
+            retains=bool(getattr(properties, "RetainAvailable", 1)),
         )
         with _telling():
             self._events.on_connected(flags.session_present, limits)

@@ -36,6 +36,8 @@ class PacketSizes:
                 _, others = item.options
             properties = len(encode_user_properties(item.properties, others)) if self._v5 else 0
             return publish_size(item.topic, len(item.payload), item.qos, properties)
+        if item.chunk.unusual:  # each may have other properties, and another topic
+            return max(map(self.of_result, item.payloads))
         return self.of_result(max(item.payloads, key=len))
 
     def of_result(self, payload: bytes) -> int:

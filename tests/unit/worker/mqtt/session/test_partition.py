@@ -8,13 +8,14 @@ from collections import Counter
 import pytest
 from support.columns import batch_of
 
+from pyboot_svc.model.codec import codec_named
 from pyboot_svc.worker.mqtt.session.partition import Partition, owner_of
 
 KEYS = [f"device-{number}" for number in range(1000)]
 
 
 def partition(by: str, number: int, count: int = 3) -> Partition:
-    return Partition(by, number, count, json.loads)
+    return Partition(by, number, count, codec_named("json").decode)
 
 
 def test_keys_are_spread_evenly() -> None:
