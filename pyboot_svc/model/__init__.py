@@ -3,6 +3,7 @@
 loader      from the text of `edge_mode` to one kind of call, with an error for each step
 coroutines  models that are `async def`
 fingerprint what a model is made of, by its files
+examination whether its code can be loaded at all, by a process of its own
 state_use   whether it keeps things in context.state, by its source
 codec       payloads to Python values and back, as JSON
 formats     other codecs, and compression

@@ -107,6 +107,27 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
     return replace(model, may_keep_context=given_away, tick=_ticker(owners, path, model))
 
 
+def examine(path: str, model_path: Sequence[str]) -> None:
+    """Import what `path` names, and see whether it can be called, without making an instance of a
+    class; raises ModelError."""
+    if not MODEL_PATTERN.fullmatch(path):
+        raise MalformedPath(f"edge_mode {path!r} is not a dotted path to a function")
+    _extend_path(model_path)
+    module, attributes = _import(path, model_path)
+    found: Any = module
+    reached = module.__name__
+    for name in attributes:
+        found = _attribute(found, name, reached)
+        reached = f"{reached}.{name}"
+        if inspect.isclass(found):
+            # What its instances have by themselves isn't known.
+            callable_ = any("__call__" in vars(base) for base in found.__mro__)
+            if name == attributes[-1] and not callable_:
+                raise NotCallable(f"{reached} is a class without __call__")
+            return
+    _adapt(found, path, ())
+
+
 def model_folder(path: str, model_path: Sequence[str]) -> Path:
     """The folder that holds the module or package which `path` begins with: where a model works.
 

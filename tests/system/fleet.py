@@ -19,6 +19,13 @@ def echo(payload):
 def options(payload, context):
     return dict(context.options)
 
+class broken:
+    def __init__(self):
+        raise OSError("no such device")
+
+    def __call__(self, payload):
+        return payload
+
 def slow(payload):
     time.sleep(1.0)
     return payload

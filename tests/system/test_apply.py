@@ -328,16 +328,46 @@ def test_new_code_is_seen_and_rolled(machine: Machine) -> None:
     assert plan(machine)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("models", "model", "said"),
+    [
+        (MODELS, "ecko", "module test_models has no 'ecko'; did you mean 'echo'?"),
+        (MODELS + "\ndef echo(payload) return payload\n", "echo", "SyntaxError"),
+        (MODELS + "\nimport no_such_library\n", "echo", "No module named 'no_such_library'"),
+        (MODELS + "\ndef echo(a, b, c): ...\n", "echo", "must be callable as (payload)"),
+    ],
+    ids=["name", "syntax", "dependency", "parameters"],
+)
+def test_code_that_can_not_be_loaded_does_not_replace_what_works(
+    machine: Machine, models: str, model: str, said: str
+) -> None:
+    before = pids(machine, *INSTANCES)
+    set_up(machine, config(edge("alone", model=model), BASE[1]), models)
+    applied = machine.run("pyboot", "apply", check=False)
+    assert applied.returncode == 69
+    assert (
+        "new code that can't be loaded; the instances go on with the old\nalone: " in applied.stderr
+    )
+    assert said in applied.stderr
+    assert machine.pid("alone-1") == before["alone-1"]
+    assert machine.ask("alone/in", "alone/out", "[1]") == "[1]"
+    code, steps = plan(machine)
+    assert (code, steps[0].startswith("restart    alone-1")) == (2, True)
+    set_up(machine, config(*BASE))
+    machine.reload()
+    assert plan(machine)[0] == 0
+
+
 def test_an_instance_that_gave_up_is_started_again_with_its_corrected_configuration(
     machine: Machine,
 ) -> None:
-    set_up(machine, config(edge("alone", model="absent"), BASE[1]))
+    set_up(machine, config(edge("alone", model="broken"), BASE[1]))
     failed = machine.reload(check=False)
     assert failed.returncode != 0
     assert machine.state("alone-1") == "failed"
     if machine.init == "systemd":
         assert machine.restarts("alone-1") == 0
-    assert "module test_models has no 'absent'" in machine.said(failed)
+    assert "OSError: no such device" in machine.said(failed)
     set_up(machine, config(*BASE))
     machine.reload()
     assert machine.is_up("alone-1")
@@ -346,13 +376,14 @@ def test_an_instance_that_gave_up_is_started_again_with_its_corrected_configurat
 def test_an_instance_that_gave_up_is_started_again_when_its_model_is_there(
     machine: Machine,
 ) -> None:
-    text = config(edge("alone", model="later"), BASE[1])
+    text = config(*BASE, edge("late", model="later"))
     set_up(machine, text)
     assert machine.run("pyboot", "apply", check=False).returncode == 69
-    assert plan(machine) == (2, ["start      alone-1", "unchanged  pair-1", "unchanged  pair-2"])
+    unchanged = [f"unchanged  {name}" for name in INSTANCES]
+    assert plan(machine) == (2, [*unchanged, "start      late-1"])
     set_up(machine, text, MODELS + "\nlater = echo\n")
     machine.run("pyboot", "apply")
-    assert machine.is_up("alone-1")
+    assert machine.is_up("late-1")
     assert plan(machine)[0] == 0
 
 

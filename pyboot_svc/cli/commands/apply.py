@@ -10,17 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyboot_svc.cli.arguments import add_config, add_run_dir, add_service_manager, seconds
+from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.cli.planning import chosen_manager, wanted_instances
+from pyboot_svc.config import Config
+from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.services.apply import apply_plan
-from pyboot_svc.services.plan import UNCHANGED, Plan, make_plan
+from pyboot_svc.services.examination import trouble_of
+from pyboot_svc.services.plan import RESTART, STOP, UNCHANGED, Plan, Wanted, make_plan
+from pyboot_svc.services.readiness import NotReady
 
 DESCRIPTION = """\
 Bring the host's services in line with the configuration: write the units that
 differ, tell the service manager once, and touch only the instances that changed.
 Those of one model restart one at a time, each when the one before is ready. A roll
 stops at an instance that doesn't become ready, or that loses a broker that it
-reached before; where a broker was away before, it goes on with a warning. Exit code
+reached before; where a broker was away before, it goes on with a warning. A model
+whose new code can't be imported, or has no such function, keeps the old. Exit code
 69 when a roll stops, or when an instance fails, whether it was touched or not.
 
 Needs root. `systemctl reload pyboot` or `rc-service pyboot reload` does the same."""
@@ -56,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         wanted = wanted_instances(options, manager)
         made = make_plan(wanted, manager.applied())
         manager.tell_master(made.changes)
+        made, wanted, troubles = _without_broken(made, wanted, load_config(config_file(options)))
         apply_plan(
             made,
             wanted,
@@ -65,7 +72,29 @@ def run(options: argparse.Namespace) -> int:
             say=_say,
         )
     _say(_summary(made))
+    if troubles:
+        told = "\n".join(f"{name}: {why}" for name, why in troubles.items())
+        raise NotReady(f"new code that can't be loaded; the instances go on with the old\n{told}")
     return ExitCode.OK
+
+
+def _without_broken(
+    plan: Plan, wanted: list[Wanted], config: Config
+) -> tuple[Plan, list[Wanted], dict[str, str]]:
+    """What is left of a plan when models that run aren't replaced by what can't be loaded; and
+    why not, by the names of the models."""
+    troubles: dict[str, str] = {}
+    for name in dict.fromkeys(identity.model for identity in plan.of(RESTART)):
+        edge = next(edge for edge in config.edges if edge.name == name)
+        trouble = trouble_of(edge.edge_mode, config.model_path, edge.variables)
+        if trouble is not None:
+            troubles[name] = trouble
+    if not troubles:
+        return plan, wanted, troubles
+    steps = tuple(
+        step for step in plan.steps if step.action == STOP or step.identity.model not in troubles
+    )
+    return Plan(steps), [one for one in wanted if one.identity.model not in troubles], troubles
 
 
 def _say(text: str) -> None:

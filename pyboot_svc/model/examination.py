@@ -1,0 +1,51 @@
+"""Whether a model's code can be loaded at all, asked in a process of its own.
+
+Only what would fail in the same way everywhere counts: what depends on devices, files and secrets
+is for the unit to find out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from pyboot_svc.errors import ModelError
+from pyboot_svc.model.fingerprint import code_of
+from pyboot_svc.model.loader import (
+    AttributeAbsent,
+    ImportFailed,
+    MalformedPath,
+    ModuleAbsent,
+    NotCallable,
+    WrongArity,
+    examine,
+)
+
+# In front of what is found, among all that a model may print.
+MARK = "pyboot-examination: "
+_CERTAIN = (AttributeAbsent, MalformedPath, NotCallable, WrongArity)
+_CERTAIN_CAUSES = (SyntaxError, NameError, ModuleNotFoundError)
+
+
+def main() -> None:
+    """Read what to examine from standard input; what is certain goes to standard output."""
+    request = json.loads(sys.stdin.read())
+    trouble = None
+    try:
+        examine(request["edge_mode"], request["model_path"])
+    except ModelError as error:
+        if _is_certain(error, request["edge_mode"], request["model_path"]):
+            trouble = str(error)
+    # What the model has printed may end without a line's end.
+    print(f"\n{MARK}{json.dumps(trouble)}", flush=True)
+    os._exit(0)  # threads that it has begun don't matter
+
+
+def _is_certain(error: ModelError, edge_mode: str, model_path: Sequence[str]) -> bool:
+    if isinstance(error, ModuleAbsent):
+        return not code_of(edge_mode, model_path)  # or it may be one that only others can read
+    if isinstance(error, ImportFailed):
+        return isinstance(error.__cause__, _CERTAIN_CAUSES)
+    return isinstance(error, _CERTAIN)

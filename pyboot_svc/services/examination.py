@@ -1,0 +1,69 @@
+"""A look at a model's new code before it replaces what works: in a process of its own, without the
+rights of root."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pyboot_svc.model.examination import MARK
+from pyboot_svc.model.loader import model_folder
+
+_SECONDS = 60.0
+_NOBODY = "nobody"
+_SCRIPT = "from pyboot_svc.model.examination import main; main()"
+
+
+def trouble_of(
+    edge_mode: str,
+    model_path: Sequence[str],
+    variables: Mapping[str, str],
+    *,
+    as_root: bool = False,
+) -> str | None:
+    """Why it can't be loaded, whoever tries; None where it can be, or it is not certain.
+
+    As root, it is tried without root's rights, unless `as_root`.
+    """
+    request = json.dumps({"edge_mode": edge_mode, "model_path": list(model_path)})
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-B", "-c", _SCRIPT],
+            input=request,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            cwd=model_folder(edge_mode, model_path),
+            env={**_plain_environment(), **variables},
+            check=False,
+            **({} if as_root else _rights()),
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    for line in reversed(done.stdout.splitlines()):
+        if line.startswith(MARK):
+            found: str | None = json.loads(line.removeprefix(MARK))
+            return found
+    return None
+
+
+def _plain_environment() -> dict[str, str]:
+    return {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ}
+
+
+def _rights() -> dict[str, Any]:
+    """Those of nobody, where there are others to lose."""
+    if os.geteuid() != 0:
+        return {}
+    import pwd
+
+    with suppress(KeyError):
+        entry = pwd.getpwnam(_NOBODY)
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    return {}
