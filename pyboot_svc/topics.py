@@ -34,6 +34,7 @@ class Field:
     def __init__(self, name: str) -> None:
         """Raises BadTemplate."""
         level = _LEVEL.fullmatch(name)
+        self.name = name
         self.is_level = level is not None
         if level is not None:
             self._find = _level(int(level[1]))

@@ -6,6 +6,7 @@ anomaly     unusual readings, by a control chart for each device and point
 silence     devices that stopped speaking
 windows     statistics over windows of event time
 samples     statistics of the samples in a message, by numpy for a whole batch
+_sources    what devices really send, as readings
 _summary    count, mean and spread of some readings, merged
 _reading    what they share: options, readings of a payload, a state per series
 """

@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
+from pyboot_svc.models._sources import PRESETS, Source
+from pyboot_svc.topics import BadTemplate, Field
+
 if TYPE_CHECKING:
     from pyboot_svc.model.context import Context
 
@@ -23,6 +26,8 @@ _NAME_WANTED = f"text of 1 to {_LONGEST_NAME} printable characters"
 # What devices call these fields; the first that a payload has counts.
 _DEVICE_KEYS = ("device", "device_id", "sensor", "sensor_id")
 _TIME_KEYS = ("ts", "timestamp", "time")
+# UNIX times from here on, in the year 5138, are in milliseconds.
+_MILLISECONDS = 1e11
 # Of the keys that an error message names.
 _MOST_KEYS_SHOWN = 3
 _LONGEST_KEY_SHOWN = 16
@@ -65,6 +70,9 @@ class Options:
 
     def name(self, name: str, default: str) -> str:
         return self._take(name, default, _NAME_WANTED, _is_name, str)
+
+    def path(self, name: str) -> Field | None:
+        return self._take(name, None, "a key, as in a.b, or topic[1]", _is_path, Field)
 
     def require(self, condition: bool, problem: str) -> None:
         if not condition:
@@ -120,8 +128,12 @@ class SeriesModel(ABC):
       the message came by is the device;
     - `value` may also be called what the point is called;
     - `point` is that of the option `point`, if the reading doesn't say it;
-    - `ts`, also `timestamp` or `time`, is UNIX time in seconds or an ISO 8601 text; one without a
-      time zone is taken as UTC.
+    - `ts`, also `timestamp` or `time`, is UNIX time in seconds or milliseconds, or an ISO 8601
+      text; one without a time zone is taken as UTC.
+
+    The options `device`, `value` and `time` say where else something is: a key, as in
+    `ENERGY.Power`, or a level of the topic, as in `topic[1]`, from 0 on. `preset` reads what
+    zigbee2mqtt, tasmota, shelly and senml send; messages without the point are passed over.
 
     `max_devices` limits the series that are remembered (default 10000): the one not seen for
     longest is forgotten, and starts anew when it comes again.
@@ -133,12 +145,17 @@ class SeriesModel(ABC):
         options: Options,
         point: str = "value",
         value_keys: Sequence[str] = (),
+        **more_paths: Field | None,
     ) -> None:
         """`point` is the default of the option of that name; `value_keys` are more names by which
-        devices call the value."""
+        devices call the value; `more_paths` tell where else something is."""
         self._max_devices = options.whole("max_devices", 10_000, 1, 10_000_000)
         self._point = options.name("point", point)
+        preset = options.choice("preset", None, *PRESETS)
+        paths = {name: options.path(name) for name in ("device", "value", "time")} | more_paths
         options.done()
+        given = {name: field for name, field in paths.items() if field is not None}
+        self._source = Source(preset, self._point, given) if preset or given else None
         self._value_keys = tuple(dict.fromkeys(("value", self._point, *value_keys)))
         self._state = context.state
         self._recent = OrderedDict.fromkeys(context.state)
@@ -147,6 +164,8 @@ class SeriesModel(ABC):
     def __call__(self, payload: Any, context: Context | None = None) -> Any:
         """The result for a reading, or the list of those for a list; None if there is none."""
         topic = context.topic if context is not None else ""
+        if self._source is not None:
+            payload = self._source.readings(payload, topic)
         if not isinstance(payload, list):
             return self._advance([self._read(payload, topic)])[0]
         readings = [self._read_item(index, item, topic) for index, item in enumerate(payload)]
@@ -226,6 +245,13 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
 
 
+def _is_path(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and Field(value) is not None
+    except BadTemplate:
+        return False
+
+
 def _first(payload: dict[str, Any], keys: Sequence[str]) -> str | None:
     """The first of `keys` that the payload has."""
     for key in keys:
@@ -267,7 +293,7 @@ def _seconds(payload: dict[str, Any], key: str | None) -> float | None:
     if ts is None:
         return None
     if _is_number(ts):
-        return float(ts)
+        return ts / 1000 if abs(ts) >= _MILLISECONDS else float(ts)
     try:
         time = datetime.fromisoformat(ts)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

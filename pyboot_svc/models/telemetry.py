@@ -46,7 +46,7 @@ class telm_temperature(SeriesModel):
          `std` is that of a population: the root of the mean squared deviation.
 
     Options: `unit` of the output (default C), `input_unit` of readings that don't say theirs
-    (default C), `window` in readings (default 60), `point`, `max_devices` (default 10000).
+    (default C), `unit_at`, the key or level of the topic where they say it, `window` in readings (default 60), `point`, `max_devices` (default 10000).
 
     Raises ValueError for a bad reading, one below absolute zero among them.
 
@@ -61,7 +61,8 @@ class telm_temperature(SeriesModel):
         self._unit = options.choice("unit", "C", *_SCALES)
         self._input_unit = options.choice("input_unit", "C", *_SCALES)
         self._window = options.whole("window", 60, 1, 100_000)
-        super().__init__(context, options, "temperature", ("temperature", "temp"))
+        names = ("temperature", "temp")
+        super().__init__(context, options, "temperature", names, unit=options.path("unit_at"))
 
     def _read(self, payload: Any, topic: str) -> Reading:
         reading = super()._read(payload, topic)

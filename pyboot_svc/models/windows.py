@@ -60,7 +60,7 @@ class window_statistics(SeriesModel):
     def __call__(self, payload: Any, context: Context | None = None) -> None:
         assert context is not None
         closed = super().__call__(payload, context) or ()
-        for result in chain.from_iterable(closed) if isinstance(payload, list) else closed:
+        for result in closed if closed and isinstance(closed[0], dict) else chain(*closed):
             context.publish(result)
 
     def tick(self, context: Context) -> None:

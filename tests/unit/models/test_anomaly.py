@@ -269,7 +269,7 @@ def test_bad_options(chart: Chart, options: dict[str, Any], message: str) -> Non
         (ewma_anomaly, {"lambda": 0}, "`lambda` must be a number above 0 and up to 1, not 0"),
         (ewma_anomaly, {"lambda": 1.1}, "`lambda` must be"),
         (ewma_anomaly, {"width": 0}, "`width` must be a number above 0"),
-        (ewma_anomaly, {"k": 1}, "unknown option `k`; the options are lambda, max_devices"),
+        (ewma_anomaly, {"k": 1}, "unknown option `k`; the options are device, lambda, max_devices"),
         (cusum_anomaly, {"k": -0.1}, "`k` must be a number of at least 0"),
         (cusum_anomaly, {"h": 0}, "`h` must be a number above 0"),
         (cusum_anomaly, {"h": 4, "ceiling": 4}, "`ceiling` must be more than `h`"),

@@ -308,7 +308,7 @@ OPTIONS = [
     ({"max_devices": 0}, "`max_devices` must be a whole number"),
     ({"point": ""}, "`point` must be text of 1 to 256 printable characters, not ''"),
     ({"windw": 5}, "unknown option `windw` (did you mean `window`?)"),
-    ({"zzz": 5}, "the options are input_unit, max_devices, point, unit, window"),
+    ({"zzz": 5}, "the options are device, input_unit, max_devices"),
     ({"window": [], "unit": {}}, "`unit` must be one of C, F, K, R, not an object; `window` must"),
 ]
 

@@ -1,0 +1,134 @@
+"""What devices really send, as readings: by the paths that options give, or by a preset.
+
+Shapes are those of the makers' documentation: zigbee2mqtt (MQTT topics and messages), Tasmota
+(tele/+/SENSOR), Shelly (generation 1 and 2, MQTT), SenML (RFC 8428).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pyboot_svc.topics import Field, NotThere
+
+# The topic's last levels, a payload, and the quantity that is asked for: readings, maybe none.
+Preset = Callable[[list[str], Any, str], Iterator[dict[str, Any]]]
+
+# What Shelly calls quantities.
+_SHELLY_KEYS = {"temperature": "tC", "humidity": "rh", "power": "apower", "illuminance": "lux"}
+# SenML, section 4.5.3: times below that are relative to now.
+_SENML_ABSOLUTE = 2.0**28
+_SENML_UNITS = {"Cel": "C", "degF": "F"}
+
+
+def _zigbee2mqtt(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
+    """`zigbee2mqtt/FRIENDLY_NAME`; a name may have slashes."""
+    if isinstance(payload, dict) and _is_number(payload.get(quantity)):
+        found = {"device": "/".join(levels[1:]), "value": payload[quantity]}
+        seen = payload.get("last_seen")
+        yield found if seen is None else {**found, "ts": seen}
+
+
+def _tasmota(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
+    """`tele/DEVICE/SENSOR`: one object for each sensor. `Time` has no zone, and is left out."""
+    if not isinstance(payload, dict):
+        return
+    unit = payload.get("TempUnit") if quantity == "temperature" else None
+    sensors = {name: part for name, part in payload.items() if isinstance(part, dict)}
+    for name, part in sensors.items():
+        for key, value in part.items():
+            if key.lower() == quantity.lower() and _is_number(value):
+                found = {"device": f"{_level(levels, 1)}/{name}", "value": value}
+                yield found if unit is None else {**found, "unit": unit}
+
+
+def _shelly(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
+    """Generation 1: `shellies/DEVICE/sensor/QUANTITY`, a number. Generation 2: `DEVICE/status/…`
+    and `DEVICE/events/rpc`."""
+    key = _SHELLY_KEYS.get(quantity, quantity)
+    if levels[0] == "shellies":
+        if _is_number(payload) and levels[-1] == quantity:
+            yield {"device": _level(levels, 1), "value": payload}
+    elif isinstance(payload, dict):
+        device, parts, ts = levels[0], {levels[-1]: payload}, None
+        if isinstance(payload.get("params"), dict):
+            device, parts = str(payload.get("src", device)), payload["params"]
+            ts = parts.get("ts")
+        for name, part in parts.items():
+            if isinstance(part, dict) and _is_number(part.get(key)):
+                found = {"device": f"{device}/{name}", "value": part[key]}
+                yield found if ts is None else {**found, "ts": ts}
+
+
+def _senml(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
+    """Records of a pack, with what they have in common resolved (section 4.6)."""
+    base: dict[str, Any] = {}
+    for record in payload if isinstance(payload, list) else [payload]:
+        if not isinstance(record, dict):
+            raise ValueError("payload: must be a list of SenML records")
+        base.update({key: value for key, value in record.items() if key in _SENML_BASES})
+        name = f"{base.get('bn', '')}{record.get('n', '')}"
+        value = record.get("v")
+        if not _is_number(value) or not name.endswith("" if quantity == "value" else quantity):
+            continue
+        seconds = base.get("bt", 0) + record.get("t", 0)
+        now = 0.0 if seconds >= _SENML_ABSOLUTE else time.time()
+        unit = record.get("u", base.get("bu"))
+        found = {"device": name, "value": base.get("bv", 0) + value, "ts": now + seconds}
+        yield found if unit is None else {**found, "unit": _SENML_UNITS.get(unit, unit)}
+
+
+_SENML_BASES = ("bn", "bt", "bu", "bv")
+
+PRESETS: Mapping[str, Preset] = {
+    "zigbee2mqtt": _zigbee2mqtt,
+    "tasmota": _tasmota,
+    "shelly": _shelly,
+    "senml": _senml,
+}
+
+
+class Source:
+    """Makes readings of payloads. `quantity` is what a preset looks for; `paths` have a field for
+    each of `device`, `value`, `unit` and `time` that is somewhere else than usual."""
+
+    def __init__(self, preset: str | None, quantity: str, paths: Mapping[str, Field]) -> None:
+        self._preset = PRESETS[preset] if preset is not None else None
+        self._quantity = quantity
+        self._paths = {("ts" if name == "time" else name): field for name, field in paths.items()}
+
+    def readings(self, payload: Any, topic: str) -> Any:
+        """A reading, or a list of them; raises ValueError for what isn't where a path says."""
+        if self._preset is not None:
+            readings = [
+                {**found, **self._at_paths(payload, topic)}
+                for found in self._preset(topic.split("/"), payload, self._quantity)
+            ]
+            return readings[0] if len(readings) == 1 else readings
+        if isinstance(payload, list):
+            return [self._moved(item, topic) for item in payload]
+        return self._moved(payload, topic)
+
+    def _moved(self, payload: Any, topic: str) -> dict[str, Any]:
+        usual = payload if isinstance(payload, dict) else {"value": payload}
+        return {**usual, **self._at_paths(payload, topic)}
+
+    def _at_paths(self, payload: Any, topic: str) -> dict[str, Any]:
+        levels = topic.split("/")
+        found = {}
+        for name, field in self._paths.items():
+            try:
+                found[name] = field.value(payload, levels)
+            except NotThere:
+                place = "the topic" if field.is_level else "the payload"
+                raise ValueError(f"{name}: {place} has no {field.name}") from None
+        return found
+
+
+def _level(levels: list[str], number: int) -> str:
+    return levels[number] if number < len(levels) else "/".join(levels)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
