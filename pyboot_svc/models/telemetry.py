@@ -46,7 +46,8 @@ class telm_temperature(SeriesModel):
          `std` is that of a population: the root of the mean squared deviation.
 
     Options: `unit` of the output (default C), `input_unit` of readings that don't say theirs
-    (default C), `unit_at`, the key or level of the topic where they say it, `window` in readings (default 60), `point`, `max_devices` (default 10000).
+    (default C), `unit_at`, the key or level of the topic where they say it, `window` in readings
+    (default 60), `point`, `max_devices` (default 10000), and those of `SeriesModel`.
 
     Raises ValueError for a bad reading, one below absolute zero among them.
 
