@@ -28,6 +28,14 @@ def printable(text: str, most: int = 200, *, lines: bool = False) -> str:
     return kept if len(kept) <= most else kept[: most - 1] + _ELLIPSIS
 
 
+def ago(seconds: float) -> str:
+    """How long ago something was: `12 s ago`, `3 min ago`, `2 h ago`, `5 days ago`."""
+    for most, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < most:
+            return f"{max(seconds, 0) / unit:.0f} {name} ago"
+    return f"{seconds / 86_400:.0f} days ago"
+
+
 def block(text: str, most: int = 64_000) -> str:
     """`text` with all but its first line indented, as of a traceback: none passes for ours."""
     return printable(text, most, lines=True).replace("\n", "\n    ")

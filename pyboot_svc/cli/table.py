@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from pyboot_svc.address import format_address
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.metrics.figures import COLUMNS
-from pyboot_svc.text import printable
+from pyboot_svc.text import ago, printable
 
 _TIMEOUT_SECONDS = 5.0
 _HEADER = ("INSTANCE", "STATE", *(figure.title.upper() for figure in COLUMNS))
@@ -48,9 +49,19 @@ def table_lines(instances: Iterable[dict[str, Any]]) -> list[str]:
             instance["error"],
             *instance.get("reasons", []),
             *instance.get("notices", []),
+            last_error(instance),
         ]
         if reason
     ]
+
+
+def last_error(instance: dict[str, Any]) -> str | None:
+    """In words; None without one."""
+    last = instance.get("last") or {}
+    error, moment = last.get("error"), last.get("error_time")
+    if not error or not isinstance(moment, int | float):
+        return None
+    return f"last error {ago(time.time() - moment)}: {error}"
 
 
 def _row(instance: dict[str, Any]) -> tuple[str, ...]:

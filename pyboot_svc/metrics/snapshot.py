@@ -111,6 +111,16 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Last:
+    """When something happened last, in seconds of Unix time; None: not since the start."""
+
+    input: Annotated[float | None, about("When an input arrived last, in seconds of Unix time.")]
+    result: Annotated[float | None, about("When a result was published last.")]
+    error: Annotated[str | None, about("The last failure of a message, and its kind.")]
+    error_time: Annotated[float | None, about("When that was.")]
+
+
+@dataclass(frozen=True)
 class ConnectionStatus:
     """The connection to one broker.
 
@@ -218,6 +228,7 @@ class Traffic:
     ]
     rates: Rates
     latency_ms: Latency
+    last: Last
     brokers: Brokers
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
 from pyboot_svc.metrics.figures import COLUMNS
-from pyboot_svc.text import printable
+from pyboot_svc.text import ago, printable
 
+_LAST = ("last input", "last result", "last error")
 _LINKS = ("/queue_size_metrics", "/metrics", "/api/instances", "/readyz", "/healthz")
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
@@ -23,6 +26,7 @@ def render_page(document: dict[str, Any]) -> str:
     head = "<th>instance</th><th>state</th>" + "".join(
         f'<th title="{escape(figure.meaning.text)}">{figure.title}</th>' for figure in COLUMNS
     )
+    head += "".join(f"<th>{title}</th>" for title in _LAST)
     rows = "".join(_row(instance) for instance in document["instances"])
     links = " · ".join(f'<a href="{link}">{link}</a>' for link in _LINKS)
     return (
@@ -38,6 +42,20 @@ def _row(instance: dict[str, Any]) -> str:
         instance["instance"],
         instance["error"] or instance["state"],
         *(figure.whole(instance) for figure in COLUMNS),
+        *_last(instance),
     )
     cells = ("–" if value is None else escape(printable(str(value))) for value in values)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _last(instance: dict[str, Any]) -> Iterator[str | None]:
+    """When something happened last; of an error, what it was, too."""
+    last, now = instance.get("last") or {}, time.time()
+    for name, key in (("input", "input"), ("result", "result"), ("error", "error_time")):
+        moment = last.get(key)
+        if not isinstance(moment, int | float):
+            yield None
+        elif name == "error":
+            yield f"{ago(now - moment)}: {last.get('error')}"
+        else:
+            yield ago(now - moment)

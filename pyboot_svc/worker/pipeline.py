@@ -308,7 +308,7 @@ class Pipeline:
 
     def notices(self) -> list[str]:
         """What is less than it was asked for, and no reason to stop."""
-        return [*self._inbox.notices, *self._silence.texts]
+        return [*self._inbox.notices, *self._silence.texts, *self._pool.long_calls()]
 
     def figures(self) -> Traffic:
         pre, post = self.depths()
@@ -325,6 +325,7 @@ class Pipeline:
             errors=counted.errors,
             rates=counted.rates,
             latency_ms=counted.latency_ms,
+            last=counted.last,
             brokers=Brokers(self._inbox.status, self._outbox.status),
         )
 

@@ -36,7 +36,7 @@ class Silence:
             if nothing >= _MANY_RESULTS and nothing == counters.processed
             else "",
         )
-        self.is_over = counters.processed > nothing
+        self.is_over = counters.processed > nothing or counters.published > 0
 
     @property
     def texts(self) -> list[str]:

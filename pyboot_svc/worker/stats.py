@@ -8,10 +8,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
-from pyboot_svc.metrics.snapshot import Counters, Latency, Rates
+from pyboot_svc.metrics.snapshot import Counters, Last, Latency, Rates
+from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import ResultBatch
 
 _WINDOW_SECONDS = 10
+_LONGEST_ERROR = 200
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Counted:
     errors: Mapping[str, int]
     rates: Rates
     latency_ms: Latency
+    last: Last
 
 
 class Stats:
@@ -44,6 +47,9 @@ class Stats:
         self._published: deque[tuple[int, int]] = deque()
         self._counts = dict.fromkeys((one.name for one in fields(Counters)), 0)
         self._errors: Counter[str] = Counter()
+        self._last_input: float | None = None
+        self._last_result: float | None = None
+        self._last_error: tuple[str | None, float | None] = (None, None)
         self._latency = LatencyHistogram()
         self._history: deque[tuple[float, int, int]] = deque(maxlen=_WINDOW_SECONDS + 1)
         self.tick()
@@ -57,9 +63,11 @@ class Stats:
             self._add_up()
             return self._counts[name]
 
-    def add_errors(self, kinds: Iterable[str]) -> None:
+    def add_errors(self, kinds: Iterable[str], last: str) -> None:
+        """`last` is what the last one of them was, in words."""
         with self._lock:
             self._errors.update(kinds)
+            self._last_error = printable(last.partition("\n")[0], _LONGEST_ERROR), time.time()
 
     def published(self, results: ResultBatch) -> None:
         """These are safe with the broker just now."""
@@ -93,10 +101,15 @@ class Stats:
                     round((self._counts["published"] - published) / elapsed, 1),
                 ),
                 Latency(self._latency.percentile(0.50), self._latency.percentile(0.99)),
+                Last(self._last_input, self._last_result, *self._last_error),
             )
 
     def _add_up(self) -> None:
         """Within the lock: what was noted since the last time."""
+        if self._noted["received"]:
+            self._last_input = round(time.time(), 1)
+        if self._published:
+            self._last_result = round(time.time(), 1)
         for name, noted in self._noted.items():
             while noted:
                 self._counts[name] += noted.popleft()

@@ -8,6 +8,7 @@ from pyboot_svc.metrics.snapshot import (
     Brokers,
     ConnectionStatus,
     Counters,
+    Last,
     Latency,
     Process,
     Rates,
@@ -50,6 +51,7 @@ def traffic(**changes: Any) -> Traffic:
         "errors": {},
         "rates": Rates(0.0, 0.0),
         "latency_ms": Latency(None, None),
+        "last": Last(None, None, None, None),
         "brokers": Brokers(connected, connected),
     }
     return Traffic(**{**usual, **changes})

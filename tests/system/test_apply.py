@@ -346,7 +346,8 @@ def test_code_that_can_not_be_loaded_does_not_replace_what_works(
     applied = machine.run("pyboot", "apply", check=False)
     assert applied.returncode == 69
     assert (
-        "new code that can't be loaded; the instances go on with the old\nalone: " in applied.stderr
+        "new code that can't be loaded; the instances go on with the old\n    alone: "
+        in applied.stderr
     )
     assert said in applied.stderr
     assert machine.pid("alone-1") == before["alone-1"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboot_svc.text import clip_utf8, printable, property_text
+from pyboot_svc.text import ago, clip_utf8, printable, property_text
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,18 @@ def test_the_text_of_a_property_fits_and_has_no_control_characters(text: str, mo
     found = property_text(text, most)
     assert len(found.encode()) <= most
     assert not any(category(character) in ("Cc", "Cs", "Cn") for character in found)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1, "0 s ago"),
+        (12.4, "12 s ago"),
+        (119, "119 s ago"),
+        (180, "3 min ago"),
+        (7200, "2 h ago"),
+        (432_000, "5 days ago"),
+    ],
+)
+def test_how_long_ago(seconds: float, said: str) -> None:
+    assert ago(seconds) == said

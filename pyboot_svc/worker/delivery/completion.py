@@ -131,7 +131,9 @@ class Completion:
             self._stats.add("nothing_to_publish", len(silent))
         self._settlement.settle(chunk, silent)
         if failed:
-            self._stats.add_errors(failures[place].kind for place in failed)
+            last = failures[failed[-1]]
+            kinds = [failures[place].kind for place in failed]
+            self._stats.add_errors(kinds, f"{last.kind}: {last.error}")
             if chunk.batch.tick:  # there is nothing to try again
                 self._settlement.settle(chunk, failed)
                 return
@@ -163,7 +165,7 @@ class Completion:
     def refused(self, items: Sequence[Sendable], reason: str) -> None:
         """The broker will never take these results: they are kept as dead letters."""
         for item in items:
-            self._stats.add_errors([REFUSED] * count_of(item))
+            self._stats.add_errors([REFUSED] * count_of(item), f"{REFUSED}: {reason}")
             if isinstance(item, StoredMessage):
                 result = Message(item.topic, item.payload), refused_result(reason)
                 self._dead_letters.add([result], lambda: None)

@@ -26,6 +26,7 @@ _MOST_LEFT_BEHIND = 16
 # Of a processor: calls that go on using it, or waiting for it, take it from the others.
 _BURNING_SHARE = 0.2
 _CAREFUL_POLL_SECONDS = 0.05
+_LONG_CALL_SECONDS = 10.0
 
 
 class Forwarder(Protocol):
@@ -129,6 +130,11 @@ class ModelPool:
                 self._launch(self._make(number), rest)
             else:
                 self._hand_on_what_is_done(runner, stuck)
+
+    def long_calls(self) -> list[str]:
+        """What somebody who waits for results wants to know."""
+        seconds = (runner.call_seconds for runner in list(self._runners.values()))
+        return [f"in a call for {s:.0f} s" for s in seconds if s >= _LONG_CALL_SECONDS]
 
     def stalls(self, elapsed: float) -> list[str]:
         """What only an end of the process can mend; `elapsed` seconds after the last time."""

@@ -164,6 +164,14 @@ class Runner:
         self._seen = seen
         return None
 
+    @property
+    def call_seconds(self) -> float:
+        """How long the call at hand has lasted, about, as far as `stuck_chunk` has seen it."""
+        chunk = self._chunk
+        if chunk is None or self._seen != (chunk, len(chunk.results)):
+            return 0.0
+        return time.monotonic() - max(self._began, self._seen_at)
+
     def give_up(self, chunk: Chunk) -> Chunk | None:
         """What is left of a stuck chunk, without the message whose call lasts too long.
 

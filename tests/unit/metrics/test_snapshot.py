@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 from support.snapshots import process, traffic
 
 from pyboot_svc.cli.table import table_lines
 from pyboot_svc.metrics.figures import COLUMNS, FIELDS, FIGURES
-from pyboot_svc.metrics.snapshot import Counters, Latency, Rates, Snapshot
+from pyboot_svc.metrics.snapshot import Counters, Last, Latency, Rates, Snapshot
 from pyboot_svc.web.page import render_page
 from pyboot_svc.web.prometheus import render_metrics
 
@@ -25,6 +26,7 @@ BUSY = traffic(
     errors={"model": 1, "not_json": 2},
     rates=Rates(10.5, 9.5),
     latency_ms=Latency(1.5, 20.0),
+    last=Last(1700000001.5, 1700000002.5, "model: it failed", 1700000003.5),
 )
 BROKER = (
     '{"address":"plant:1883","state":"connected","reason":"","since":1700000000.5,'
@@ -42,7 +44,9 @@ TRAFFIC = (
     '"ticks":4,"spooled":11,"dropped":5,"dropped_at_stop":12,"sessions_lost":1,"sessions_unsure":3,'
     '"spool_expired":13,"spool_overflowed":14},'
     '"errors":{"model":1,"not_json":2},"rates":{"in":10.5,"out":9.5},'
-    f'"latency_ms":{{"p50":1.5,"p99":20.0}},"brokers":{{"pre":{BROKER},"post":{BROKER}}}'
+    '"latency_ms":{"p50":1.5,"p99":20.0},"last":{"input":1700000001.5,"result":1700000002.5,'
+    '"error":"model: it failed","error_time":1700000003.5},'
+    f'"brokers":{{"pre":{BROKER},"post":{BROKER}}}'
 )
 ROW = {
     **Snapshot(process(), BUSY).document(),
@@ -121,7 +125,8 @@ def test_people_are_shown_the_same_columns_everywhere() -> None:
     assert " ".join(figure.title for figure in COLUMNS) == titles
     values = [str(figure.whole(ROW)) for figure in COLUMNS]
     assert values == ["10.5", "9.5", "3", "1", "1.5", "20.0", "3", "5"]
-    _, line = table_lines([ROW])
+    _, line, last = table_lines([ROW])
+    assert re.fullmatch(r"pump-1: last error \d+ days ago: model: it failed", last)
     assert line.split() == ["pump-1", "ready", *values]
     page = render_page({"app_name": "a", "description": "", "instances": [ROW]})
     assert "".join(f"<td>{value}</td>" for value in values) in page

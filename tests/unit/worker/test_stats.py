@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.columns import chunk_of
+from support.columns import chunk_of, result_batch_of
 
 from pyboot_svc.metrics.snapshot import as_document
 from pyboot_svc.worker.messages import ResultBatch
@@ -85,9 +85,21 @@ def test_counters_and_errors_by_kind() -> None:
     tally.add("received", 3)
     tally.add("received", 4)
     tally.add("dropped", 1)
-    tally.add_errors(["model", "empty", "model"])
+    tally.add_errors(["model", "empty", "model"], "model: it failed\nmore")
     assert figures(tally)["counters"] == {**zero, "received": 7, "dropped": 1}
     assert figures(tally)["errors"] == {"model": 2, "empty": 1}
+    assert figures(tally)["last"]["error"] == "model: it failed"
+
+
+def test_when_something_happened_last() -> None:
+    tally = Stats()
+    assert set(figures(tally)["last"].values()) == {None}
+    before = time.time() - 0.1
+    tally.received(1)
+    assert before <= figures(tally)["last"]["input"] <= time.time() + 0.1
+    assert figures(tally)["last"]["result"] is None
+    tally.published(result_batch_of([b"1"]))
+    assert figures(tally)["last"]["result"] >= before
 
 
 def test_what_is_no_figure_is_not_counted() -> None:
@@ -123,7 +135,7 @@ def test_threads_lose_no_count() -> None:
     def work() -> None:
         for _ in range(500):
             tally.add("processed", 1)
-            tally.add_errors(["model"])
+            tally.add_errors(["model"], "model: it failed")
             tally.published(results_of(0))
             figures(tally)
 
