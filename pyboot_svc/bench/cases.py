@@ -111,7 +111,7 @@ def differences(step: Step, tried: Tried, usual_topic: str) -> Iterator[str]:
         yield f"no error, but {_all_shown(tried)}"
         return
     if len(tried.results) != len(step.outputs):
-        wanted = ", ".join(json.dumps(output.value) for output in step.outputs) or "nothing"
+        wanted = ", ".join(json.dumps(output.value) for output in step.outputs) or "null"
         yield f"{_all_shown(tried)}, not {wanted}"
         return
     several = len(step.outputs) > 1
@@ -120,7 +120,8 @@ def differences(step: Step, tried: Tried, usual_topic: str) -> Iterator[str]:
         yield from _unlike(_value(result), output.value, step.tolerance, place)
         topic = topic_of(result, usual_topic)
         if output.topic not in (None, topic):
-            yield f"the topic of {place} is {topic}, not {output.topic}"
+            of = f" of {place}" if several else ""
+            yield f"the topic{of} is {topic}, not {output.topic}"
 
 
 def _unlike(found: Any, wanted: Any, tolerance: float, place: str) -> Iterator[str]:

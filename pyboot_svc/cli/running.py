@@ -56,6 +56,7 @@ class NoteStarter(Starter):
         if self._file is not None:
             with suppress(OSError):
                 self._file.unlink(missing_ok=True)
+                self._file.parent.rmdir()  # the last one; else it isn't empty
 
 
 def running_ups() -> list[RunningUp]:

@@ -62,7 +62,7 @@ class ValueType(ABC):
 
 def _refuse_trap(node: Node, value_type: ValueType) -> None:
     """Raises Invalid where YAML made something of a scalar that nobody else reads in it."""
-    if isinstance(value_type, Boolean):
+    if isinstance(value_type, Boolean | Sharing):
         return  # `share: yes` says what it means
     found = trap(node.text, node.value) if node.plain else None
     if found is not None:

@@ -142,6 +142,12 @@ class ModelState(MutableMapping[str, Any]):
             unsaved, self._unsaved = self._unsaved, {}
         return unsaved
 
+    def saving(self, changes: Changes) -> None:
+        """These are about to be saved: what was there before them is not lacking any more."""
+        with self._lock:
+            for key in self._unsaved.keys() & changes.keys():
+                del self._unsaved[key]
+
     def meet(self, stored: dict[str, str]) -> None:
         """A database was opened that holds `stored`: what it lacks is to be written again.
 

@@ -12,6 +12,10 @@ import pytest
 from support.app import run_pyboot
 
 MODELS = """
+def several(payload, context):
+    context.publish({"a": 1}, "x")
+    return {"b": 2}
+
 def mean(payload, context):
     last = context.state.setdefault("last", [])
     if payload is None:
@@ -117,6 +121,25 @@ def test_cases_that_fail(run: Run, tmp_path: Path, case: Any, says: list[str]) -
         assert text in done.stdout
 
 
+SEVERAL = "{name: several, edge_mode: my_models.several, pre_topic: in, post_topic: out}"
+BOTH: list[dict[str, Any]] = [{"output": {"a": 1}, "topic": "x"}, {"output": {"b": 2}}]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        (BOTH, "1 of 1 cases passed"),
+        (BOTH[:1], '{"a":1}, {"b":2}, not {"a": 1}'),
+        ([], '{"a":1}, {"b":2}, not null'),
+        (BOTH[::-1], 'outputs[0]["a"] is too much: 1'),
+        ([{**BOTH[0], "topic": "y"}, BOTH[1]], "the topic of outputs[0] is x, not y"),
+        ([BOTH[0], {**BOTH[1], "topic": "out"}], "1 of 1 cases passed"),
+    ],
+)
+def test_several_outputs(run: Run, outputs: list[Any], says: str) -> None:
+    assert says in run({"c": {"input": 1, "outputs": outputs}}, (SEVERAL,)).stdout
+
+
 def test_one_file_alone(run: Run, tmp_path: Path) -> None:
     file = str(tmp_path / "cases" / "one.json")
     done = run({**GOOD, "bad": {"input": 1, "output": 2}}, arguments=(file,))
@@ -138,10 +161,13 @@ def test_where_several_models_are_a_case_names_its_own(run: Run) -> None:
         ("{", "Expecting property name"),
         ([], "must be an object such as"),
         ([1], "must be an object such as"),
-        ({"input": 1}, "each needs `input`, and `output` or `error`"),
+        ({"input": 1}, "each needs `input`, and one of `output`, `outputs`, `error`"),
         ({"output": 1}, "each needs `input`"),
         ({"input": 1, "output": 1, "error": "x"}, "each needs `input`"),
-        ({"input": 1, "output": 1, "outputs": 1}, "unknown key 'outputs'"),
+        ({"input": 1, "output": 1, "outputs": []}, "each needs `input`, and one of"),
+        ({"input": 1, "output": 1, "result": 1}, "unknown key 'result'"),
+        ({"input": 1, "outputs": 1}, "`outputs` must be a list"),
+        ({"input": 1, "outputs": [1]}, 'each of `outputs` must be {"output": …}'),
         ({"input": 1, "output": 1, "tolerance": "x"}, "`tolerance` must be a number from 0 on"),
         ({"input": 1, "output": 1, "tolerance": -1}, "`tolerance` must be a number from 0 on"),
         ({"input": 1, "output": 1, "model": "no"}, "no model is named 'no'"),

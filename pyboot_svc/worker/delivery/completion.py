@@ -83,7 +83,7 @@ class Completion:
         start, stop = chunk.handed_on, len(chunk.results)
         chunk.handed_on = stop
         places = range(start, stop)
-        if places and self._saver.changed:
+        if places and self._saver.state.changes:
             self._saver.note(chunk, places)
         if chunk.batch.tick:
             self._stats.add("ticks", stop - start)

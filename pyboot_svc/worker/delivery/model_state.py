@@ -57,7 +57,7 @@ class StateSaver:
     """
 
     def __init__(self, state: ModelState, store: DatabaseWriter) -> None:
-        self._state = state
+        self.state = state
         self._store = store
         self.lock = threading.Lock()
         # Whether messages are acknowledged without a look at the state: there is nothing to save.
@@ -72,21 +72,17 @@ class StateSaver:
         self._in_memory = False
 
     @property
-    def changed(self) -> bool:
-        """Whether calls that have ended have changed something that isn't noted."""
-        return bool(self._state.changes)
-
-    @property
     def held(self) -> int:
         """Batches that have come to their end, and wait for the disk."""
         return len(self._settled) + len(self._waiting)
 
     def note(self, chunk: Chunk, places: range) -> None:
-        """These messages have changed the state; called before any of them is settled."""
+        """These messages have changed the state; called before any of them is settled, while the
+        state has changes."""
         packet_ids = chunk.batch.packet_ids
         lazy = not any(packet_ids[place] for place in places)
         with self.lock:
-            changes = self._state.take_changes()
+            changes = self.state.take_changes()
             number = chunk.number
             noted = _Noted((number, places.start), (number, places.stop), lazy, changes)
             # Of several threads, one that is behind may have been faster. What it has found is
@@ -120,14 +116,14 @@ class StateSaver:
         with self.lock:
             if self._in_memory and self._begun > self._done:
                 return  # it is just being found out whether the disk can be written
-            self._lazy.update(self._state.take_unsaved())
+            self._lazy.update(self.state.take_unsaved())
             if self._lazy:
                 self._save({})
 
     def save_all(self) -> None:
         """At the end, when no call is made any more."""
         with self.lock:
-            self._lazy.update(self._state.take_changes())
+            self._lazy.update(self.state.take_changes())
         self.flush()
 
     def _pass_on(self, settled: _Settled) -> None:
@@ -145,6 +141,7 @@ class StateSaver:
 
     def _save(self, changes: Changes) -> None:
         together = {**self._lazy, **changes}
+        self.state.saving(together)
         self._lazy = {}
         self._begun += 1
         self._store.submit(

@@ -96,6 +96,9 @@ class Runner:
         self.lock = threading.Lock()
         self._call = call
         self._at_hand = CallAtHand(call.publishing)
+        self._differs = call.publishing.differs
+        # Whether a call can ask, or say, anything about the message at hand.
+        self._speaks = self._differs or call.model.needs_context
         self._context = context
         context.call = self._at_hand
         assert isinstance(context.state, CallState)  # of one thread
@@ -126,7 +129,8 @@ class Runner:
             digests = chunk.digests[first:] if first else chunk.digests
             call.journal.begin(self.number, digests, as_one_call or at_once)
         self._began = time.monotonic()
-        self._at_hand.begin(batch)
+        if self._speaks:
+            self._at_hand.begin(batch)
         # From here on it can be given up, and the journal's slot can be a successor's.
         self._chunk = chunk
         if batch.tick:
@@ -135,9 +139,9 @@ class Runner:
             self._work_as_one_call(chunk, first)
         elif at_once:
             self._work_at_once(chunk, first)
-        elif careful or call.publishing.differs:
+        elif careful or self._differs:
             self._work_carefully(chunk, first)
-        elif call.model.needs_context:
+        elif self._speaks:
             self._work_with_context(chunk, first)
         else:
             self._work_singly(chunk, first)

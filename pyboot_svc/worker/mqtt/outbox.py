@@ -257,7 +257,7 @@ class MqttOutbox:
         full = (len(results[0].payloads) if alone else sum(map(len, results))) == room
         if objections.bounded:
             results = [part for batch in results for part in self._fitting(batch)]
-        if any(batch.chunk.unusual for batch in results):
+        if results[0].chunk.unusual if alone else any(one.chunk.unusual for one in results):
             failed = self._publish_by_destination(results)
         else:
             failed = plane.publish_results(self._usual, results)

@@ -73,6 +73,10 @@ class BulkPlane:
         self._retain = results.retain
         self._properties = encode_result_properties(results) if self._v5 else b""
         self._encoders: dict[tuple[Destination, bool], PublishEncoder] = {}
+        # The last one, and what it was for.
+        self._last: Destination | None = None
+        self._last_named = False
+        self._last_encoder: PublishEncoder
         self._in_flight = InFlight()
         self._output = SendBuffer(sock)
         self._control = ControlSocket(sock, self._output)
@@ -190,7 +194,10 @@ class BulkPlane:
             count = len(payloads)
             # What is delivered once and sent once has no duplicates, and needs no id.
             named = self._v5 and (qos > 0 or results.chunk.batch.redeliverable)
-            encoder = self._encoders.get((destination, named)) or self._encoder(destination, named)
+            if destination is self._last and named == self._last_named:  # by far the most frequent
+                encoder = self._last_encoder
+            else:
+                encoder = self._encoder(destination, named)
             packet_ids: Sequence[int] = in_flight.add(results, count) if qos else ()
             digests: Sequence[bytes] = results.digests() if named else ()
             if count == 1 and results.size < LONG_PAYLOAD:
@@ -249,6 +256,11 @@ class BulkPlane:
         self.wants_write = True
 
     def _encoder(self, to: Destination, named: bool) -> PublishEncoder:
+        encoder = self._encoders.get((to, named)) or self._make_encoder(to, named)
+        self._last, self._last_named, self._last_encoder = to, named, encoder
+        return encoder
+
+    def _make_encoder(self, to: Destination, named: bool) -> PublishEncoder:
         lead = b""
         if self._v5:
             lead = id_lead(to.properties) if named else encode_user_properties({}, to.properties)

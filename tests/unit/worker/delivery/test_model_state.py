@@ -255,7 +255,7 @@ class Saving:
 
     def note(self, chunk: Chunk, places: range) -> None:
         """The model is done with these."""
-        if self.saver.changed:
+        if self.state.changes:
             self.saver.note(chunk, places)
 
     def change(self, key: str, value: int = 1) -> None:
@@ -403,6 +403,28 @@ def test_while_the_disk_is_full_state_stays_in_memory_and_nobody_waits(
         settled(store)
         assert "e" in stored(small_disk.folder)
     assert caplog.text.count("context.state is kept in memory") == 1
+
+
+def test_what_a_new_database_lacks_is_not_written_over_what_is_newer(tmp_path: Path) -> None:
+    """It is opened, and looked at, with the first change that is saved."""
+    safe = Durables(configured(), tmp_path)
+    saver = StateSaver(safe.state, safe.store)
+    settlement, origin = Settlement(roomy_budget(), saver), Acknowledged()
+    safe.store.start(lambda: None)
+    try:
+        for number in range(3):
+            chunk = chunk_of([b""], number, origin=origin)
+            settlement.admit(chunk.batch)
+            safe.state["n"] = number
+            saver.note(chunk, range(1))
+            settlement.settle(chunk, range(1))
+            settled(safe.store)
+        saver.flush()
+        settled(safe.store)
+        assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
+    finally:
+        safe.store.stop(20)
+        safe.journal.close()
 
 
 def write_state(file: Path, **values: str) -> None:
