@@ -255,9 +255,10 @@ class MqttOutbox:
             return False
         alone = len(results) == 1
         full = (len(results[0].payloads) if alone else sum(map(len, results))) == room
+        unusual = results[0].chunk.unusual if alone else any(one.chunk.unusual for one in results)
         if objections.bounded:
             results = [part for batch in results for part in self._fitting(batch)]
-        if results[0].chunk.unusual if alone else any(one.chunk.unusual for one in results):
+        if unusual:
             failed = self._publish_by_destination(results)
         else:
             failed = plane.publish_results(self._usual, results)
