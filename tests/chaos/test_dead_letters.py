@@ -63,7 +63,7 @@ def test_dead_letter_tells_all_by_user_properties(failing_rig: Callable[..., Rig
     found.expect_all(in_order=True)
     assert found.duplicates == 0
     [letter] = rig.letters
-    assert json.loads(letter.payload) == {"n": 3, "pad": ""}
+    assert json.loads(letter.payload) == {"n": 3, "device": 3, "pad": ""}
     about = letter.user
     assert float(about.pop("time")) > 1.7e9
     assert "OSError: no luck today" in about["error"]
@@ -181,7 +181,7 @@ def test_kept_letters_are_listed_and_shown(failing_rig: Callable[..., Rig]) -> N
     assert "OSError: no luck today" in table
     assert table.count(dead.instance) == 2
     text = dead.ok("show", dead.instance, str(first["id"]))
-    assert '{"n": 3, "pad": ""}' in text
+    assert '{"n": 3, "device": 3, "pad": ""}' in text
     assert 'models.py", line' in text
     assert json.loads(dead.ok("show", dead.instance, str(first["id"]), "--json"))["id"] == 1
 
