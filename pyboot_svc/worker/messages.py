@@ -125,6 +125,7 @@ class MessageBatch:
             origin=self.origin,
             invalid=_among(self.invalid, range(start, stop)),
             about=_among(self.about, range(start, stop)),
+            tick=self.tick,
         )
 
     def only(self, places: Sequence[int]) -> MessageBatch:
@@ -139,6 +140,7 @@ class MessageBatch:
             origin=self.origin,
             invalid=_among(self.invalid, places),
             about=_among(self.about, places),
+            tick=self.tick,
         )
 
     def extend(self, other: MessageBatch) -> None:

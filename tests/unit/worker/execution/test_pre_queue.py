@@ -396,3 +396,19 @@ def test_takers_in_many_threads_lose_nothing_and_repeat_nothing() -> None:
     assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
     assert [number for chunk in chunks for number in numbers_of(chunk)] == list(range(total))
     assert queue.depth() == 0
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_a_call_that_is_due_is_one_also_when_it_comes_to_a_full_queue(lossy: bool) -> None:
+    queue = PreQueue(2, roomy_budget(), lossy=lossy)
+    for payload in (b"1", b"2", b"3"):
+        queue.put(batch_of([payload], packet_ids=[0 if lossy else 1]))
+    queue.put(MessageBatch([""], [b"now"], [1], [0], tick=True))
+    ticks = []
+    while queue.waiting:
+        chunk = queue.take(1, 1)
+        assert chunk is not None
+        ticks.append((chunk.batch.payloads, chunk.batch.tick))
+        queue.done(chunk)
+    assert ticks[-1] == ([b"now"], True)
+    assert not any(tick for _, tick in ticks[:-1])
