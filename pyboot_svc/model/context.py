@@ -61,15 +61,7 @@ class NoCall:
     def messages(self) -> tuple[ReceivedMessage, ...]:
         raise RuntimeError("context.message is there during a call for a message only")
 
-    def publish(
-        self,
-        payload: Any,
-        topic: str | None,
-        retain: bool | None,
-        qos: int | None,
-        properties: Mapping[str, str] | None,
-        expiry: int | None,
-    ) -> None:
+    def publish(self, *arguments: Any) -> None:
         raise RuntimeError(NO_CALL)
 
 
