@@ -22,10 +22,11 @@ WAITING := -n $(shell expr 5 \* $(CORES) / 2)
 # Booted hosts, each for all tests of a file, two at a time.
 HOSTS := -n 2 --dist loadfile
 # What unit, integration and chaos tests run on, one after the other: see tests/on.sh. Each suite runs
-# with each set of dependencies, and those of workers on each data plane.
+# with each set of dependencies, and those of workers on each data plane; integration and chaos tests
+# together on each of the four pairs.
 UNIT_ON ?= newest-bulk oldest-bulk
 INTEGRATION_ON ?= newest-bulk oldest-plain
-CHAOS_ON ?= newest-bulk oldest-bulk newest-plain
+CHAOS_ON ?= oldest-bulk newest-plain
 # $(call on_each,DEPENDENCIES-PLANE…,AS_ROOT or nothing,arguments of pytest)
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
