@@ -116,7 +116,8 @@ class StateSaver:
         with self.lock:
             if self._in_memory and self._begun > self._done:
                 return  # it is just being found out whether the disk can be written
-            self._lazy.update(self.state.take_unsaved())
+            # What a new database lacked when it was opened is older than what waits here.
+            self._lazy = {**self.state.take_unsaved(), **self._lazy}
             if self._lazy:
                 self._save({})
 

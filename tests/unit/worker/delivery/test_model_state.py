@@ -427,6 +427,25 @@ def test_what_a_new_database_lacks_is_not_written_over_what_is_newer(tmp_path: P
         safe.journal.close()
 
 
+def test_nor_over_what_is_kept_at_the_end(tmp_path: Path) -> None:
+    """As by a model's close(), within the second in which the database was opened."""
+    safe = Durables(configured(), tmp_path)
+    saver = StateSaver(safe.state, safe.store)
+    safe.store.start(lambda: None)
+    try:
+        safe.state["n"] = 1
+        saver.save_all()
+        settled(safe.store)
+        safe.state.meet({})
+        safe.state["n"] = 2
+        saver.save_all()
+        settled(safe.store)
+        assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
+    finally:
+        safe.store.stop(20)
+        safe.journal.close()
+
+
 def write_state(file: Path, **values: str) -> None:
     with closing(open_database(file)) as connection:
         for key, value in values.items():
