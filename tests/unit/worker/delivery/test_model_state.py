@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -405,45 +406,45 @@ def test_while_the_disk_is_full_state_stays_in_memory_and_nobody_waits(
     assert caplog.text.count("context.state is kept in memory") == 1
 
 
-def test_what_a_new_database_lacks_is_not_written_over_what_is_newer(tmp_path: Path) -> None:
+@pytest.fixture
+def durables(tmp_path: Path) -> Iterator[Durables]:
+    """Those of a worker whose store runs."""
+    safe = Durables(configured(), tmp_path)
+    safe.store.start(lambda: None)
+    yield safe
+    safe.store.stop(20)
+    safe.journal.close()
+
+
+def test_what_a_new_database_lacks_is_not_written_over_what_is_newer(
+    durables: Durables, tmp_path: Path
+) -> None:
     """It is opened, and looked at, with the first change that is saved."""
-    safe = Durables(configured(), tmp_path)
-    saver = StateSaver(safe.state, safe.store)
+    saver = StateSaver(durables.state, durables.store)
     settlement, origin = Settlement(roomy_budget(), saver), Acknowledged()
-    safe.store.start(lambda: None)
-    try:
-        for number in range(3):
-            chunk = chunk_of([b""], number, origin=origin)
-            settlement.admit(chunk.batch)
-            safe.state["n"] = number
-            saver.note(chunk, range(1))
-            settlement.settle(chunk, range(1))
-            settled(safe.store)
-        saver.flush()
-        settled(safe.store)
-        assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
-    finally:
-        safe.store.stop(20)
-        safe.journal.close()
+    for number in range(3):
+        chunk = chunk_of([b""], number, origin=origin)
+        settlement.admit(chunk.batch)
+        durables.state["n"] = number
+        saver.note(chunk, range(1))
+        settlement.settle(chunk, range(1))
+        settled(durables.store)
+    saver.flush()
+    settled(durables.store)
+    assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
 
 
-def test_nor_over_what_is_kept_at_the_end(tmp_path: Path) -> None:
+def test_nor_over_what_is_kept_at_the_end(durables: Durables, tmp_path: Path) -> None:
     """As by a model's close(), within the second in which the database was opened."""
-    safe = Durables(configured(), tmp_path)
-    saver = StateSaver(safe.state, safe.store)
-    safe.store.start(lambda: None)
-    try:
-        safe.state["n"] = 1
-        saver.save_all()
-        settled(safe.store)
-        safe.state.meet({})
-        safe.state["n"] = 2
-        saver.save_all()
-        settled(safe.store)
-        assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
-    finally:
-        safe.store.stop(20)
-        safe.journal.close()
+    saver = StateSaver(durables.state, durables.store)
+    durables.state["n"] = 1
+    saver.save_all()
+    settled(durables.store)
+    durables.state.meet({})
+    durables.state["n"] = 2
+    saver.save_all()
+    settled(durables.store)
+    assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
 
 
 def write_state(file: Path, **values: str) -> None:
