@@ -36,6 +36,9 @@ class Owner:
     def on_subscribed(self, code: int, reason: str) -> None:
         self.told.append(("subscribed", code, reason))
 
+    def on_unsubscribed(self) -> None:
+        self.told.append(("unsubscribed",))
+
     def on_messages(self, batch: MessageBatch) -> None:
         self.batches.append(batch)
 

@@ -91,6 +91,10 @@ def suback(mid: int, reason: int = 1, *, v5: bool = True) -> bytes:
     )
 
 
+def unsuback(mid: int) -> bytes:
+    return struct.pack(">BBHBB", 0xB0, 4, mid, 0, 0)
+
+
 def publish(
     topic: bytes | str,
     payload: bytes,
@@ -112,7 +116,8 @@ class StubBroker(Server):
 
     A rule gets the packet and gives bytes, an `Answer`, or None for silence. By default CONNECT is
     answered by `connack`, SUBSCRIBE by the QoS 1, PUBLISH of QoS 1 by a PUBACK, PINGREQ always.
-    `packets` are all that came, over all connections, in order.
+    `packets` are all that came, over all connections, in order, and `endings` says of each that
+    ended whether the other side "closed" or "reset" it.
     """
 
     def __init__(self, connack: bytes = CONNACK, *, port: int = 0, **rules: Rule) -> None:
@@ -121,6 +126,7 @@ class StubBroker(Server):
         `port`: a free one if none is given.
         """
         self.packets: list[Packet] = []
+        self.endings: list[str] = []
         self.connections = 0
         self._connack = connack
         self._rules = {_KINDS[name]: rule for name, rule in rules.items()}
@@ -141,6 +147,14 @@ class StubBroker(Server):
         self.connections += 1
         number = self.connections
         self._connected[number] = writer
+        try:
+            await self._converse(reader, writer, number)
+        except (EOFError, ConnectionError) as error:
+            self.endings.append("reset" if isinstance(error, ConnectionError) else "closed")
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
         while True:
             (first,) = await reader.readexactly(1)
             body = await reader.readexactly(await read_length(reader))
@@ -163,7 +177,7 @@ class StubBroker(Server):
         if packet.kind == SUBSCRIBE:
             return suback(packet.mid)
         if packet.kind == UNSUBSCRIBE:
-            return struct.pack(">BBHBB", 0xB0, 4, packet.mid, 0, 0)
+            return unsuback(packet.mid)
         if packet.kind == PUBLISH and packet.qos == 1:
             return puback(packet.mid)
         if packet.kind == PINGREQ:

@@ -105,6 +105,9 @@ class MqttInbox:
         self._subscribed = False
         self._open = True
         self._leaving = False
+        self._left = False
+        # UNSUBSCRIBEs that the broker has not answered yet.
+        self._unanswered = 0
         self._last_arrival = time.monotonic()
 
     @property
@@ -154,7 +157,10 @@ class MqttInbox:
 
     @property
     def quiet_seconds(self) -> float:
-        """How long ago the last messages came."""
+        """How long ago the last messages came; of one that leaves, 0 until the broker has answered
+        that it sends nothing new."""
+        if self._leaving and not self._left and self.status.state == "connected":
+            return 0.0
         return time.monotonic() - self._last_arrival
 
     def close_intake(self) -> None:
@@ -173,6 +179,7 @@ class MqttInbox:
 
     def on_connected(self, link: Link, session_present: bool, limits: BrokerLimits) -> None:
         self._link, self._plane = link, link.plane
+        self._unanswered = 0
         if self._shared and not limits.shares:
             self._link.drop(f"it has no shared subscriptions: {_UNSHARED}", refused=True)
             return
@@ -219,7 +226,7 @@ class MqttInbox:
         # The session remembers what it was subscribed to before the configuration changed.
         others = {*noted, *self._other_filters} - {*self._filters} if present else ()
         for other in sorted(others):
-            self._link.unsubscribe(other)
+            self._unsubscribe(other)
         if not {*self._filters} <= {*noted}:
             self._note(list(dict.fromkeys((*noted, *self._filters))))
 
@@ -244,6 +251,13 @@ class MqttInbox:
         if self._persistent:
             self._establish()
         self._subscribed = True
+
+    def on_unsubscribed(self) -> None:
+        self._unanswered -= 1
+        if self._leaving and not self._subscribed and not self._unanswered:
+            # What is still to come was the session's before.
+            self._last_arrival = time.monotonic()
+            self._left = True
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
         self._subscribed = False
@@ -281,8 +295,12 @@ class MqttInbox:
         if done and self._subscribed:
             self._subscribed = False
             for topic_filter in self._filters:
-                self._link.unsubscribe(topic_filter)
+                self._unsubscribe(topic_filter)
             self._forget()  # with a session that is left the broker forgets it, too
+
+    def _unsubscribe(self, topic_filter: str) -> None:
+        self._unanswered += 1
+        self._link.unsubscribe(topic_filter)
 
     def _note(self, filters: list[str]) -> None:
         try:

@@ -118,6 +118,9 @@ class Handler(PlaneOwner, Protocol):
     def on_subscribed(self, code: int, reason: str) -> None:
         """The broker's answer: the QoS that it grants, or from 128 on a refusal; and in words."""
 
+    def on_unsubscribed(self) -> None:
+        """The broker's answer to one `unsubscribe`, in order."""
+
     def on_turn(self) -> None:
         """The connection is up, and the loop turned: send what there is to send."""
 

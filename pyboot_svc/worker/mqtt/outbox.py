@@ -154,6 +154,9 @@ class MqttOutbox:
     def on_subscribed(self, code: int, reason: str) -> None:
         raise AssertionError("an outbox subscribes to nothing")
 
+    def on_unsubscribed(self) -> None:
+        raise AssertionError("an outbox unsubscribes from nothing")
+
     def on_messages(self, batch: MessageBatch) -> None:
         log.warning("post broker sent %d messages without a subscription", len(batch))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import threading
 import time
 from contextlib import closing, suppress
@@ -29,6 +31,7 @@ TICK_SECONDS = 1.0
 _FULL_SECONDS = 0.02
 _FAREWELL_SECONDS = 1.0
 _WRITING_SECONDS = 0.1
+_READ_BYTES = 65_536
 _TAKEN_OVER_SECONDS = 60.0
 
 
@@ -53,6 +56,7 @@ class Loop:
         self._up_since = 0.0
         self._answers = 0
         self._descriptor = -1
+        self._broken = False
         # Held by whoever uses the plane; `run` lets go of it while it waits.
         self._turning = threading.Lock()
 
@@ -74,7 +78,7 @@ class Loop:
                     if options.reactor is not None:
                         options.reactor.leave(self._descriptor)
                     if life.stopping:
-                        self._say_goodbye(sock)
+                        self._say_goodbye()
                 self._close(sock)
         finally:
             _close_quietly(sock)  # also when a handler fails
@@ -159,6 +163,9 @@ class Loop:
         self._life.ack_timeout.answered()
         self._handler.on_subscribed(code, reason)
 
+    def on_unsubscribed(self) -> None:
+        self._handler.on_unsubscribed()
+
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
         if taken_over:
             # To come back at once would throw the other one out, and so on for ever.
@@ -228,6 +235,7 @@ class Loop:
                 self._fail(error)
 
     def _fail(self, broken: Broken) -> None:
+        self._broken = True
         error = broken.__cause__
         if is_of_tls(error):
             self.drop(explain(error, self._terms.broker.host))
@@ -238,16 +246,19 @@ class Loop:
         else:  # parsers raise whatever they stumbled over
             self.drop(f"what arrived is not MQTT ({type(error).__name__}): {HINT}")
 
-    def _say_goodbye(self, sock: Any) -> None:
+    def _say_goodbye(self) -> None:
         if not self.alive:
             return
         deadline = time.monotonic() + _FAREWELL_SECONDS
-        self._handler.on_turn()
-        self._client.disconnect(end_session=self._life.end_session)
-        while not self.ending.reason and self.plane.wants_write and time.monotonic() < deadline:
-            self._write()
-            if self.plane.wants_write:
-                select.select([], [sock], [], _WRITING_SECONDS)
+        # A second one, since paho closes its own when it has written DISCONNECT.
+        with socket.socket(fileno=os.dup(self._descriptor)) as tcp:
+            self._handler.on_turn()
+            self._client.disconnect(end_session=self._life.end_session)
+            while not self._broken and self.plane.wants_write and time.monotonic() < deadline:
+                self._write()
+                if self.plane.wants_write:
+                    select.select([], [tcp], [], _WRITING_SECONDS)
+            _await_close(tcp, deadline)
 
     def _close(self, sock: Any) -> None:
         _close_quietly(sock)
@@ -261,6 +272,16 @@ class Loop:
             if known is not None:
                 ending.reason = f"{ending.reason}: {known}"
         self.plane = NoPlane()
+
+
+def _await_close(tcp: socket.socket, deadline: float) -> None:
+    """Read on until the broker closes, too: to close with something unread is a reset, which may
+    throw away at the broker what was just sent to it, the DISCONNECT included."""
+    with suppress(OSError):  # it is lost already
+        tcp.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([tcp], [], [], left)[0] or not tcp.recv(_READ_BYTES):
+                return
 
 
 def _close_quietly(sock: Any) -> None:

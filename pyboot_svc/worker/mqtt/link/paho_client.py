@@ -62,6 +62,7 @@ class Events(Protocol):
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
     def on_subscribed(self, code: int, reason: str) -> None: ...
+    def on_unsubscribed(self) -> None: ...
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
         """`refused`: for a reason that will be the same for a while."""
 
@@ -371,6 +372,12 @@ class ControlClient:
             with _telling():
                 self._events.on_subscribed(reason.value, _with_details(str(reason), properties))
 
+    def _on_unsubscribe(
+        self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any
+    ) -> None:
+        with _telling():
+            self._events.on_unsubscribed()
+
     def _on_queued(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self.wants_write = True
         self.on_queued()
@@ -413,6 +420,7 @@ class ControlClient:
         client.told_to_go = self._on_told_to_go
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_socket_open = self._on_socket_open
         # With these set, paho queues packets, and the loop writes them once a turn.
         client.on_socket_register_write = self._on_queued

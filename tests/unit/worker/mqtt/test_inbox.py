@@ -19,6 +19,7 @@ from support.stub import (
     StubBroker,
     publish,
     suback,
+    unsuback,
 )
 
 from pyboot_svc.config import Broker, Endpoint
@@ -210,6 +211,31 @@ def test_who_leaves_unsubscribes_and_keeps_no_notes(start: Start, tmp_path: Path
     until(lambda: line.broker.of_kind(UNSUBSCRIBE), "it unsubscribes")
     until(lambda: not (tmp_path / "subscribed").exists(), "its notes are gone")
     assert not line.inbox.subscribed
+
+
+def test_who_leaves_is_not_quiet_before_the_broker_has_let_it_go(start: Start) -> None:
+    """Until it has the UNSUBSCRIBE, it gives this session new messages."""
+    with StubBroker(unsubscribe=lambda packet: None) as broker:
+        line = start(broker)
+        line.wait_subscribed()
+        until(lambda: line.inbox.quiet_seconds > 0, "it is quiet")
+        line.inbox.leave()
+        until(lambda: broker.of_kind(UNSUBSCRIBE), "it unsubscribes")
+        assert line.inbox.quiet_seconds == 0
+        [packet] = broker.of_kind(UNSUBSCRIBE)
+        broker.send(unsuback(packet.mid), 1)
+        until(lambda: line.inbox.quiet_seconds > 0, "it is quiet")
+        line.inbox.stop(20)
+
+
+def test_who_leaves_waits_for_no_broker_that_is_away(start: Start) -> None:
+    with StubBroker(unsubscribe=lambda packet: Answer(hang_up=True)) as broker:
+        line = start(broker)
+        line.wait_subscribed()
+        line.inbox.leave()
+        until(lambda: line.inbox.status.state == "unreachable", "the broker hung up")
+        until(lambda: line.inbox.quiet_seconds > 0, "it is quiet")
+        line.inbox.stop(20)
 
 
 @pytest.mark.parametrize("pre_qos", [0, 1])

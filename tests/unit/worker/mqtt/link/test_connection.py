@@ -60,6 +60,20 @@ def test_it_is_up_when_the_broker_says_so_and_says_goodbye(connect: Connect) -> 
         assert broker.connections == 1
 
 
+def test_what_it_has_not_read_is_no_reason_to_cut_its_goodbye_off(connect: Connect) -> None:
+    """A socket that is closed with something unread is reset: what was just sent may be lost."""
+    with StubBroker() as broker:
+        connection, owner = connect(broker.port)
+        until(lambda: owner.told, "connected")
+        owner.full = True
+        until(lambda: owner.turns, "it has noticed")
+        broker.send(publish("in/a", bytes(1000), 1, 1) * 1000, 1)
+        connection.stop(20)
+        until(lambda: broker.endings, "the end of the connection")
+        assert broker.endings == ["closed"]
+        assert broker.of_kind(DISCONNECT)
+
+
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 @pytest.mark.parametrize("end", [True, False])
 def test_a_session_is_ended_by_the_goodbye(end: bool, protocol: str, connect: Connect) -> None:

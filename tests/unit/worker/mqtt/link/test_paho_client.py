@@ -32,6 +32,9 @@ class Events:
     def on_subscribed(self, code: int, reason: str) -> None:
         self.told.append((code, reason))
 
+    def on_unsubscribed(self) -> None:
+        self.told.append("unsubscribed")
+
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
         self.told.append((reason, taken_over, refused))
 

@@ -70,6 +70,9 @@ class Noted:
     def on_subscribed(self, code: int, reason: str) -> None:
         self.told.append(("subscribed", code))
 
+    def on_unsubscribed(self) -> None:
+        self.told.append("unsubscribed")
+
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
         self.told.append(("ended", reason))
 
