@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 
 import setproctitle
 
+from pyboot_svc.errors import ExitCode
+
+
+def end_process() -> None:
+    """As a crash does, for which everything is prepared: half a process is worse than none."""
+    logging.shutdown()
+    os._exit(ExitCode.INTERNAL)
+
 
 def spawn(
-    name: str, run: Callable[[], None], on_crash: Callable[[], None] | None = None
+    name: str, run: Callable[[], None], on_crash: Callable[[], None] = end_process
 ) -> threading.Thread:
     """Start `run` in a thread that `htop` shows as `name`.
 
-    `on_crash` is called when an exception ends it: that is a bug, and the process should end too.
+    `on_crash` is called when an exception ends it: that is a bug, and ends the process, too, unless
+    its owner has a better way to do that.
     The thread is a daemon: a model that never returns must not keep the process alive.
     """
 
@@ -24,8 +34,7 @@ def spawn(
             run()
         except BaseException:
             logging.getLogger(__name__).exception("thread %s: internal error", name)
-            if on_crash is not None:
-                on_crash()
+            on_crash()
 
     thread = threading.Thread(target=top, name=name, daemon=True)
     thread.start()

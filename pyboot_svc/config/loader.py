@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, parse_document
-from pyboot_svc.config.loops import Placed, covers, refuse_loops
+from pyboot_svc.config.loops import Placed, covers, refuse_loops, same_broker_key
 from pyboot_svc.config.schema import EDGE, FILE
 from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
@@ -141,7 +141,9 @@ class _Edges:
             queue=QueueLimits(**(values["queue"] or {})),
             spool=SpoolLimits(**(values["spool"] or {})),
             on_error=OnError(**(values["on_error"] or {})),
-            dead_letter=_dead_letter(values["name"], values["dead_letter"] or {}),
+            dead_letter=_dead_letter(
+                values["name"], values["dead_letter"] or {}, at_home=_same(pre.broker, post.broker)
+            ),
             limits=Limits(**(values["limits"] or {})),
             environment=values["environment"] or {},
             sandbox=Sandbox(**(values["sandbox"] or {})),
@@ -272,6 +274,13 @@ def _formats(codec: str | tuple[str | None, str | None], compression: Any) -> di
     }
 
 
-def _dead_letter(name: str, values: Mapping[str, Any]) -> DeadLetters:
+def _same(one: Broker, other: Broker) -> bool:
+    return same_broker_key(one) == same_broker_key(other)
+
+
+def _dead_letter(name: str, values: Mapping[str, Any], *, at_home: bool) -> DeadLetters:
+    """`at_home`: they go where the inputs came from."""
     topic = values.get("topic") or f"{DEAD_LETTER_TOPIC}/{name}"
-    return DeadLetters(**{**values, "topic": topic})
+    traceback = values.get("traceback")
+    traceback = at_home if traceback is None else traceback
+    return DeadLetters(**{**values, "topic": topic, "traceback": traceback})

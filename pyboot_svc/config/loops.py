@@ -112,7 +112,7 @@ def _flows(edges: Sequence[Placed]) -> Iterator[_Flow]:
             continue
         # Where requests ask for their answers is not said here; an answer is no request.
         published = [] if edge.post.topic == RESPONSE else [("post_topic", edge.post.topic)]
-        if edge.on_error.then != "drop":
+        if edge.on_error.then != "drop" and edge.dead_letter.publish:
             published.append(("dead_letter.topic", edge.dead_letter.topic))
         for key, topic in published:
             for target in _find(root, topic):

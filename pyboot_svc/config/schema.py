@@ -170,6 +170,13 @@ DEAD_LETTER = Section(
         "max_bytes": Key(
             Bytes(), "maximum size of them on disk; at most a quarter of `spool.max_bytes`"
         ),
+        "publish": Key(Boolean(), "also publish them on the post broker"),
+        "traceback": Key(
+            Boolean(),
+            "whether what is published tells where in the model an error was raised; by default "
+            "where the post broker is the pre broker, too",
+            None,
+        ),
     },
 )
 

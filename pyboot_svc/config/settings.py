@@ -146,11 +146,14 @@ class OnError:
 @dataclass(frozen=True)
 class DeadLetters:
     """Where messages that were given up are published, and how many are kept locally: the newest,
-    as far as they take no more than `max_bytes` of the disk."""
+    as far as they take no more than `max_bytes` of the disk. `traceback`: those that are published
+    tell where in the model an error was raised."""
 
     topic: str
     keep: int = 1000
     max_bytes: int = 64 * _MIB
+    publish: bool = True
+    traceback: bool = True
 
 
 @dataclass(frozen=True)

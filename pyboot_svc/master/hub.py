@@ -17,7 +17,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.protocol import ASK
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
 from pyboot_svc.sockets.tcp import notice_silence
-from pyboot_svc.threads import spawn
+from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
 
 ANSWER_SECONDS = 1.0
@@ -120,7 +120,7 @@ class Hub:
         request.done.wait(2 * ANSWER_SECONDS)
         return request.sent
 
-    def start(self, on_crash: Callable[[], None] | None = None) -> None:
+    def start(self, on_crash: Callable[[], None] = end_process) -> None:
         for listener in self._listeners:
             listener.setblocking(False)
         self._thread = spawn("hub", self._run, on_crash)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.threads import end_process
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ServiceManager(Protocol):
     """Starts and stops the workers, each as a unit of its own."""
 
     def start(
-        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] | None = None
+        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] = end_process
     ) -> None:
         """`on_crash` is called when the manager itself dies of an internal error."""
 
@@ -43,7 +44,7 @@ class NoServices:
     """Where the host's own service manager runs the workers: nothing to do, nothing to tell."""
 
     def start(
-        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] | None = None
+        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] = end_process
     ) -> None: ...
 
     def stop(self) -> None: ...

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 LONGEST_LINE = 64 * 1024
 _READ_BYTES = 64 * 1024
+# As in systemd/edge-model@.service.
+_OOM_SCORE = 500
 
 
 class ChildProcess:
@@ -35,6 +39,7 @@ class ChildProcess:
             process_group=0,
         )
         self.pid = self._process.pid
+        _offer_first(self.pid)
         self.pidfd = os.pidfd_open(self.pid)
         assert self._process.stdout is not None
         self.output: IO[bytes] = self._process.stdout
@@ -81,6 +86,14 @@ class ChildProcess:
         self.output.close()
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+
+def _offer_first(pid: int) -> None:
+    """When memory runs out, a model goes before the broker and the master: it loses nothing."""
+    file = Path(f"/proc/{pid}/oom_score_adj")
+    with suppress(OSError, ValueError):  # it has ended, or this host doesn't let its score be set
+        if int(file.read_text()) < _OOM_SCORE:
+            file.write_text(str(_OOM_SCORE))
 
 
 def how_it_ended(code: int) -> str:

@@ -18,7 +18,7 @@ from pyboot_svc.services.base import ServiceState
 from pyboot_svc.services.child import ChildProcess, how_it_ended
 from pyboot_svc.services.lines import Show, with_names
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog
-from pyboot_svc.threads import spawn
+from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class ForegroundManager:
         self._thread: threading.Thread | None = None
 
     def start(
-        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] | None = None
+        self, instances: Sequence[InstanceId], on_crash: Callable[[], None] = end_process
     ) -> None:
         for identity in instances:
             backoff = Backoff(self._restarts.first, self._restarts.longest)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyboot_svc.health.client import ask_health
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.threads import spawn
+from pyboot_svc.threads import end_process, spawn
 
 _LONGEST_ANSWER_SECONDS = 3.0
 
@@ -41,7 +41,7 @@ class Watchdog:
         # By process id: since when it hasn't answered.
         self._silent: dict[int, float] = {}
 
-    def start(self, on_crash: Callable[[], None] | None = None) -> None:
+    def start(self, on_crash: Callable[[], None] = end_process) -> None:
         spawn("watchdog", self._run, on_crash)
 
     def stop(self) -> None:
@@ -78,7 +78,7 @@ class NoWatchdog:
 
     def __init__(self, running: Running, strike: Strike) -> None: ...
 
-    def start(self, on_crash: Callable[[], None] | None = None) -> None: ...
+    def start(self, on_crash: Callable[[], None] = end_process) -> None: ...
 
     def stop(self) -> None: ...
 

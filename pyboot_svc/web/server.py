@@ -12,7 +12,7 @@ from cheroot.wsgi import Server
 from pyboot_svc.config import WebAddress
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.master.view import View
-from pyboot_svc.threads import spawn
+from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.web.app import make_app
 
 _THREADS = 4
@@ -57,7 +57,7 @@ class WebServer:
             ) from error
         return WebAddress(self._address.host, self._server.bind_addr[1])
 
-    def start(self, on_crash: Callable[[], None] | None = None) -> None:
+    def start(self, on_crash: Callable[[], None] = end_process) -> None:
         self._thread = spawn("web", self._server.serve, on_crash)
 
     def stop(self) -> None:

@@ -220,6 +220,18 @@ def test_every_instance_is_in_the_slice_of_all(machine: Machine) -> None:
     assert {machine.show(unit(name), "Slice") for name in NAMES} == {"edge-model.slice"}
 
 
+def test_models_leave_memory_to_the_broker_and_go_before_it(machine: Machine) -> None:
+    total = 1024 * int(machine.sh("awk '/^MemTotal/ {print $2}' /proc/meminfo"))
+    most = int(machine.show("edge-model.slice", "MemoryMax"))
+    assert 0.5 * total < most < 0.9 * total
+    scores = [
+        int(machine.sh(f"cat /proc/{machine.show(name, 'MainPID')}/oom_score_adj"))
+        for name in (unit("strict-1"), "pyboot.service", "mosquitto.service")
+    ]
+    assert scores == sorted(scores, reverse=True)
+    assert len({*scores}) == 3
+
+
 EXECUTABLE_MEMORY = """
 import mmap
 result = bool(mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC))

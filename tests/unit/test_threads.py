@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -40,9 +42,18 @@ def test_a_death_is_logged_and_noticed(
     assert record.exc_info[1] is error
 
 
-def test_a_death_that_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    spawn("doomed", lambda: [][0]).join(20)
-    assert "IndexError" in caplog.text
+def test_a_death_that_nobody_waits_for_ends_the_process() -> None:
+    """Exit code 70: an internal error."""
+    code = (
+        "import threading; from pyboot_svc.threads import spawn; "
+        "spawn('doomed', lambda: [][0]); threading.Event().wait(60)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 70
+    assert "thread doomed: internal error" in ended.stderr
+    assert "IndexError" in ended.stderr
 
 
 def test_a_thread_that_ends_by_itself_is_no_crash(caplog: pytest.LogCaptureFixture) -> None:

@@ -76,6 +76,8 @@ class DeadLetters:
         self._model = edge.edge_mode
         self._topic = edge.dead_letter.topic
         self._envelope = edge.post.broker.protocol != "5"
+        self._publish = edge.dead_letter.publish
+        self._traceback = edge.dead_letter.traceback
         self._drop = edge.on_error.then == "drop"
         budget = edge.spool.max_bytes
         self._most_bytes = dead_letter_bytes(budget, edge.dead_letter.max_bytes)
@@ -96,7 +98,8 @@ class DeadLetters:
         for records, letters, size in parts:
             # Both in the store's queue: when the second is durable, so is the first.
             self._store.submit(partial(self._keep, records), lambda: None, size=size)
-            self._lane.append(letters if self._has_room(letters) else [], partial(self._end, left))
+            leaving = letters if self._publish and self._has_room(letters) else []
+            self._lane.append(leaving, partial(self._end, left))
 
     def _keep(self, records: list[Record], connection: sqlite3.Connection) -> None:
         self._kept.add(connection, records)
@@ -149,12 +152,13 @@ class DeadLetters:
         )
 
     def _letter(self, message: Message, fault: Fault, now: float) -> Row:
+        error = fault.error if self._traceback else fault.error.partition("\n")[0]
         about = {
             "pyboot-id": message.id,
             "topic": message.topic,
             "time": f"{now:.3f}",
             "kind": fault.kind,
-            "error": clip_utf8(fault.error, _LONGEST_ERROR),
+            "error": clip_utf8(error, _LONGEST_ERROR),
             "attempts": str(fault.attempts),
             "instance": self._instance,
             "model": self._model,
@@ -162,7 +166,7 @@ class DeadLetters:
         }
         if not self._envelope:
             clean = {key: property_text(value, _LONGEST_NAME) for key, value in about.items()}
-            clean["error"] = property_text(fault.error, _LONGEST_ERROR)
+            clean["error"] = property_text(error, _LONGEST_ERROR)
             return self._topic, message.payload, 1, clean
         envelope = {**about, "payload_base64": base64.b64encode(message.payload).decode()}
         return self._topic, json.dumps(envelope).encode(), 1, {}

@@ -74,7 +74,7 @@ class Forwarder:
         self._results = post_queue
         self._spooled = spool.results
         self._dead_letters = spool.dead_letters
-        self._room = spool.room
+        self._spool = spool
         self._outbox = outbox
         self._completion = completion
         self._most_pending_bytes = log_bytes(edge.spool.max_bytes)
@@ -303,22 +303,32 @@ class Forwarder:
             if spooled.pending:
                 return 0
             fitting, wanted = self._results.fitting(1, sys.maxsize, self._beside_payload)
-        room = self._room(wanted)
+        room = self._spool.room(wanted)
         if wanted > room and self._limits.on_full == "drop_oldest":
             oldest = _first_bytes(spooled.oldest(_MOST_ROWS), wanted - room)
             self._drop(oldest, "spool_overflowed", "the spool is full")
-            room = self._room(wanted)
+            room = self._spool.room(wanted)
         if wanted > room:
             fitting, _ = self._fit(room)
-        if fitting == 0 and spooled.size == 0:
+        if fitting == 0 and spooled.size == 0 and not self._spool.disk_is_low:
             return 1  # larger than the spool may be: it would wait for ever
-        if fitting == 0 and self._limit.admit("full") is not None:
-            log.error(
-                "the spool is full, by the %d bytes of spool.max_bytes: no more input is taken in "
-                "until the post broker is back; the pre broker keeps the rest",
-                self._limits.max_bytes,
-            )
+        if fitting == 0:
+            self._say_full()
         return fitting
+
+    def _say_full(self) -> None:
+        if self._limit.admit("full") is None:
+            return
+        full = (
+            "the disk is nearly full, and what is left of it is not for the spool"
+            if self._spool.disk_is_low
+            else f"the spool is full, by the {self._limits.max_bytes} bytes of spool.max_bytes"
+        )
+        log.error(
+            "%s; no more input is taken in until there is room, or the post broker is back; the "
+            "pre broker keeps the rest",
+            full,
+        )
 
     def _fit(self, room: int) -> tuple[int, int]:
         return self._results.fitting(_MOST_ROWS, room, self._beside_payload)

@@ -32,6 +32,8 @@ _PAGE_BYTES = 4096
 # What a page holds of rows; a longer row goes on in pages of its own.
 _LEAF_BYTES, _OVERFLOW_BYTES, _LONGEST_IN_LEAF = 4084, 4092, 4061
 _ROW_HEAD_BYTES = 12
+# Of the disk this stays free for others: a twentieth, and no more than they need.
+_RESERVED_SHARE, _MOST_RESERVED_BYTES = 20, 256 * _KIB**2
 _ASIDE = re.compile(r"\.damaged-(?:(\d{1,7})-)?(\d{8}T\d{6}(?:-\d+)?)(-wal|-shm)?")
 
 
@@ -79,6 +81,8 @@ class DiskBudget:
         self._file = file
         self._used = used
         self._growing: list[Growing] = []
+        # Whether it is the disk that has no room, by the last look: others may have filled it.
+        self.disk_is_low = False
         self._aside: list[Aside] = []
 
     def count(self, growing: Growing) -> None:
@@ -107,7 +111,20 @@ class DiskBudget:
         reserved = max(_LOG_RESERVE * once, log_size + 2 * once) + _BESIDE_BYTES
         growth = sum(growing.growth for growing in self._growing)
         aside = sum(one.size for one in self._aside)
-        return self.most - reserved - database - growth - aside
+        own = self.most - reserved - database - growth - aside
+        free = self._free_bytes(database) - growth
+        self.disk_is_low = free < own and free < _BLOCK_BYTES
+        return min(own, free)
+
+    def _free_bytes(self, database: int) -> int:
+        """What the disk still has beyond its reserve, with the pages that the database has free."""
+        try:
+            disk = os.statvfs(self._file.parent)
+        except OSError:
+            return self.most  # whoever writes there will say what is wrong
+        reserved = min(disk.f_blocks * disk.f_frsize // _RESERVED_SHARE, _MOST_RESERVED_BYTES)
+        free_pages = max(_blocks(self._file) - database, 0)
+        return disk.f_bavail * disk.f_frsize + free_pages - reserved
 
 
 def put_aside(file: Path) -> list[Aside]:

@@ -14,7 +14,7 @@ class Spool:
     """Two durable queues with one budget, of `max_bytes` of the disk."""
 
     def __init__(self, store: DatabaseWriter, file: Path, max_bytes: int) -> None:
-        budget = DiskBudget(file, max_bytes, lambda: store.used)
+        budget = self._budget = DiskBudget(file, max_bytes, lambda: store.used)
         store.watch(budget.look)
         self.results = DurableQueue(store, file, RESULTS)
         self.dead_letters = DurableQueue(store, file, DEAD_LETTERS)
@@ -22,6 +22,11 @@ class Spool:
         budget.count(self.dead_letters)
         # How many bytes more may go to the disk, given how many are wanted.
         self.room = budget.room
+
+    @property
+    def disk_is_low(self) -> bool:
+        """Whether it was the disk that had no room when it was last asked for."""
+        return self._budget.disk_is_low
 
     def close(self) -> None:
         self.results.close()

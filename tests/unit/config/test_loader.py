@@ -180,7 +180,7 @@ def test_defaults_of_what_is_not_said() -> None:
                 queue=QueueLimits(10_000, 10_000, "drop_oldest"),
                 spool=SpoolLimits(256 * 1024**2, None, "block"),
                 on_error=OnError(3, 0.1, "dead_letter"),
-                dead_letter=DeadLetters("pyboot/dead/a", 1000),
+                dead_letter=DeadLetters("pyboot/dead/a", 1000, traceback=False),
                 options={},
             ),
         ),
@@ -222,7 +222,7 @@ edge:
     queue: {pre: 1, post: 1000000, overflow: drop_newest}
     spool: {max_bytes: 3G, max_age: 1, on_full: drop_oldest}
     on_error: {retries: 0, backoff: 2.5, then: drop}
-    dead_letter: {topic: tot/温度, keep: 0}
+    dead_letter: {topic: tot/温度, keep: 0, publish: false, traceback: true}
     options: {limits: [1, 2.5, {high: null}], on: true}
 """
     config = parse(text.replace("on: true", "'on': true"), "/etc/plant/config.yaml")
@@ -257,7 +257,7 @@ edge:
                 queue=QueueLimits(1, 1_000_000, "drop_newest"),
                 spool=SpoolLimits(3 * 1024**3, 1, "drop_oldest"),
                 on_error=OnError(0, 2.5, "drop"),
-                dead_letter=DeadLetters("tot/温度", 0),
+                dead_letter=DeadLetters("tot/温度", 0, publish=False, traceback=True),
                 options={"limits": [1, 2.5, {"high": None}], "on": True},
             ),
         ),
@@ -443,9 +443,28 @@ def test_what_is_held_in_memory_is_bounded_in_bytes() -> None:
     assert (edge.max_message, edge.queue) == (5 * 1024, QueueLimits(bytes=1024**3))
 
 
+@pytest.mark.parametrize(
+    ("post", "letters", "told"),
+    [
+        ("127.0.0.1", "", True),
+        ("other.example", "", False),
+        ("127.0.0.1", "{traceback: false}", False),
+        ("other.example", "{traceback: true}", True),
+    ],
+    ids=["same", "other", "same-but-no", "other-but-yes"],
+)
+def test_where_an_error_was_raised_is_told_to_the_broker_of_the_inputs(
+    post: str, letters: str, told: bool
+) -> None:
+    read = parse_edge(pre_broker="localhost", post_broker=post, dead_letter=letters)
+    assert read.dead_letter.traceback is told
+
+
 def test_the_default_topic_of_dead_letters_has_the_edges_name() -> None:
     head = "defaults: {dead_letter: {keep: 5}}"
-    assert parse_edge(head, name="pump").dead_letter == DeadLetters("pyboot/dead/pump", 5)
+    assert parse_edge(head, name="pump").dead_letter == DeadLetters(
+        "pyboot/dead/pump", 5, traceback=False
+    )
 
 
 @pytest.mark.parametrize("section", ["spool", "on_error", "dead_letter", "queue"])

@@ -75,6 +75,11 @@ def shown(output: TextIO) -> Callable[[], list[str]]:
     return read
 
 
+def test_when_memory_runs_out_a_worker_goes_first(manage: Manage) -> None:
+    pid = state(manage(FOREVER)).pid
+    assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) >= 500
+
+
 def state(manager: ForegroundManager, identity: InstanceId = A) -> ServiceState:
     return manager.states()[identity]
 

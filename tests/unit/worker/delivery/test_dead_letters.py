@@ -74,6 +74,26 @@ def test_what_is_kept_is_found_to_be_what_was_written(
     assert len(rows(tmp_path, "SELECT * FROM dead")) == 1
 
 
+def test_what_is_not_to_be_published_is_kept(store: DatabaseWriter, tmp_path: Path) -> None:
+    yard = Yard(store, tmp_path, dead_letter=configuration.DeadLetters("dead", publish=False))
+    assert yard.add((BAD, FAULT)) == []
+    assert yard.kept == [("plant/7", b"\x00\xff", "model", FAULT.error, 4)]
+    assert yard.lane.size == 0
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_where_it_was_raised_is_told_only_here(
+    store: DatabaseWriter, tmp_path: Path, protocol: str
+) -> None:
+    letters = configuration.DeadLetters("dead", traceback=False)
+    post = configuration.Endpoint(configuration.Broker("far", protocol=protocol), "out")
+    yard = Yard(store, tmp_path, dead_letter=letters, post=post)
+    [letter] = yard.add((BAD, FAULT))
+    told = letter.properties if protocol == "5" else json.loads(letter.payload)
+    assert told["error"] == "the model raised KeyError: 'x'"
+    assert yard.kept[0][3] == FAULT.error
+
+
 def test_it_is_published_with_the_payload_untouched(store: DatabaseWriter, tmp_path: Path) -> None:
     yard = Yard(store, tmp_path, dead_letter=configuration.DeadLetters("dead/test"))
     [letter] = yard.add((BAD, FAULT))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.disk import SmallDisk
 from support.poll import until
 from support.store import running, settled
 
@@ -43,6 +45,25 @@ def budget(file: Path) -> Callable[..., DiskBudget]:
         return made
 
     return make
+
+
+def test_the_last_of_a_disk_is_not_taken(small_disk: SmallDisk) -> None:
+    """A twentieth of it stays free for others, whatever the budget still allows."""
+    file = small_disk.folder / DATABASE_NAME
+    disk = os.statvfs(small_disk.folder)
+    size = disk.f_blocks * disk.f_frsize
+    with closing(open_database(file)) as connection:
+        budget = DiskBudget(file, 100 * size, lambda: used_bytes(connection, file))
+        budget.look(connection)
+        room = budget.room(0)
+        assert size // 2 < room < size - size // 20
+        assert not budget.disk_is_low
+        small_disk.fill(leave=size // 20)
+        assert budget.room(1) <= 0
+        assert budget.disk_is_low
+        small_disk.make_room()
+        assert budget.room(1) == room
+        assert not budget.disk_is_low
 
 
 def test_damaged_files_are_known_by_their_numbers_and_not_by_the_clock(file: Path) -> None:
