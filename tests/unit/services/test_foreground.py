@@ -76,7 +76,9 @@ def shown(output: TextIO) -> Callable[[], list[str]]:
 
 
 def test_when_memory_runs_out_a_worker_goes_first(manage: Manage) -> None:
-    pid = state(manage(FOREVER)).pid
+    manager = manage(FOREVER)
+    until(lambda: state(manager).pid is not None, "it runs")
+    pid = state(manager).pid
     assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) >= 500
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from support.columns import batch_of
+from support.disk import SmallDisk
 from support.poll import until
 from support.store import configured, rows
 
@@ -313,10 +314,11 @@ def start(gate: threading.Event, tmp_path: Path) -> Iterator[Callable[..., Line]
         overflow: str = "drop_oldest",
         away: bool = False,
         most_bytes: int = 64 * 1024**2,
+        folder: Path = tmp_path,
         **settings: Any,
     ) -> Line:
         settings["queue"] = QueueLimits(pre, post, overflow, most_bytes)
-        lines.append(Line(model, tmp_path, away, settings))
+        lines.append(Line(model, folder, away, settings))
         return lines[-1]
 
     yield make
@@ -636,6 +638,21 @@ def test_a_full_spool_takes_nothing_more_in_until_there_is_room(
     until(lambda: line.counter("published") == 500, "all is published")
     assert line.results == numbers(500)
     until(lambda: line.inbox.acknowledged == sent, "acknowledged")
+
+
+def test_the_last_of_a_disk_is_not_for_the_spool(
+    start: Callable[..., Line], small_disk: SmallDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = start(echo, post=20, away=True, folder=small_disk.folder)
+    [first] = line.inbox.send(b"1", qos=1)
+    until(lambda: line.inbox.acknowledged == [first], "spooled")
+    small_disk.fill(leave=16 * 1024)
+    sent = line.inbox.send(*numbers(50), qos=1)
+    until(lambda: "the disk is nearly full" in caplog.text, "it is said")
+    assert line.figures["spooled"] == 1
+    assert line.inbox.acknowledged == [first]
+    small_disk.make_room()
+    until(lambda: line.inbox.acknowledged == [first, *sent], "the rest is spooled")
 
 
 def test_a_spool_that_drops_the_oldest_counts_them(
