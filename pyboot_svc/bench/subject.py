@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.model import Context, Model, load_model
-from pyboot_svc.model.loader import model_folder
+from pyboot_svc.model.loader import working_folder
 from pyboot_svc.model.state import CallState, ModelState
 
 
@@ -51,7 +51,7 @@ def load_subject(
     """`stored` is what the state begins with. Raises ModelError when it can't be loaded."""
     state = ModelState(dict(stored))
     context = _make_context(config, folder, state)
-    os.chdir(model_folder(config.edge.edge_mode, config.model_path))
+    os.chdir(working_folder(config.edge.edge_mode, config.model_path))
     model = load_model(config.edge.edge_mode, config.model_path, context)
     assert isinstance(context.state, CallState)
     context.state.commit()

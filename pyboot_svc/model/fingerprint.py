@@ -6,11 +6,12 @@ Nothing is imported: imports are read from the source, as far as they lead to th
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.model.loader import model_folder
+from pyboot_svc.model.loader import working_folder
 
 try:
     from _blake2 import blake2b
@@ -20,6 +21,8 @@ except ImportError:
 _DIGEST_BYTES = 8
 # Larger ones are told by size and time: weights of gigabytes aren't read at each apply.
 _MOST_READ_BYTES = 16 * 1024**2
+# In protobuf: key and value of external data, the value's length in up to two bytes.
+_LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?[\x01-\x7f])")
 # Of a package, and what it takes along; of more, only the first by name are looked at.
 _MOST_FILES = 2000
 
@@ -28,17 +31,20 @@ def code_of(
     edge_mode: str, model_path: Sequence[str], options: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
     """Digests of the files that a model is made of, by their names: its module or package, what
-    that imports of the model path, and files that `options` name. Empty for one that is
-    elsewhere."""
+    that imports of the model path, and files that `options` name, with the weights of ONNX files
+    that lie beside them. Empty for one that is elsewhere and names none."""
     found: dict[str, str] = {}
     folders = [Path(name).absolute() for name in model_path]
     for folder, file in _sources(edge_mode.partition(".")[0], folders):
         found[str(file.relative_to(folder))] = _digest(file)
-    home = model_folder(edge_mode, model_path)
+    home = working_folder(edge_mode, model_path)
     for text in _texts(options or {}):
         file = home / text
         if _is_file(file):
             found[text] = _digest(file)
+            for name in _weights(file) if file.suffix == ".onnx" else ():
+                if _is_file(file.parent / name):
+                    found[str(Path(text).parent / name)] = _digest(file.parent / name)
     return found
 
 
@@ -93,6 +99,18 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _texts(inner)
+
+
+def _weights(file: Path) -> Iterator[str]:
+    """The files that an ONNX file leaves its tensors in: their names are entries `location`."""
+    try:
+        content = file.read_bytes() if file.stat().st_size <= _MOST_READ_BYTES else b""
+    except OSError:
+        return
+    for entry in _LOCATION.finditer(content):
+        low, high = entry[1][0] & 0x7F, entry[1][1:]
+        size = low + (high[0] << 7 if high else 0)
+        yield content[entry.end() : entry.end() + size].decode(errors="surrogateescape")
 
 
 def _digest(file: Path) -> str:

@@ -7,6 +7,7 @@ import glob
 import importlib
 import inspect
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -139,6 +140,16 @@ def model_folder(path: str, model_path: Sequence[str]) -> Path:
         if (found / top).is_dir() or any(found.glob(f"{glob.escape(top)}.*")):
             return found
     return Path("/")
+
+
+def working_folder(path: str, model_path: Sequence[str]) -> Path:
+    """Where a model works, and what files that it names are relative to: the folder that holds it;
+    for one that is elsewhere, as those that come with pyboot, the first of the model path."""
+    folder = model_folder(path, model_path)
+    if folder != Path("/"):
+        return folder
+    folders = (Path(name).absolute() for name in model_path)
+    return next((f for f in folders if os.path.isdir(f) and os.access(f, os.X_OK)), folder)
 
 
 def version_of(path: str) -> str:

@@ -1,112 +1,30 @@
-"""What the bundled models share: their options, the readings of a payload, a state per series."""
+"""What models of readings share: what a payload says, and a state per series."""
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pyboot_svc.models._options import NAME_WANTED, Options, is_name, is_number, shown
 from pyboot_svc.models._sources import PRESETS, Source
-from pyboot_svc.topics import BadTemplate, Field
+from pyboot_svc.topics import Field
 
 if TYPE_CHECKING:
     from pyboot_svc.model.context import Context
 
-_Default = TypeVar("_Default")
-_Value = TypeVar("_Value")
-
-# Squares of such numbers, and sums of many of them, are still finite.
-LARGEST = 1e100
-_LONGEST_NAME = 256
-_NAME_WANTED = f"text of 1 to {_LONGEST_NAME} printable characters"
 # What devices call these fields; the first that a payload has counts.
 _DEVICE_KEYS = ("device", "device_id", "sensor", "sensor_id")
 _TIME_KEYS = ("ts", "timestamp", "time")
+_REPEATED = ("device", "point", "ts")
 # UNIX times from here on, in the year 5138, are in milliseconds.
 _MILLISECONDS = 1e11
 # Of the keys that an error message names.
 _MOST_KEYS_SHOWN = 3
 _LONGEST_KEY_SHOWN = 16
-
-
-class Options:
-    """Takes a model's options by name; `done` reports everything that is wrong with them at once.
-
-    An option that is absent or null has its default.
-    """
-
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self._given = given
-        self._known: list[str] = []
-        self._problems: list[str] = []
-
-    def number(
-        self,
-        name: str,
-        default: _Default,
-        wanted: str = "a number",
-        fits: Callable[[float], bool] = lambda _: True,
-    ) -> float | _Default:
-        def check(value: Any) -> bool:
-            return _is_number(value) and fits(value)
-
-        return self._take(name, default, wanted, check, float)
-
-    def whole(self, name: str, default: int, least: int, most: int) -> int:
-        def check(value: Any) -> bool:
-            return type(value) is int and least <= value <= most
-
-        return self._take(name, default, f"a whole number from {least} to {most}", check, int)
-
-    def choice(self, name: str, default: _Default, *words: str) -> str | _Default:
-        def check(value: Any) -> bool:
-            return isinstance(value, str) and value in words
-
-        return self._take(name, default, f"one of {', '.join(words)}", check, str)
-
-    def name(self, name: str, default: str) -> str:
-        return self._take(name, default, _NAME_WANTED, _is_name, str)
-
-    def path(self, name: str) -> Field | None:
-        return self._take(name, None, "a key, as in a.b, or topic[1]", _is_path, Field)
-
-    def require(self, condition: bool, problem: str) -> None:
-        if not condition:
-            self._problems.append(problem)
-
-    def done(self) -> None:
-        """Raise ValueError if an option is unknown or has a wrong value."""
-        problems = list(self._problems)
-        unknown = [str(name) for name in self._given if name not in self._known]
-        for name in unknown:
-            close = difflib.get_close_matches(name, self._known, n=1)
-            hint = f" (did you mean `{close[0]}`?)" if close else ""
-            problems.append(f"unknown option `{name}`{hint}")
-        if unknown:
-            problems.append(f"the options are {', '.join(sorted(self._known))}")
-        if problems:
-            raise ValueError(f"options: {'; '.join(problems)}")
-
-    def _take(
-        self,
-        name: str,
-        default: _Default,
-        wanted: str,
-        check: Callable[[Any], bool],
-        convert: Callable[[Any], _Value],
-    ) -> _Value | _Default:
-        self._known.append(name)
-        value = self._given.get(name)
-        if value is None:
-            return default
-        if check(value):
-            return convert(value)
-        self._problems.append(f"`{name}` must be {wanted}, not {shown(value)}")
-        return default
 
 
 class Reading(NamedTuple):
@@ -177,7 +95,7 @@ class SeriesModel(ABC):
 
     def _read(self, payload: Any, topic: str) -> Reading:
         """Check a payload; raises ValueError that begins with the name of the field."""
-        if _is_number(payload):
+        if is_number(payload):
             payload = {"value": payload}
         if not isinstance(payload, dict):
             raise ValueError(f"payload: must be an object or a number, not {shown(payload)}")
@@ -198,7 +116,7 @@ class SeriesModel(ABC):
             wanted = ", ".join(f"`{key}`" for key in self._value_keys)
             raise ValueError(f"value: is missing; found {_keys(payload)}; accepted {wanted}")
         value = payload[key]
-        if not _is_number(value):
+        if not is_number(value):
             raise ValueError(f"{key}: must be a number, not {shown(value)}")
         return float(value)
 
@@ -226,30 +144,11 @@ class SeriesModel(ABC):
             self._state.pop(forgotten, None)
 
 
-def shown(value: Any) -> str:
-    """A value as it goes into a message."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower().replace("none", "null")
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    text = repr(value) if isinstance(value, str | int | float) else type(value).__name__
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    # The comparison is false for NaN too, and exact for integers that no float can hold.
-    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
-
-
-def _is_path(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and Field(value) is not None
-    except BadTemplate:
-        return False
+def repeated(payload: Any) -> dict[str, Any]:
+    """What results repeat of a payload that says it: whose they are, and of when."""
+    if not isinstance(payload, dict):
+        return {}
+    return {name: payload[name] for name in _REPEATED if name in payload}
 
 
 def _first(payload: dict[str, Any], keys: Sequence[str]) -> str | None:
@@ -272,9 +171,9 @@ def _device(payload: dict[str, Any], topic: str) -> str:
 
 def _name(payload: dict[str, Any], field: str, default: str | None) -> str:
     value = payload.get(field, default)
-    if _is_name(value):
+    if is_name(value):
         return str(value)
-    raise ValueError(f"{field}: must be {_NAME_WANTED}, {instead(payload, field)}")
+    raise ValueError(f"{field}: must be {NAME_WANTED}, {instead(payload, field)}")
 
 
 def _keys(payload: dict[str, Any]) -> str:
@@ -292,7 +191,7 @@ def _seconds(payload: dict[str, Any], key: str | None) -> float | None:
     ts = None if key is None else payload[key]
     if ts is None:
         return None
-    if _is_number(ts):
+    if is_number(ts):
         return ts / 1000 if abs(ts) >= _MILLISECONDS else float(ts)
     try:
         time = datetime.fromisoformat(ts)

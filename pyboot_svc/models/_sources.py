@@ -118,12 +118,17 @@ class Source:
         levels = topic.split("/")
         found = {}
         for name, field in self._paths.items():
-            try:
-                found[name] = field.value(payload, levels)
-            except NotThere:
-                place = "the topic" if field.is_level else "the payload"
-                raise ValueError(f"{name}: {place} has no {field.name}") from None
+            found[name] = value_at(field, payload, levels, name)
         return found
+
+
+def value_at(field: Field, payload: Any, levels: list[str], name: str) -> Any:
+    """Raises ValueError that begins with `name` where it isn't there."""
+    try:
+        return field.value(payload, levels)
+    except NotThere:
+        place = "the topic" if field.is_level else "the payload"
+        raise ValueError(f"{name}: {place} has no {field.name}") from None
 
 
 def _level(levels: list[str], number: int) -> str:

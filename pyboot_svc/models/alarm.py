@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pyboot_svc.models._reading import Options, Reading, SeriesModel
+from pyboot_svc.models._options import Options
+from pyboot_svc.models._reading import Reading, SeriesModel
 
 if TYPE_CHECKING:
     from pyboot_svc.model.context import Context

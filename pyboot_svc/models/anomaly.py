@@ -31,7 +31,8 @@ import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from pyboot_svc.models._reading import Options, Reading, SeriesModel
+from pyboot_svc.models._options import Options
+from pyboot_svc.models._reading import Reading, SeriesModel
 
 if TYPE_CHECKING:
     from pyboot_svc.model.context import Context

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
-from pyboot_svc.models._reading import LARGEST, instead, shown
+from pyboot_svc.models._options import LARGEST, shown
+from pyboot_svc.models._reading import instead, repeated
 
 try:
     import numpy as np
@@ -15,7 +16,6 @@ except ImportError as error:
     ) from error
 
 _NUMBERS = frozenset((int, float))
-_REPEATED = ("device", "point", "ts")
 
 
 def sample_statistics(payloads: list[Any]) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def sample_statistics(payloads: list[Any]) -> list[dict[str, Any]]:
     deviations = np.sqrt(np.add.reduceat(squares, begins) / counts)
     columns = (means.tolist(), deviations.tolist(), lows.tolist(), highs.tolist())
     return [
-        {**_repeated(payload), "count": count, "mean": mean, "std": std, "min": low, "max": high}
+        {**repeated(payload), "count": count, "mean": mean, "std": std, "min": low, "max": high}
         for payload, count, mean, std, low, high in zip(payloads, lengths, *columns, strict=True)
     ]
 
@@ -82,7 +82,3 @@ def _check_range(least: float, greatest: float) -> None:
 
 def _out_of_range() -> ValueError:
     return ValueError(f"values: numbers must be from -{LARGEST:g} to {LARGEST:g}")
-
-
-def _repeated(payload: dict[str, Any]) -> dict[str, Any]:
-    return {name: payload[name] for name in _REPEATED if name in payload}

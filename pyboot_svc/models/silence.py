@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pyboot_svc.models._reading import Options, device_of
+from pyboot_svc.models._options import Options
+from pyboot_svc.models._reading import device_of
 
 if TYPE_CHECKING:
     from pyboot_svc.model.context import Context

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pyboot_svc.models._reading import Options, Reading, SeriesModel, shown
+from pyboot_svc.models._options import Options, shown
+from pyboot_svc.models._reading import Reading, SeriesModel
 from pyboot_svc.models._summary import Summary, merged, single, statistics
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from pyboot_svc.models._reading import Options, Reading, SeriesModel
+from pyboot_svc.models._options import Options
+from pyboot_svc.models._reading import Reading, SeriesModel
 from pyboot_svc.models._summary import merged, single, statistics
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from pyboot_svc.logs import hold_logging
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.model import Context, Model, load_model
 from pyboot_svc.model.fingerprint import code_of, fingerprint
-from pyboot_svc.model.loader import model_folder, version_of
+from pyboot_svc.model.loader import version_of, working_folder
 from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
@@ -200,7 +200,7 @@ class Worker:
         alone = edge.threads == 1
         context = self._make_context(CallState(durables.state) if alone else durables.state)
         model_path = self._config.model_path
-        os.chdir(model_folder(edge.edge_mode, model_path))
+        os.chdir(working_folder(edge.edge_mode, model_path))
         self._condition.code = fingerprint(code_of(edge.edge_mode, model_path, edge.options))
         model = load_model(edge.edge_mode, model_path, context)
         self._condition.model_version = version_of(edge.edge_mode)

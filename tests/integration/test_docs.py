@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 from support.app import Up, run_pyboot
 from support.broker import Broker
 from support.client import Plant
+from support.pages import ROOT, Block, blocks_of
 from support.poll import until
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILE = re.compile(r"# ([\w.]+)\n")  # the first line of a block that is a file
 ROUND_TRIP = re.compile(r"^mosquitto_rr (?:-q \d )?-t (\S+) -e (\S+) -m '(.*)'$", re.MULTILINE)
 
 
-class Block(NamedTuple):
-    page: str
-    language: str
-    text: str
-
-
-def _blocks_of(page: Path) -> list[Block]:
-    found = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [Block(str(page.relative_to(ROOT)), language, text) for language, text in found]
-
-
-BLOCKS = [block for page in PAGES for block in _blocks_of(page)]
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 CONFIGURATIONS = [b for b in BLOCKS if b.language == "yaml" and re.search("^edge:", b.text, re.M)]
 
 
@@ -142,93 +130,3 @@ def test_the_starter_is_one() -> None:
     names: dict[str, Any] = {}
     exec(compile(_block("docs/starters.md", "python", "Starter"), "starters.md", "exec"), names)
     assert names["AuditStarter"]().priority == 150
-
-
-def test_the_models_of_the_cookbook_do_what_they_say() -> None:
-    class Context:
-        def __init__(self) -> None:
-            self.state: dict[str, Any] = {}
-
-    names: dict[str, Any] = {}
-    for name in ("every_tenth", "minute_mean"):
-        exec(compile(_block("docs/cookbook.md", "python", f"def {name}("), "", "exec"), names)
-    tenth, minutes = Context(), Context()
-    assert [names["every_tenth"](n, tenth) for n in range(1, 21)].count(None) == 18
-    readings = [{"ts": 0, "value": 1}, {"ts": 59, "value": 3}, {"ts": 60, "value": 5}]
-    given = [names["minute_mean"](reading, minutes) for reading in readings]
-    assert given == [None, None, {"minute": 0, "mean": 2.0}]
-
-
-def _recipe(containing: str, port: int) -> str:
-    """A configuration of the cookbook, for the test's broker, with the models beside it."""
-    parsed = yaml.safe_load(_block("docs/cookbook.md", "yaml", containing))
-    for edge in parsed["edge"]:
-        edge.update({"pre_port": port, "post_port": port})
-    return yaml.safe_dump({"model_path": ".", **parsed})
-
-
-@pytest.mark.parametrize(
-    ("recipe", "model", "sent", "wanted"),
-    [
-        (
-            "name: split",
-            "def split(",
-            [("loggers/a/all", {"device": "a", "values": {"t": 1, "p": 2}})],
-            [("plant/a/t", {"value": 1}), ("plant/a/p", {"value": 2})],
-        ),
-        (
-            "name: rooms",
-            "",
-            [("zigbee2mqtt/cellar", {"temperature": 8, "battery": 90}), ("zigbee2mqtt/plug", {})],
-            [("rooms/cellar", {"device": "cellar", "value": 8.0})],
-        ),
-        (
-            "name: silence",
-            "",
-            [("heartbeats/a", {"device": "a"})],
-            [("plant/silent", {"device": "a", "state": "silent"})],
-        ),
-        (
-            "name: minutes",
-            "",
-            [("plant/temperature/a", {"ts": at, "temperature": at}) for at in (0, 59, 70)],
-            [("plant/minutes", {"device": "plant/temperature/a", "start": 0.0, "mean": 29.5})],
-        ),
-    ],
-)
-def test_recipes_do_what_they_say(
-    tmp_path: Path,
-    broker: Broker,
-    up: Callable[..., Up],
-    recipe: str,
-    model: str,
-    sent: list[tuple[str, Any]],
-    wanted: list[tuple[str, dict[str, Any]]],
-) -> None:
-    if model:
-        (tmp_path / "my_models.py").write_text(_block("docs/cookbook.md", "python", model))
-    (tmp_path / "config.yaml").write_text(_recipe(recipe, broker.port))
-    up(tmp_path / "config.yaml")
-    with Plant(broker.port) as plant:
-        for topic, _ in wanted:
-            plant.subscribe(topic)
-        for topic, payload in sent:
-            plant.publish(topic, payload, 1)
-        found = plant.wait_for(len(wanted))
-        topics = [topic for topic, _ in plant.received]
-    for (topic, part), received, place in zip(wanted, found, topics, strict=True):
-        assert place == topic
-        assert {key: received[key] for key in part} == part
-
-
-def test_the_service_of_the_cookbook_answers(
-    tmp_path: Path, broker: Broker, up: Callable[..., Up]
-) -> None:
-    (tmp_path / "my_models.py").write_text(_block("docs/cookbook.md", "python", "def convert("))
-    (tmp_path / "config.yaml").write_text(_recipe("name: convert", broker.port))
-    up(tmp_path / "config.yaml")
-    line = _block("docs/cookbook.md", "sh", "mosquitto_rr")
-    [(topic, answers, payload)] = re.findall(r"-t (\S+) -e (\S+) -m '(.*)'", line)
-    command = ["mosquitto_rr", "-p", str(broker.port), "-t", topic, "-e", answers, "-m", payload]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    assert done.stdout.strip() == line.partition("# ")[2].strip()

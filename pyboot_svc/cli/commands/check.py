@@ -18,7 +18,7 @@ from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.model.formats import codec_of
-from pyboot_svc.model.loader import concurrency_of, exceptions_named, model_folder, ticking
+from pyboot_svc.model.loader import concurrency_of, exceptions_named, ticking, working_folder
 from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.text import block
 
@@ -97,7 +97,7 @@ def _load(edge: Edge, model_path: Sequence[str]) -> None:
     """As a worker does, in a state folder that nothing is left of."""
     identity = edge.instances[0]
     exceptions_named(edge.on_error.retry)
-    with TemporaryDirectory() as folder, chdir(model_folder(edge.edge_mode, model_path)):
+    with TemporaryDirectory() as folder, chdir(working_folder(edge.edge_mode, model_path)):
         logger = logging.getLogger(f"model.{identity}")
         context = Context(str(identity), Path(folder), logger, edge.options)
         model = load_model(edge.edge_mode, model_path, context)

@@ -82,6 +82,33 @@ def test_what_is_elsewhere_has_no_files_here(folder: Path) -> None:
     assert fingerprint({}) == ""
 
 
+def test_files_of_a_model_that_comes_with_pyboot(folder: Path) -> None:
+    assert list(code(folder, "json.loads", file="weights.bin")) == ["weights.bin"]
+    missing = str(folder / "missing")
+    found = code_of("json.loads", [missing, str(folder)], {"file": "weights.bin"})
+    assert list(found) == ["weights.bin"]
+
+
+@pytest.mark.parametrize("name", ["w.bin", "w" * 200, "w" * 128], ids=["short", "long", "128"])
+def test_weights_beside_an_onnx_file(folder: Path, name: str) -> None:
+    onnx = pytest.importorskip("onnx", reason="it has no wheel for this Python")
+    np = pytest.importorskip("numpy")
+    weights = onnx.numpy_helper.from_array(np.ones(4, np.float32), "W")
+    graph = onnx.helper.make_graph([], "graph", [], [], [weights])
+    model = onnx.helper.make_model(graph)
+    parts = folder / "parts"
+    parts.mkdir()
+    onnx.save_model(
+        model, parts / "m.onnx", save_as_external_data=True, location=name, size_threshold=0
+    )
+    before = code(folder, "json.loads", file="parts/m.onnx")
+    assert sorted(before) == ["parts/m.onnx", f"parts/{name}"]
+    (parts / name).write_bytes(b"more")
+    assert code(folder, "json.loads", file="parts/m.onnx") != before
+    (parts / name).unlink()
+    assert list(code(folder, "json.loads", file="parts/m.onnx")) == ["parts/m.onnx"]
+
+
 def test_a_file_that_is_no_python_or_can_not_be_read(folder: Path) -> None:
     (folder / "broken.py").write_bytes(b"def (\xff")
     assert list(code(folder, "broken.f")) == ["broken.py"]

@@ -25,6 +25,7 @@ from pyboot_svc.model.loader import (
     WrongArity,
     exceptions_named,
     ticking,
+    working_folder,
 )
 from pyboot_svc.retry import Retry
 
@@ -676,3 +677,14 @@ def test_a_folder_enters_the_search_path_once(write: Write, load: Load, folder: 
     load("given.model")
     load("given.model")
     assert sys.path.count(str(folder)) == 1
+
+
+def test_a_model_works_in_its_folder_and_others_in_the_first_of_the_path(
+    write: Write, folder: Path, tmp_path: Path
+) -> None:
+    write("mine.py", "")
+    (tmp_path / "first").mkdir()
+    path = [str(tmp_path / name) for name in ("missing", "first", "models")]
+    assert working_folder("mine.f", path) == folder
+    assert working_folder("json.loads", path) == tmp_path / "first"
+    assert working_folder("json.loads", path[:1]) == Path("/")
