@@ -10,6 +10,7 @@ onnx        a model file, by onnxruntime
 joblib      a file of scikit-learn's: predictions, probabilities
 _sources    what devices really send, as readings
 _summary    count, mean and spread of some readings, merged
+_population which devices there may be, and what is said when one is forgotten
 _reading    readings of a payload, a state per series
 _options    their options
 _model_file the file that a model is in

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyboot_svc.models._options import NAME_WANTED, Options, is_name, is_number, shown
+from pyboot_svc.models._population import Population
 from pyboot_svc.models._sources import PRESETS, Source
 from pyboot_svc.topics import Field
 
@@ -54,7 +55,8 @@ class SeriesModel(ABC):
     zigbee2mqtt, tasmota, shelly and senml send; messages without the point are passed over.
 
     `max_devices` limits the series that are remembered (default 10000): the one not seen for
-    longest is forgotten, and starts anew when it comes again.
+    longest is forgotten, and starts anew when it comes again. `devices` lists the devices to take,
+    as in `[pump-1, "boiler-*"]`; a reading of any other is an error.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class SeriesModel(ABC):
     ) -> None:
         """`point` is the default of the option of that name; `value_keys` are more names by which
         devices call the value; `more_paths` tell where else something is."""
-        self._max_devices = options.whole("max_devices", 10_000, 1, 10_000_000)
+        self._population = Population(options, context.logger)
         self._point = options.name("point", point)
         preset = options.choice("preset", None, *PRESETS)
         paths = {name: options.path(name) for name in ("device", "value", "time")} | more_paths
@@ -101,6 +103,7 @@ class SeriesModel(ABC):
             raise ValueError(f"payload: must be an object or a number, not {shown(payload)}")
         device = _device(payload, topic)
         point = _name(payload, "point", self._point)
+        self._population.admit(device)
         value = self._value(payload)
         echo: dict[str, Any] = {"device": device}
         if "point" in payload:
@@ -139,9 +142,10 @@ class SeriesModel(ABC):
     def _remember(self, key: str) -> None:
         self._recent[key] = None
         self._recent.move_to_end(key)
-        while len(self._recent) > self._max_devices:
+        while len(self._recent) > self._population.most:
             forgotten, _ = self._recent.popitem(last=False)
             self._state.pop(forgotten, None)
+            self._population.forgot(forgotten)
 
 
 def repeated(payload: Any) -> dict[str, Any]:

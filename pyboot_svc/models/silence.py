@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pyboot_svc.models._options import Options
+from pyboot_svc.models._population import Population
 from pyboot_svc.models._reading import device_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class silence_alarm:
          where nobody remembers; `silent_s` how long ago that was, in seconds.
 
     Options: `after`, seconds of silence (default 300); `max_devices` that are remembered (default
-    10000): the one not heard for longest is forgotten.
+    10000): the one not heard for longest is forgotten; `devices` to take, as in
+    `[pump-1, "boiler-*"]`: a message of any other is an error.
 
     A device is known from its first message on. Silence is measured by the monotonic clock and
     while the worker runs: a clock that is set raises no alarm, and after a restart each device has
@@ -36,7 +38,7 @@ class silence_alarm:
     def __init__(self, context: Context) -> None:
         options = Options(context.options)
         self._after = options.number("after", 300.0, "a number above 0", lambda value: value > 0)
-        self._most = options.whole("max_devices", 10_000, 1, 10_000_000)
+        self._population = Population(options, context.logger)
         options.done()
         now = time.monotonic()
         # When each was heard last: by the monotonic clock, and in words.
@@ -47,9 +49,12 @@ class silence_alarm:
 
     def __call__(self, payload: Any, context: Context) -> None:
         payloads = payload if isinstance(payload, list) else [payload]
+        devices = dict.fromkeys(device_of(one, context.topic) for one in payloads)
+        for device in devices:
+            self._population.admit(device)
         now, moment = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
         with self._lock:
-            for device in dict.fromkeys(device_of(one, context.topic) for one in payloads):
+            for device in devices:
                 since, last = self._heard.get(device, (now, None))
                 self._heard[device] = now, moment
                 self._heard.move_to_end(device)
@@ -77,6 +82,7 @@ class silence_alarm:
         context.publish({"device": device, **told})
 
     def _forget(self, context: Context) -> None:
-        while len(self._heard) > self._most:
+        while len(self._heard) > self._population.most:
             device, _ = self._heard.popitem(last=False)
             context.state.pop(device, None)
+            self._population.forgot(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from pyboot_svc.models.alarm import threshold_alarm
 
 
 def context(state: Any = None, **options: Any) -> Any:
-    return SimpleNamespace(options=options, state={} if state is None else state)
+    state = {} if state is None else state
+    return SimpleNamespace(options=options, state=state, logger=logging.getLogger("model.test"))
 
 
 def reading(value: Any, **more: Any) -> dict[str, Any]:

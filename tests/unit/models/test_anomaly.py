@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import statistics
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +44,8 @@ NIST_CUSUM_LOW = [
 
 
 def context(state: Any = None, **options: Any) -> Any:
-    return SimpleNamespace(options=options, state={} if state is None else state)
+    state = {} if state is None else state
+    return SimpleNamespace(options=options, state=state, logger=logging.getLogger("model.test"))
 
 
 def reading(value: Any, **more: Any) -> dict[str, Any]:
@@ -269,7 +271,11 @@ def test_bad_options(chart: Chart, options: dict[str, Any], message: str) -> Non
         (ewma_anomaly, {"lambda": 0}, "`lambda` must be a number above 0 and up to 1, not 0"),
         (ewma_anomaly, {"lambda": 1.1}, "`lambda` must be"),
         (ewma_anomaly, {"width": 0}, "`width` must be a number above 0"),
-        (ewma_anomaly, {"k": 1}, "unknown option `k`; the options are device, lambda, max_devices"),
+        (
+            ewma_anomaly,
+            {"k": 1},
+            "unknown option `k`; the options are device, devices, lambda, max_devices",
+        ),
         (cusum_anomaly, {"k": -0.1}, "`k` must be a number of at least 0"),
         (cusum_anomaly, {"h": 0}, "`h` must be a number above 0"),
         (cusum_anomaly, {"h": 4, "ceiling": 4}, "`ceiling` must be more than `h`"),

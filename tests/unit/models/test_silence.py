@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ class Context:
 
     def __init__(self, state: dict[str, Any] | None = None, **options: Any) -> None:
         self.options = options
+        self.logger = logging.getLogger("model.test")
         self.state = {} if state is None else state
         self.topic = "plant/pump-7"
         self._published: list[Any] = []

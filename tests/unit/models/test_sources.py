@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,9 @@ SENML = (
 
 class Context(SimpleNamespace):
     def __init__(self, topic: str = "", **options: Any) -> None:
-        super().__init__(options=options, state={}, topic=topic)
+        super().__init__(
+            options=options, state={}, topic=topic, logger=logging.getLogger("model.test")
+        )
 
 
 def temperatures(topic: str, payload: str, **options: Any) -> list[tuple[str, float]]:

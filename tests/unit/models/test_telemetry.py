@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import random
 import re
@@ -46,7 +47,10 @@ class JsonState(MutableMapping[str, Any]):
 
 
 def context(state: Any = None, *, topic: str = "", **options: Any) -> Any:
-    return SimpleNamespace(options=options, state={} if state is None else state, topic=topic)
+    state = {} if state is None else state
+    return SimpleNamespace(
+        options=options, state=state, logger=logging.getLogger("model.test"), topic=topic
+    )
 
 
 def reading(value: Any, unit: str = "C", **more: Any) -> dict[str, Any]:
@@ -308,7 +312,7 @@ OPTIONS = [
     ({"max_devices": 0}, "`max_devices` must be a whole number"),
     ({"point": ""}, "`point` must be text of 1 to 256 printable characters, not ''"),
     ({"windw": 5}, "unknown option `windw` (did you mean `window`?)"),
-    ({"zzz": 5}, "the options are device, input_unit, max_devices"),
+    ({"zzz": 5}, "the options are device, devices, input_unit, max_devices"),
     ({"window": [], "unit": {}}, "`unit` must be one of C, F, K, R, not an object; `window` must"),
 ]
 

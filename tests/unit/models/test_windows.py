@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections import defaultdict
@@ -19,6 +20,7 @@ START = 1_700_000_040.0  # a multiple of 60
 class Context:
     def __init__(self, state: dict[str, Any] | None = None, **options: Any) -> None:
         self.options = options
+        self.logger = logging.getLogger("model.test")
         self.state = {} if state is None else state
         self.topic = "plant/pump-7"
         self.published: list[dict[str, Any]] = []
