@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-import setproctitle
+from pyboot_svc.titles import name_thread
 
 
 def spawn(
@@ -19,7 +19,7 @@ def spawn(
     """
 
     def top() -> None:
-        setproctitle.setthreadtitle(name)
+        name_thread(name)
         try:
             run()
         except BaseException:

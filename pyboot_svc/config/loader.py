@@ -38,6 +38,7 @@ from pyboot_svc.topics import RESPONSE
 _PLAIN_KEYS = (
     "name",
     "edge_mode",
+    "python",
     "instance",
     "threads",
     "concurrency",

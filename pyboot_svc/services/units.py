@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from unicodedata import category
 
 from pyboot_svc.config import Edge, Limits, Sandbox
@@ -20,14 +20,17 @@ MASTER = "pyboot.service"
 # What would end the line, or the file. Nothing else is escaped, since in paths systemd doesn't
 # know \\x: control characters, surrogates, and what Unicode hasn't assigned.
 _UNWRITABLE = ("Cc", "Cs", "Cn")
+# What the template lets be executed, and what it hides.
+_EXECUTABLE = ("/usr", "/opt", "/etc/pyboot/models", "/var/lib/pyboot/models")
+_HOMES = ("/home", "/root", "/run/user")
 
 
 def unit_name(identity: InstanceId) -> str:
     return f"edge-model@{identity}.service"
 
 
-def render_drop_in(identity: InstanceId, edge: Edge) -> str:
-    """The drop-in of one instance."""
+def render_drop_in(identity: InstanceId, edge: Edge, folders: Sequence[str] = ()) -> str:
+    """The drop-in of one instance; `folders` are those of the model's Python environment."""
     lines = [
         "# Written by `pyboot apply`; your own drop-ins belong in /etc/systemd/system.",
         "[Service]",
@@ -36,6 +39,7 @@ def render_drop_in(identity: InstanceId, edge: Edge) -> str:
         *_limits(edge.limits),
         *_environment(edge),
         *_sandbox(edge.sandbox),
+        *_executables(folders),
         *_network(edge),
         *_credentials(edge),
     ]
@@ -79,6 +83,27 @@ def _sandbox(sandbox: Sandbox) -> Iterator[str]:
         yield "MemoryDenyWriteExecute=no"
         yield "NoExecPaths="
         yield "ExecPaths="
+
+
+def _executables(folders: Sequence[str]) -> Iterator[str]:
+    """What the template keeps from being executed, or hides."""
+    closed = [folder for folder in folders if not _is_below(folder, _EXECUTABLE)]
+    if any(_is_below(folder, _HOMES) for folder in closed):
+        # The others' homes stay hidden; what is bound below appears alone.
+        yield "ProtectHome=tmpfs"
+    for folder in closed:
+        yield f"ExecPaths={quoted(f'-{folder}')}"
+        # Which exempts it from ProtectSystem=, too.
+        yield f"BindReadOnlyPaths={quoted(f'-{_without_colon(folder)}')}"
+
+
+def _is_below(folder: str, places: Sequence[str]) -> bool:
+    return any(folder == place or folder.startswith(f"{place}/") for place in places)
+
+
+def _without_colon(path: str) -> str:
+    """In BindReadOnlyPaths= a colon ends the source."""
+    return path.replace(":", "\\:")
 
 
 def _network(edge: Edge) -> Iterator[str]:
