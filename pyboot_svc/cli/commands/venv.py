@@ -31,8 +31,8 @@ Python environments of models' own, as `python:` of an edge names them. As root 
 are made in /var/lib/pyboot/venvs, for services; as a user in ~/.local/share/pyboot/venvs.
 An environment that was made elsewhere will do as well."""
 EXAMPLES = (
-    ("sudo pyboot venv create forecast --requirements requirements.txt", "make one"),
-    ("sudo pyboot venv create forecast --requirements r.txt --wheels wheels", "without a network"),
+    ("sudo pyboot venv create ml --requirements r.txt", "make one"),
+    ("sudo pyboot venv create ml --requirements r.txt --wheels w", "the same, offline"),
     ("pyboot venv list", "which ones are there?"),
 )
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
