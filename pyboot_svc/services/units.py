@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 from collections.abc import Iterator, Sequence
 from unicodedata import category
 
@@ -23,6 +24,7 @@ _UNWRITABLE = ("Cc", "Cs", "Cn")
 # What the template lets be executed, and what it hides.
 _EXECUTABLE = ("/usr", "/opt", "/etc/pyboot/models", "/var/lib/pyboot/models")
 _HOMES = ("/home", "/root", "/run/user")
+_SPLITTING, _ESCAPED = re.compile(r"""[\s:"'\\]"""), r"\\\g<0>"
 
 
 def unit_name(identity: InstanceId) -> str:
@@ -91,19 +93,23 @@ def _executables(folders: Sequence[str]) -> Iterator[str]:
     if any(_is_below(folder, _HOMES) for folder in closed):
         # The others' homes stay hidden; what is bound below appears alone.
         yield "ProtectHome=tmpfs"
+    if any(_is_below(folder, ("/root",)) for folder in closed):
+        # By itself that one would be for root alone.
+        yield "TemporaryFileSystem=/root:ro,mode=0755"
     for folder in closed:
         yield f"ExecPaths={quoted(f'-{folder}')}"
         # Which exempts it from ProtectSystem=, too.
-        yield f"BindReadOnlyPaths={quoted(f'-{_without_colon(folder)}')}"
+        yield f"BindReadOnlyPaths={_bind_source(f'-{folder}')}"
 
 
 def _is_below(folder: str, places: Sequence[str]) -> bool:
     return any(folder == place or folder.startswith(f"{place}/") for place in places)
 
 
-def _without_colon(path: str) -> str:
-    """In BindReadOnlyPaths= a colon ends the source."""
-    return path.replace(":", "\\:")
+def _bind_source(path: str) -> str:
+    """`path` as one word of BindReadOnlyPaths=, which is split twice: at blanks, then at colons and
+    blanks. What is escaped for the second time is left alone the first time."""
+    return f'"{escaped_specifiers(_SPLITTING.sub(_ESCAPED, path))}"'
 
 
 def _network(edge: Edge) -> Iterator[str]:
