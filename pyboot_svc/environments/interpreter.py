@@ -66,10 +66,17 @@ class Interpreter:
         """What runs pyboot there. Nothing of the working directory is imported, nor of a user."""
         return [str(self.executable), "-P", "-s", *flags, guest.__file__, *arguments]
 
-    def variables(self, module: str = "pyboot_svc.cli") -> dict[str, str]:
-        """What that needs in its environment; its `main` runs."""
+    def variables(
+        self, others: Mapping[str, str], module: str = "pyboot_svc.cli"
+    ) -> dict[str, str]:
+        """Those that it needs beside `others`, for the `main` of that module.
+
+        As when an environment is activated, its commands are found first.
+        """
         request = {"python": self.name, "folders": own_folders(self.version), "module": module}
-        return {guest.VARIABLE: json.dumps(request)}
+        commands = f"{self.executable.parent}:{others.get('PATH', os.defpath)}"
+        active = {} if self.prefix == self.base else {"VIRTUAL_ENV": str(self.prefix)}
+        return {"PATH": commands, **active, guest.VARIABLE: json.dumps(request)}
 
 
 def find_interpreter(name: str) -> Interpreter:
@@ -77,7 +84,9 @@ def find_interpreter(name: str) -> Interpreter:
     try:
         return _look_at(name)
     except OSError as error:
-        raise EnvironmentUnusable(f"python: {name} can't be read: {error.strerror}") from error
+        raise EnvironmentUnusable(
+            f"python: {name} can't be read by the user that needs it: {error.strerror}"
+        ) from error
 
 
 def environment_folders(python: str | None) -> tuple[str, ...]:
@@ -105,7 +114,8 @@ def enter(python: str | None, variables: Mapping[str, str]) -> None:
     found = find_interpreter(python)
     # What pyboot was asked to do with its own output is meant for this one, too.
     flags = ["-u"] if "-u" in sys.orig_argv[1:2] else []
-    environment = {**variables, **plain_variables(variables), **found.variables()}
+    environment = {**variables, **plain_variables(variables)}
+    environment.update(found.variables(environment))
     try:
         os.execve(found.executable, found.command(*sys.argv[1:], flags=flags), environment)
     except OSError as error:
@@ -116,7 +126,7 @@ def enter(python: str | None, variables: Mapping[str, str]) -> None:
 
 
 def plain_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """Those of this process, but for what tells its own interpreter where to look."""
+    """Those of this process; what tells an interpreter where to look comes from `variables`."""
     found = {name: value for name, value in os.environ.items() if name not in _PYTHONS_PLACES}
     return {**found, **{name: variables[name] for name in _PYTHONS_PLACES if name in variables}}
 

@@ -7,8 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from pyboot_svc.environments.interpreter import EnvironmentUnusable, find_interpreter, is_here
@@ -34,9 +35,10 @@ def trouble_of(
     It is tried in the environment `python`; as root, without root's rights, unless `as_root`.
     """
     try:
-        command, more = _command(python)
+        command, own = _command(python)
     except EnvironmentUnusable as error:
         return str(error)
+    given = {**_plain_environment(), **variables}
     request = json.dumps({"edge_mode": edge_mode, "model_path": list(model_path)})
     try:
         done = subprocess.run(
@@ -47,7 +49,7 @@ def trouble_of(
             errors="replace",
             timeout=_SECONDS,
             cwd=model_folder(edge_mode, model_path),
-            env={**_plain_environment(), **variables, **more},
+            env={**given, **own(given)},
             check=False,
             **({} if as_root else _rights()),
         )
@@ -60,12 +62,14 @@ def trouble_of(
     return None
 
 
-def _command(python: str | None) -> tuple[list[str], Mapping[str, str]]:
-    """With the variables that it needs."""
+def _command(
+    python: str | None,
+) -> tuple[list[str], Callable[[Mapping[str, str]], Mapping[str, str]]]:
+    """With what tells the variables that it needs beside others."""
     if python is None or is_here(python):
-        return [sys.executable, "-P", "-B", "-c", _SCRIPT], {}
+        return [sys.executable, "-P", "-B", "-c", _SCRIPT], lambda others: {}
     found = find_interpreter(python)
-    return found.command(flags=["-B"]), found.variables(examination.__name__)
+    return found.command(flags=["-B"]), partial(found.variables, module=examination.__name__)
 
 
 def _plain_environment() -> dict[str, str]:

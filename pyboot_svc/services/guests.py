@@ -19,7 +19,7 @@ def run_guest(python: str, arguments: Sequence[str], exit_codes: Sequence[int]) 
     It takes the models of that environment for its own, and no others. Raises EnvironmentUnusable
     when it can't be run, or ends with none of `exit_codes`.
     """
-    found = find_interpreter(python)
+    found, others = find_interpreter(python), plain_variables({})
     try:
         ended = subprocess.run(
             found.command(*arguments),
@@ -28,7 +28,7 @@ def run_guest(python: str, arguments: Sequence[str], exit_codes: Sequence[int]) 
             text=True,
             errors="backslashreplace",
             check=False,
-            env={**plain_variables({}), **found.variables()},
+            env={**others, **found.variables(others)},
         )
     except OSError as error:
         raise EnvironmentUnusable(

@@ -6,9 +6,12 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,12 @@ from support.client import Plant
 from support.environment import add_package, make_environment, packages_folder
 from support.poll import until
 
+from pyboot_svc.environments.interpreter import EnvironmentUnusable, find_interpreter
+
 MODELS = """
 import multiprocessing
+import os
+import shutil
 import sys
 
 import paho.mqtt
@@ -38,8 +45,8 @@ def spawns(payload):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.map(twice, [payload])
 
-def fails(payload, context):
-    raise Retry("not now")
+def active(payload):
+    return [os.environ["VIRTUAL_ENV"], shutil.which("python"), "PYBOOT_GUEST" in os.environ]
 """
 PLAIN = """
 def tells(payload):
@@ -146,6 +153,73 @@ def test_variables_of_the_edge_reach_its_interpreter(
     )
     done = attempt(write_config(edge), "further", "1\n")
     assert json.loads(done.stdout)["result"] == f'"{tmp_path}/more/further.py"', done.stderr
+
+
+def test_its_commands_are_found(write_config: Write, environment: Path, topic: str) -> None:
+    edge = f"{{name: active, edge_mode: my_models.active, python: {environment}, {ends(topic)}}}"
+    done = attempt(write_config(edge, models=MODELS), "active", "1\n")
+    found = json.loads(json.loads(done.stdout)["result"])
+    assert found == [str(environment), f"{environment}/bin/python", False]
+
+
+def other_python() -> str | None:
+    """An interpreter of another version that can be used, if there is one."""
+    names = [f"python3.{minor}" for minor in range(11, 20) if minor != sys.version_info.minor]
+    places = [shutil.which(name) for name in names]
+    pyenv = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
+    places += [str(file) for name in names for file in pyenv.glob(f"*/bin/{name}")]
+    for place in places:
+        with suppress(EnvironmentUnusable):
+            if place is not None:
+                return find_interpreter(place).name
+    return None
+
+
+def test_another_version_of_python(
+    write_config: Write,
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    """For which neither pyboot's extensions nor its byte code are made."""
+    executable = other_python()
+    if executable is None:
+        pytest.skip("there is no other Python here")
+    folder = make_environment(tmp_path / "other", executable)
+    add_package(packages_folder(folder), "stand_in", "5.0")
+    models = "import sys\ndef f(payload): return [*sys.version_info[:2], stand_in.__version__]\n"
+    edge = f"{{name: other, edge_mode: my_models.f, python: {folder}, {ends(topic)}}}"
+    config = write_config(edge, models=f"import stand_in\n{models}")
+    assert run_pyboot("check", "--models", "-c", str(config), timeout=60).returncode == 0
+    up(config)
+    major, minor, version = answers(plant, topic, 1)
+    assert (major, minor) != sys.version_info[:2]
+    assert version == "5.0"
+
+
+def test_a_codec_of_the_environment(
+    write_config: Write, environment: Path, topic: str, tmp_path: Path
+) -> None:
+    folder = make_environment(tmp_path / "venv")
+    packages = packages_folder(folder)
+    code = "def decode(data): return data.decode().upper()\ndef encode(result): return b'!'\n"
+    add_package(packages, "loud", "1", code)
+    entry = "[pyboot.codecs]\nloud = loud\n"
+    (packages / "loud-1.dist-info" / "entry_points.txt").write_text(entry)
+    (packages / "loud-1.dist-info" / "METADATA").write_text("Name: loud\nVersion: 1\n")
+    models = "def f(payload): return payload"
+    config = write_config(
+        f"{{name: a, edge_mode: my_models.f, codec: {{in: loud, out: json}}, python: {folder}, "
+        f"{ends(topic)}}}",
+        f"{{name: b, edge_mode: my_models.f, codec: loud, python: {environment}, "
+        f"{ends(f'{topic}/b')}}}",
+        models=models,
+    )
+    assert json.loads(attempt(config, "a", "abc\n").stdout)["result"] == '"ABC"'
+    done = run_pyboot("check", "--models", "-c", str(config), timeout=60)
+    assert done.stdout.count("edge[1].codec: must be one of ") == 1
+    assert done.returncode == 78
 
 
 def test_bench(config: Path, tmp_path: Path) -> None:

@@ -160,7 +160,9 @@ def test_one_that_is_not_for_this_user(tmp_path: Path) -> None:
     folder = venv(tmp_path / "closed" / "venv", python(tmp_path / "base"))
     folder.parent.chmod(0)
     try:
-        assert trouble(folder) == f"python: {folder} can't be read: Permission denied"
+        assert trouble(folder) == (
+            f"python: {folder} can't be read by the user that needs it: Permission denied"
+        )
     finally:
         folder.parent.chmod(0o700)
 
