@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +167,8 @@ def other_python() -> str | None:
     """An interpreter of another version that can be used, if there is one."""
     names = [f"python3.{minor}" for minor in range(11, 20) if minor != sys.version_info.minor]
     places = [shutil.which(name) for name in names]
-    pyenv = Path(os.environ.get("PYENV_ROOT", "/root/.pyenv")) / "versions"
-    places += [str(file) for name in names for file in pyenv.glob(f"*/bin/{name}")]
+    pyenv = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
+    places += [file for name in names for file in glob(f"{pyenv}/versions/*/bin/{name}")]
     for place in places:
         with suppress(EnvironmentUnusable):
             if place is not None:
