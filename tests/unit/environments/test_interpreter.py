@@ -67,6 +67,15 @@ def test_an_interpreter_that_is_no_virtual_environment(tmp_path: Path) -> None:
     assert found.shares_packages
 
 
+def test_the_folder_of_an_installation(tmp_path: Path) -> None:
+    """As conda's environments are: there is nothing that they were made of."""
+    file = python(tmp_path / "conda")
+    (file.parent / "python").symlink_to(file.name)
+    found = find_interpreter(str(tmp_path / "conda"))
+    assert found.prefix == found.base == tmp_path / "conda"
+    assert (found.version, found.folders) == ((3, 12), (str(tmp_path / "conda"),))
+
+
 def test_one_that_was_made_with_copies(tmp_path: Path) -> None:
     base = python(tmp_path / "base")
     folder = venv(tmp_path / "venv", base)
