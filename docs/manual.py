@@ -66,6 +66,11 @@ a JSON Schema of it, for editors; see
 .IR /etc/pyboot/models ", " /var/lib/pyboot/models
 models that can be imported
 .TP
+.I /var/lib/pyboot/venvs
+Python environments that
+.B pyboot venv
+has made
+.TP
 .I /run/pyboot/instances/NAME\\-INSTANCE.json
 what was applied, and what a worker reads
 .TP

@@ -4,6 +4,7 @@ The parts:
 
 cli          the `pyboot` command
 config       the configuration: YAML in, frozen dataclasses out
+environments Python environments of models' own
 model        finds the user's function and speaks its language
 models       models that come along
 worker       one instance of a model, between its two brokers
@@ -29,6 +30,7 @@ retry        the exception by which a model asks for another attempt
 sockets      the sockets between pyboot's processes
 text         text from elsewhere, made fit for people
 topics       topics that are filled in for each result
+titles       what `ps` shows of a process
 threads      threads with a name, whose death is noticed
 wakeup       wakes a thread that waits
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 
-import setproctitle
+from pyboot_svc.titles import name_thread
 
 from pyboot_svc.errors import ExitCode
 
@@ -29,7 +29,7 @@ def spawn(
     """
 
     def top() -> None:
-        setproctitle.setthreadtitle(name)
+        name_thread(name)
         try:
             run()
         except BaseException:

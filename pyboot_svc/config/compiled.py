@@ -59,7 +59,7 @@ def model_file(run_dir: Path, model: str) -> Path:
     return run_dir / "models" / f"{model}.json"
 
 
-_KEYS = {"format", "version", "identity", "edge", "model_path", "code"}
+_KEYS = {"format", "version", "identity", "edge", "model_path", "code", "packages"}
 
 
 def compiled_names(run_dir: Path) -> set[InstanceId]:
@@ -71,12 +71,17 @@ def compiled_names(run_dir: Path) -> set[InstanceId]:
     return names
 
 
-def render_compiled(instance: InstanceConfig, code: Mapping[str, str] | None = None) -> str:
-    """`code` are digests of the model's files: nothing for the worker, and a change like any
-    other."""
+def render_compiled(
+    instance: InstanceConfig,
+    code: Mapping[str, str] | None = None,
+    packages: Mapping[str, str] | None = None,
+) -> str:
+    """`code` are digests of the model's files, `packages` what an environment of its own holds:
+    nothing for the worker, and a change like any other."""
     # With the version, an upgrade is a change, and rolls like any other.
     document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}
     document["code"] = dict(code or {})
+    document["packages"] = dict(packages or {})
     # Nothing for the worker: they make no difference to what runs already.
     del document["edge"]["kubernetes"]
     del document["edge"]["loop"]

@@ -31,13 +31,15 @@ from pyboot_svc.config.settings import (
     WebAddress,
     usual_port,
 )
-from pyboot_svc.config.types import Invalid, is_address, suggestion
+from pyboot_svc.config.types import CodecName, Invalid, is_address, suggestion
+from pyboot_svc.environments.libraries import entered
 from pyboot_svc.errors import ConfigError, Problem
 from pyboot_svc.topics import RESPONSE
 
 _PLAIN_KEYS = (
     "name",
     "edge_mode",
+    "python",
     "instance",
     "threads",
     "concurrency",
@@ -124,6 +126,7 @@ class _Edges:
         except Invalid as error:
             self._problems.add(node, path, error.message, error.hint)
             return None
+        self._check_codecs(values, node, path)
         pre = self._endpoint(values, node, path, "pre")
         post = self._endpoint(values, node, path, "post")
         if pre is None or post is None or EDGE.keys.keys() - values.keys():
@@ -150,6 +153,21 @@ class _Edges:
             kubernetes=self._kubernetes(values, node, path),
             options=values["options"] or {},
         )
+
+    def _check_codecs(self, values: Mapping[str, Any], node: Node, path: str) -> None:
+        """What is installed in an environment that a model has of its own is known there."""
+        given = node.value.get("codec")
+        if given is None or values.get("codec") is None or values.get("python") != entered():
+            return
+        places = {f"{path}.codec": given.node}
+        if isinstance(given.node.value, dict):
+            places = {f"{path}.codec.{way}": one.node for way, one in given.node.value.items()}
+        for place, named in places.items():
+            if isinstance(named.value, str):
+                try:
+                    CodecName().check(named.value)
+                except Invalid as error:
+                    self._problems.add(named, place, error.message, error.hint)
 
     def _results(
         self, values: Mapping[str, Any], ends: tuple[Endpoint, Endpoint], node: Node, path: str

@@ -231,6 +231,11 @@ EDGE = Section(
             Text(MODEL_PATTERN, "a dotted path to a function, as in package.module.function"),
             "the model: `{package}.{module}.{function}`",
         ),
+        "python": Key(
+            FilePath(),
+            "Python environment of the model: the folder of a virtual environment, or an "
+            "interpreter; by default pyboot's own",
+        ),
         "post_broker": Key(Host(), "where results go: a host, or one of `brokers`"),
         "post_port": Key(PORT, _PORT_OF_BROKER, None),
         "post_topic": Key(

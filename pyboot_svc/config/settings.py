@@ -225,6 +225,8 @@ class Edge:
     dead_letter: DeadLetters = DeadLetters(DEAD_LETTER_TOPIC)
     limits: Limits = Limits()
     environment: Mapping[str, str] = field(default_factory=dict)
+    # The Python environment that the model runs in; None: pyboot's own.
+    python: str | None = None
     sandbox: Sandbox = Sandbox()
     kubernetes: Kubernetes = Kubernetes()
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -248,18 +248,25 @@ class TopicFilter(Text):
 
 
 class CodecName(ValueType):
-    """A codec of pyboot's, or of a package that is installed."""
+    """A codec of pyboot's, or of a package that is installed where the model runs."""
 
     NAMES = ("json", "raw", "text", "csv", "msgpack", "cbor")
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
-        name = node.value
-        if not isinstance(name, str) or not (name in self.NAMES or _is_brought(name)):
-            hint = suggestion(str(name), self.NAMES) or (
-                f"or one that an installed package brings, by the entry-point group {CODEC_GROUP}"
-            )
-            raise Invalid(f"must be one of {', '.join(self.NAMES)}, not {shown(name)}", hint)
-        return name
+        if not isinstance(node.value, str):
+            raise self.unknown(node.value)
+        return node.value
+
+    def check(self, name: str) -> None:
+        """Raises Invalid where it is neither pyboot's own nor brought by a package here."""
+        if not (name in self.NAMES or _is_brought(name)):
+            raise self.unknown(name)
+
+    def unknown(self, name: object) -> Invalid:
+        hint = suggestion(str(name), self.NAMES) or (
+            f"or one that an installed package brings, by the entry-point group {CODEC_GROUP}"
+        )
+        return Invalid(f"must be one of {', '.join(self.NAMES)}, not {shown(name)}", hint)
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "string", "examples": [*self.NAMES]}

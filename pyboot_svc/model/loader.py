@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pyboot_svc.environments.libraries import release_own_libraries
 from pyboot_svc.errors import ModelError
 from pyboot_svc.identity import MODEL_PATTERN
 from pyboot_svc.model.context import Context
@@ -90,7 +91,7 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
         raise MalformedPath(
             f"edge_mode {path!r} is not a dotted path to a function, as in package.module.function"
         )
-    _extend_path(model_path)
+    _prepare_imports(model_path)
     module, attributes = _import(path, model_path)
     found: Any = module
     reached = module.__name__
@@ -113,7 +114,7 @@ def examine(path: str, model_path: Sequence[str]) -> None:
     class; raises ModelError."""
     if not MODEL_PATTERN.fullmatch(path):
         raise MalformedPath(f"edge_mode {path!r} is not a dotted path to a function")
-    _extend_path(model_path)
+    _prepare_imports(model_path)
     module, attributes = _import(path, model_path)
     found: Any = module
     reached = module.__name__
@@ -195,7 +196,8 @@ def concurrency_of(model: Model, wanted: int) -> int:
     return wanted
 
 
-def _extend_path(model_path: Sequence[str]) -> None:
+def _prepare_imports(model_path: Sequence[str]) -> None:
+    release_own_libraries()
     for folder in (str(Path(name).absolute()) for name in reversed(model_path)):
         if folder not in sys.path:
             sys.path.insert(0, folder)

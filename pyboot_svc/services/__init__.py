@@ -13,6 +13,8 @@ plan         what differs from the configuration
 apply        carries out a plan, one ready instance at a time
 readiness    waits until instances are ready
 live         what the service manager knows of the instances
+environments virtual environments that pyboot makes
+guests       commands in the environments of models
 exits        how a process ended, in words
 files        files that are replaced only when they differ
 """

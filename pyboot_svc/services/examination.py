@@ -7,10 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from pyboot_svc.environments.interpreter import EnvironmentUnusable, find_interpreter, is_here
+from pyboot_svc.model import examination
 from pyboot_svc.model.examination import MARK
 from pyboot_svc.model.loader import model_folder
 
@@ -23,24 +26,30 @@ def trouble_of(
     edge_mode: str,
     model_path: Sequence[str],
     variables: Mapping[str, str],
+    python: str | None = None,
     *,
     as_root: bool = False,
 ) -> str | None:
     """Why it can't be loaded, whoever tries; None where it can be, or it is not certain.
 
-    As root, it is tried without root's rights, unless `as_root`.
+    It is tried in the environment `python`; as root, without root's rights, unless `as_root`.
     """
+    try:
+        command, own = _command(python)
+    except EnvironmentUnusable as error:
+        return str(error)
+    given = {**_plain_environment(), **variables}
     request = json.dumps({"edge_mode": edge_mode, "model_path": list(model_path)})
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-B", "-c", _SCRIPT],
+            command,
             input=request,
             capture_output=True,
             text=True,
             errors="replace",
             timeout=_SECONDS,
             cwd=model_folder(edge_mode, model_path),
-            env={**_plain_environment(), **variables},
+            env={**given, **own(given)},
             check=False,
             **({} if as_root else _rights()),
         )
@@ -51,6 +60,16 @@ def trouble_of(
             found: str | None = json.loads(line.removeprefix(MARK))
             return found
     return None
+
+
+def _command(
+    python: str | None,
+) -> tuple[list[str], Callable[[Mapping[str, str]], Mapping[str, str]]]:
+    """With what tells the variables that it needs beside others."""
+    if python is None or is_here(python):
+        return [sys.executable, "-P", "-B", "-c", _SCRIPT], lambda others: {}
+    found = find_interpreter(python)
+    return found.command(flags=["-B"]), partial(found.variables, module=examination.__name__)
 
 
 def _plain_environment() -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pyboot_svc.environments.packages import package_changes
 from pyboot_svc.identity import InstanceId
 
 START, RESTART, STOP, UNCHANGED = "start", "restart", "stop", "unchanged"
@@ -14,6 +15,9 @@ START, RESTART, STOP, UNCHANGED = "start", "restart", "stop", "unchanged"
 _COUNT = "instance"
 # Before the name of one of the model's files.
 _CODE = "code."
+# And before that of a package that is installed in its environment.
+_PACKAGES = "packages."
+_PYTHON = "python"
 _MOST_NAMED = 3
 
 
@@ -41,30 +45,40 @@ class Applied:
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done with one instance, and because of which keys."""
+    """What is to be done with one instance, and because of which keys.
+
+    `packages` says what has changed in the model's environment, in words.
+    """
 
     identity: InstanceId
     action: str
     keys: tuple[str, ...] = ()
     unit_changed: bool = False
+    packages: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "identity": str(self.identity)}
 
     def __str__(self) -> str:
-        because = ", ".join(_in_words(self.keys))
+        because = ", ".join(_in_words(self.keys, self.packages))
         if self.action == UNCHANGED and self.unit_changed:
             because = "its unit differs"
         return f"{self.action:9}  {self.identity}" + (f"  ({because})" if because else "")
 
 
-def _in_words(keys: Iterable[str]) -> Iterator[str]:
-    """Files of the model are no keys of the configuration."""
+def _in_words(keys: Iterable[str], packages: Sequence[str]) -> Iterator[str]:
+    """Files of the model and what is installed are no keys of the configuration."""
     files = [key.removeprefix(_CODE) for key in keys if key.startswith(_CODE)]
     if files:
-        more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
-        yield f"model's code changed: {', '.join(files[:_MOST_NAMED])}{more}"
-    yield from (key for key in keys if not key.startswith(_CODE))
+        yield f"model's code changed: {_first(files)}"
+    if packages:
+        yield f"its environment changed: {_first(packages)}"
+    yield from (key for key in keys if not key.startswith((_CODE, _PACKAGES)))
+
+
+def _first(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return ", ".join(texts[:_MOST_NAMED]) + more
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,8 @@ def _step(wanted: Wanted, applied: Applied | None) -> Step:
     keys = changed_keys(applied.compiled, wanted.compiled)
     if keys == (_COUNT,) and not _shares_anew(applied.compiled):
         return Step(wanted.identity, UNCHANGED, unit_changed=unit_changed)
-    return Step(wanted.identity, RESTART, keys, unit_changed)
+    packages = _package_changes(applied.compiled, wanted.compiled) if _named(keys) else ()
+    return Step(wanted.identity, RESTART, keys, unit_changed, packages)
 
 
 def _shares_anew(before: str) -> bool:
@@ -129,8 +144,20 @@ def changed_keys(before: str, after: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         return ("(unreadable)",)
     new = _flat(json.loads(after))
-    keys = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)} - {"code"}
-    return tuple(sorted(key.removeprefix("edge.") for key in keys))
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    keys = {key.removeprefix("edge.") for key in changed - {"code", "packages"}}
+    if _PYTHON in keys:  # another environment has other packages
+        keys = {key for key in keys if not key.startswith(_PACKAGES)}
+    return tuple(sorted(keys))
+
+
+def _named(keys: Iterable[str]) -> bool:
+    return any(key.startswith(_PACKAGES) for key in keys)
+
+
+def _package_changes(before: str, after: str) -> tuple[str, ...]:
+    old, new = (json.loads(compiled).get("packages", {}) for compiled in (before, after))
+    return package_changes(old, new)
 
 
 def _flat(value: Any, path: str = "") -> dict[str, str]:

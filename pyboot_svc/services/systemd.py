@@ -16,6 +16,7 @@ from pyboot_svc.config.compiled import (
     retire_compiled,
     retired_file,
 )
+from pyboot_svc.environments.interpreter import environment_folders
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.exits import DROP_INS, explain_end, is_forbidden, is_of_systemd
@@ -47,7 +48,8 @@ class SystemdManager:
         self._unit_dir = unit_dir
 
     def render(self, instance: InstanceConfig) -> str:
-        return render_drop_in(instance.identity, instance.edge)
+        edge = instance.edge
+        return render_drop_in(instance.identity, edge, environment_folders(edge.python))
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = {_instance_of(folder.name) for folder in self._unit_dir.glob("edge-model@*.d")}

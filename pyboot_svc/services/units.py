@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from unicodedata import category
 
 from pyboot_svc.config import Edge, Limits, Sandbox
@@ -20,14 +21,18 @@ MASTER = "pyboot.service"
 # What would end the line, or the file. Nothing else is escaped, since in paths systemd doesn't
 # know \\x: control characters, surrogates, and what Unicode hasn't assigned.
 _UNWRITABLE = ("Cc", "Cs", "Cn")
+# What the template lets be executed, and what it hides.
+_EXECUTABLE = ("/usr", "/opt", "/etc/pyboot/models", "/var/lib/pyboot/models")
+_HOMES = ("/home", "/root", "/run/user")
+_SPLITTING, _ESCAPED = re.compile(r"""[\s:"'\\]"""), r"\\\g<0>"
 
 
 def unit_name(identity: InstanceId) -> str:
     return f"edge-model@{identity}.service"
 
 
-def render_drop_in(identity: InstanceId, edge: Edge) -> str:
-    """The drop-in of one instance."""
+def render_drop_in(identity: InstanceId, edge: Edge, folders: Sequence[str] = ()) -> str:
+    """The drop-in of one instance; `folders` are those of the model's Python environment."""
     lines = [
         "# Written by `pyboot apply`; your own drop-ins belong in /etc/systemd/system.",
         "[Service]",
@@ -36,6 +41,7 @@ def render_drop_in(identity: InstanceId, edge: Edge) -> str:
         *_limits(edge.limits),
         *_environment(edge),
         *_sandbox(edge.sandbox),
+        *_executables(folders),
         *_network(edge),
         *_credentials(edge),
     ]
@@ -79,6 +85,31 @@ def _sandbox(sandbox: Sandbox) -> Iterator[str]:
         yield "MemoryDenyWriteExecute=no"
         yield "NoExecPaths="
         yield "ExecPaths="
+
+
+def _executables(folders: Sequence[str]) -> Iterator[str]:
+    """What the template keeps from being executed, or hides."""
+    closed = [folder for folder in folders if not _is_below(folder, _EXECUTABLE)]
+    if any(_is_below(folder, _HOMES) for folder in closed):
+        # The others' homes stay hidden; what is bound below appears alone.
+        yield "ProtectHome=tmpfs"
+    if any(_is_below(folder, ("/root",)) for folder in closed):
+        # By itself that one would be for root alone.
+        yield "TemporaryFileSystem=/root:ro,mode=0755"
+    for folder in closed:
+        yield f"ExecPaths={quoted(f'-{folder}')}"
+        # Which exempts it from ProtectSystem=, too.
+        yield f"BindReadOnlyPaths={_bind_source(f'-{folder}')}"
+
+
+def _is_below(folder: str, places: Sequence[str]) -> bool:
+    return any(folder == place or folder.startswith(f"{place}/") for place in places)
+
+
+def _bind_source(path: str) -> str:
+    """`path` as one word of BindReadOnlyPaths=, which is split twice: at blanks, then at colons and
+    blanks. What is escaped for the second time is left alone the first time."""
+    return f'"{escaped_specifiers(_SPLITTING.sub(_ESCAPED, path))}"'
 
 
 def _network(edge: Edge) -> Iterator[str]:

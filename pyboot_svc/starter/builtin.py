@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import ClassVar
 
-import setproctitle
-
 from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.config.compiled import compiled_file, write_compiled
 from pyboot_svc.config.loader import load_config
@@ -29,6 +27,7 @@ from pyboot_svc.sockets.tcp import listen_tcp
 from pyboot_svc.sockets.unix import inherited_listener, open_listener
 from pyboot_svc.starter.base import Settings, Starter, StarterContext
 from pyboot_svc.threads import spawn
+from pyboot_svc.titles import show_title
 from pyboot_svc.web.server import WebServer, answers
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class BaseConfStarter(Starter):
 
     def init(self, context: StarterContext) -> None:
         # Before any thread or child: the first title moves the process's environment in memory.
-        setproctitle.setproctitle(MASTER_TITLE)
+        show_title(MASTER_TITLE)
         self._load(context)
 
     def _load(self, context: StarterContext) -> None:

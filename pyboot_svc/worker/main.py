@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import setproctitle
-
 from pyboot_svc.address import Address
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import retired_file
@@ -36,6 +34,7 @@ from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
+from pyboot_svc.titles import show_title
 from pyboot_svc.worker.condition import Condition, Draining, Loaded, Running
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.pool import NoIdleWork
@@ -264,7 +263,7 @@ class Worker:
         title = self._config.identity.title(pre_queue, post_queue)
         if title != self._title:
             self._title = title
-            setproctitle.setproctitle(title)
+            show_title(title)
 
     def _watch_parent(self) -> None:
         """End with the process that holds the other end of standard input."""

@@ -49,6 +49,7 @@ GROUPS = (
             "plan": "show what apply would do (exit code 2: there are changes)",
             "apply": "bring the host's services in line with the configuration",
             "render": "print the configuration as manifests for Kubernetes",
+            "venv": "make, list or remove Python environments for models",
         },
     ),
     Group(

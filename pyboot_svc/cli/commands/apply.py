@@ -86,7 +86,7 @@ def _without_broken(
     troubles: dict[str, str] = {}
     for name in dict.fromkeys(identity.model for identity in plan.of(RESTART)):
         edge = next(edge for edge in config.edges if edge.name == name)
-        trouble = trouble_of(edge.edge_mode, config.model_path, edge.variables)
+        trouble = trouble_of(edge.edge_mode, config.model_path, edge.variables, edge.python)
         if trouble is not None:
             troubles[name] = trouble
     if not troubles:

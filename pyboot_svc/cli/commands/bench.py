@@ -21,6 +21,7 @@ from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
 from pyboot_svc.config import Edge
 from pyboot_svc.config.loader import load_config
+from pyboot_svc.environments.interpreter import enter
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.text import printable
 
@@ -81,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     loaded = load_config(config_file(options), model_path=model_path(options))
     config = instance_named(loaded, options.name)
+    enter(config.edge.python, config.edge.variables)
     payloads = _payloads(options, config.edge)
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)

@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 import json
 import logging
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import chdir
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,11 +16,14 @@ from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
+from pyboot_svc.environments.interpreter import EnvironmentUnusable, is_here
+from pyboot_svc.environments.libraries import entered
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import concurrency_of, exceptions_named, ticking, working_folder
 from pyboot_svc.model.state_use import keeps_state
+from pyboot_svc.services.guests import run_guest
 from pyboot_svc.text import block
 
 DESCRIPTION = """\
@@ -47,7 +51,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     config: Config | None = None
     try:
         config = load_config(file, model_path=model_path(options))
-        problems = list(_model_problems(config, str(file))) if options.models else []
+        problems = list(_model_problems(config, options)) if options.models else []
     except ConfigError as error:
         if options.instances:
             raise  # names alone go to standard output
@@ -85,12 +89,38 @@ def _warnings(config: Config) -> Iterator[str]:
             )
 
 
-def _model_problems(config: Config, file: str) -> Iterator[Problem]:
+def _model_problems(config: Config, options: argparse.Namespace) -> Iterator[Problem]:
+    """Of all models; in a model's environment, of those whose environment it is."""
+    file = str(config_file(options))
+    elsewhere: dict[str, int] = {}
     for index, edge in enumerate(config.edges):
+        key = "python"
         try:
-            _load(edge, config.model_path)
+            if is_here(edge.python):
+                key = "edge_mode"
+                # What they print must not get into a document.
+                with redirect_stdout(sys.stderr if options.json else sys.stdout):
+                    _load(edge, config.model_path)
+            elif edge.python is not None and entered() is None:
+                elsewhere.setdefault(edge.python, index)
         except ModelError as error:
-            yield Problem(file, 0, 0, f"edge[{index}].edge_mode", str(error))
+            yield Problem(file, 0, 0, f"edge[{index}].{key}", str(error).removeprefix("python: "))
+    for python, index in elsewhere.items():
+        yield from _problems_elsewhere(python, index, options)
+
+
+def _problems_elsewhere(python: str, index: int, options: argparse.Namespace) -> Iterator[Problem]:
+    """Of the models whose environment is `python`; the first one is the edge of that index."""
+    file = config_file(options)
+    arguments = ["check", "--models", "--json", f"--config={file.absolute()}"]
+    arguments += [f"--model-path={folder}" for folder in model_path(options)]
+    try:
+        printed = run_guest(python, arguments, (ExitCode.OK, ExitCode.CONFIG))
+    except EnvironmentUnusable as error:
+        yield Problem(str(file), 0, 0, f"edge[{index}].python", str(error).removeprefix("python: "))
+        return
+    for found in json.loads(printed)["problems"]:
+        yield Problem(**{**found, "file": str(file)})
 
 
 def _load(edge: Edge, model_path: Sequence[str]) -> None:

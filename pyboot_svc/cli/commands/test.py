@@ -16,11 +16,14 @@ from pyboot_svc.bench.trial import try_messages
 from pyboot_svc.cli.arguments import add_config, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.cli.payloads import instance_named
-from pyboot_svc.config import Config
+from pyboot_svc.config import Config, InstanceConfig
 from pyboot_svc.config.loader import load_config
+from pyboot_svc.environments.interpreter import is_here
+from pyboot_svc.environments.libraries import entered
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import model_folder
+from pyboot_svc.services.guests import run_guest
 from pyboot_svc.text import block
 
 DESCRIPTION = """\
@@ -38,6 +41,7 @@ EXAMPLES = (
     ("pyboot test cases/rising.json", "one of them"),
 )
 _FAILED = 1
+_OK, _NOT_OK = "ok  ", "FAILED  "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +59,22 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     if not files:
         folders = ", ".join(sorted({str(folder / "cases") for folder in _folders(config)}))
         raise UsageError(f"there are no cases: no *.json in {folders or 'any folder'}")
-    cases = [read_case(file) for file in files]
-    results = [_run(case, config) for case in cases]
-    print(f"{sum(results)} of {len(results)} cases passed")
+    # As they are meant here: models move to their own folder.
+    again = [f"--config={config_file(options).absolute()}"]
+    again += [f"--model-path={folder}" for folder in model_path(options)]
+    results = []
+    elsewhere: dict[str, list[Path]] = {}
+    for case in [read_case(file) for file in files]:
+        instance = instance_named(config, case.model or _only_model(case, config))
+        python = instance.edge.python
+        if python is None or is_here(python):
+            results.append(_run(case, instance))
+        else:
+            elsewhere.setdefault(python, []).append(case.file)
+    for python, cases in elsewhere.items():
+        results += _run_elsewhere(python, [*again, "--", *map(str, cases)])
+    if entered() is None:
+        print(f"{sum(results)} of {len(results)} cases passed")
     return ExitCode.OK if all(results) else _FAILED
 
 
@@ -70,8 +87,15 @@ def _found(config: Config) -> list[Path]:
     return [file for folder in _folders(config) for file in sorted(folder.glob("cases/*.json"))]
 
 
-def _run(case: Case, config: Config) -> bool:
-    instance = instance_named(config, case.model or _only_model(case, config))
+def _run_elsewhere(python: str, arguments: Sequence[str]) -> list[bool]:
+    """In the models' environment, where the command prints a line for each case, and no sum."""
+    printed = run_guest(python, ["test", *arguments], (ExitCode.OK, _FAILED))
+    print(printed, end="", flush=True)
+    lines = printed.splitlines()
+    return [line.startswith(_OK) for line in lines if line.startswith((_OK, _NOT_OK))]
+
+
+def _run(case: Case, instance: InstanceConfig) -> bool:
     for name, value in instance.edge.variables.items():
         os.environ.setdefault(name, value)
     found = []
@@ -94,7 +118,7 @@ def _run(case: Case, config: Config) -> bool:
 
 
 def _say(file: Path, found: Sequence[str]) -> None:
-    print(f"{'FAILED' if found else 'ok'}  {file}", flush=True)
+    print(f"{_NOT_OK if found else _OK}{file}", flush=True)
     for text in found:
         print(f"        {block(text)}", flush=True)
 

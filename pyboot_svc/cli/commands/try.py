@@ -20,6 +20,7 @@ from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.loader import load_config
+from pyboot_svc.environments.interpreter import enter
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.text import printable
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     configure_logging()
     loaded = load_config(config_file(options), model_path=model_path(options))
     config = instance_named(loaded, options.name)
+    enter(config.edge.python, config.edge.variables)
     payloads = _payloads(options, config)
     state_dir = options.state_dir.absolute() / str(config.identity)
     for name, value in config.edge.variables.items():

@@ -21,6 +21,7 @@ from pyboot_svc.cli.arguments import (
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
+from pyboot_svc.environments.interpreter import enter
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import InstanceId
@@ -82,6 +83,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     options.run_dir = options.run_dir.absolute()  # the worker moves to the model's folder
     compiled = _compiled(options, identity)
     config = load_compiled(compiled) if compiled else _from_file(options, identity)
+    enter(config.edge.python, config.edge.variables)
     # For a worker that is started by hand; a service manager has set them, an administrator may
     # have changed them. Some have a say only before a library is imported.
     for name, value in config.edge.variables.items():

@@ -169,3 +169,11 @@ def test_pods_that_are_interchangeable_have_no_part_of_their_own() -> None:
         parse_config(text.encode(), "config.yaml")
     [problem] = caught.value.problems
     assert problem.message == "`deployment` needs `share: true` and `pre_qos: 0`"
+
+
+def test_a_codec_that_only_the_models_environment_may_have() -> None:
+    """It is known there alone; `check --models` looks."""
+    apart = parse("in\n    codec: upper\n    python: /srv/venv")
+    assert (apart.codec, apart.python) == ("upper", "/srv/venv")
+    (here,) = problems("in\n    codec: upper")
+    assert here.startswith("edge[0].codec: must be one of json, ")

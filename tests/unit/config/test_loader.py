@@ -871,7 +871,7 @@ def test_all_errors_at_once_in_the_files_order() -> None:
         (6, 10, "brokers.south"),
         (6, 17, "brokers.south.port"),
         (7, 21, "defaults.threads"),
-        (7, 31, "defaults.codec"),
+        (7, 31, "edge[0].codec"),
         (8, 17, "model_path[1]"),
         (10, 11, "edge[0].name"),
         (11, 15, "edge[0].instance"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.environment import add_package, make_environment, packages_folder
 
 from pyboot_svc.services.examination import trouble_of
 
@@ -93,3 +94,21 @@ def test_it_has_the_models_variables(folder: Path) -> None:
     )
     assert trouble(folder, "given.f", A="1") is None
     assert trouble(folder, "given.f") is not None
+
+
+def test_it_is_tried_in_the_models_environment(folder: Path, tmp_path: Path) -> None:
+    environment = make_environment(tmp_path / "venv")
+    add_package(packages_folder(environment), "stand_in", "1")
+    (folder / "given.py").write_text("import stand_in\ndef f(payload): ...\n")
+    python = str(environment)
+    assert trouble_of("given.f", [str(folder)], {}, python, as_root=True) is None
+    assert "No module named 'stand_in'" in (trouble(folder, "given.f") or "")
+    absent = trouble_of("given.g", [str(folder)], {}, python, as_root=True)
+    assert absent is not None
+    assert absent.startswith("module given has no 'g'")
+
+
+def test_without_its_environment_it_can_not_be_loaded(folder: Path) -> None:
+    found = trouble_of("fine.f", [str(folder)], {}, "/no/such", as_root=True)
+    assert found is not None
+    assert found.startswith("python: there is no /no/such")

@@ -103,6 +103,7 @@ def test_a_step_as_json() -> None:
         "action": "restart",
         "keys": ["pre.topic"],
         "unit_changed": True,
+        "packages": [],
     }
 
 
@@ -208,6 +209,37 @@ def test_a_change_of_the_models_code_is_told_by_its_files() -> None:
     assert "model's code changed: part0.py" in shown(none)
     changed = few.replace('"threads": 1', '"threads": 2')
     assert shown(changed) == "model's code changed: same.py, threads"
+
+
+def test_a_change_of_the_models_environment_is_told_by_its_packages() -> None:
+    (instance,) = parse_config(CODED.encode(), "config.yaml").instances()
+    before = {"python": "3.12", "numpy": "1.26.4 ab", "own": "1 ab", "same": "1 ab"}
+    old = render_compiled(instance, {}, before)
+
+    def step(packages: dict[str, str]) -> Step:
+        compiled = render_compiled(instance, {}, packages)
+        return only(
+            make_plan([wanted(instance.identity, compiled)], applied(instance.identity, old))
+        )
+
+    found = step({**before, "numpy": "2.0.0 cd"})
+    assert found.action == RESTART
+    assert found.packages == ("numpy 1.26.4 → 2.0.0",)
+    assert found.keys == ("packages.numpy",)
+    assert str(found).endswith("(its environment changed: numpy 1.26.4 → 2.0.0)")
+    many = step({"python": "3.13", "own": "1 cd", "same": "1 ab", "scipy": "1"})
+    assert "(its environment changed: python 3.12 → 3.13, numpy 1.26.4 removed, " in str(many)
+    assert many.packages[2:] == ("own 1 (other files)", "scipy 1 added")
+    assert str(many).endswith(" own 1 (other files) and 1 more)")
+
+
+def test_another_environment_is_told_by_its_key_alone() -> None:
+    (instance,) = parse_config(CODED.encode(), "config.yaml").instances()
+    moved = parse_config(f"{CODED}    python: /srv/venv\n".encode(), "config.yaml")
+    old = render_compiled(instance, {}, {})
+    new = render_compiled(next(moved.instances()), {}, {"python": "3.13", "numpy": "2 ab"})
+    step = only(make_plan([wanted(instance.identity, new)], applied(instance.identity, old)))
+    assert (step.keys, step.packages) == (("python",), ())
 
 
 CODED = """

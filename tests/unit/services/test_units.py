@@ -248,3 +248,46 @@ def test_no_path_adds_a_directive(name: str) -> None:
     (credential,) = of("LoadCredential", found)
     file = edge({"plant": broker}, pre_broker="plant").credential_files["pre.password"]
     assert _expanded(credential) == f"pre.password:{file}"
+
+
+def with_folders(*folders: str) -> list[tuple[str, str]]:
+    """What an environment in these folders adds."""
+    plain, opened = (
+        directives(render_drop_in(InstanceId("pump", 1), edge(), given)) for given in ((), folders)
+    )
+    return [line for line in opened if line not in plain]
+
+
+def test_an_environment_may_be_read_and_executed() -> None:
+    assert with_folders("/srv/venv") == [
+        ("ExecPaths", '"-/srv/venv"'),
+        ("BindReadOnlyPaths", '"-/srv/venv"'),
+    ]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["/usr", "/usr/local", "/opt/conda/envs/a", "/var/lib/pyboot/models/venv"],
+)
+def test_what_the_template_opens_needs_nothing(folder: str) -> None:
+    assert with_folders(folder) == []
+
+
+@pytest.mark.parametrize("home", ["/root/venv", "/home/a/venv", "/run/user/1000/venv"])
+def test_homes_stay_hidden_but_for_the_environment(home: str) -> None:
+    found = with_folders("/usr", home)
+    assert found[0] == ("ProtectHome", "tmpfs")
+    assert ("BindReadOnlyPaths", f'"-{home}"') in found
+    alone = ("TemporaryFileSystem", "/root:ro,mode=0755")
+    assert (alone in found) == home.startswith("/root/")
+
+
+def test_folders_that_only_begin_like_a_home() -> None:
+    assert with_folders("/homes/venv", "/rooted/venv")[0][0] == "ExecPaths"
+
+
+def test_awkward_names_of_folders() -> None:
+    found = dict(with_folders('/srv/a b: "c" d\'s 100% \\'))
+    assert words(found["ExecPaths"], escapes=True) == ['-/srv/a b: "c" d\'s 100% \\']
+    # It is split twice (systemd.exec(5)): the first time, what is escaped is left as it is.
+    assert found["BindReadOnlyPaths"] == r'''"-/srv/a\ b\:\ \"c\"\ d\'s\ 100%%\ \\"'''
