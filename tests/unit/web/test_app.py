@@ -24,7 +24,7 @@ from pyboot_svc.config import Broker, Config, Edge, Endpoint, QueueLimits, WebAd
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
-from pyboot_svc.metrics.figures import FIGURES, INFO, READY, UP
+from pyboot_svc.metrics.figures import FIGURES, INFO, READY, RESTARTS, UP
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.services.base import NoServices, ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
@@ -237,6 +237,7 @@ def test_instances_have_everything_that_is_known(web: Web) -> None:
         "sub_process_name": "sub_process_temp_2",
         "error": None,
         "service": None,
+        "restarts": 0,
         "config": {
             "edge_mode": "my.models.mean",
             "instance": 2,
@@ -395,7 +396,10 @@ def test_metrics_as_prometheus_reads_them(web: Web) -> None:
         assert told[name] == {temp: value, flow: value}, name
     assert told["pyboot_errors_total"] == {(*temp, "not_json"): 2, (*temp, "model"): 1}
     assert told["pyboot_latency_seconds"] == {(*temp, "0.5"): 0.0015, (*temp, "0.99"): 0.02}
-    tabled = {meaning.prometheus for meaning in (UP, READY, INFO, *(f.meaning for f in FIGURES))}
+    tabled = {
+        meaning.prometheus
+        for meaning in (UP, READY, INFO, *(f.meaning for f in (*FIGURES, RESTARTS)))
+    }
     assert told.keys() >= expected.keys()
     # A worker of another version may tell less.
     assert told.keys() <= tabled
