@@ -553,3 +553,10 @@ def test_instances_that_come_and_go_are_shown_while_they_are_there_and_never_mis
     }
     assert rows == {"temp-1": True, "temp-2": True, "flow-4711": True}
     assert web.request("/readyz").status == 200
+
+
+def test_the_page_says_why_and_what_is_to_be_noticed(web: Web) -> None:
+    web.worker("temp-2", state="waiting", reasons=["pre broker <a>: no answer"])
+    web.worker("flow-1", notices=["in a call for 37 s"])
+    page = web.request("/").text
+    assert "<li>temp-2: pre broker &lt;a&gt;: no answer<li>flow-1: in a call for 37 s</ul>" in page
