@@ -56,6 +56,7 @@ unit: $(VENV)/.test build/oldest/.installed ## each part by itself, with the new
 
 integration: $(VENV)/.test build/oldest/.installed ## real processes on a real broker, and what the documentation shows
 	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh mosquitto_sub mosquitto-clients
 	@packaging/need.sh strace strace
 	@packaging/need.sh openssl openssl
 	@packaging/need.sh cc gcc
