@@ -60,28 +60,22 @@ class Audit:
 def audit(config: Config, payload: bytes | None) -> Audit:
     """Visit both brokers of each model; `payload` is published to its topics, unless it is None."""
     instances = [InstanceConfig(edge.instances[0], edge) for edge in config.edges]
-    visits = [
-        visit
-        for instance in instances
-        for visit in ((_examine_pre, instance, None), (_examine_post, instance, payload))
-    ]
+    ends = [(instance, end) for instance in instances for end in ("pre", "post")]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        seen = pool.map(lambda visit: list(visit[0](*visit[1:])), visits)
+        seen = pool.map(lambda at: _examine(at[0], at[1], payload), ends)
         findings = tuple(finding for found in seen for finding in found)
     return Audit(findings, (SILENT_RULES, *([NOT_PUBLISHED] if payload is None else [])))
 
 
+def _examine(config: InstanceConfig, end: str, payload: bytes | None) -> list[Finding]:
+    edge = config.edge
+    broker = (edge.pre if end == "pre" else edge.post).broker.address
+    said = _say_pre(config) if end == "pre" else _say_post(config, payload)
+    return [Finding(edge.name, end, broker, verdict, text) for verdict, text in said]
+
+
+# Verdicts with their texts.
 Said = Iterator[tuple[str, str]]
-
-
-def _examine_pre(config: InstanceConfig, payload: bytes | None) -> Iterator[Finding]:
-    for verdict, text in _say_pre(config):
-        yield Finding(config.edge.name, "pre", config.edge.pre.broker.address, verdict, text)
-
-
-def _examine_post(config: InstanceConfig, payload: bytes | None) -> Iterator[Finding]:
-    for verdict, text in _say_post(config, payload):
-        yield Finding(config.edge.name, "post", config.edge.post.broker.address, verdict, text)
 
 
 def _say_pre(config: InstanceConfig) -> Said:
