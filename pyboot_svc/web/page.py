@@ -16,7 +16,8 @@ _LONGEST_REMARK = 1000
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
     "table{border-collapse:collapse}"
-    "td,th{padding:.25rem .8rem;border-bottom:1px solid #ccc;text-align:right}"
+    "td,th{padding:.25rem .6rem;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}"
+    "td:last-child{white-space:normal}"
     "td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}"
 )
 
