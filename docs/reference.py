@@ -33,7 +33,7 @@ from pyboot_svc.config.schema import (
     WEB,
 )
 from pyboot_svc.config.sections import Key, Section
-from pyboot_svc.metrics.figures import FIELDS, FIGURES, INFO, READY, UP
+from pyboot_svc.metrics.figures import FIELDS, FIGURES, INFO, READY, RESTARTS, UP
 from pyboot_svc.metrics.meaning import Meaning
 
 METRICS = Path(__file__).parent / "metrics.md"
@@ -130,6 +130,7 @@ def _figures() -> Iterator[str]:
     yield "| `/api/instances` | `/metrics` | kind | unit | meaning |\n|---|---|---|---|---|"
     for figure in FIGURES:
         yield _figure_row(f"`{'.'.join(figure.path)}`", figure.meaning)
+    yield _figure_row("`restarts`", RESTARTS.meaning)
     yield _figure_row("`error` is null", UP)
     yield _figure_row("`state` is `ready`", READY)
     yield _figure_row("`error` is null", INFO)

@@ -7,9 +7,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from pyboot_svc.titles import name_thread
-
 from pyboot_svc.errors import ExitCode
+from pyboot_svc.titles import name_thread
 
 
 def end_process() -> None:

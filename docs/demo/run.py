@@ -18,7 +18,7 @@ from typing import Any
 from plant import Plant
 
 from pyboot_svc.address import parse_address
-from pyboot_svc.cli.table import fetch_instances, table_lines
+from pyboot_svc.cli.table import fetch_instances, table_lines, terminal_width
 from pyboot_svc.errors import UnavailableError
 
 _HERE = Path(__file__).parent
@@ -69,7 +69,8 @@ def _show(stack: contextlib.ExitStack, options: argparse.Namespace, summary: lis
         summary[:] = _summary(plant.published, elapsed, instances)
         if sys.stdout.isatty():
             address = f"web: http://{host}:{web_port}   {elapsed:.0f} s   Ctrl-C stops"
-            print(_CLEAR + "\n".join([address, "", *table_lines(instances)]), flush=True)
+            table = table_lines(instances, terminal_width())
+            print(_CLEAR + "\n".join([address, "", *table]), flush=True)
         else:
             print(f"{elapsed:4.0f} s  {_one_line(instances)}", flush=True)
 
@@ -187,7 +188,7 @@ def _summary(published: int, elapsed: float, instances: list[dict[str, Any]]) ->
         f"dropped {_totals(instances, 'dropped')}; errors: {_errors(instances)}; "
         f"latency p50 {_worst(instances, 'p50')} ms, p99 {_worst(instances, 'p99')} ms",
         "",
-        *table_lines(instances),
+        *table_lines(instances, terminal_width()),
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyboot_svc.bench.failures import CountedFailures
 from pyboot_svc.bench.subject import Subject
+from pyboot_svc.config import Edge
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
 from pyboot_svc.worker.messages import Chunk, Fault, MessageBatch, payloads_of
@@ -21,23 +22,39 @@ class Tried:
     fault: Fault | None
 
 
-def try_messages(subject: Subject, topics: Sequence[str], folder: Path) -> Iterator[Tried]:
-    """As a worker would process the subject's payloads on these topics, without a second attempt.
+class Trial:
+    """Calls the subject's model as a worker would, without a second attempt.
 
     `folder` is for what a worker keeps beside the model.
     """
-    edge = subject.edge
-    durables = Durables(subject.config, folder)
-    patient = ModelCall.of(edge, subject.model, durables, CountedFailures())
-    call = replace(patient, on_error=replace(edge.on_error, retries=0), concurrency=1)
-    runner = Runner(0, call, subject.context)
-    longest = edge.batch.max_size if edge.batch is not None else 1
-    for start in range(0, len(subject.payloads), longest):
-        stop = start + longest
-        chunk = Chunk(0, _batch(topics[start:stop], subject.payloads[start:stop]))
-        runner.work(chunk)
+
+    def __init__(self, subject: Subject, folder: Path) -> None:
+        """Raises ModelError for what this model can't do."""
+        edge = subject.edge
+        durables = Durables(subject.config, folder)
+        patient = ModelCall.of(edge, subject.model, durables, CountedFailures())
+        call = replace(patient, on_error=replace(edge.on_error, retries=0), concurrency=1)
+        self._runner = Runner(0, call, subject.context)
+
+    def call(self, batch: MessageBatch) -> Iterator[Tried]:
+        """What becomes of each of its messages; a model of batches gets all of them at once."""
+        chunk = Chunk(0, batch)
+        self._runner.work(chunk)
         for place, result in enumerate(chunk.results):
             yield Tried(payloads_of(result), chunk.failures.get(place))
+
+
+def most_at_once(edge: Edge) -> int:
+    """How many messages one call of the model may get."""
+    return edge.batch.max_size if edge.batch is not None else 1
+
+
+def try_messages(subject: Subject, topics: Sequence[str], folder: Path) -> Iterator[Tried]:
+    """As a worker would process the subject's payloads on these topics; `folder` as for `Trial`."""
+    trial, longest = Trial(subject, folder), most_at_once(subject.edge)
+    for start in range(0, len(subject.payloads), longest):
+        stop = start + longest
+        yield from trial.call(_batch(topics[start:stop], subject.payloads[start:stop]))
 
 
 def _batch(topics: Sequence[str], payloads: Sequence[bytes]) -> MessageBatch:

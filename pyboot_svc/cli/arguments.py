@@ -14,6 +14,7 @@ STATE_DIR = Path("/var/lib/edge-model")
 CONFIG_VARIABLE = "PYBOOT_CONFIG"
 _MOST_SECONDS = 86_400.0
 _MOST_A_SECOND = 1e9
+_MOST_MESSAGES = 10**9
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +109,12 @@ def seconds(text: str) -> float:
     if not 0 <= number <= _MOST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return number
+
+
+def count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_MESSAGES):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of messages")
+    return int(text)
 
 
 def rate(text: str) -> float:

@@ -226,21 +226,26 @@ class ResultTopic(Topic):
         return value
 
 
+def check_filter(value: str) -> None:
+    """Raises Invalid for what is no filter to subscribe to."""
+    if len(value.encode()) > _TOPIC_MAX_BYTES:
+        raise Invalid(f"must not be longer than {_TOPIC_MAX_BYTES} bytes")
+    if value.startswith("$share/"):
+        hint = "write the filter alone: instances share it automatically, see `share`"
+        raise Invalid("must not start with $share/", hint)
+    levels = value.split("/")
+    if any("+" in level and level != "+" for level in levels):
+        raise Invalid(f"+ must be a whole level of the topic, as in a/+/b: {value}")
+    if "#" in value and (levels[-1] != "#" or value.count("#") > 1):
+        raise Invalid(f"# must be the last level of the topic, as in a/#: {value}")
+
+
 class TopicFilter(Text):
     """An MQTT topic filter to subscribe to (MQTT 5, section 4.7)."""
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
         value = super().read(node, path, problems)
-        if len(value.encode()) > _TOPIC_MAX_BYTES:
-            raise Invalid(f"must not be longer than {_TOPIC_MAX_BYTES} bytes")
-        if value.startswith("$share/"):
-            hint = "write the filter alone: instances share it automatically, see `share`"
-            raise Invalid("must not start with $share/", hint)
-        levels = value.split("/")
-        if any("+" in level and level != "+" for level in levels):
-            raise Invalid(f"+ must be a whole level of the topic, as in a/+/b: {value}")
-        if "#" in value and (levels[-1] != "#" or value.count("#") > 1):
-            raise Invalid(f"# must be the last level of the topic, as in a/#: {value}")
+        check_filter(value)
         return value
 
     def json_schema(self) -> dict[str, Any]:

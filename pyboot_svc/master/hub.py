@@ -105,6 +105,10 @@ class Hub:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.refused: Counter[str] = Counter()
+        # Of those that are configured: the process that was there last, and how many took the
+        # place of another one.
+        self._processes: dict[str, int] = {}
+        self._restarts: Counter[str] = Counter()
 
     def configure(self, instances: list[InstanceId], passing: int = 0) -> None:
         """These are to be reported, connected or not; others, `passing` at most, while they are."""
@@ -138,6 +142,10 @@ class Hub:
             self._wakeup.close()
         else:
             self._thread.join(ANSWER_SECONDS)
+
+    def restarts(self, instance: str) -> int | None:
+        """How often a new process came for a former one; None when no process is known."""
+        return self._restarts[instance] if instance in self._processes else None
 
     def scrape(self) -> dict[str, Reading]:
         """Ask every worker now; readings by instance, of all that are configured or connected."""
@@ -227,6 +235,14 @@ class Hub:
             if other.instance == instance:
                 self._close(other)  # a restarted worker takes the place of its former self
         peer.instance = instance
+        self._note_process(instance, peer.pid)
+
+    def _note_process(self, instance: str, pid: int | None) -> None:
+        """On another host the same number may be another process: there, none is known."""
+        if pid is None or instance not in self._configured:
+            return
+        self._restarts[instance] += self._processes.get(instance, pid) != pid
+        self._processes[instance] = pid
 
     def _note_answer(self, peer: _Peer, line: bytes) -> None:
         snapshot = decode_line(line)

@@ -64,6 +64,8 @@ class View:
             row = self._row(identity, reading)
             state = states.get(identity)
             row["service"] = state.as_dict() if state else None
+            # Who starts them has seen those, too, that ended before they said hello.
+            row["restarts"] = state.restarts if state else self._hub.restarts(name)
             rows.append(row)
         return {
             "app_name": self._config.app_name,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
-from pyboot_svc.metrics.meaning import Meaning
+from pyboot_svc.metrics.meaning import Meaning, counter
 from pyboot_svc.metrics.snapshot import Process, Traffic, name_of
 
 
@@ -74,7 +74,22 @@ INFO = Meaning(
 )
 READY = Meaning("1 when it can do its work.", "gauge", "0 or 1", "pyboot_ready")
 
-_COLUMN_ORDER = ("in/s", "out/s", "pre_queue", "post_queue", "p50 ms", "p99 ms", "errors")
-_TITLED = {figure.title: figure for figure in FIGURES if figure.title}
+RESTARTS = Figure(
+    ("restarts",),
+    counter(
+        "Processes that took the place of the instance's former one, since the master's start: "
+        "after a crash, and after a restart that was asked for. Null where nobody can know: in "
+        "pods, whose restarts the cluster counts.",
+        "pyboot_restarts_total",
+        "processes",
+        title="restarts",
+    ),
+)
+
+_TITLED = {figure.title: figure for figure in (*FIGURES, RESTARTS) if figure.title}
+_ORDER = (
+    *("in/s", "out/s", "pre_queue", "post_queue", "p50 ms", "p99 ms"),
+    *("none", "errors", "dead", "spooled", "dropped", "restarts"),
+)
 # What a person is shown of each instance.
-COLUMNS = tuple(_TITLED[title] for title in dict.fromkeys((*_COLUMN_ORDER, *_TITLED)))
+COLUMNS = tuple(_TITLED[title] for title in dict.fromkeys((*_ORDER, *_TITLED)))

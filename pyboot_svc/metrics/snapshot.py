@@ -35,7 +35,9 @@ class Counters:
     nothing_to_publish: Annotated[
         int,
         counter(
-            "Inputs for which the model returned None.", "pyboot_nothing_to_publish_messages_total"
+            "Inputs for which the model returned None.",
+            "pyboot_nothing_to_publish_messages_total",
+            title="none",
         ),
     ]
     ticks: Annotated[int, counter("Calls of the model's `tick`.", "pyboot_ticks_total", "calls")]
@@ -202,11 +204,18 @@ class Traffic:
         ),
     ]
     spooled: Annotated[
-        int, gauge("Results that wait in the spool, on disk.", "pyboot_spooled_messages")
+        int,
+        gauge(
+            "Results that wait in the spool, on disk.", "pyboot_spooled_messages", title="spooled"
+        ),
     ]
     dead_letters_waiting: Annotated[
         int,
-        gauge("Dead letters that wait to be published.", "pyboot_dead_letters_waiting_messages"),
+        gauge(
+            "Dead letters that wait to be published.",
+            "pyboot_dead_letters_waiting_messages",
+            title="dead",
+        ),
     ]
     held_bytes: Annotated[
         int,

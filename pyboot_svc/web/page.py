@@ -12,10 +12,12 @@ from pyboot_svc.text import ago, printable
 
 _LAST = ("last input", "last result", "last error")
 _LINKS = ("/queue_size_metrics", "/metrics", "/api/instances", "/readyz", "/healthz")
+_LONGEST_REMARK = 1000
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
     "table{border-collapse:collapse}"
-    "td,th{padding:.25rem .8rem;border-bottom:1px solid #ccc;text-align:right}"
+    "td,th{padding:.25rem .6rem;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}"
+    "td:last-child{white-space:normal}"
     "td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}"
 )
 
@@ -33,7 +35,8 @@ def render_page(document: dict[str, Any]) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=2>"
         f"<title>{title}</title><style>{_STYLE}</style>"
         f"<h1>{title}</h1><p>{escape(document['description'])}</p>"
-        f"<table><tr>{head}</tr>{rows}</table><p>{links}</p></html>"
+        f"<table><tr>{head}</tr>{rows}</table>{_remarks(document['instances'])}"
+        f"<p>{links}</p></html>"
     )
 
 
@@ -46,6 +49,16 @@ def _row(instance: dict[str, Any]) -> str:
     )
     cells = ("–" if value is None else escape(printable(str(value))) for value in values)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _remarks(instances: list[dict[str, Any]]) -> str:
+    """Why some aren't ready, and what is to be noticed of others."""
+    remarks = [
+        f"<li>{escape(printable(str(instance['instance']) + f': {remark}', _LONGEST_REMARK))}"
+        for instance in instances
+        for remark in (*instance.get("reasons", ()), *instance.get("notices", ()))
+    ]
+    return f"<ul>{''.join(remarks)}</ul>" if remarks else ""
 
 
 def _last(instance: dict[str, Any]) -> Iterator[str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pyboot_svc.metrics.figures import FIGURES, INFO, READY, UP
+from pyboot_svc.metrics.figures import FIGURES, INFO, READY, RESTARTS, UP, Figure
 from pyboot_svc.metrics.meaning import Meaning
 
 _LABELS = ["model", "instance"]
@@ -37,7 +37,9 @@ class _Instances(Collector):
         yield up
         yield ready
         yield self._info()
-        yield from self._told().values()
+        answering = [instance for instance in self._instances if instance["error"] is None]
+        yield from self._told((RESTARTS,), self._instances).values()
+        yield from self._told(FIGURES, answering).values()
 
     def _info(self) -> Metric:
         names = ("version", "edge_mode", "model_version", "code")
@@ -48,16 +50,17 @@ class _Instances(Collector):
                 info.add_metric([*_labels(instance), *told], 1.0)
         return info
 
-    def _told(self) -> dict[str, Any]:
+    def _told(
+        self, figures: Sequence[Figure], instances: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
         """The families by their names: several figures may be of one."""
         families: dict[str, Any] = {}
-        answering = [instance for instance in self._instances if instance["error"] is None]
-        for figure in FIGURES:
+        for figure in figures:
             name = figure.meaning.prometheus
             if not name:
                 continue
             family = families.setdefault(name, _family(figure.meaning))
-            for instance in answering:
+            for instance in instances:
                 for own, value in figure.samples(instance):
                     family.add_metric([*_labels(instance), *own], value)
         return families

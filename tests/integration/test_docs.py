@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import shlex
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
 from support.app import Up, run_pyboot
-from support.broker import Broker
+from support.broker import Broker, free_port
 from support.client import Plant
 from support.pages import ROOT, Block, blocks_of
 from support.poll import until
@@ -71,6 +75,110 @@ def test_the_tutorial_gets_the_answers_that_it_shows(
             running.close()
             answers += 1
     assert answers == 3
+
+
+class Phone:
+    """What `mosquitto_sub` of the tutorial shows, as its user, at an address of this host."""
+
+    def __init__(self, port: int, password: str) -> None:
+        line = _block("docs/tutorial.md", "sh", "mosquitto_sub").replace("PASSWORD", password)
+        command = shlex.split(line.replace("1884", str(port)).replace("192.168.1.10", _address()))
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.lines: list[str] = []
+        self._reader = Thread(target=self._read)
+        self._reader.start()
+
+    def wait(self, text: str) -> None:
+        until(lambda: any(text in line for line in self.lines), f"{text!r} on the phone")
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            self.lines.extend(line.rstrip("\n") for line in output)
+
+
+def _address() -> str:
+    """Where others reach this host; the loopback one where it is in no network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # which sends nothing
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+@pytest.fixture
+def tutorial(tmp_path: Path) -> Iterator[tuple[Broker, int]]:
+    """A broker with the tutorial's two listeners, and the port of the one for phones; beside the
+    files of the tutorial as they are by then, made for this broker."""
+    page = "docs/tutorial.md"
+    setup = _block(page, "sh", "mosquitto_passwd -c")
+    [make] = re.findall(r"^sudo (mosquitto_passwd .*?) +#", setup, re.MULTILINE)
+    make = make.replace("/etc/mosquitto", str(tmp_path)).replace("-c", "-b -c")
+    subprocess.run([*shlex.split(make), "a good one"], check=True)
+    (tmp_path / "phones.acl").write_text(_block(page, "", "# phones.acl"))
+    port = free_port()
+    lines = _block(page, "", "# lan.conf").replace("/etc/mosquitto", str(tmp_path))
+    broker = Broker(tmp_path, lines.replace("1884", str(port)).replace("1883", "{port}"))
+    broker.start()
+    try:
+        model = _block(page, "python", "context.state[tank]")
+        (tmp_path / "my_models.py").write_text(model)
+        config = _with_port(_block(page, "yaml", "too_full"), broker.port)
+        (tmp_path / "config.yaml").write_text(config)
+        yield broker, port
+    finally:
+        broker.stop()
+
+
+def test_the_tutorials_alarm_reaches_the_phone(
+    tmp_path: Path, tutorial: tuple[Broker, int], up: Callable[..., Up]
+) -> None:
+    broker, port = tutorial
+    up(tmp_path / "config.yaml")
+    phone, stranger = Phone(port, "'a good one'"), Phone(port, "guessed")
+    try:
+        stranger.wait("not authorised")
+        until(lambda: "u'phone'" in broker.log.read_text(), "the phone is connected")
+        publish = shlex.split(_block("docs/tutorial.md", "sh", "tanks/t4/level"))
+        subprocess.run([*publish, "-p", str(broker.port)], check=True, timeout=20)
+        phone.wait(_block("docs/tutorial.md", "", "alarms/t4").strip())
+    finally:
+        phone.close()
+        stranger.close()
+    late = Phone(port, "'a good one'")
+    try:
+        late.wait('"state":"high"')
+    finally:
+        late.close()
+
+
+def test_the_tutorials_phone_may_only_read_alarms(
+    tmp_path: Path, tutorial: tuple[Broker, int]
+) -> None:
+    broker, port = tutorial
+    login = ["-h", _address(), "-p", str(port), "-u", "phone", "-P", "a good one"]
+    with Plant(broker.port) as plant:
+        plant.subscribe("#")
+        message = ["-V", "5", "-q", "1", "-t", "tanks/t4/level", "-m", "{}", "-d"]
+        done = subprocess.run(
+            ["mosquitto_pub", *login, *message],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert "(Mid: 1, RC:135)" in done.stdout
+        plant.publish("the/end", 1)
+        plant.wait_for(1)
+        assert [topic for topic, _ in plant.received] == ["the/end"]
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))

@@ -1,14 +1,20 @@
-"""`pyboot try`: what a model makes of messages, without a broker."""
+"""`pyboot try`: what a model makes of messages, from files or as they arrive."""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.app import PYBOOT
+from support.app import PYBOOT, Running, Up
+from support.broker import Broker
+from support.client import Plant
+from support.poll import until
+from support.stub import SUBSCRIBE, StubBroker, publish, suback
 
 from pyboot_svc.worker.storage.database import connect
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
@@ -152,3 +158,202 @@ def test_a_topic_is_filled_in(attempt: Try) -> None:
         'o/a/7 {"device":"a"}',
         "failed (not_encodable): post_topic needs {device}, which the result doesn't have",
     ]
+
+
+EDGE_OF = (
+    "{{name: m, edge_mode: my_models.{model}, pre_topic: {topic}/in, "
+    "post_topic: {topic}/out{more}}}"
+)
+LIVE = """
+import time
+
+def doubled(payload):
+    return payload * 2
+
+def total(payloads):
+    return [sum(payloads)] * len(payloads)
+
+class ticking:
+    def __init__(self):
+        self.sum = 0
+    def __call__(self, payload):
+        self.sum += payload
+    def tick(self, context):
+        return {"sum": self.sum} if self.sum else None
+
+def slow(payload):
+    print("called")
+    time.sleep(0.5)
+    return payload
+"""
+
+
+@pytest.fixture
+def live(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    topic: str,
+    broker: Broker,
+    track: Callable[[Running], Running],
+) -> Callable[..., Running]:
+    """Starts `pyboot try m --live` and waits until it is subscribed."""
+
+    def start(model: str, *arguments: str, more: str = "", waits: bool = True) -> Running:
+        edge = EDGE_OF.format(model=model, topic=topic, more=more)
+        config = write_config(edge, models=LIVE)
+        state = ("--state-dir", str(tmp_path / "state"))
+        # Each with a log of its own.
+        folder = tmp_path / f"try-{len(list(tmp_path.glob('try-*')))}"
+        trying = Running(folder, "try", "m", "--live", *arguments, "-c", str(config), *state)
+        track(trying)
+        if waits:
+            trying.wait_log("subscribed to")
+        return trying
+
+    return start
+
+
+def printed(trying: Running) -> list[str]:
+    """All lines, when it has ended."""
+    assert trying.process.stdout is not None
+    return trying.process.stdout.read().decode().splitlines()
+
+
+def test_what_arrives_is_tried_and_published_by_nobody(
+    live: Callable[..., Running], plant: Plant, topic: str
+) -> None:
+    plant.subscribe(f"{topic}/#")
+    trying = live("doubled", "-n", "3")
+    plant.publish_all(f"{topic}/in", [1, b"{", "a"], 1)
+    lines = printed(trying)
+    assert lines[0] == f"{topic}/out 2"
+    assert lines[1].startswith("failed (not_json)")
+    assert lines[-1] == f'{topic}/out "aa"'
+    assert trying.process.wait(20) == 1
+    assert {name for name, _ in plant.received} == {f"{topic}/in"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["int", "term"])
+def test_a_signal_ends_it_after_the_call_at_hand(
+    number: signal.Signals, live: Callable[..., Running], plant: Plant, topic: str
+) -> None:
+    trying = live("slow")
+    plant.publish_all(f"{topic}/in", [1, 2, 3], 1)
+    trying.wait_log("called")
+    assert trying.stop(number) == 0
+    assert printed(trying)[0] == f"{topic}/out 1"
+    assert len(trying.log.split("called")) < 4
+
+
+def test_running_instances_miss_nothing_of_it(
+    live: Callable[..., Running],
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+) -> None:
+    more = ", instance: 2, pre_qos: 1, post_qos: 1"
+    running = up(write_config(EDGE_OF.format(model="doubled", topic=topic, more=more), models=LIVE))
+    plant.subscribe(f"{topic}/out")
+    trying = live("doubled", "-n", "20", more=more)
+    plant.publish_all(f"{topic}/in", list(range(20)), 1)
+    doubled = [2 * number for number in range(20)]
+    assert printed(trying) == [f"{topic}/out {number}" for number in doubled]
+    assert sorted(plant.wait_for(20)) == doubled
+    assert [running.instance(f"m-{n}")["brokers"]["pre"]["connects"] for n in (1, 2)] == [1, 1]
+
+
+def test_ticks_come_and_a_number_of_seconds_ends_it(
+    live: Callable[..., Running], plant: Plant, topic: str
+) -> None:
+    trying = live("ticking", "--seconds", "6", "--json", more=", every: 1s")
+    plant.publish(f"{topic}/in", 5)
+    lines = [json.loads(line) for line in printed(trying)]
+    assert lines[0] == {"result": None}
+    assert {"topic": f"{topic}/out", "result": '{"sum":5}'} in lines
+    assert lines.count({"result": None}) == 1
+    assert trying.process.wait(20) == 0
+
+
+def test_a_model_of_batches_gets_what_has_arrived(
+    live: Callable[..., Running], plant: Plant, topic: str
+) -> None:
+    trying = live("total", "-n", "4", more=", batch: {max_size: 3}")
+    plant.publish_all(f"{topic}/in", [1, 1, 1, 1], 1)
+    assert len(printed(trying)) == 4
+
+
+def test_retained_messages_are_left_out_where_the_model_has_none(
+    live: Callable[..., Running], plant: Plant, topic: str
+) -> None:
+    plant.publish(f"{topic}/in", 1, 1, retain=True)
+    try:
+        assert printed(live("doubled", "-n", "1")) == [f"{topic}/out 2"]
+        trying = live("doubled", "-n", "1", more=", retained: ignore")
+        plant.publish(f"{topic}/in", 5, 1)
+        assert printed(trying) == [f"{topic}/out 10"]
+    finally:
+        plant.publish(f"{topic}/in", b"", 1, retain=True)
+
+
+def test_another_filter(live: Callable[..., Running], plant: Plant, topic: str) -> None:
+    trying = live("doubled", "-n", "1", "--topic", f"{topic}/+/other")
+    plant.publish(f"{topic}/in", 1)
+    plant.publish(f"{topic}/x/other", 2)
+    assert printed(trying) == [f"{topic}/out 4"]
+
+
+def test_it_says_that_nothing_comes(live: Callable[..., Running], topic: str) -> None:
+    trying = live("doubled")
+    trying.wait_log(f"no message on {topic}/in yet: is it the topic that is published to", 30)
+    assert trying.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"subscribe": lambda packet: suback(packet.mid, 0x87)}, "was refused: Not authorized"),
+        ({"connack": b"\x20\x03\x00\x87\x00"}, "the broker refused: Not authorized"),
+        ({"connect": lambda packet: None}, "not subscribed yet"),
+    ],
+    ids=["subscription", "connection", "silence"],
+)
+def test_a_broker_that_lets_nobody_in(
+    rule: dict[str, Any], said: str, live: Callable[..., Running]
+) -> None:
+    with StubBroker(**rule) as stub:
+        more = f", pre_port: {stub.port}"
+        trying = live("doubled", "--seconds", "5", more=more, waits=False)
+        assert trying.process.wait(30) == 69
+    assert f"pre broker 127.0.0.1:{stub.port}: " in trying.log
+    assert said in trying.log
+
+
+def test_it_comes_back_when_the_connection_was_lost(
+    live: Callable[..., Running], tmp_path: Path, topic: str
+) -> None:
+    with StubBroker() as stub:
+        trying = live("doubled", "-n", "1", more=f", pre_port: {stub.port}")
+        stub.hang_up(1)
+        until(lambda: len(stub.of_kind(SUBSCRIBE)) == 2, "it is there again")
+        stub.send(publish(f"{topic}/in", b"4"), 2)
+        assert printed(trying) == [f"{topic}/out 8"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("counts", "-", "-n", "3"), "-n and --seconds go with --live"),
+        (("counts", "--live", "-n", "0"), "'0' is not a number of messages"),
+        (("counts", "-", "--live"), "not allowed with"),
+        (("counts", "--live", "--topic", "$share/x/in"), "--topic must not start with $share/"),
+        (("counts", "--live", "--topic", "a+"), "+ must be a whole level"),
+    ],
+    ids=["not-live", "zero", "two-sources", "share", "filter"],
+)
+def test_what_is_wrong_about_live_is_said(
+    attempt: Try, arguments: tuple[str, ...], said: str
+) -> None:
+    done = attempt(*arguments)
+    assert done.returncode == 64
+    assert said in done.stderr

@@ -26,7 +26,7 @@ TIERS = (
     },
     {"config", "environments"},
     {"health", "kubernetes", "metrics", "model", "models", "services", "worker"},
-    {"bench", "master", "starter", "web"},
+    {"bench", "brokers", "master", "starter", "web"},
     {"cli"},
     {"__main__"},
 )

@@ -1,4 +1,4 @@
-"""`pyboot check`: validates the configuration."""
+"""`pyboot check`: validates the configuration, and what it names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
@@ -18,27 +19,42 @@ from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.environments.interpreter import EnvironmentUnusable, is_here
 from pyboot_svc.environments.libraries import entered
-from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
+from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem, UsageError
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import concurrency_of, exceptions_named, ticking, working_folder
 from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.services.guests import run_guest
-from pyboot_svc.text import block
+from pyboot_svc.text import block, printable
+
+if TYPE_CHECKING:
+    from pyboot_svc.brokers.audit import Audit  # which takes paho
 
 DESCRIPTION = """\
 Validate the configuration. Every error is reported at once, with file, line,
-column and key, and a suggestion where there is one."""
+column and key, and a suggestion where there is one. --brokers connects to
+each broker as the models' workers would, beside those that run, and says what it
+refuses (exit code 69). Nothing is published unless --publish says what."""
 EXAMPLES = (
     ("pyboot check -c config.yaml", "report every error in it"),
     ("pyboot check -c config.yaml --models", "also import each model"),
+    ("sudo pyboot check --brokers", "also ask each broker, as root"),
     ("pyboot check --instances", "list the instances by name"),
 )
+_LONGEST_FINDING = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--models", action="store_true", help="import each model, too")
+    parser.add_argument(
+        "--brokers", action="store_true", help="connect and subscribe to each broker, too"
+    )
+    parser.add_argument(
+        "--publish",
+        metavar="TEXT",
+        help="with --brokers: publish TEXT to the topics of results and dead letters",
+    )
     parser.add_argument(
         "--instances", action="store_true", help="print only the names of all instances"
     )
@@ -47,11 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
+    if options.publish is not None and not options.brokers:
+        raise UsageError("--publish goes with --brokers")
     file = config_file(options)
     config: Config | None = None
+    audited: Audit | None = None
     try:
         config = load_config(file, model_path=model_path(options))
         problems = list(_model_problems(config, options)) if options.models else []
+        audited = _audit(config, options.publish) if options.brokers else None
     except ConfigError as error:
         if options.instances:
             raise  # names alone go to standard output
@@ -60,17 +80,49 @@ def run(options: argparse.Namespace) -> ExitCode:
     if options.instances and config is not None:
         print("\n".join(str(instance.identity) for instance in config.instances()))
     elif options.json:
-        found = [dataclasses.asdict(problem) for problem in problems]
-        document = {"file": str(file), "valid": not problems, "problems": found}
-        print(json.dumps({**document, "warnings": warnings}, indent=1))
+        print(json.dumps(_document(file, problems, warnings, audited), indent=1))
     else:
-        for problem in problems:
-            print(block(str(problem)))
-        if config is not None and not problems:
-            print(_summary(config, str(file)))
-        for warning in warnings:
-            print(f"warning: {warning}")
-    return ExitCode.CONFIG if problems else ExitCode.OK
+        _show(file, config, problems, warnings, audited)
+    if problems:
+        return ExitCode.CONFIG
+    return ExitCode.UNAVAILABLE if audited is not None and audited.failed else ExitCode.OK
+
+
+def _audit(config: Config, publish: str | None) -> Audit:
+    from pyboot_svc.brokers.audit import audit
+
+    return audit(config, None if publish is None else publish.encode())
+
+
+def _document(
+    file: Path, problems: Sequence[Problem], warnings: list[str], audited: Audit | None
+) -> dict[str, Any]:
+    found = [dataclasses.asdict(problem) for problem in problems]
+    document = {"file": str(file), "valid": not problems, "problems": found, "warnings": warnings}
+    if audited is None:
+        return document
+    seen = [dataclasses.asdict(finding) for finding in audited.findings]
+    return {**document, "brokers": seen, "unknown": audited.unknown}
+
+
+def _show(
+    file: Path,
+    config: Config | None,
+    problems: Sequence[Problem],
+    warnings: list[str],
+    audited: Audit | None,
+) -> None:
+    for problem in problems:
+        print(block(str(problem)))
+    if config is not None and not problems:
+        print(_summary(config, str(file)))
+    for warning in warnings:
+        print(f"warning: {warning}")
+    if audited is not None:
+        for finding in audited.findings:
+            print(printable(str(finding), _LONGEST_FINDING))
+        for unknown in audited.unknown:
+            print(f"not known: {unknown}")
 
 
 def _summary(config: Config, file: str) -> str:

@@ -18,7 +18,7 @@ from pyboot_svc.cli.state import found_state_dir, known_instances
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.model.codec import PayloadFault
-from pyboot_svc.text import block, printable
+from pyboot_svc.text import ago, block, printable
 from pyboot_svc.worker.storage.database import ERRORS, DatabaseTrouble, connect, transaction
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
@@ -117,13 +117,19 @@ def show(options: argparse.Namespace) -> ExitCode:
         if options.json:
             print(json.dumps({"instance": str(identity), **letter}, indent=1))
             continue
-        for key, value in letter.items():
+        for key, value in _for_people(letter).items():
             # A traceback has lines of its own; what a payload says must not look like ours.
             shown = block if key == "error" else printable
             text = shown(str(value), _LONGEST_SHOWN)
             print(f"{key + ':':10} {text}")
         print()
     return ExitCode.OK
+
+
+def _for_people(letter: dict[str, Any]) -> dict[str, Any]:
+    created = f"{_time(letter['created'])} ({ago(time.time() - letter['created'])})"
+    told = {**letter, "created": created}
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def retry(options: argparse.Namespace) -> ExitCode:
@@ -250,10 +256,14 @@ def _row(identity: InstanceId, letter: dict[str, Any]) -> tuple[str, ...]:
     return (
         str(identity),
         str(letter["id"]),
-        time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(letter["created"])),
+        _time(letter["created"]),
         letter["kind"] + (" (retry)" if letter["request"] else ""),
         str(letter["attempts"]),
         str(letter["bytes"]),
         printable(letter["topic"]),
         error,
     )
+
+
+def _time(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(moment))

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_listen
 from pyboot_svc.cli.master_address import master_address
-from pyboot_svc.cli.table import fetch_instances, table_lines
+from pyboot_svc.cli.table import fetch_instances, table_lines, terminal_width
 from pyboot_svc.errors import ExitCode, PybootError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import UnitState
@@ -19,7 +19,7 @@ from pyboot_svc.services.live import applied_states
 DESCRIPTION = """\
 Show all instances in one table: state, rates, queues, latency, errors. The figures
 come from the running master; where there is none, the table shows what the host's
-service manager knows."""
+service manager knows. On a terminal it has the columns that fit, elsewhere all."""
 EXAMPLES = (
     ("pyboot status", "of the master at the configured address"),
     ("pyboot status --listen 127.0.0.1:5888 --json", "of another one, for a program"),
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     if options.json:
         print(json.dumps(document, indent=1))
     else:
-        lines = [*table_lines(document["instances"]), *_advice(document["instances"])]
-        print("\n".join(lines))
+        rows = document["instances"]
+        print("\n".join([*table_lines(rows, terminal_width()), *_advice(rows)]))
     if trouble is not None:
         sys.stdout.flush()
         raise trouble

@@ -8,7 +8,7 @@ import time
 
 from pyboot_svc.cli.arguments import add_config, add_listen, seconds
 from pyboot_svc.cli.master_address import master_address
-from pyboot_svc.cli.table import fetch_instances, table_lines
+from pyboot_svc.cli.table import fetch_instances, table_lines, terminal_width
 from pyboot_svc.errors import ExitCode
 
 DESCRIPTION = """\
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     """Until Ctrl-C, the table again and again in its place; once where that is no terminal."""
     address = master_address(options)
     while True:
-        lines = table_lines(fetch_instances(*address)["instances"])
+        lines = table_lines(fetch_instances(*address)["instances"], terminal_width())
         if not sys.stdout.isatty():
             print("\n".join(lines))
             return ExitCode.OK

@@ -1,4 +1,4 @@
-"""`pyboot try`: shows what a model makes of messages, without a broker."""
+"""`pyboot try`: shows what a model makes of messages, and publishes nothing."""
 
 from __future__ import annotations
 
@@ -6,23 +6,35 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from pyboot_svc.bench.subject import load_subject
-from pyboot_svc.bench.trial import Tried, try_messages
-from pyboot_svc.cli.arguments import add_config, add_json, add_model_path, add_state_dir
+from pyboot_svc.bench.subject import Subject, load_subject
+from pyboot_svc.bench.trial import Trial, Tried, most_at_once, try_messages
+from pyboot_svc.brokers.live import LiveInput, calls_due
+from pyboot_svc.cli.arguments import (
+    add_config,
+    add_json,
+    add_model_path,
+    add_state_dir,
+    count,
+    seconds,
+)
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.loader import load_config
+from pyboot_svc.config.types import Invalid, check_filter
 from pyboot_svc.environments.interpreter import enter
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
+from pyboot_svc.model.loader import ticking
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import topic_of
 from pyboot_svc.worker.storage.database import read_state
@@ -31,14 +43,18 @@ from pyboot_svc.worker.storage.writer import DATABASE_NAME
 DESCRIPTION = """\
 Call a configured model with messages from a file or from standard input, and
 print what it would publish: a line for each result, with its topic, `nothing`,
-or the error. It has its options, its environment variables
-and a copy of its state. There is no broker, nothing is published, and nothing
-that the model keeps is kept. What the model prints and logs goes to standard
-error. Exit code 1: a message failed."""
+or the error. It has its options, its environment variables and a copy of its
+state. Nothing is published, and nothing that the model keeps is kept. What the
+model prints and logs goes to standard error. Exit code 1: a message failed.
+
+With --live the messages are those that arrive at the model's input meanwhile,
+until Ctrl-C: copies, of which its running instances miss none. There is no
+broker otherwise."""
 EXAMPLES = (
     ("pyboot try mean --payload message.json", "one message"),
     ("pyboot try mean --lines messages", "many messages, one per line"),
     ("pyboot try mean --lines messages --json", "the same, for a script"),
+    ("pyboot try mean --live -n 10", "the next 10 that arrive at its input"),
 )
 _FAILED = 1
 # Of what is shown for people.
@@ -58,8 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="-",
         help="messages from standard input, one per line",
     )
+    source.add_argument("--live", action="store_true", help="messages as they arrive at its input")
     parser.add_argument(
-        "--topic", metavar="TOPIC", help="the messages' topic (default: one that pre_topic matches)"
+        "--topic",
+        metavar="TOPIC",
+        help="the messages' topic (default: one that pre_topic matches); with --live, the filter "
+        "to subscribe to (default: pre_topic)",
+    )
+    parser.add_argument("-n", type=count, metavar="N", help="with --live: end after N messages")
+    parser.add_argument(
+        "--seconds", type=seconds, metavar="S", help="with --live: end after S seconds"
     )
     add_state_dir(parser, "where instances keep their state; the first one's is copied")
     add_json(parser, "print a JSON object a line")
@@ -67,11 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode | int:
+    if not options.live and (options.n, options.seconds) != (None, None):
+        raise UsageError("-n and --seconds go with --live")
     configure_logging()
     loaded = load_config(config_file(options), model_path=model_path(options))
     config = instance_named(loaded, options.name)
     enter(config.edge.python, config.edge.variables)
-    payloads = _payloads(options, config)
+    payloads = () if options.live else _payloads(options, config)
+    filters = _filters(options, config) if options.live else ()
     state_dir = options.state_dir.absolute() / str(config.identity)
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
@@ -81,10 +108,65 @@ def run(options: argparse.Namespace) -> ExitCode | int:
         stored = _copy_state(state_dir, folder)
         with redirect_stdout(sys.stderr):
             subject = load_subject(config, payloads, folder, stored)
-            topics = [options.topic or subject.topic] * len(payloads)
-            tried = list(_show_each(try_messages(subject, topics, beside), config, options.json))
+            if options.live:
+                found = _try_live(subject, filters, beside, options)
+            else:
+                topics = [options.topic or subject.topic] * len(payloads)
+                found = try_messages(subject, topics, beside)
+            tried = _show_each(found, config, options.json)
+            failed = sum(one.fault is not None for one in tried)
             subject.model.close()
-    return _FAILED if any(one.fault is not None for one in tried) else ExitCode.OK
+    return _FAILED if failed else ExitCode.OK
+
+
+def _filters(options: argparse.Namespace, config: InstanceConfig) -> tuple[str, ...]:
+    if not options.topic:
+        return config.edge.pre.topics
+    try:
+        check_filter(options.topic)
+    except Invalid as error:
+        raise UsageError(f"--topic {error}") from None
+    return (options.topic,)
+
+
+def _try_live(
+    subject: Subject, filters: Sequence[str], beside: Path, options: argparse.Namespace
+) -> Iterator[Tried]:
+    edge, trial = subject.edge, Trial(subject, beside)
+    ticking(subject.model, edge.every)
+    with LiveInput(subject.config, filters) as live, _stopped_by_signals(live.stop):
+        for batch in calls_due(live, edge, most_at_once(edge), options.n, options.seconds):
+            tried = list(trial.call(batch))
+            # A tick mostly has nothing to say.
+            yield from (one for one in tried if not batch.tick or one.results or one.fault)
+    if live.left_out:
+        print(
+            f"pyboot: {live.left_out} messages were left out: they came faster than the model "
+            "took them",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """The first one ends it after the call at hand, a second one as ever."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def take_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        stop()
+        take_back()
+
+    for number in numbers:
+        signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        take_back()
 
 
 def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[bytes, ...]:
@@ -96,8 +178,8 @@ def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[byte
     file = options.payload or options.lines
     if file is None:
         raise UsageError(
-            "try needs a message: --payload FILE, --lines FILE with one per line, or - for lines "
-            f"of standard input. {recording(config.edge)}"
+            "try needs a message: --payload FILE, --lines FILE with one per line, - for lines of "
+            f"standard input, or --live. {recording(config.edge)}"
         )
     return read_payloads(file, lines=options.lines is not None)
 

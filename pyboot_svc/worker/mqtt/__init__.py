@@ -1,7 +1,8 @@
-"""Messages in and out by MQTT. The rest of the worker meets it at four doors.
+"""Messages in and out by MQTT. The rest meets it at five doors.
 
 inbox        takes messages from the pre broker, and acknowledges them there
 outbox       publishes to the post broker, in order
+guest        connections of those who only look, beside a worker's
 reactor      a model thread with nothing to compute serves the connections itself
 interfaces   what the wing has in common with those who use it
 

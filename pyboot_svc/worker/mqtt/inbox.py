@@ -35,8 +35,8 @@ from pyboot_svc.worker.notices import Notices
 log = logging.getLogger(__name__)
 
 # Of a SUBACK, from here on.
-_REFUSED = 0x80
-_UNSHARED = (
+REFUSED = 0x80
+UNSHARED = (
     "several instances need them; with `share: false` each gets every message, with `instance: 1` "
     "and `threads` one does all"
 )
@@ -181,7 +181,7 @@ class MqttInbox:
         self._link, self._plane = link, link.plane
         self._unanswered = 0
         if self._shared and not limits.shares:
-            self._link.drop(f"it has no shared subscriptions: {_UNSHARED}", refused=True)
+            self._link.drop(f"it has no shared subscriptions: {UNSHARED}", refused=True)
             return
         if self._persistent:
             self._resume(session_present, limits)
@@ -233,8 +233,8 @@ class MqttInbox:
     def on_subscribed(self, code: int, reason: str) -> None:
         # The broker answers in order.
         topic_filter = printable(self._asked.popleft() if self._asked else self._named)
-        if code >= _REFUSED:
-            hint = f"; {_UNSHARED}" if self._shared else ""
+        if code >= REFUSED:
+            hint = f"; {UNSHARED}" if self._shared else ""
             self._link.drop(
                 f"the subscription to {topic_filter} was refused: {reason}{hint}",
                 refused=True,

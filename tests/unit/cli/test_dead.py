@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import tempfile
@@ -192,6 +193,21 @@ def test_show(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "line 1\n    line 2" in output
     assert dead(state, "show", "a-1", "--all", "--json") == 0
     assert capsys.readouterr().out.count('"payload"') == 3
+
+
+def test_times_are_for_people_and_what_is_not_so_is_left_out(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(state, "a-1", b"1")
+    assert dead(state, "show", "a-1", "1") == 0
+    shown = capsys.readouterr().out
+    assert re.search(
+        r"^created: +\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d \(\d+ s ago\)$", shown, re.MULTILINE
+    )
+    assert "request" not in shown
+    assert dead(state, "retry", "a-1", "1") == 0
+    assert dead(state, "show", "a-1", "1") == 0
+    assert re.search(r"^request: +retry$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_terminal_is_shown_no_control_characters(

@@ -6,6 +6,8 @@ import json
 import os
 import select
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -64,6 +66,14 @@ Connect = Callable[..., Peer]
 Ask = Callable[[Hub, Peer], Future[dict[str, Reading]]]
 
 ABSENT = Reading(None, "absent: not connected")
+# As a-1, in a process of its own.
+SAYS_HELLO = """
+import json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.send(json.dumps({"instance": "a-1", "pid": os.getpid()}).encode() + b"\\n")
+connection.recv(1)
+"""
 STALLED = Reading(None, "stalled: no answer within 1 s")
 
 
@@ -200,6 +210,34 @@ def test_who_has_gone_is_absent(start_hub: StartHub, connect: Connect, ask: Ask)
     peer.close()
     assert scrape.result(20) == {"a-1": ABSENT}
     assert hub.scrape() == {"a-1": ABSENT}
+
+
+def test_a_process_in_the_place_of_another_is_a_restart(
+    start_hub: StartHub, connect: Connect, path: Path
+) -> None:
+    hub = start_hub("a-1", "a-2")
+    connect("a-1")
+    until(lambda: hub.restarts("a-1") == 0, "it is there")
+    assert hub.restarts("a-2") is None
+    for times in (1, 2):
+        with subprocess.Popen([sys.executable, "-c", SAYS_HELLO, str(path)]) as another:
+            try:
+                until(lambda: hub.restarts("a-1") == times, "another process")  # noqa: B023
+            finally:
+                another.kill()
+
+
+def test_who_comes_back_was_not_restarted(start_hub: StartHub, connect: Connect) -> None:
+    hub = start_hub("a-1")
+    for _ in range(3):
+        peer = connect("a-1")
+        until(lambda: hub.restarts("a-1") is not None, "it is there")
+        peer.close()
+    connect("a-1")
+    connect("stranger-1")
+    until(lambda: "stranger-1" in hub.scrape(), "all have said hello")
+    assert hub.restarts("a-1") == 0
+    assert hub.restarts("stranger-1") is None
 
 
 def test_who_does_not_answer_is_stalled_and_holds_nobody_up(

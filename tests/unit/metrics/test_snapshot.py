@@ -53,6 +53,7 @@ ROW = {
     "model": "pump",
     "number": 1,
     "error": None,
+    "restarts": 2,
 }
 # Each name and its value, from which Prometheus and its users' dashboards read.
 SERIES = """\
@@ -78,6 +79,7 @@ pyboot_sessions_lost_total 1.0
 pyboot_sessions_unsure_total 3.0
 pyboot_spool_expired_results_total 13.0
 pyboot_spool_overflowed_results_total 14.0
+pyboot_restarts_total 2.0
 pyboot_up 1.0
 pyboot_ready 1.0
 """
@@ -121,12 +123,16 @@ def test_each_figure_is_at_prometheus_unless_it_is_a_rate() -> None:
 
 
 def test_people_are_shown_the_same_columns_everywhere() -> None:
-    titles = "in/s out/s pre_queue post_queue p50 ms p99 ms errors dropped"
+    titles = (
+        "in/s out/s pre_queue post_queue p50 ms p99 ms none errors dead spooled dropped restarts"
+    )
     assert " ".join(figure.title for figure in COLUMNS) == titles
     values = [str(figure.whole(ROW)) for figure in COLUMNS]
-    assert values == ["10.5", "9.5", "3", "1", "1.5", "20.0", "3", "5"]
+    assert values == ["10.5", "9.5", "3", "1", "1.5", "20.0", "2", "3", "8", "7", "5", "2"]
     _, line, last = table_lines([ROW])
     assert re.fullmatch(r"pump-1: last error \d+ days ago: model: it failed", last)
-    assert line.split() == ["pump-1", "ready", *values]
+    ago = re.compile(r"( +\d+ days ago){2}$")
+    assert ago.search(line)
+    assert ago.sub("", line).split() == ["pump-1", "ready", *values]
     page = render_page({"app_name": "a", "description": "", "instances": [ROW]})
     assert "".join(f"<td>{value}</td>" for value in values) in page

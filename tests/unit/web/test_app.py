@@ -24,7 +24,7 @@ from pyboot_svc.config import Broker, Config, Edge, Endpoint, QueueLimits, WebAd
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
-from pyboot_svc.metrics.figures import FIGURES, INFO, READY, UP
+from pyboot_svc.metrics.figures import FIGURES, INFO, READY, RESTARTS, UP
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.services.base import NoServices, ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
@@ -237,6 +237,7 @@ def test_instances_have_everything_that_is_known(web: Web) -> None:
         "sub_process_name": "sub_process_temp_2",
         "error": None,
         "service": None,
+        "restarts": 0,
         "config": {
             "edge_mode": "my.models.mean",
             "instance": 2,
@@ -395,7 +396,10 @@ def test_metrics_as_prometheus_reads_them(web: Web) -> None:
         assert told[name] == {temp: value, flow: value}, name
     assert told["pyboot_errors_total"] == {(*temp, "not_json"): 2, (*temp, "model"): 1}
     assert told["pyboot_latency_seconds"] == {(*temp, "0.5"): 0.0015, (*temp, "0.99"): 0.02}
-    tabled = {meaning.prometheus for meaning in (UP, READY, INFO, *(f.meaning for f in FIGURES))}
+    tabled = {
+        meaning.prometheus
+        for meaning in (UP, READY, INFO, *(f.meaning for f in (*FIGURES, RESTARTS)))
+    }
     assert told.keys() >= expected.keys()
     # A worker of another version may tell less.
     assert told.keys() <= tabled
@@ -549,3 +553,10 @@ def test_instances_that_come_and_go_are_shown_while_they_are_there_and_never_mis
     }
     assert rows == {"temp-1": True, "temp-2": True, "flow-4711": True}
     assert web.request("/readyz").status == 200
+
+
+def test_the_page_says_why_and_what_is_to_be_noticed(web: Web) -> None:
+    web.worker("temp-2", state="waiting", reasons=["pre broker <a>: no answer"])
+    web.worker("flow-1", notices=["in a call for 37 s"])
+    page = web.request("/").text
+    assert "<li>temp-2: pre broker &lt;a&gt;: no answer<li>flow-1: in a call for 37 s</ul>" in page
