@@ -25,12 +25,14 @@ def trouble_of(
     variables: Mapping[str, str],
     *,
     as_root: bool = False,
+    here: bool = False,
 ) -> str | None:
     """Why it can't be loaded, whoever tries; None where it can be, or it is not certain.
 
-    As root, it is tried without root's rights, unless `as_root`.
+    As root, it is tried without root's rights, unless `as_root`. With `here`, it is tried with our
+    rights and in our environment, which are those of the worker, and more is certain.
     """
-    request = json.dumps({"edge_mode": edge_mode, "model_path": list(model_path)})
+    request = json.dumps({"edge_mode": edge_mode, "model_path": list(model_path), "here": here})
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-B", "-c", _SCRIPT],
@@ -40,9 +42,9 @@ def trouble_of(
             errors="replace",
             timeout=_SECONDS,
             cwd=model_folder(edge_mode, model_path),
-            env={**_plain_environment(), **variables},
+            env={**(os.environ if here else _plain_environment()), **variables},
             check=False,
-            **({} if as_root else _rights()),
+            **({} if as_root or here else _rights()),
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -93,3 +93,21 @@ def test_it_has_the_models_variables(folder: Path) -> None:
     )
     assert trouble(folder, "given.f", A="1") is None
     assert trouble(folder, "given.f") is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "certain"),
+    [
+        ("def f(payload) return 1", True),
+        ("1 / 0", True),
+        ("import sys; sys.exit(3)", True),
+        ("open('/dev/no-such-device')", False),
+        ("import os; os._exit(3)", False),
+        ("import os; os.environ['HOME']; f = print", False),
+    ],
+)
+def test_in_the_workers_own_surroundings_more_is_certain(
+    folder: Path, code: str, certain: bool
+) -> None:
+    (folder / "given.py").write_text(f"{code}\n")
+    assert (trouble_of("given.f", [str(folder)], {}, here=True) is not None) == certain
