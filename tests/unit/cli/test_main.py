@@ -196,9 +196,6 @@ def test_examples_are_right_usage(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "instance", ["b-1", "a-2", "a", "a-0", "a-1-1", "../a-1", "", "a-1.service"]
-)
-@pytest.mark.parametrize(
     ("command", "found"),
     [
         ("try m - -c c.yaml", {"name": "m", "stdin": "-"}),
@@ -222,6 +219,9 @@ def test_those_of_an_action_too() -> None:
     assert options.state_dir == Path("s")
 
 
+@pytest.mark.parametrize(
+    "instance", ["b-1", "a-2", "a", "a-0", "a-1-1", "../a-1", "", "a-1.service"]
+)
 def test_unknown_instance(capsys: pytest.CaptureFixture[str], config: str, instance: str) -> None:
     assert main(["worker", instance, "--config", config]) == 64
     text = capsys.readouterr().err
