@@ -21,10 +21,10 @@ class Tried:
     fault: Fault | None
 
 
-def try_messages(subject: Subject, topics: Sequence[str], folder: Path) -> Iterator[Tried]:
+def try_messages(subject: Subject, topics: Sequence[str | None], folder: Path) -> Iterator[Tried]:
     """As a worker would process the subject's payloads on these topics, without a second attempt.
 
-    `folder` is for what a worker keeps beside the model.
+    Without a topic it is none, but a tick. `folder` is for what a worker keeps beside the model.
     """
     edge = subject.edge
     durables = Durables(subject.config, folder)
@@ -32,14 +32,27 @@ def try_messages(subject: Subject, topics: Sequence[str], folder: Path) -> Itera
     call = replace(patient, on_error=replace(edge.on_error, retries=0), concurrency=1)
     runner = Runner(0, call, subject.context)
     longest = edge.batch.max_size if edge.batch is not None else 1
-    for start in range(0, len(subject.payloads), longest):
-        stop = start + longest
+    for start, stop in _chunks(topics, longest):
         chunk = Chunk(0, _batch(topics[start:stop], subject.payloads[start:stop]))
         runner.work(chunk)
         for place, result in enumerate(chunk.results):
             yield Tried(payloads_of(result), chunk.failures.get(place))
 
 
-def _batch(topics: Sequence[str], payloads: Sequence[bytes]) -> MessageBatch:
-    zeros = [0] * len(payloads)
-    return MessageBatch(list(topics), list(payloads), zeros, zeros, redeliverable=False)
+def _chunks(topics: Sequence[str | None], longest: int) -> Iterator[tuple[int, int]]:
+    """From where to where messages go together; a tick goes alone."""
+    start = 0
+    while start < len(topics):
+        stop = start + 1
+        if topics[start] is not None:
+            most = min(start + longest, len(topics))
+            while stop < most and topics[stop] is not None:
+                stop += 1
+        yield start, stop
+        start = stop
+
+
+def _batch(topics: Sequence[str | None], payloads: Sequence[bytes]) -> MessageBatch:
+    zeros, tick = [0] * len(payloads), topics[0] is None
+    names = [topic or "" for topic in topics]
+    return MessageBatch(names, list(payloads), zeros, zeros, redeliverable=False, tick=tick)
