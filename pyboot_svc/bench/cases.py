@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.bench.payloads import shown
 from pyboot_svc.bench.trial import Tried
 from pyboot_svc.errors import UsageError
 from pyboot_svc.worker.messages import topic_of
 
-_KEYS = {"model", "input", "topic", "output", "output_topic", "outputs", "error", "tolerance"}
+_KEYS = {
+    *("model", "input", "tick", "topic", "output", "output_topic", "outputs", "error"),
+    "tolerance",
+}
+# One of these says what the model is given.
+_BEGINNINGS = ("input", "tick")
 # One of these says what has to come of it.
 _ENDS = ("output", "outputs", "error")
 _FORM = (
@@ -32,9 +38,13 @@ class Output:
 
 @dataclass(frozen=True)
 class Step:
-    """One message, and what has to come of it: `outputs` in their order, or an `error`."""
+    """One message, and what has to come of it: `outputs` in their order, or an `error`.
 
-    payload: bytes
+    With `tick` it is none, but a call by time.
+    """
+
+    value: Any
+    tick: bool
     topic: str | None
     outputs: tuple[Output, ...]
     error: str | None
@@ -67,16 +77,21 @@ def read_case(file: Path) -> Case:
 
 def _step(file: Path, entry: Mapping[str, Any]) -> Step:
     unknown = sorted(entry.keys() - _KEYS)
-    if unknown or "input" not in entry or sum(end in entry for end in _ENDS) != 1:
+    begun = sum(beginning in entry for beginning in _BEGINNINGS)
+    if unknown or begun != 1 or sum(end in entry for end in _ENDS) != 1:
         wrong = f"unknown key {unknown[0]!r}; " if unknown else ""
         raise UsageError(
-            f"{file}: {wrong}each needs `input`, and one of `output`, `outputs`, `error`: {_FORM}"
+            f"{file}: {wrong}each needs `input` (or `tick`), and one of `output`, `outputs`, "
+            f"`error`: {_FORM}"
         )
+    if entry.get("tick", True) is not True:
+        raise UsageError(f"{file}: `tick` must be true: a call by time, instead of an input")
     tolerance = entry.get("tolerance", 0.0)
     if not isinstance(tolerance, int | float) or tolerance < 0:
         raise UsageError(f"{file}: `tolerance` must be a number from 0 on, not {tolerance!r}")
     return Step(
-        json.dumps(entry["input"]).encode(),
+        entry.get("input"),
+        "tick" in entry,
         entry.get("topic"),
         tuple(_outputs(file, entry)),
         entry.get("error"),
@@ -98,8 +113,10 @@ def _outputs(file: Path, entry: Mapping[str, Any]) -> Iterator[Output]:
         yield Output(one["output"], one.get("topic"))
 
 
-def differences(step: Step, tried: Tried, usual_topic: str) -> Iterator[str]:
-    """What is not as it should be, in words."""
+def differences(
+    step: Step, tried: Tried, usual_topic: str, read: Callable[[bytes], Any]
+) -> Iterator[str]:
+    """What is not as it should be, in words; `read` gives the value of a result."""
     if tried.fault is not None:
         said = tried.fault.error
         if step.error is None:
@@ -117,7 +134,7 @@ def differences(step: Step, tried: Tried, usual_topic: str) -> Iterator[str]:
     several = len(step.outputs) > 1
     for number, (result, output) in enumerate(zip(tried.results, step.outputs, strict=True)):
         place = f"outputs[{number}]" if several else "output"
-        yield from _unlike(_value(result), output.value, step.tolerance, place)
+        yield from _unlike(read(result), output.value, step.tolerance, place)
         topic = topic_of(result, usual_topic)
         if output.topic not in (None, topic):
             of = f" of {place}" if several else ""
@@ -131,14 +148,14 @@ def _unlike(found: Any, wanted: Any, tolerance: float, place: str) -> Iterator[s
             if key not in found:
                 yield f"{inner} is missing"
             elif key not in wanted:
-                yield f"{inner} is too much: {json.dumps(found[key])}"
+                yield f"{inner} is too much: {_json(found[key])}"
             else:
                 yield from _unlike(found[key], wanted[key], tolerance, inner)
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
             yield from _unlike(one, other, tolerance, f"{place}[{number}]")
     elif not _same(found, wanted, tolerance):
-        yield f"{place} is {json.dumps(found)}, not {json.dumps(wanted)}"
+        yield f"{place} is {_json(found)}, not {json.dumps(wanted)}"
 
 
 def _same(found: Any, wanted: Any, tolerance: float) -> bool:
@@ -152,17 +169,9 @@ def _same(found: Any, wanted: Any, tolerance: float) -> bool:
     return math.isclose(found, wanted, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def _value(result: bytes) -> Any:
-    """What a result says as JSON, or as text where a model of `codec: raw` gives no JSON."""
-    try:
-        return json.loads(result)
-    except ValueError:
-        return _shown(result)
-
-
 def _all_shown(tried: Tried) -> str:
-    return ", ".join(map(_shown, tried.results)) or "nothing"
+    return ", ".join(map(shown, tried.results)) or "nothing"
 
 
-def _shown(result: bytes) -> str:
-    return result.decode("utf-8", "backslashreplace")
+def _json(value: Any) -> str:
+    return json.dumps(value, default=repr)  # other formats have more than JSON

@@ -49,14 +49,30 @@ def most_at_once(edge: Edge) -> int:
     return edge.batch.max_size if edge.batch is not None else 1
 
 
-def try_messages(subject: Subject, topics: Sequence[str], folder: Path) -> Iterator[Tried]:
-    """As a worker would process the subject's payloads on these topics; `folder` as for `Trial`."""
+def try_messages(subject: Subject, topics: Sequence[str | None], folder: Path) -> Iterator[Tried]:
+    """As a worker would process the subject's payloads on these topics; `folder` as for `Trial`.
+
+    Without a topic it is no message, but a tick.
+    """
     trial, longest = Trial(subject, folder), most_at_once(subject.edge)
-    for start in range(0, len(subject.payloads), longest):
-        stop = start + longest
+    for start, stop in _chunks(topics, longest):
         yield from trial.call(_batch(topics[start:stop], subject.payloads[start:stop]))
 
 
-def _batch(topics: Sequence[str], payloads: Sequence[bytes]) -> MessageBatch:
-    zeros = [0] * len(payloads)
-    return MessageBatch(list(topics), list(payloads), zeros, zeros, redeliverable=False)
+def _chunks(topics: Sequence[str | None], longest: int) -> Iterator[tuple[int, int]]:
+    """From where to where messages go together; a tick goes alone."""
+    start = 0
+    while start < len(topics):
+        stop = start + 1
+        if topics[start] is not None:
+            most = min(start + longest, len(topics))
+            while stop < most and topics[stop] is not None:
+                stop += 1
+        yield start, stop
+        start = stop
+
+
+def _batch(topics: Sequence[str | None], payloads: Sequence[bytes]) -> MessageBatch:
+    zeros, tick = [0] * len(payloads), topics[0] is None
+    names = [topic or "" for topic in topics]
+    return MessageBatch(names, list(payloads), zeros, zeros, redeliverable=False, tick=tick)

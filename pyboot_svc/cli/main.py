@@ -9,7 +9,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pyboot_svc import __version__
 from pyboot_svc.cli.commands import GROUPS, NAMES, Examples, load_command
@@ -33,7 +33,24 @@ Exit codes: 0 clean stop, 64 usage, 69 unavailable, 70 internal error,
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser that ends with our exit code for wrong usage."""
+    """An ArgumentParser that ends with our exit code for wrong usage, and takes options and other
+    arguments in any order."""
+
+    _has_actions = False
+    _mixing = False
+
+    def add_subparsers(self, **more: Any) -> Any:
+        self._has_actions = True  # of which each takes its own in any order
+        return super().add_subparsers(**more)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._has_actions or self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True  # it calls this one in turn
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

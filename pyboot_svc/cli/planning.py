@@ -1,34 +1,12 @@
-"""What `plan` and `apply` share: what the configuration wants of the host, and who manages it."""
+"""What `plan` and `apply` share: who manages the host."""
 
 from __future__ import annotations
 
 import argparse
 
-from pyboot_svc.cli.config_file import config_file
-from pyboot_svc.config.compiled import render_compiled
-from pyboot_svc.config.loader import load_config
-from pyboot_svc.environments.packages import packages_of
-from pyboot_svc.model.fingerprint import code_of
 from pyboot_svc.services.detect import host_manager
 from pyboot_svc.services.host import HostManager
-from pyboot_svc.services.plan import Wanted
 
 
 def chosen_manager(options: argparse.Namespace) -> HostManager:
     return host_manager(options.run_dir, options.service_manager)
-
-
-def wanted_instances(options: argparse.Namespace, manager: HostManager) -> list[Wanted]:
-    instances = load_config(config_file(options)).instances()
-    code: dict[str, dict[str, str]] = {}
-    packages: dict[str | None, dict[str, str]] = {}
-    wanted = []
-    for instance in instances:
-        edge = instance.edge
-        if edge.name not in code:  # the same for all instances of a model
-            code[edge.name] = code_of(edge.edge_mode, instance.model_path, edge.options)
-        if edge.python not in packages:
-            packages[edge.python] = packages_of(edge.python)
-        compiled = render_compiled(instance, code[edge.name], packages[edge.python])
-        wanted.append(Wanted(instance.identity, compiled, manager.render(instance)))
-    return wanted

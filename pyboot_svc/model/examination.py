@@ -1,7 +1,8 @@
 """Whether a model's code can be loaded at all, asked in a process of its own.
 
 Only what would fail in the same way everywhere counts: what depends on devices, files and secrets
-is for the unit to find out.
+is for the unit to find out. Where the worker has the same surroundings, that is all but what the
+system refuses: a device may be in use by the old code.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from pyboot_svc.errors import ModelError
 from pyboot_svc.model.fingerprint import code_of
@@ -36,16 +38,22 @@ def main() -> None:
     try:
         examine(request["edge_mode"], request["model_path"])
     except ModelError as error:
-        if _is_certain(error, request["edge_mode"], request["model_path"]):
+        certain = _is_certain_here(error) if request["here"] else _is_certain(error, request)
+        if certain:
             trouble = str(error)
     # What the model has printed may end without a line's end.
     print(f"\n{MARK}{json.dumps(trouble)}", flush=True)
     os._exit(0)  # threads that it has begun don't matter
 
 
-def _is_certain(error: ModelError, edge_mode: str, model_path: Sequence[str]) -> bool:
+def _is_certain_here(error: ModelError) -> bool:
+    return not isinstance(error.__cause__, OSError)
+
+
+def _is_certain(error: ModelError, request: Mapping[str, Any]) -> bool:
     if isinstance(error, ModuleAbsent):
-        return not code_of(edge_mode, model_path)  # or it may be one that only others can read
+        # Or it may be one that only others can read.
+        return not code_of(request["edge_mode"], request["model_path"])
     if isinstance(error, ImportFailed):
         return isinstance(error.__cause__, _CERTAIN_CAUSES)
     return isinstance(error, _CERTAIN)

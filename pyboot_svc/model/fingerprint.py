@@ -33,18 +33,26 @@ def code_of(
     """Digests of the files that a model is made of, by their names: its module or package, what
     that imports of the model path, and files that `options` name, with the weights of ONNX files
     that lie beside them. Empty for one that is elsewhere and names none."""
-    found: dict[str, str] = {}
+    files = files_of(edge_mode, model_path, options or {})
+    return {name: _digest(file) for name, file in files.items()}
+
+
+def files_of(
+    edge_mode: str, model_path: Sequence[str], options: Mapping[str, Any]
+) -> dict[str, Path]:
+    """The files themselves, by the same names."""
+    found: dict[str, Path] = {}
     folders = [Path(name).absolute() for name in model_path]
     for folder, file in _sources(edge_mode.partition(".")[0], folders):
-        found[str(file.relative_to(folder))] = _digest(file)
+        found[str(file.relative_to(folder))] = file
     home = working_folder(edge_mode, model_path)
-    for text in _texts(options or {}):
+    for text in _texts(options):
         file = home / text
         if _is_file(file):
-            found[text] = _digest(file)
+            found[text] = file
             for name in _weights(file) if file.suffix == ".onnx" else ():
                 if _is_file(file.parent / name):
-                    found[str(Path(text).parent / name)] = _digest(file.parent / name)
+                    found[str(Path(text).parent / name)] = file.parent / name
     return found
 
 

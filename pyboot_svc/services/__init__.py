@@ -7,9 +7,11 @@ systemd      a drop-in for each instance
 units        the drop-in's text
 openrc       a link to the shipped script for each instance
 settings     what that script reads
-foreground   `pyboot up`: child processes, each a `child`, whose `lines` it shows
+foreground   `pyboot up`: child processes, each a `child`, whose `lines` it shows; with
+             `foreground_host`, a host that a plan can be carried out on
 watchdog     looks after their progress
 plan         what differs from the configuration
+rollout      what `apply` and `pyboot up` make a plan of, and leave out of it
 apply        carries out a plan, one ready instance at a time
 readiness    waits until instances are ready
 live         what the service manager knows of the instances

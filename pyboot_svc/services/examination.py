@@ -29,17 +29,20 @@ def trouble_of(
     python: str | None = None,
     *,
     as_root: bool = False,
+    here: bool = False,
 ) -> str | None:
     """Why it can't be loaded, whoever tries; None where it can be, or it is not certain.
 
-    It is tried in the environment `python`; as root, without root's rights, unless `as_root`.
+    It is tried in the environment `python`; as root, without root's rights, unless `as_root`. With
+    `here`, it is tried with our rights and variables, which are those of the worker, and more is
+    certain.
     """
     try:
         command, own = _command(python)
     except EnvironmentUnusable as error:
         return str(error)
-    given = {**_plain_environment(), **variables}
-    request = json.dumps({"edge_mode": edge_mode, "model_path": list(model_path)})
+    given = {**(os.environ if here else _plain_environment()), **variables}
+    request = json.dumps({"edge_mode": edge_mode, "model_path": list(model_path), "here": here})
     try:
         done = subprocess.run(
             command,
@@ -51,7 +54,7 @@ def trouble_of(
             cwd=model_folder(edge_mode, model_path),
             env={**given, **own(given)},
             check=False,
-            **({} if as_root else _rights()),
+            **({} if as_root or here else _rights()),
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -47,12 +47,19 @@ class _Child:
         self.restarts = 0
         self.exit: str | None = None
         self.failed = False
+        # Set by other threads: the process is to end, for another one or, leaving, for good.
+        self.ending = False
+        self.leaving = False
+        self.kill_at: float | None = None
+        self.gone = threading.Event()
 
     def state(self) -> ServiceState:
         process = self.process  # once: it may end while another thread looks
+        replaced = self.ending and not self.leaving
         if process is not None:
-            return ServiceState("running", process.pid, self.restarts, self.exit)
-        if self.restart_at is not None:
+            word = "restarting" if replaced else "running"
+            return ServiceState(word, process.pid, self.restarts, self.exit)
+        if replaced or self.restart_at is not None:
             state = "restarting"
         else:
             state = "failed" if self.failed else "stopped"
@@ -83,7 +90,9 @@ class ForegroundManager:
         self._environment = environment
         self._stop_seconds = stop_seconds
         self._restarts = restarts
+        # Replaced as a whole, since other threads read it; under the lock.
         self._children: dict[InstanceId, _Child] = {}
+        self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._wakeup = Wakeup()
         self._selector.register(self._wakeup, selectors.EVENT_READ, self._wakeup.answer)
@@ -95,11 +104,32 @@ class ForegroundManager:
     def start(
         self, instances: Sequence[InstanceId], on_crash: Callable[[], None] = end_process
     ) -> None:
-        for identity in instances:
-            backoff = Backoff(self._restarts.first, self._restarts.longest)
-            self._children[identity] = _Child(identity, backoff)
+        self.add(instances)
         self._thread = spawn("supervisor", self._run, on_crash)
         self._watchdog.start(on_crash)
+
+    def add(self, instances: Sequence[InstanceId]) -> None:
+        """Run these, too."""
+        delays = self._restarts
+        new = {i: _Child(i, Backoff(delays.first, delays.longest)) for i in instances}
+        with self._lock:
+            self._children = {**self._children, **new}
+        self._wakeup.call()
+
+    def restart(self, instances: Sequence[InstanceId]) -> None:
+        """Begin to replace their processes by new ones, or to start those that have given up."""
+        for identity in instances:
+            self._children[identity].ending = True
+        self._wakeup.call()
+
+    def remove(self, instances: Sequence[InstanceId]) -> None:
+        """Stop these for good, and wait until they have ended."""
+        leaving = [self._children[identity] for identity in instances]
+        for child in leaving:
+            child.leaving = child.ending = True
+        self._wakeup.call()
+        for child in leaving:
+            child.gone.wait()
 
     def stop(self) -> None:
         self._watchdog.stop()
@@ -128,8 +158,9 @@ class ForegroundManager:
     def _run(self) -> None:
         while self._stop_at is None:
             self._end_stalled()
+            self._end_asked()
             self._start_due()
-            self._wait(self._next_start())
+            self._wait(self._next_turn())
         for child in self._children.values():
             child.restart_at = None
         self._signal_all(signal.SIGTERM)
@@ -138,6 +169,9 @@ class ForegroundManager:
         self._signal_all(signal.SIGKILL)
         while self._running():
             self._wait(None)
+        for child in self._children.values():
+            child.ending = False
+            child.gone.set()
 
     def _wait(self, until: float | None) -> None:
         timeout = None if until is None else max(until - time.monotonic(), 0)
@@ -148,9 +182,9 @@ class ForegroundManager:
         children = [child.process for child in self._children.values()]
         return [process for process in children if process is not None]
 
-    def _next_start(self) -> float | None:
-        due = [c.restart_at for c in self._children.values() if c.restart_at is not None]
-        return min(due, default=None)
+    def _next_turn(self) -> float | None:
+        times = [time for c in self._children.values() for time in (c.restart_at, c.kill_at)]
+        return min((time for time in times if time is not None), default=None)
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -161,10 +195,37 @@ class ForegroundManager:
     def _end_stalled(self) -> None:
         while self._strikes:
             identity, pid, reason = self._strikes.popleft()
-            process = self._children[identity].process
+            child = self._children.get(identity)
+            process = child.process if child is not None else None
             if process is not None and process.pid == pid:  # it may have ended meanwhile
                 log.critical("%s: stalled: %s; ending it", identity, reason)
                 process.strike()
+
+    def _end_asked(self) -> None:
+        now = time.monotonic()
+        for child in self._children.values():
+            if not child.ending:
+                continue
+            if child.process is None:
+                self._ended_as_asked(child)
+            elif child.kill_at is None or child.kill_at <= now:
+                number = signal.SIGTERM if child.kill_at is None else signal.SIGKILL
+                child.process.signal(number)
+                child.kill_at = now + self._stop_seconds
+
+    def _ended_as_asked(self, child: _Child) -> None:
+        child.kill_at = None
+        if child.leaving:
+            child.restart_at = None
+            with self._lock:
+                rest = {i: other for i, other in self._children.items() if other is not child}
+                self._children = rest
+            child.gone.set()
+            return
+        child.failed = False
+        child.backoff.reset()
+        child.restart_at = time.monotonic()
+        child.ending = False  # last: until then, it counts as on its way
 
     def _launch(self, child: _Child) -> None:
         command, environment = self._command(child.identity), self._environment(child.identity)
@@ -191,7 +252,7 @@ class ForegroundManager:
         self._unwatch_output(process)
         process.close()
         child.exit = how_it_ended(code)
-        if self._stop_at is None:
+        if self._stop_at is None and not child.ending:
             self._decide(child, code, time.monotonic() - process.started)
         child.process = None  # last: until the next step is decided, it counts as running
 

@@ -3,6 +3,8 @@
 base       what a starter is, and what those of one process share
 boot       their life: init, setup, start, wait for a signal, stop
 builtin    the master's own starters
+reload     brings the workers of `pyboot up` in line with a changed configuration
+watch      notices what is saved, with --reload
 registry   finds those that other packages bring
 """
 

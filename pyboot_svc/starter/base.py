@@ -31,6 +31,8 @@ class Settings:
     stop_seconds: float = 4.0
     # How long one of them may be silent; 0: nobody asks.
     watchdog_seconds: float = 30.0
+    # Whether saved files reload it.
+    watch_files: bool = False
     log_format: str = "plain"
     log_level: str = "info"
 
@@ -46,6 +48,8 @@ class StarterContext:
     web: WebAddress | None = None
     # Called by a thread that the master can't do without, when it dies of an internal error.
     crashed: Callable[[], None] = lambda: None
+    # Has all starters reload, as SIGHUP does; from any thread.
+    reload: Callable[[], None] = lambda: None
     # For starters that come from elsewhere to leave things for each other.
     extra: dict[str, Any] = field(default_factory=dict)
 

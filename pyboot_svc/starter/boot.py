@@ -14,33 +14,40 @@ from pyboot_svc.starter.base import Starter, StarterContext
 
 # Among the numbers of signals, none of them.
 _CRASH = 0
+_RELOAD = -1
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 log = logging.getLogger(__name__)
 
 
 class Boot:
-    """Runs starters through their phases; a failing stop never skips the rest."""
+    """Runs starters through their phases; a failing stop never skips the rest.
+
+    SIGHUP reloads, unless `hung_up` says that it came with the end of the terminal.
+    """
 
     def __init__(
         self,
         starters: Sequence[Starter],
         context: StarterContext,
-        signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+        hung_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._stop_signals = signals
+        self._hung_up = hung_up
         self._starters = sorted(starters, key=lambda starter: starter.priority)
         self._context = context
         self._begun: list[Starter] = []
         # Its put may interrupt its own get: what signal handlers need.
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-        context.crashed = lambda: self._signals.put(_CRASH)
+        self._ending = False
+        context.crashed = lambda: self._end(_CRASH)
+        context.reload = lambda: self._signals.put(_RELOAD)
 
     def run(self) -> ExitCode:
         """Bring everything up, wait for a signal to stop, bring everything down.
 
         What a phase raises comes out here, after everything begun was stopped.
         """
-        for number in {*self._stop_signals, signal.SIGHUP}:
+        for number in (*_STOP_SIGNALS, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         stopped_well = well = False
         try:
@@ -49,7 +56,7 @@ class Boot:
                 self._call(starter, "init")
             for phase in ("setup", "start"):
                 for starter in self._starters:
-                    if self._signals.empty():
+                    if not self._ending:
                         self._call(starter, phase)
             well = self._serve() != _CRASH
         finally:
@@ -57,8 +64,10 @@ class Boot:
         return ExitCode.OK if well and stopped_well else ExitCode.INTERNAL
 
     def _serve(self) -> int:
-        """Wait for what ends us, and reload on SIGHUP meanwhile; gives the signal's number."""
-        while (number := self._signals.get()) == signal.SIGHUP and number not in self._stop_signals:
+        """Wait for what ends us, and reload meanwhile when asked to; gives the signal's number."""
+        while (number := self._signals.get()) in (signal.SIGHUP, _RELOAD):
+            if number == signal.SIGHUP and self._hung_up():
+                break
             for starter in self._starters:
                 try:
                     self._call(starter, "reload")
@@ -82,4 +91,11 @@ class Boot:
         method(self._context)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._signals.put(number)
+        else:
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        self._ending = True
         self._signals.put(number)

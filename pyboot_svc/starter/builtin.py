@@ -10,7 +10,6 @@ from functools import partial
 from typing import ClassVar
 
 from pyboot_svc.config import Config, WebAddress
-from pyboot_svc.config.compiled import compiled_file, write_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, UnavailableError
 from pyboot_svc.health.client import health_socket
@@ -21,11 +20,14 @@ from pyboot_svc.master.view import View
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services.foreground import ForegroundManager
+from pyboot_svc.services.foreground_host import AppliedFiles, ForegroundHost
 from pyboot_svc.services.lines import as_json, with_names
+from pyboot_svc.services.rollout import wanted_instances
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog, Watchdog
 from pyboot_svc.sockets.tcp import listen_tcp
 from pyboot_svc.sockets.unix import inherited_listener, open_listener
 from pyboot_svc.starter.base import Settings, Starter, StarterContext
+from pyboot_svc.starter.reload import NoReloads, Reloads
 from pyboot_svc.threads import spawn
 from pyboot_svc.titles import show_title
 from pyboot_svc.web.server import WebServer, answers
@@ -64,6 +66,7 @@ class ProcessorStarter(Starter):
     def __init__(self) -> None:
         self._to_undo = ExitStack()
         self._own_socket = False
+        self._reloads: Reloads | NoReloads = NoReloads()
 
     def setup(self, context: StarterContext) -> None:
         config, settings = context.require_config(), context.settings
@@ -82,25 +85,33 @@ class ProcessorStarter(Starter):
         self._to_undo.callback(context.hub.stop)
         self._configure(context)
         if settings.run_workers:
-            _compile_instances(config, settings)
-            context.services = self._foreground(config, context.hub, settings)
-            self._to_undo.callback(context.services.stop)
+            self._set_up_workers(context, config, context.hub)
 
-    def _foreground(self, config: Config, hub: Hub, settings: Settings) -> ForegroundManager:
+    def _set_up_workers(self, context: StarterContext, config: Config, hub: Hub) -> None:
+        settings = context.settings
+        files = AppliedFiles(settings.run_dir)
+        context.services = manager = self._foreground(files, hub, settings)
+        self._to_undo.callback(manager.stop)
+        host = ForegroundHost(manager, files, settings.run_dir)
+        _apply_files(config, host, settings)
+        self._reloads = Reloads(host)
+        self._to_undo.callback(self._reloads.stop)
+
+    def _foreground(self, files: AppliedFiles, hub: Hub, settings: Settings) -> ForegroundManager:
         watchdog: MakeWatchdog = NoWatchdog
         if settings.watchdog_seconds > 0:
             sockets = partial(health_socket, settings.run_dir)
             watchdog = partial(Watchdog, sockets, settings.watchdog_seconds)
         return ForegroundManager(
-            partial(self._prepare, config, hub, settings),
+            partial(self._prepare, files, hub, settings),
             settings.stop_seconds,
-            environment=lambda identity: config.instance(identity).edge.variables,
+            environment=files.variables,
             watchdog=watchdog,
             show=as_json() if settings.log_format == "json" else with_names(),
         )
 
     def _prepare(
-        self, config: Config, hub: Hub, settings: Settings, identity: InstanceId
+        self, files: AppliedFiles, hub: Hub, settings: Settings, identity: InstanceId
     ) -> list[str]:
         """Gives the command of an instance, for a start of it.
 
@@ -108,8 +119,7 @@ class ProcessorStarter(Starter):
         """
         metrics = socket_path(settings.run_dir)
         try:
-            if not compiled_file(settings.run_dir, identity).exists():
-                write_compiled(config.instance(identity), settings.run_dir)
+            files.restore(identity)
             if self._own_socket and not metrics.exists():
                 log.warning("%s was removed; creating it again", metrics)
                 listener = open_listener(metrics)
@@ -126,6 +136,7 @@ class ProcessorStarter(Starter):
 
     def reload(self, context: StarterContext) -> None:
         self._configure(context)
+        self._reloads.request(context.require_config())
 
     def _configure(self, context: StarterContext) -> None:
         config = context.require_config()
@@ -216,6 +227,8 @@ def worker_command(identity: InstanceId, settings: Settings) -> list[str]:
         sys.executable,
         "-u",  # what a model prints comes out at once
         "-P",  # the folder that we were started in is not a place for modules
+        # Saved twice within a second at the same length, a file would be taken for what was cached.
+        *(["-B"] if settings.watch_files else []),
         "-m",
         "pyboot_svc",
         "worker",
@@ -234,10 +247,12 @@ def worker_command(identity: InstanceId, settings: Settings) -> list[str]:
     ]
 
 
-def _compile_instances(config: Config, settings: Settings) -> None:
+def _apply_files(config: Config, host: ForegroundHost, settings: Settings) -> None:
+    wanted = wanted_instances(config, host.render)
     try:
-        for instance in config.instances():
-            write_compiled(instance, settings.run_dir)
+        host.write_units(wanted, ())
+        for one in wanted:
+            host.write_compiled(one)
     except OSError as error:
         raise UnavailableError(
             f"{settings.run_dir} can't be written: {error.strerror}; choose another --run-dir"

@@ -19,12 +19,13 @@ class Signals:
     """Calls `heard` with the name of each signal that asks for a stop, in a thread of its own.
 
     Python's own handlers run in the main thread alone, between two steps of Python code: the model
-    may be in a library's, for as long as it likes.
+    may be in a library's, for as long as it likes. So signals are heard by the pipe that Python
+    writes their numbers to, and by handlers where the model has taken the pipe away.
     """
 
     def __init__(self, heard: Callable[[str], None]) -> None:
         self._heard = heard
-        self._handler = self._nothing  # one object, to be recognised
+        self._handler = self._handle  # one object, to be recognised
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         spawn("signals", self._listen)
@@ -37,22 +38,26 @@ class Signals:
             signal.signal(number, self._handler)
         signal.signal(_TAKE_BACK, lambda number, frame: self.catch())
         # What a worker's starter may have left blocked or ignored is none of its business.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP_SIGNALS, _TAKE_BACK))
 
     def look(self) -> None:
-        """Has the main thread take back what a call of the model has taken; from any thread."""
+        """Has the main thread take back what a call of the model has taken; from another thread,
+        about once a second."""
         if any(signal.getsignal(number) is not self._handler for number in _STOP_SIGNALS):
             main = threading.main_thread().ident
             assert main is not None
             signal.pthread_kill(main, _TAKE_BACK)
+        # Nobody but the main thread can see whether the pipe is still ours, nor change what it
+        # blocks. Raised here, it is handled there between two steps, and interrupts no system call.
+        signal.raise_signal(_TAKE_BACK)
 
     def _listen(self) -> None:
         while number := os.read(self._reading, 1):
             if number[0] in _STOP_SIGNALS:
                 self._heard(signal.Signals(number[0]).name)
 
-    def _nothing(self, number: int, frame: FrameType | None) -> None:
-        """The signal's number is in the pipe by now."""
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._heard(signal.Signals(number).name)
 
     def _let_go(self) -> None:
         """A process that the model has forked is ended by a signal, as any other."""

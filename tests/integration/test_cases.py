@@ -12,6 +12,8 @@ import pytest
 from support.app import run_pyboot
 
 MODELS = """
+import json
+
 def several(payload, context):
     context.publish({"a": 1}, "x")
     return {"b": 2}
@@ -28,6 +30,23 @@ def other(payload):
 
 def raw(payload):
     return payload.upper() + b"\\xff"
+
+def loads(payload):
+    return json.loads(payload)
+
+class Ticks:
+    def __init__(self):
+        self.seen = []
+    def __call__(self, payload):
+        self.seen.append(payload)
+    def tick(self, context):
+        context.publish({"seen": self.seen})
+        if not self.seen:
+            raise ValueError("nothing seen")
+
+class Batches(Ticks):
+    def __call__(self, payloads):
+        return [len(payloads)] * len(payloads)
 """
 MEAN = "{name: mean, edge_mode: my_models.mean, pre_topic: in/+, post_topic: 'out/{of}/{topic[1]}'}"
 OTHER = "{name: other, edge_mode: my_models.other, pre_topic: in, post_topic: out}"
@@ -161,10 +180,12 @@ def test_where_several_models_are_a_case_names_its_own(run: Run) -> None:
         ("{", "Expecting property name"),
         ([], "must be an object such as"),
         ([1], "must be an object such as"),
-        ({"input": 1}, "each needs `input`, and one of `output`, `outputs`, `error`"),
+        ({"input": 1}, "each needs `input` (or `tick`), and one of `output`, `outputs`, `error`"),
+        ({"input": 1, "tick": True, "output": 1}, "each needs `input` (or `tick`), and one of"),
+        ({"tick": 5, "output": 1}, "`tick` must be true"),
         ({"output": 1}, "each needs `input`"),
         ({"input": 1, "output": 1, "error": "x"}, "each needs `input`"),
-        ({"input": 1, "output": 1, "outputs": []}, "each needs `input`, and one of"),
+        ({"input": 1, "output": 1, "outputs": []}, "each needs `input` (or `tick`), and one of"),
         ({"input": 1, "output": 1, "result": 1}, "unknown key 'result'"),
         ({"input": 1, "outputs": 1}, "`outputs` must be a list"),
         ({"input": 1, "outputs": [1]}, 'each of `outputs` must be {"output": …}'),
@@ -185,10 +206,75 @@ def test_what_is_no_case(run: Run, case: Any, says: str) -> None:
 
 def test_a_result_that_is_no_json_is_text(run: Run) -> None:
     done = run(
-        {"good": {"input": "a", "output": '"A"\\xff'}, "bad": {"input": 1, "output": 1}}, (RAW,)
+        {"good": {"input": "a", "output": "A\\xff"}, "bad": {"input": 1, "output": 1}}, (RAW,)
     )
     assert 'output is "1\\\\xff", not 1' in done.stdout, done.stderr
     assert done.stdout.endswith("1 of 2 cases passed\n")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "codec: msgpack",
+        "codec: cbor, compression: gzip",
+        "codec: {in: json, out: msgpack}, compression: {in: zstd, out: zlib}",
+        "codec: {in: cbor, out: text}",
+    ],
+)
+def test_inputs_and_outputs_are_in_the_models_formats(run: Run, options: str) -> None:
+    edge = OTHER.replace("}", f", {options}}}")
+    value: Any = "21.5 °C" if "text" in options else {"t": [1, 2.5, None], "é": True}
+    done = run(
+        {"good": {"input": value, "output": value}, "bad": {"input": "1", "output": 2}}, (edge,)
+    )
+    assert "output is " in done.stdout, done.stderr
+    assert done.stdout.endswith("1 of 2 cases passed\n")
+
+
+def test_an_input_that_is_csv(run: Run) -> None:
+    edge = OTHER.replace("}", ", codec: {in: csv, out: json}}")
+    done = run({"c": {"input": [["a", 1], ["b", 2]], "output": [["a", 1], ["b", 2]]}}, (edge,))
+    assert done.stdout.endswith("1 of 1 cases passed\n"), done.stderr
+
+
+def test_what_a_format_has_and_json_has_not_is_shown(run: Run) -> None:
+    edge = "{name: raw, edge_mode: my_models.raw, codec: {in: raw, out: msgpack}, TOPICS}"
+    edge = edge.replace("TOPICS", "pre_topic: in, post_topic: out")
+    done = run({"c": {"input": "a", "output": "A"}}, (edge,))
+    assert r'''output is "b'A\\xff'", not "A"''' in done.stdout, done.stderr
+
+
+def test_an_input_that_the_format_can_not_be(run: Run, tmp_path: Path) -> None:
+    done = run({"c": {"input": [1], "output": 1}}, (OTHER.replace("}", ", codec: text}"),))
+    assert done.returncode == 64
+    assert f"{tmp_path}/cases/c.json: `codec: text` takes text or a number, not list" in done.stderr
+
+
+TICKS = "{name: t, edge_mode: my_models.Ticks, every: 1h, pre_topic: in, post_topic: out}"
+ROW = [
+    {"tick": True, "error": "nothing seen"},
+    {"input": 1, "output": None},
+    {"input": 2, "output": None},
+    {"tick": True, "output": {"seen": [1, 2]}, "output_topic": "out"},
+]
+
+
+def test_ticks_among_the_messages(run: Run) -> None:
+    done = run({"c": ROW}, (TICKS,))
+    assert done.stdout.endswith("1 of 1 cases passed\n"), done.stdout + done.stderr
+
+
+def test_ticks_between_batches(run: Run) -> None:
+    edge = TICKS.replace("Ticks", "Batches").replace("}", ", batch: {max_size: 2}}")
+    steps = [{"input": 0, "output": count} for count in (2, 2, 1)]
+    done = run({"c": [*steps, ROW[0], *steps]}, (edge,))
+    assert done.stdout.endswith("1 of 1 cases passed\n"), done.stdout + done.stderr
+
+
+def test_a_tick_of_a_model_without_one(run: Run) -> None:
+    done = run({"c": {"tick": True, "output": None}}, (OTHER,))
+    assert done.returncode == 64
+    assert "`tick` needs a model with a method `tick(context)`" in done.stderr
 
 
 def test_without_cases(run: Run, tmp_path: Path) -> None:

@@ -141,7 +141,11 @@ def test_it_is_closed(attempt: Try, tmp_path: Path) -> None:
         (("counts", "--lines", "absent"), 64, "absent can't be read"),
         (("counts", "-"), 64, "standard input has no non-empty line"),
         (("other", "-"), 64, "no model is named 'other'; configured: counts, looks"),
-        (("counts", "-", "--payload", "x"), 64, "not allowed with"),
+        (
+            ("counts", "-", "--payload", "x"),
+            64,
+            "from a file or from standard input (-), not from both",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -7,18 +7,20 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from pyboot_svc.cli.arguments import add_config, add_run_dir, add_service_manager, seconds
 from pyboot_svc.cli.config_file import config_file
-from pyboot_svc.cli.planning import chosen_manager, wanted_instances
-from pyboot_svc.config import Config
+from pyboot_svc.cli.planning import chosen_manager
+from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.services.apply import apply_plan
 from pyboot_svc.services.examination import trouble_of
-from pyboot_svc.services.plan import RESTART, STOP, UNCHANGED, Plan, Wanted, make_plan
+from pyboot_svc.services.plan import UNCHANGED, Plan, make_plan
 from pyboot_svc.services.readiness import NotReady
+from pyboot_svc.services.rollout import wanted_instances, without_broken
 
 DESCRIPTION = """\
 Bring the host's services in line with the configuration: write the units that
@@ -59,10 +61,11 @@ def run(options: argparse.Namespace) -> int:
     os.umask(0o022)
     manager = chosen_manager(options)
     with _alone(options.run_dir):
-        wanted = wanted_instances(options, manager)
+        config = load_config(config_file(options))
+        wanted = wanted_instances(config, manager.render)
         made = make_plan(wanted, manager.applied())
         manager.tell_master(made.changes)
-        made, wanted, troubles = _without_broken(made, wanted, load_config(config_file(options)))
+        made, wanted, troubles = without_broken(made, wanted, config, partial(_trouble_of, config))
         apply_plan(
             made,
             wanted,
@@ -78,23 +81,8 @@ def run(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _without_broken(
-    plan: Plan, wanted: list[Wanted], config: Config
-) -> tuple[Plan, list[Wanted], dict[str, str]]:
-    """What is left of a plan when models that run aren't replaced by what can't be loaded; and
-    why not, by the names of the models."""
-    troubles: dict[str, str] = {}
-    for name in dict.fromkeys(identity.model for identity in plan.of(RESTART)):
-        edge = next(edge for edge in config.edges if edge.name == name)
-        trouble = trouble_of(edge.edge_mode, config.model_path, edge.variables, edge.python)
-        if trouble is not None:
-            troubles[name] = trouble
-    if not troubles:
-        return plan, wanted, troubles
-    steps = tuple(
-        step for step in plan.steps if step.action == STOP or step.identity.model not in troubles
-    )
-    return Plan(steps), [one for one in wanted if one.identity.model not in troubles], troubles
+def _trouble_of(config: Config, edge: Edge) -> str | None:
+    return trouble_of(edge.edge_mode, config.model_path, edge.variables, edge.python)
 
 
 def _say(text: str) -> None:

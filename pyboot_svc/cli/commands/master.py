@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
 
 from pyboot_svc.cli.arguments import (
@@ -54,4 +53,4 @@ def run(options: argparse.Namespace) -> ExitCode:
         log_format=options.log_format,
         log_level=options.log_level,
     )
-    return boot(settings, (signal.SIGINT, signal.SIGTERM))
+    return boot(settings)

@@ -14,12 +14,15 @@ from pyboot_svc.cli.arguments import (
     add_run_dir,
     add_service_manager,
 )
-from pyboot_svc.cli.planning import chosen_manager, wanted_instances
+from pyboot_svc.cli.config_file import config_file
+from pyboot_svc.cli.planning import chosen_manager
 from pyboot_svc.cli.state import known_instances
+from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import BROKEN, HostManager
 from pyboot_svc.services.plan import UNCHANGED, Plan, Step, make_plan
+from pyboot_svc.services.rollout import wanted_instances
 
 DESCRIPTION = """\
 Show what apply would do, instance by instance, and because of which keys. Exit code
@@ -41,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     manager = chosen_manager(options)
-    made = make_plan(wanted_instances(options, manager), manager.applied())
+    wanted = wanted_instances(load_config(config_file(options)), manager.render)
+    made = make_plan(wanted, manager.applied())
     problems = _problems(made, manager)
     left_over = _left_over(made)
     if options.json:

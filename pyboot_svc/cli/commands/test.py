@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from pyboot_svc.bench.cases import Case, differences, read_case
+from pyboot_svc.bench.cases import Case, Step, differences, read_case
+from pyboot_svc.bench.payloads import CasePayloads
 from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.trial import try_messages
 from pyboot_svc.cli.arguments import add_config, add_model_path
@@ -22,6 +23,7 @@ from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.environments.libraries import entered
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
+from pyboot_svc.model.codec import PayloadError
 from pyboot_svc.model.loader import model_folder
 from pyboot_svc.services.guests import run_guest
 from pyboot_svc.text import block
@@ -32,10 +34,11 @@ model, and compare what comes out. There is no broker, and each file begins with
 an empty state. Exit code 1: a case failed.
 
 A case is {"input": …, "output": …}, or a list of these for messages in a row.
-`output` is null where nothing is to be published; `error` has a part of the text
-of an error that is expected instead. Besides: `topic` of the input, `output_topic`,
-`tolerance` of numbers (relative and absolute), and `model`, its name in the
-configuration, where the folder has several."""
+The input is encoded as the model's `codec` and `compression` say. `{"tick": true}`
+instead of an input is a call by time. `output` is null where nothing is to be
+published; `error` has a part of the text of an error that is expected instead.
+Besides: `topic` of the input, `output_topic`, `tolerance` of numbers (relative and
+absolute), and `model`, its name in the configuration, where the folder has several."""
 EXAMPLES = (
     ("pyboot test -c config.yaml", "all cases of all models"),
     ("pyboot test cases/rising.json", "one of them"),
@@ -103,18 +106,30 @@ def _run(case: Case, instance: InstanceConfig) -> bool:
         folder, beside = Path(name) / "state", Path(name) / "beside"
         folder.mkdir()
         beside.mkdir()
-        payloads = tuple(step.payload for step in case.steps)
+        written = CasePayloads(instance.edge)
+        payloads = tuple(_payload(case, step, written) for step in case.steps)
         subject = load_subject(instance, payloads, folder)
-        topics = [step.topic or subject.topic for step in case.steps]
+        if any(step.tick for step in case.steps) and subject.model.tick is None:
+            raise UsageError(f"{case.file}: `tick` needs a model with a method `tick(context)`")
+        topics = [None if step.tick else step.topic or subject.topic for step in case.steps]
         for number, (step, tried) in enumerate(
             zip(case.steps, try_messages(subject, topics, beside), strict=True), 1
         ):
             where = f"message {number}: " if len(case.steps) > 1 else ""
             usual = instance.edge.post.topic
-            found += [f"{where}{text}" for text in differences(step, tried, usual)]
+            texts = differences(step, tried, usual, written.read)
+            found += [f"{where}{text}" for text in texts]
         subject.model.close()
     _say(case.file, found)
     return not found
+
+
+def _payload(case: Case, step: Step, written: CasePayloads) -> bytes:
+    try:
+        return b"" if step.tick else written.write(step.value)
+    except PayloadError as error:
+        text = str(error).replace("the result", "the input", 1)
+        raise UsageError(f"{case.file}: {text}") from None
 
 
 def _say(file: Path, found: Sequence[str]) -> None:

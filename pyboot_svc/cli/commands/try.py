@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--payload", type=Path, metavar="FILE", help="a message for the model")
     source.add_argument("--lines", type=Path, metavar="FILE", help="messages, one per line")
-    source.add_argument(
+    parser.add_argument(
         "stdin",
         nargs="?",
         choices=("-",),
@@ -171,6 +171,8 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[bytes, ...]:
     if options.stdin:
+        if options.payload or options.lines:
+            raise UsageError("messages come from a file or from standard input (-), not from both")
         payloads = tuple(line for line in sys.stdin.buffer.read().splitlines() if line)
         if not payloads:
             raise UsageError("standard input has no non-empty line")

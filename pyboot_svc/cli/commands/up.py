@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
 
 from pyboot_svc.cli.arguments import (
@@ -17,6 +16,7 @@ from pyboot_svc.cli.arguments import (
 from pyboot_svc.cli.booting import boot
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.cli.private import PrivateFolder
+from pyboot_svc.cli.terminal import Terminal
 from pyboot_svc.config import WebAddress
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.starter import Settings
@@ -24,14 +24,18 @@ from pyboot_svc.starter import Settings
 DESCRIPTION = """\
 Run everything in the foreground: master, web and one child process per instance, for
 a laptop, a container, a first look. The web's address goes to standard output.
-Ctrl-C stops it cleanly."""
+Ctrl-C stops it cleanly.
+
+SIGHUP reloads it: instances that are new start, those that are gone drain and stop,
+those whose configuration or code has changed are replaced, of each model one at a
+time, each when the one before is ready. What can't be loaded replaces nothing. With
+--reload a saved file does the same."""
 EXAMPLES = (
     ("pyboot up -c config.yaml", "until Ctrl-C"),
+    ("pyboot up -c config.yaml --reload", "while you write the model"),
     ("pyboot up -c config.yaml --listen 127.0.0.1:0", "beside others: on any free port"),
     ("pyboot up -c config.yaml --state-dir state", "state that outlives it"),
 )
-# SIGHUP: the terminal was closed.
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="restart a worker that makes no progress for so long (default: 30; 0: never)",
     )
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="reload when the configuration or a file of a model is saved",
+    )
     add_log_format(parser)
     add_log_level(parser)
     add_model_path(parser)
@@ -66,8 +75,10 @@ def run(options: argparse.Namespace) -> ExitCode:
     try:
         # The web's libraries come with it.
         from pyboot_svc.cli.running import NoteStarter
+        from pyboot_svc.starter.watch import WatchStarter
 
-        return boot(_settings(options, private.path), _STOP_SIGNALS, NoteStarter())
+        more = [NoteStarter(), *([WatchStarter()] if options.reload else [])]
+        return boot(_settings(options, private.path), *more, hung_up=Terminal().has_gone)
     finally:
         private.close()
 
@@ -83,6 +94,7 @@ def _settings(options: argparse.Namespace, private: Path) -> Settings:
         listen=WebAddress(*options.listen) if options.listen else None,
         run_workers=True,
         watchdog_seconds=options.watchdog_seconds,
+        watch_files=options.reload,
         log_format=options.log_format,
         log_level=options.log_level,
     )

@@ -196,6 +196,30 @@ def test_examples_are_right_usage(command: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("try m - -c c.yaml", {"name": "m", "stdin": "-"}),
+        ("try m -c c.yaml -", {"name": "m", "stdin": "-"}),
+        ("try -c c.yaml m --json -", {"name": "m", "stdin": "-"}),
+        ("test a -c c.yaml b", {"files": [Path("a"), Path("b")]}),
+        ("worker -c c.yaml m-1", {"instance": "m-1"}),
+    ],
+)
+def test_options_and_other_arguments_come_in_any_order(
+    command: str, found: dict[str, object]
+) -> None:
+    name, *arguments = command.split()
+    options = vars(command_parser(name).parse_args(arguments))
+    assert options == {**options, **found, "config": Path("c.yaml")}
+
+
+def test_those_of_an_action_too() -> None:
+    options = command_parser("dead").parse_args(["show", "m-1", "--state-dir", "s", "3", "4"])
+    assert (options.action, options.instance, options.id) == ("show", "m-1", [3, 4])
+    assert options.state_dir == Path("s")
+
+
+@pytest.mark.parametrize(
     "instance", ["b-1", "a-2", "a", "a-0", "a-1-1", "../a-1", "", "a-1.service"]
 )
 def test_unknown_instance(capsys: pytest.CaptureFixture[str], config: str, instance: str) -> None:

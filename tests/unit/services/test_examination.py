@@ -112,3 +112,21 @@ def test_without_its_environment_it_can_not_be_loaded(folder: Path) -> None:
     found = trouble_of("fine.f", [str(folder)], {}, "/no/such", as_root=True)
     assert found is not None
     assert found.startswith("python: there is no /no/such")
+
+
+@pytest.mark.parametrize(
+    ("code", "certain"),
+    [
+        ("def f(payload) return 1", True),
+        ("1 / 0", True),
+        ("import sys; sys.exit(3)", True),
+        ("open('/dev/no-such-device')", False),
+        ("import os; os._exit(3)", False),
+        ("import os; os.environ['HOME']; f = print", False),
+    ],
+)
+def test_in_the_workers_own_surroundings_more_is_certain(
+    folder: Path, code: str, certain: bool
+) -> None:
+    (folder / "given.py").write_text(f"{code}\n")
+    assert (trouble_of("given.f", [str(folder)], {}, here=True) is not None) == certain

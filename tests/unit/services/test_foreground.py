@@ -9,7 +9,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -44,6 +45,7 @@ def manage(output: TextIO) -> Iterator[Manage]:
         stop_seconds: float = 20.0,
         retry_seconds: tuple[float, float] = (0.02, 0.02),
         healthy_seconds: float = 60.0,
+        only: Sequence[InstanceId] | None = None,
     ) -> ForegroundManager:
         codes = {A: code} if isinstance(code, str) else code
         python = [sys.executable, "-I", "-S", "-u", "-c"]
@@ -54,7 +56,7 @@ def manage(output: TextIO) -> Iterator[Manage]:
             show=with_names(output),
         )
         managers.append(manager)
-        manager.start(list(codes))
+        manager.start(list(codes) if only is None else only)
         return manager
 
     yield start
@@ -352,6 +354,86 @@ def test_stop_before_anything_was_started() -> None:
     manager = ForegroundManager(lambda identity: ["true"], 1.0)
     manager.stop()
     assert manager.states() == {}
+
+
+def test_what_is_added_runs_beside_the_others(manage: Manage) -> None:
+    manager = manage({A: FOREVER, B: FOREVER}, only=[A])
+    pid = wait_state(manager, "running", A).pid
+    manager.add([B])
+    wait_state(manager, "running", B)
+    assert state(manager, A).pid == pid
+
+
+def test_what_is_removed_ends_and_is_forgotten(manage: Manage) -> None:
+    manager = manage({A: FOREVER, B: FOREVER})
+    pid = wait_state(manager, "running", A).pid
+    other = wait_state(manager, "running", B)
+    assert pid is not None
+    manager.remove([A])
+    assert gone(pid)
+    assert manager.states() == {B: other}
+    manager.add([A])
+    assert wait_state(manager, "running", A).restarts == 0
+
+
+def test_what_is_removed_and_does_not_listen_is_killed(
+    manage: Manage, shown: Callable[[], list[str]]
+) -> None:
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready')\n"
+    manager = manage(deaf + FOREVER, stop_seconds=0.1)
+    until(shown, "it is deaf")
+    manager.remove([A])
+    assert manager.states() == {}
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(78)", "raise SystemExit(1)"])
+def test_what_does_not_run_is_removed_at_once(manage: Manage, code: str) -> None:
+    manager = manage(code, retry_seconds=(600.0, 600.0))
+    until(lambda: state(manager).exit, "it has ended")
+    manager.remove([A])
+    assert manager.states() == {}
+
+
+def test_a_restart_is_another_process_and_no_failure(
+    manage: Manage, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = manage({A: FOREVER, B: FOREVER}, retry_seconds=(600.0, 600.0))
+    pid, other = wait_state(manager, "running", A).pid, wait_state(manager, "running", B)
+    manager.restart([A])
+    # From then on, the old one isn't taken for the new.
+    assert state(manager, A).state == "restarting" or state(manager, A).pid != pid
+    now = wait_state(manager, "running", A)
+    assert now == ServiceState("running", now.pid, 0, "killed by SIGTERM")
+    assert now.pid != pid
+    assert state(manager, B) == other
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("code", [78, 1])
+def test_a_restart_of_what_has_given_up_or_waits_starts_it_now(
+    manage: Manage, tmp_path: Path, code: int
+) -> None:
+    mended = tmp_path / "mended"
+    manager = manage(
+        f"import os\nif not os.path.exists({str(mended)!r}): raise SystemExit({code})\n" + FOREVER,
+        retry_seconds=(600.0, 600.0),
+    )
+    until(lambda: state(manager).exit and state(manager).pid is None, "it has ended")
+    mended.touch()
+    manager.restart([A])
+    assert wait_state(manager, "running").exit == f"ended with exit code {code}"
+
+
+def test_a_stop_amid_a_removal_ends_both(manage: Manage, shown: Callable[[], list[str]]) -> None:
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready')\n"
+    manager = manage(deaf + FOREVER, stop_seconds=0.5)
+    until(shown, "it is deaf")
+    removal = threading.Thread(target=manager.remove, args=([A],))
+    removal.start()
+    manager.stop()
+    removal.join(20)
+    assert not removal.is_alive()
+    assert all(one.state == "stopped" for one in manager.states().values())
 
 
 GRANDCHILD = f"""

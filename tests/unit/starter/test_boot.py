@@ -65,10 +65,9 @@ def interrupt(number: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
 
-def run(starters: Sequence[Any], signals: Sequence[signal.Signals] | None = None) -> ExitCode:
+def run(starters: Sequence[Any], hung_up: Callable[[], bool] = lambda: False) -> ExitCode:
     context = StarterContext(Settings(Path("config.yaml"), Path("run"), Path("state")))
-    more = {} if signals is None else {"signals": signals}
-    return Boot(starters, context, **more).run()
+    return Boot(starters, context, hung_up).run()
 
 
 UP = [f"{phase} {name}" for phase in ("init", "setup", "start") for name in "abc"]
@@ -99,10 +98,19 @@ def test_both_signals_end_the_wait(story: list[str], number: signal.Signals) -> 
     assert story == UP + DOWN
 
 
-def test_signals_can_be_chosen(story: list[str]) -> None:
+def test_the_sighup_of_a_terminal_that_has_gone_ends_the_wait(story: list[str]) -> None:
     starters = three(story, c={"start": interrupt(signal.SIGHUP)})
-    assert run(starters, [signal.SIGHUP]) == ExitCode.OK
+    assert run(starters, hung_up=lambda: True) == ExitCode.OK
     assert story == UP + DOWN
+
+
+def test_a_reload_that_is_asked_for_on_the_way_up_comes_after_it(story: list[str]) -> None:
+    starters = [
+        Reloader(story, "a", 0, setup=interrupt(signal.SIGHUP)),
+        Reloader(story, "b", 1, reload=interrupt()),
+    ]
+    assert run(starters) == ExitCode.OK
+    assert story[2:-2] == ["setup a", "setup b", "start a", "start b", "reload a", "reload b"]
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt()])
@@ -249,6 +257,15 @@ def test_sighup_reloads_in_order_and_a_failing_reload_changes_nothing(story: lis
     ]
     assert run(starters) == ExitCode.OK
     assert story[-4:] == ["reload a", "reload b", "stop b", "stop a"]
+
+
+def test_a_starter_can_ask_for_a_reload_whatever_became_of_the_terminal(story: list[str]) -> None:
+    class Asks(Reloader):
+        def start(self, context: StarterContext) -> None:
+            context.reload()
+
+    assert run([Asks(story, "a", 0, reload=interrupt())], hung_up=lambda: True) == ExitCode.OK
+    assert story[-2:] == ["reload a", "stop a"]
 
 
 def test_a_crash_of_a_thread_that_is_needed_stops_everything(story: list[str]) -> None:
