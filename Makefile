@@ -131,7 +131,6 @@ arrays: $(VENV)/.test ## what a numpy array costs as a result, beside a list (do
 
 # Several results for one input, beside one: the figures of docs/performance.md.
 publishes: $(VENV)/.test ## what three results by context.publish cost, beside one (docs/performance.md)
-	@packaging/need.sh mosquitto mosquitto
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.publishes
 
 # Side by side with what users would pick instead; writes docs/benchmarks.md. Some 30 minutes, or a

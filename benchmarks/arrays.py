@@ -8,7 +8,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def main() -> None:
     print("|---|---|---|---|")
     for library, as_installed in (("orjson", nullcontext()), ("json", _without_orjson())):
         with as_installed:
-            rounds = _measure(options.rounds, options.seconds)
+            rounds = measure(_MODELS, options.rounds, options.seconds)
         listed, array = (statistics.median(one[name] for one in rounds) for name in _MODELS)
         # Of each round: what a machine does beside is in both of it.
         ratio = statistics.median(one["an_array"] / one["a_list"] for one in rounds)
@@ -43,10 +43,10 @@ def main() -> None:
         print(f"{goal.what}: {goal.measured}, wanted {goal.wanted}")
 
 
-def _measure(rounds: int, seconds: float) -> list[Costs]:
-    """Each model once a round, the other way round in every other."""
+def measure(models: Sequence[str], rounds: int, seconds: float) -> list[Costs]:
+    """Each model of peers/results.py once a round, the other way round in every other."""
     return [
-        {name: _cost(name, seconds) for name in _MODELS[:: -1 if odd % 2 else 1]}
+        {name: _cost(name, seconds) for name in models[:: -1 if odd % 2 else 1]}
         for odd in range(rounds)
     ]
 

@@ -79,6 +79,8 @@ class Publishing:
         except (PayloadError, NotFilledIn) as error:
             raise ValueError(str(error)) from None
         if not user and expiry is None and qos is None and retain is None and not self._response:
+            if found == self._usual.topic:
+                return encoded  # what has no destination of its own goes where all else goes
             return Addressed.to(self._as_usual(found), encoded)
         if qos is not None and qos not in range(self._most_qos + 1):
             more = "" if self._most_qos == _MOST_QOS else "; 2 needs `post_qos: 2`"
