@@ -7,6 +7,7 @@ in_memory   the whole pipeline, without brokers
 ends        a worker's two connections, on sockets in memory
 trial       `pyboot try`: what a model makes of messages
 cases       `pyboot test`: what has to come out of it
+payloads    their values in the formats of the model
 failures    what fails meanwhile, told once at the end
 estimate    from what was measured to what a rate of arrival needs
 """

@@ -407,6 +407,8 @@ def by_destination(
     """The results in runs that have a destination in common, in their order."""
     start, found = 0, [getattr(payload, "destination", usual) for payload in results.payloads]
     for place in range(1, len(found) + 1):
+        if place < len(found) and found[place] is found[start]:
+            continue  # most are the same object, and the comparison takes a while
         if place == len(found) or found[place] != found[start]:
             yield found[start], results.part(start, place)
             start = place

@@ -77,8 +77,10 @@ KNOWN = {
             "ExecStartPre",
             "Group",
             "KillMode",
+            "LimitNOFILE",
             "NoExecPaths",
             "NotifyAccess",
+            "OOMScoreAdjust",
             "Restart",
             "RestartMaxDelaySec",
         ),
@@ -89,7 +91,7 @@ KNOWN = {
     "Socket": {
         *("DirectoryMode", "ListenStream", "RemoveOnStop", "SocketGroup", "SocketMode"),
     },
-    "Slice": set(),
+    "Slice": {"MemoryMax"},
     "Install": {"WantedBy"},
 }
 

@@ -53,7 +53,7 @@ class Publishing:
         except NotFilledIn as error:
             raise PayloadError(PayloadFault.NOT_ENCODABLE, str(error)) from None
         if not self._response:
-            return Addressed.to(replace(self._usual, topic=topic), payload)
+            return Addressed.to(self._as_usual(topic), payload)
         return Addressed.to(self._destination(topic, call), payload)
 
     def addressed(self, payload: bytes) -> Addressed:
@@ -78,6 +78,10 @@ class Publishing:
             found = self._topic(payload, call) if topic is None else _checked_topic(topic)
         except (PayloadError, NotFilledIn) as error:
             raise ValueError(str(error)) from None
+        if not user and expiry is None and qos is None and retain is None and not self._response:
+            if found == self._usual.topic:
+                return encoded  # what has no destination of its own goes where all else goes
+            return Addressed.to(self._as_usual(found), encoded)
         if qos is not None and qos not in range(self._most_qos + 1):
             more = "" if self._most_qos == _MOST_QOS else "; 2 needs `post_qos: 2`"
             raise ValueError(f"qos must be 0 to {self._most_qos}, not {qos!r}{more}")
@@ -94,6 +98,13 @@ class Publishing:
             ),
             encoded,
         )
+
+    def _as_usual(self, topic: str) -> Destination:
+        """That topic, and all else as it is configured."""
+        usual = self._usual
+        if topic == usual.topic:
+            return usual
+        return Destination(topic, usual.qos, usual.retain, usual.properties)
 
     def _topic(self, result: Any, call: CallAtHand) -> str:
         if self._response:
