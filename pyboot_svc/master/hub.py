@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.decoding import Malformed, decode_snapshot
 from pyboot_svc.metrics.protocol import ASK
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
 from pyboot_svc.sockets.tcp import notice_silence
@@ -46,13 +47,13 @@ class _Scrape:
 
     def __init__(self) -> None:
         self.asked: set[str] = set()
-        self.answers: dict[str, dict[str, Any]] = {}
+        self.answers: dict[str, Reading] = {}
         self.sent = False
         self.done = threading.Event()
 
-    def answer(self, instance: str, snapshot: dict[str, Any] | None) -> None:
-        if snapshot is not None:
-            self.answers[instance] = snapshot
+    def answer(self, instance: str, reading: Reading | None) -> None:
+        if reading is not None:
+            self.answers[instance] = reading
         self.asked.discard(instance)
         self.finish_if_complete()
 
@@ -236,7 +237,7 @@ class Hub:
         depths = (snapshot.get("pre_queue"), snapshot.get("post_queue"))
         if not all(type(depth) is int for depth in depths):
             raise Nonsense("an answer without queue sizes")
-        peer.unanswered.popleft().answer(peer.instance, snapshot)
+        peer.unanswered.popleft().answer(peer.instance, _decoded(snapshot))
 
     def _ask(self, request: _Scrape) -> None:
         for peer in list(self._peers.values()):
@@ -280,9 +281,16 @@ class Hub:
             log.warning("metrics socket: dropped a connection%s: %s", who, reason)
 
 
-def _reading(snapshot: dict[str, Any] | None, silent: bool) -> Reading:
-    if snapshot is not None:
-        return Reading(snapshot, None)
+def _decoded(snapshot: dict[str, Any]) -> Reading:
+    try:
+        return Reading(decode_snapshot(snapshot), None)
+    except Malformed as error:
+        return Reading(None, f"malformed: {error}")
+
+
+def _reading(answer: Reading | None, silent: bool) -> Reading:
+    if answer is not None:
+        return answer
     if silent:
         return Reading(None, f"stalled: no answer within {ANSWER_SECONDS:.0f} s")
     return Reading(None, "absent: not connected")
