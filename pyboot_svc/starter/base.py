@@ -44,6 +44,8 @@ class StarterContext:
     hub: Hub | None = None
     services: ServiceManager = field(default_factory=NoServices)
     web: WebAddress | None = None
+    # What has to turn, by its name: while one doesn't, the service manager's watchdog isn't told.
+    watched: dict[str, Callable[[], bool]] = field(default_factory=dict)
     # Called by a thread that the master can't do without, when it dies of an internal error.
     crashed: Callable[[], None] = lambda: None
     # For starters that come from elsewhere to leave things for each other.

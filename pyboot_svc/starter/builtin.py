@@ -25,11 +25,12 @@ from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services.foreground import ForegroundManager
 from pyboot_svc.services.lines import as_json, with_names
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog, Watchdog
+from pyboot_svc.sockets.descriptors import allow_many
 from pyboot_svc.sockets.tcp import listen_tcp
 from pyboot_svc.sockets.unix import inherited_listener, open_listener
 from pyboot_svc.starter.base import Settings, Starter, StarterContext
 from pyboot_svc.threads import spawn
-from pyboot_svc.web.server import WebServer, answers
+from pyboot_svc.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class ProcessorStarter(Starter):
 
     def setup(self, context: StarterContext) -> None:
         config, settings = context.require_config(), context.settings
+        allow_many()
         metrics = socket_path(settings.run_dir)
         listener = inherited_listener()
         if listener is None:
@@ -79,7 +81,8 @@ class ProcessorStarter(Starter):
         if settings.reports_listen is not None:
             listeners.append(listen_tcp(settings.reports_listen))
             self._to_undo.callback(listeners[-1].close)
-        context.hub = Hub(listeners, [])
+        context.hub = hub = Hub(listeners, [])
+        context.watched["the metrics socket"] = lambda: hub.turned
         self._to_undo.callback(context.hub.stop)
         self._configure(context)
         if settings.run_workers:
@@ -151,6 +154,7 @@ class WebStarter(Starter):
         self._server = WebServer(context.settings.listen or config.web, self._view)
         self._to_undo.callback(self._server.stop)
         context.web = self._server.bind()
+        context.watched["the web"] = lambda: self._server.turns
 
     def start(self, context: StarterContext) -> None:
         self._server.start(context.crashed)
@@ -198,13 +202,13 @@ class HookStarter(Starter):
         self._notifier.ready()
 
     def _watch(self, context: StarterContext, interval: float) -> None:
-        """Signs of life as long as the web and the hub answer."""
-        hub, web = context.require_hub(), context.require_web()
+        """Signs of life as long as all threads turn, whoever else wants something of them."""
         while not self._stopping.wait(interval):
-            if hub.turned and answers(web):
-                self._notifier.alive()
+            still = [name for name, turns in context.watched.items() if not turns()]
+            if still:
+                log.critical("no progress: %s", ", ".join(still))
             else:
-                log.critical("the web server or the metrics socket doesn't answer")
+                self._notifier.alive()
 
 
 def builtin_starters() -> list[Starter]:

@@ -80,9 +80,16 @@ class Up(Running):
     """`pyboot up` or `pyboot master`: answers HTTP at the address that it printed."""
 
     def __init__(
-        self, folder: Path, config: Path, *more: str, command: str = "up", ready: bool = True
+        self,
+        folder: Path,
+        config: Path,
+        *more: str,
+        command: str = "up",
+        ready: bool = True,
+        within: Sequence[str] = (),
     ) -> None:
-        super().__init__(folder, command, "--config", str(config), "--listen", "127.0.0.1:0", *more)
+        listen = ("--listen", "127.0.0.1:0")
+        super().__init__(folder, command, "--config", str(config), *listen, *more, within=within)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().decode().strip()
         assert self.url.startswith("http://"), self.log

@@ -77,6 +77,7 @@ KNOWN = {
             "ExecStartPre",
             "Group",
             "KillMode",
+            "LimitNOFILE",
             "NoExecPaths",
             "NotifyAccess",
             "Restart",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,12 +31,13 @@ Connect = Callable[[str], socket.socket]
 def start_master(tmp_path: Path, track: Callable[[Up], Up]) -> StartMaster:
     """Starts `pyboot master` with the instances good-1 and bad-1, and `head` before them."""
 
-    def start(*options: str, head: str = "") -> Up:
+    def start(*options: str, head: str = "", within: Sequence[str] = ()) -> Up:
         config = tmp_path / "config.yaml"
         edges = "".join(EDGE.format(name=name) for name in ("good", "bad"))
         config.write_text(f"{head}\nedge:\n{edges}")
-        run_dir = ("--run-dir", str(tmp_path / "run"))
-        return track(Up(tmp_path, config, *run_dir, *options, command="master", ready=False))
+        more = ("--run-dir", str(tmp_path / "run"), *options)
+        master = Up(tmp_path, config, *more, command="master", ready=False, within=within)
+        return track(master)
 
     return start
 
