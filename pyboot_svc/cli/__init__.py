@@ -12,6 +12,7 @@ private          the folder of `up` when it isn't told another
 running          which `pyboot up` run for this user, and where their files are
 planning         what the configuration wants of the host, for `plan` and `apply`
 master_address   where `status` and `top` ask the master
+master_client    asks it
 table            the table of all instances that they show
 state            the folders in which instances keep their state
 """

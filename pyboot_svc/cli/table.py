@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from typing import Any
 
-from pyboot_svc.address import format_address
-from pyboot_svc.errors import UnavailableError
 from pyboot_svc.metrics.figures import COLUMNS
 from pyboot_svc.text import ago, printable
 
-_TIMEOUT_SECONDS = 5.0
 _HEADER = ("INSTANCE", "STATE", *(figure.title.upper() for figure in COLUMNS))
 _LONGEST_REASON = 1000
-
-
-def fetch_instances(host: str, port: int) -> dict[str, Any]:
-    """What the master's /api/instances gives; raises UnavailableError when nobody answers."""
-    try:
-        with closing(http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)) as asking:
-            asking.request("GET", "/api/instances")
-            response = asking.getresponse()
-            document = json.loads(response.read())
-        if response.status != http.HTTPStatus.OK or "instances" not in document:
-            raise ValueError(f"HTTP status {response.status}")
-    except (OSError, ValueError, http.client.HTTPException, TypeError) as error:
-        raise UnavailableError(
-            f"no master answers at http://{format_address(host, port)}: {error}; is it running, "
-            "and does it listen there? (-c FILE or --listen HOST:PORT)"
-        ) from error
-    return document  # type: ignore[no-any-return]
 
 
 def table_lines(instances: Iterable[dict[str, Any]]) -> list[str]:

@@ -79,6 +79,9 @@ def _container(cluster: Cluster) -> Manifest:
             f"{_CONFIG_DIR}/{_CONFIG_FILE}",
             "--listen",
             f"0.0.0.0:{WEB_PORT}",
+            # The network policy says who reaches it, unless the configuration says more.
+            "--web-auth",
+            "none",
             "--reports-listen",
             f"0.0.0.0:{REPORTS_PORT}",
             "--log-format",

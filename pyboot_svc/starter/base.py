@@ -24,6 +24,8 @@ class Settings:
     state_dir: Path
     model_path: tuple[str, ...] = ()
     listen: WebAddress | None = None
+    # Where the configuration says nothing of it: who may read the web.
+    web_auth: str | None = None
     # Where workers on other hosts report to.
     reports_listen: tuple[str, int] | None = None
     # Under `pyboot up` the workers are children; otherwise a service manager runs them.

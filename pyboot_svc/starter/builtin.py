@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -151,7 +152,7 @@ class WebStarter(Starter):
     def setup(self, context: StarterContext) -> None:
         config, hub = context.require_config(), context.require_hub()
         self._view = View(config, hub, context.services, context.expected_instances())
-        self._server = WebServer(context.settings.listen or config.web, self._view)
+        self._server = WebServer(_web(config, context.settings), self._view)
         self._to_undo.callback(self._server.stop)
         context.web = self._server.bind()
         context.watched["the web"] = lambda: self._server.turns
@@ -176,7 +177,7 @@ class HookStarter(Starter):
         self._stopping = threading.Event()
 
     def start(self, context: StarterContext) -> None:
-        url = _url(context.require_web())
+        url = context.require_web().url
         if not journal_reads_stderr():
             # The one line on standard output: what a script that starts us wants to read.
             print(url, flush=True)
@@ -198,7 +199,7 @@ class HookStarter(Starter):
 
     def _tell_ready(self, context: StarterContext) -> None:
         count = sum(1 for _ in context.require_config().instances())
-        self._notifier.status(f"{_url(context.require_web())}, instances configured: {count}")
+        self._notifier.status(f"{context.require_web().url}, instances configured: {count}")
         self._notifier.ready()
 
     def _watch(self, context: StarterContext, interval: float) -> None:
@@ -249,5 +250,9 @@ def _compile_instances(config: Config, settings: Settings) -> None:
         ) from error
 
 
-def _url(address: WebAddress) -> str:
-    return f"http://{address}"
+def _web(config: Config, settings: Settings) -> WebAddress:
+    """As configured, but for what the command line says; it may only open what says nothing."""
+    web, listen = config.web, settings.listen
+    if listen is not None:
+        web = replace(web, host=listen.host, port=listen.port, socket=None)
+    return web if web.auth is not None else replace(web, auth=settings.web_auth)

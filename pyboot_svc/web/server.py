@@ -5,18 +5,24 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from cheroot.server import HTTPConnection
 from cheroot.wsgi import Server
 
 from pyboot_svc.config import WebAddress
-from pyboot_svc.errors import UnavailableError
+from pyboot_svc.config.settings import NO_AUTH
+from pyboot_svc.errors import ConfigError, Problem, UnavailableError
 from pyboot_svc.master.view import View
 from pyboot_svc.sockets.descriptors import allow_many
 from pyboot_svc.sockets.gate import Bounds, Gate, Visit
 from pyboot_svc.sockets.http import request_line, response
 from pyboot_svc.sockets.tcp import listen_tcp
+from pyboot_svc.sockets.unix import open_listener
 from pyboot_svc.web.app import make_app
+from pyboot_svc.web.credentials import Credentials
+from pyboot_svc.web.tls import Certificates
 from pyboot_svc.web.workers import Workers
 
 _THREADS, _WAITING = 4, 32
@@ -32,22 +38,31 @@ class WebServer:
     """
 
     def __init__(self, address: WebAddress, view: View) -> None:
+        if address.trouble:
+            raise ConfigError([Problem("web", 0, 0, "", address.trouble)])
         self._address = address
-        self._parser = Server((address.host, address.port), make_app(view))
+        app = make_app(view, address, _credentials(address))
+        self._parser = Server((address.host, address.port), app)
+        self._secure = Certificates(address.tls).wrap if address.tls else None
         self._workers = Workers(self._answer, _THREADS, _WAITING)
         self._listener: socket.socket | None = None
         self._gate: Gate | None = None
 
     def bind(self) -> WebAddress:
         """Listen; gives the address with the port that port 0 became."""
+        address = self._address
+        if address.socket is not None:
+            self._listener = open_listener(Path(address.socket), "web", "master")
+            self._gate = Gate("web", [self._listener], self._serve, _bounds(), self._secure)
+            return address
         try:
-            self._listener = listen_tcp((self._address.host, self._address.port), _OPTION)
+            self._listener = listen_tcp((address.host, address.port), _OPTION)
         except UnicodeError as error:
-            raise UnavailableError(f"can't listen at {self._address}: {error}") from error
-        self._gate = Gate("web", [self._listener], self._serve, _bounds())
+            raise UnavailableError(f"can't listen at {address}: {error}") from error
+        self._gate = Gate("web", [self._listener], self._serve, _bounds(), self._secure)
         port = self._listener.getsockname()[1]
-        self._parser.bind_addr = (self._address.host, port)
-        return WebAddress(self._address.host, port)
+        self._parser.bind_addr = (address.host, port)
+        return replace(address, port=port)
 
     def start(self, on_crash: Callable[[], None] | None = None) -> None:
         assert self._gate is not None
@@ -60,6 +75,8 @@ class WebServer:
         self._workers.stop(_SHUTDOWN_SECONDS)
         if self._listener is not None:
             self._listener.close()
+            if self._address.socket is not None:
+                Path(self._address.socket).unlink(missing_ok=True)
 
     @property
     def turns(self) -> bool:
@@ -85,6 +102,16 @@ class WebServer:
         connection.remote_addr = visit.peer
         connection.communicate()  # type: ignore[no-untyped-call]
         return written.getvalue()
+
+
+def _credentials(address: WebAddress) -> Credentials | None:
+    if address.auth in (None, NO_AUTH):
+        return None
+    try:
+        return Credentials(Path(address.auth))
+    except OSError as error:
+        message = f"{address.auth} can't be read: {error.strerror}; `pyboot web password` makes it"
+        raise ConfigError([Problem("web", 0, 0, "auth", message)]) from error
 
 
 def _bounds() -> Bounds:

@@ -87,12 +87,14 @@ class Up(Running):
         command: str = "up",
         ready: bool = True,
         within: Sequence[str] = (),
+        listen: bool = True,
     ) -> None:
-        listen = ("--listen", "127.0.0.1:0")
-        super().__init__(folder, command, "--config", str(config), *listen, *more, within=within)
+        """Without `listen`: where the configuration says, as at a UNIX socket."""
+        where = ("--listen", "127.0.0.1:0") if listen else ()
+        super().__init__(folder, command, "--config", str(config), *where, *more, within=within)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().decode().strip()
-        assert self.url.startswith("http://"), self.log
+        assert self.url.startswith(("http://", "https://", "unix:")), self.log
         if ready:
             self.wait_ready()
 
@@ -120,12 +122,15 @@ class Up(Running):
 
 
 def run_pyboot(
-    *arguments: str, timeout: float = 30.0, env: dict[str, str] | None = None
+    *arguments: str,
+    timeout: float = 30.0,
+    env: dict[str, str] | None = None,
+    input: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end; `input` is all that it can read."""
     return subprocess.run(
         [*PYBOOT, *arguments],
-        stdin=subprocess.DEVNULL,
+        input=input,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.app import Up
@@ -31,12 +32,12 @@ Connect = Callable[[str], socket.socket]
 def start_master(tmp_path: Path, track: Callable[[Up], Up]) -> StartMaster:
     """Starts `pyboot master` with the instances good-1 and bad-1, and `head` before them."""
 
-    def start(*options: str, head: str = "", within: Sequence[str] = ()) -> Up:
+    def start(*options: str, head: str = "", **how: Any) -> Up:
         config = tmp_path / "config.yaml"
         edges = "".join(EDGE.format(name=name) for name in ("good", "bad"))
         config.write_text(f"{head}\nedge:\n{edges}")
         more = ("--run-dir", str(tmp_path / "run"), *options)
-        master = Up(tmp_path, config, *more, command="master", ready=False, within=within)
+        master = Up(tmp_path, config, *more, command="master", ready=False, **how)
         return track(master)
 
     return start

@@ -21,6 +21,7 @@ from support.poll import until
 
 from pyboot_svc import __version__
 from pyboot_svc.config import Broker, Config, Edge, Endpoint, QueueLimits, WebAddress
+from pyboot_svc.config.settings import NO_AUTH
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
@@ -514,7 +515,7 @@ def test_a_port_in_use_is_said_with_what_to_do(web: Web) -> None:
 
 
 def test_a_host_that_is_not_there_is_said_with_what_to_do(web: Web) -> None:
-    server = WebServer(WebAddress("192.0.2.1", 0), web.view)
+    server = WebServer(WebAddress("192.0.2.1", 0, auth=NO_AUTH), web.view)
     with pytest.raises(UnavailableError, match=r"can't listen at 192\.0\.2\.1:0: .*--listen"):
         server.bind()
     server.stop()
