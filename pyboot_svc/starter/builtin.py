@@ -196,6 +196,7 @@ class HookStarter(Starter):
         log.info("stopping")
         self._stopping.set()
         self._notifier.stopping()
+        self._notifier.close()
 
     def _tell_ready(self, context: StarterContext) -> None:
         count = sum(1 for _ in context.require_config().instances())

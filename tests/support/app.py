@@ -88,10 +88,13 @@ class Up(Running):
         ready: bool = True,
         within: Sequence[str] = (),
         listen: bool = True,
+        env: dict[str, str] | None = None,
     ) -> None:
         """Without `listen`: where the configuration says, as at a UNIX socket."""
         where = ("--listen", "127.0.0.1:0") if listen else ()
-        super().__init__(folder, command, "--config", str(config), *where, *more, within=within)
+        super().__init__(
+            folder, command, "--config", str(config), *where, *more, within=within, env=env
+        )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().decode().strip()
         assert self.url.startswith(("http://", "https://", "unix:")), self.log

@@ -18,6 +18,7 @@ __all__ = ["track"]
 
 EDGE = """\
   - name: {name}
+    instance: {instance}
     edge_mode: my.model
     pre_broker: 127.0.0.1
     pre_topic: in/{name}
@@ -30,11 +31,11 @@ Connect = Callable[[str], socket.socket]
 
 @pytest.fixture
 def start_master(tmp_path: Path, track: Callable[[Up], Up]) -> StartMaster:
-    """Starts `pyboot master` with the instances good-1 and bad-1, and `head` before them."""
+    """Starts `pyboot master` with good-1 and bad-1, or more `instances`, and `head` before them."""
 
-    def start(*options: str, head: str = "", **how: Any) -> Up:
+    def start(*options: str, head: str = "", instances: int = 1, **how: Any) -> Up:
         config = tmp_path / "config.yaml"
-        edges = "".join(EDGE.format(name=name) for name in ("good", "bad"))
+        edges = "".join(EDGE.format(name=name, instance=instances) for name in ("good", "bad"))
         config.write_text(f"{head}\nedge:\n{edges}")
         more = ("--run-dir", str(tmp_path / "run"), *options)
         master = Up(tmp_path, config, *more, command="master", ready=False, **how)

@@ -14,6 +14,8 @@ import pytest
 from support.app import Up
 from support.poll import until
 
+from pyboot_svc.sockets.descriptors import allow_many
+
 IDLE = 500
 REQUESTS_A_SECOND = 1000
 FLOOD_SECONDS = 6.0
@@ -151,3 +153,38 @@ def test_strangers_at_the_metrics_socket_keep_no_worker_out(
         hello("good-1")
         until(lambda: master.instance("good-1")["state"] == "stalled", "it is connected")
     assert len(master.log) < 10_000
+
+
+def test_those_who_drip_do_not_have_the_watchdog_end_it(
+    start_master: Callable[..., Up], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "notify.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(20)
+        master = start_master(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1500000"})
+        with occupied(master, IDLE) as held, background(lambda done: drip(held, done)):
+            signs = 0
+            while signs < 6:  # in 3 s, in which one would have been too late for the next
+                signs += b"WATCHDOG=1" in manager.recv(4096)
+    assert "no progress" not in master.log
+
+
+def test_a_thousand_workers_need_no_limit_raised_by_hand(
+    start_master: Callable[..., Up], hello: Callable[[str], socket.socket]
+) -> None:
+    if allow_many() < 4096:
+        pytest.skip("this test may not have as many descriptors itself")
+    within = ("sh", "-c", 'ulimit -S -n 1024; exec "$@"', "sh")
+    master = start_master(instances=600, within=within)
+    for number in range(1, 601):
+        hello(f"good-{number}")
+        hello(f"bad-{number}")
+
+    def stalled() -> int:
+        rows = master.get("/api/instances")[1]["instances"]
+        return sum(row["state"] == "stalled" for row in rows)
+
+    until(lambda: stalled() == 1200, "all are connected")
+    assert healthy(master)
+    assert "can't take connections" not in master.log
