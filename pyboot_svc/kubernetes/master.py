@@ -79,7 +79,7 @@ def _container(cluster: Cluster) -> Manifest:
             f"{_CONFIG_DIR}/{_CONFIG_FILE}",
             "--listen",
             f"0.0.0.0:{WEB_PORT}",
-            # The network policy says who reaches it, unless the configuration says more.
+            # Whoever is in the cluster may read it, unless the configuration says who may.
             "--web-auth",
             "none",
             "--reports-listen",
