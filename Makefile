@@ -61,7 +61,7 @@ integration: $(VENV)/.test build/oldest/.installed ## real processes on a real b
 	@packaging/need.sh openssl openssl
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
-	$(call on_each,$(INTEGRATION_ON),,$(WAITING) tests/integration tests/field)
+	$(call on_each,$(INTEGRATION_ON),,$(WAITING) tests/integration tests/field tests/security/web)
 
 # A suite COUNT times, each time in another order: unit, integration, chaos-quick, hosts, system,
 # openrc or container. LOAD=1: beside busy loops on every core.

@@ -31,6 +31,7 @@ from pyboot_svc.config.schema import (
     SPOOL,
     TLS,
     WEB,
+    WEB_TLS,
 )
 from pyboot_svc.config.sections import Key, Section
 from pyboot_svc.metrics.figures import FIELDS, FIGURES, INFO, READY, RESTARTS, UP
@@ -55,6 +56,7 @@ _SECTIONS = (
     ("`brokers:`, each", BROKER),
     ("`tls:` of a broker", TLS),
     ("`web:`", WEB),
+    ("`web.tls:`", WEB_TLS),
 )
 
 

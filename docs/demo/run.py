@@ -18,7 +18,9 @@ from typing import Any
 from plant import Plant
 
 from pyboot_svc.address import parse_address
-from pyboot_svc.cli.table import fetch_instances, table_lines, terminal_width
+from pyboot_svc.cli.master_client import MasterAt, fetch_instances
+from pyboot_svc.cli.table import table_lines, terminal_width
+from pyboot_svc.config import WebAddress
 from pyboot_svc.errors import UnavailableError
 
 _HERE = Path(__file__).parent
@@ -64,7 +66,7 @@ def _show(stack: contextlib.ExitStack, options: argparse.Namespace, summary: lis
     started = time.monotonic()
     while options.duration is None or time.monotonic() - started < options.duration:
         time.sleep(1)
-        instances = fetch_instances(host, web_port)["instances"]
+        instances = fetch_instances(MasterAt(WebAddress(host, web_port)))["instances"]
         elapsed = time.monotonic() - started
         summary[:] = _summary(plant.published, elapsed, instances)
         if sys.stdout.isatty():
@@ -146,7 +148,10 @@ def _listens(port: int) -> bool:
 
 def _wait_ready(host: str, port: int, folder: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while not all(i["state"] == "ready" for i in fetch_instances(host, port)["instances"]):
+    while not all(
+        i["state"] == "ready"
+        for i in fetch_instances(MasterAt(WebAddress(host, port)))["instances"]
+    ):
         if time.monotonic() > deadline:
             raise SystemExit(f"the models didn't get ready:\n{(folder / 'pyboot.log').read_text()}")
         time.sleep(0.05)

@@ -13,6 +13,7 @@ running          which `pyboot up` run for this user, and where their files are
 terminal         whether the terminal of `up` has gone
 planning         who manages the host, for `plan` and `apply`
 master_address   where `status` and `top` ask the master
+master_client    asks it
 table            the table of all instances that they show
 state            the folders in which instances keep their state
 """

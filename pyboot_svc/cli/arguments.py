@@ -41,6 +41,14 @@ def add_listen(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--listen", type=address, metavar="HOST:PORT", help=text)
 
 
+def add_web_auth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--web-auth",
+        choices=("none",),
+        help="let everybody who reaches the web read it, unless the configuration says who may",
+    )
+
+
 def add_run_dir(parser: argparse.ArgumentParser, text: str) -> None:
     help_text = f"{text} (default: {RUN_DIR})"
     parser.add_argument("--run-dir", type=Path, default=RUN_DIR, metavar="DIR", help=help_text)

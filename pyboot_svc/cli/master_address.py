@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from pyboot_svc.cli.config_file import config_file, named_config
-from pyboot_svc.cli.table import fetch_instances
+from pyboot_svc.cli.master_client import MasterAt, fetch_instances, token_of
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.settings import WebAddress
 from pyboot_svc.errors import ConfigError, UnavailableError, UsageError
 
 
-def master_address(options: argparse.Namespace) -> tuple[str, int]:
+def find_master(options: argparse.Namespace) -> MasterAt:
     """Where to ask; what runs may have nothing to do with the configuration as it is by now.
 
     When that can't be read, it is where a master listens by default, if one answers there. Where
     none answers, it is a `pyboot up` of this user's.
     """
-    if not options.listen and (up := _running_up(options)) is not None:
+    token = token_of(options)
+    if not options.listen and (up := _running_up(options, token)) is not None:
         return up
     try:
-        return _address(options)
+        return MasterAt(_web(options), token)
     except ConfigError as error:
-        web = WebAddress()
-        if not _answers(web.host, web.port):
+        default = MasterAt(WebAddress(), token)
+        if not _answers(default):
             raise error from None
         print(f"pyboot: {error}", file=sys.stderr)
-        return web.host, web.port
+        return default
 
 
-def _running_up(options: argparse.Namespace) -> tuple[str, int] | None:
+def _running_up(options: argparse.Namespace, token: str) -> MasterAt | None:
     """Unless it is a master that was asked for, and answers."""
     from pyboot_svc.cli.running import one_of, running_ups
 
@@ -40,28 +42,32 @@ def _running_up(options: argparse.Namespace) -> tuple[str, int] | None:
     config = named_config(options)
     if config is None:
         try:
-            if _answers(*_address(options)):
+            if _answers(MasterAt(_web(options), token)):
                 return None
         except (ConfigError, UsageError):
             pass  # there is no other
     up = one_of(ups, config, "--listen or --config")
-    return (up.host, up.port) if up is not None else None
+    return MasterAt(up.web, token) if up is not None else None
 
 
-def _answers(host: str, port: int) -> bool:
+def _answers(master: MasterAt) -> bool:
     try:
-        fetch_instances(host, port)
+        fetch_instances(master)
     except UnavailableError:
         return False
     return True
 
 
-def _address(options: argparse.Namespace) -> tuple[str, int]:
+def _web(options: argparse.Namespace) -> WebAddress:
+    """As configured; of another address, only how it is secured."""
     if options.listen:
         host, port = options.listen
+        try:
+            web = replace(load_config(config_file(options)).web, host=host, port=port, socket=None)
+        except ConfigError:
+            web = WebAddress(host, port)
     else:
         web = load_config(config_file(options)).web
-        host, port = web.host, web.port
-    if port == 0:
+    if web.port == 0 and web.socket is None:
         raise UsageError("the configuration lets the web choose its port; give --listen HOST:PORT")
-    return host, port
+    return web

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from pyboot_svc.config.settings import WebAddress, WebTls
 from pyboot_svc.errors import UsageError
 from pyboot_svc.files import replace_text
 from pyboot_svc.starter.base import Starter, StarterContext
@@ -28,6 +29,13 @@ class RunningUp:
     state_dir: str
     host: str
     port: int
+    socket: str | None = None
+    cert: str | None = None
+
+    @property
+    def web(self) -> WebAddress:
+        tls = WebTls(self.cert) if self.cert is not None else None
+        return WebAddress(self.host, self.port, tls=tls, socket=self.socket)
 
     def __str__(self) -> str:
         return f"pid {self.pid}, {self.config}, state in {self.state_dir}"
@@ -44,7 +52,10 @@ class NoteStarter(Starter):
     def start(self, context: StarterContext) -> None:
         settings, web, pid = context.settings, context.require_web(), os.getpid()
         config, state_dir = str(settings.config_file.absolute()), str(settings.state_dir)
-        note = RunningUp(pid, _began(pid), config, state_dir, web.host, web.port)
+        cert = web.tls.cert if web.tls else None
+        note = RunningUp(
+            *(pid, _began(pid), config, state_dir), web.host, web.port, web.socket, cert
+        )
         with suppress(OSError):  # then nobody finds it by itself
             folder = _folder()
             folder.mkdir(mode=_PRIVATE, exist_ok=True)

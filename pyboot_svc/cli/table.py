@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
-from pyboot_svc.address import format_address
-from pyboot_svc.errors import UnavailableError
 from pyboot_svc.metrics.figures import COLUMNS
 from pyboot_svc.text import ago, printable
 
-_TIMEOUT_SECONDS = 5.0
 _LONGEST_REASON = 1000
-
-
-def fetch_instances(host: str, port: int) -> dict[str, Any]:
-    """What the master's /api/instances gives; raises UnavailableError when nobody answers."""
-    try:
-        with closing(http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)) as asking:
-            asking.request("GET", "/api/instances")
-            response = asking.getresponse()
-            document = json.loads(response.read())
-        if response.status != http.HTTPStatus.OK or "instances" not in document:
-            raise ValueError(f"HTTP status {response.status}")
-    except (OSError, ValueError, http.client.HTTPException, TypeError) as error:
-        raise UnavailableError(
-            f"no master answers at http://{format_address(host, port)}: {error}; is it running, "
-            "and does it listen there? (-c FILE or --listen HOST:PORT)"
-        ) from error
-    return document  # type: ignore[no-any-return]
 
 
 def terminal_width() -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, parse_document
 from pyboot_svc.config.loops import Placed, covers, refuse_loops, same_broker_key
-from pyboot_svc.config.schema import EDGE, FILE
+from pyboot_svc.config.schema import EDGE, FILE, WEB
 from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
     DEAD_LETTER_TOPIC,
@@ -29,6 +29,7 @@ from pyboot_svc.config.settings import (
     SpoolLimits,
     Tls,
     WebAddress,
+    WebTls,
     usual_port,
 )
 from pyboot_svc.config.types import CodecName, Invalid, is_address, suggestion
@@ -85,15 +86,23 @@ def parse_config(data: bytes, file: str, *, model_path: Sequence[str] = ()) -> C
         edges=edges.read_all(values.get("edge", [])),
         app_name=values.get("app_name", ""),
         description=values.get("description", ""),
-        web=_web(values.get("web")),
+        web=_web(values.get("web"), root, problems),
         model_path=(*model_path, *values.get("model_path", ()), *DEFAULT_MODEL_PATH),
     )
     problems.raise_if_any()
     return config
 
 
-def _web(values: Mapping[str, Any] | None) -> WebAddress:
-    return WebAddress(**values) if values and len(values) == 2 else WebAddress()
+def _web(values: Mapping[str, Any] | None, root: Node, problems: Problems) -> WebAddress:
+    if not values or WEB.keys.keys() - values.keys():
+        return WebAddress()
+    tls = values["tls"]
+    if tls is not None and "cert" not in tls:
+        return WebAddress()
+    web = WebAddress(**{**values, "tls": WebTls(**tls) if tls is not None else None})
+    if web.trouble:
+        problems.add(root.value["web"].node, "web.host", web.trouble)
+    return web
 
 
 class _Edges:

@@ -40,6 +40,7 @@ from pyboot_svc.config.settings import (
     SpoolLimits,
     Tls,
     WebAddress,
+    WebTls,
     usual_port,
 )
 from pyboot_svc.config.types import (
@@ -62,6 +63,7 @@ from pyboot_svc.config.types import (
     Topic,
     TopicFilter,
     ValueType,
+    WebAuth,
     shown,
 )
 from pyboot_svc.identity import MODEL_PATTERN, NAME_MAX_LENGTH, NAME_PATTERN
@@ -309,11 +311,26 @@ EDGE = Section(
     },
 )
 
+WEB_TLS = Section(
+    WebTls,
+    {
+        "cert": Key(FilePath(), "its certificate, followed by those of its authorities"),
+        "key": Key(FilePath(), "its private key, if not in `cert`"),
+    },
+)
+
 WEB = Section(
     WebAddress,
     {
         "host": Key(Host(), "address to listen at"),
         "port": Key(Integer(0, 65_535), "port to listen at; 0 picks a free one"),
+        "tls": Key(WEB_TLS, "serve HTTPS; files that change are read again", None),
+        "auth": Key(
+            WebAuth(),
+            "who may read it: `{file: FILE}` of `pyboot web password`, or `none` for everybody; "
+            "needed where other hosts reach it",
+        ),
+        "socket": Key(FilePath(), "UNIX socket to listen at instead"),
     },
 )
 

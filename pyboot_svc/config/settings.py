@@ -263,14 +263,60 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class WebTls:
+    """The web's certificate, with those between it and its authority, and its private key."""
+
+    cert: str
+    key: str | None = None
+
+
+# Said in so many words, anybody may read the web.
+NO_AUTH = "none"
+
+
+@dataclass(frozen=True)
 class WebAddress:
-    """Where the master listens; port 0 takes any that is free."""
+    """Where the master listens, and who may ask there; port 0 takes any that is free.
+
+    `auth`: the file of those who may, NO_AUTH, or None where nothing is said. With a `socket` it
+    listens there instead.
+    """
 
     host: str = "127.0.0.1"
     port: int = 5888
+    tls: WebTls | None = None
+    auth: str | None = None
+    socket: str | None = None
 
     def __str__(self) -> str:
-        return format_address(self.host, self.port)
+        return self.socket or format_address(self.host, self.port)
+
+    @property
+    def url(self) -> str:
+        if self.socket is not None:
+            return f"unix:{self.socket}"
+        return f"{'https' if self.tls else 'http'}://{self}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether other hosts can't reach it."""
+        return (
+            self.socket is not None
+            or self.host in ("localhost", "::1")
+            or self.host.startswith("127.")
+        )
+
+    @property
+    def trouble(self) -> str:
+        """Why nobody should listen like this, and what to do; empty when all is well."""
+        if self.loopback or self.auth == NO_AUTH or (self.tls and self.auth):
+            return ""
+        secured = "`web: {tls: {cert: FILE, key: FILE}, auth: {file: FILE}}`"
+        return (
+            f"{self.host} is reached from other hosts: write {secured} (`pyboot web password` "
+            "makes that file), or `web: {auth: none}` if everybody who reaches it may read it, or "
+            "listen at 127.0.0.1"
+        )
 
 
 @dataclass(frozen=True)

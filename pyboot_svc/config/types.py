@@ -342,6 +342,23 @@ class FilePath(Text):
         return str(Path(problems.file).absolute().parent / value)
 
 
+class WebAuth(ValueType):
+    """`none`, or `{file: FILE}`, which is read as the file."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        if node.value == "none":
+            return "none"
+        entry = node.value.get("file") if isinstance(node.value, dict) else None
+        if entry is None or len(node.value) > 1:
+            raise Invalid("must be none or {file: FILE}", "`pyboot web password` makes the file")
+        return FilePath().read(entry.node, f"{path}.file", problems)
+
+    def json_schema(self) -> dict[str, Any]:
+        file = {"type": "object", "required": ["file"], "additionalProperties": False}
+        text = FilePath().json_schema()
+        return {"anyOf": [{"enum": ["none"]}, {**file, "properties": {"file": text}}]}
+
+
 class OneOrMany(ValueType):
     """A list of values; a single one needs no brackets."""
 

@@ -79,6 +79,9 @@ def _container(cluster: Cluster) -> Manifest:
             f"{_CONFIG_DIR}/{_CONFIG_FILE}",
             "--listen",
             f"0.0.0.0:{WEB_PORT}",
+            # Whoever is in the cluster may read it, unless the configuration says who may.
+            "--web-auth",
+            "none",
             "--reports-listen",
             f"0.0.0.0:{REPORTS_PORT}",
             "--log-format",

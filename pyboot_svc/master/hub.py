@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.protocol import ASK
+from pyboot_svc.metrics.decoding import Malformed, decode_snapshot
+from pyboot_svc.metrics.protocol import ASK, LONGEST_HELLO
+from pyboot_svc.sockets.descriptors import Listeners
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
 from pyboot_svc.sockets.tcp import notice_silence
 from pyboot_svc.threads import end_process, spawn
@@ -23,7 +25,10 @@ from pyboot_svc.wakeup import Wakeup
 ANSWER_SECONDS = 1.0
 HELLO_SECONDS = 5.0
 _MOST_UNANSWERED = 8
-_SPARE_CONNECTIONS = 32
+_SPARE_INSTANCES = 32
+# Connections without a hello: a worker says it at once.
+_MOST_SILENT = 256
+_ACCEPTED_AT_ONCE = 32
 _UCRED = struct.Struct("3i")
 
 log = logging.getLogger(__name__)
@@ -46,13 +51,13 @@ class _Scrape:
 
     def __init__(self) -> None:
         self.asked: set[str] = set()
-        self.answers: dict[str, dict[str, Any]] = {}
+        self.answers: dict[str, Reading] = {}
         self.sent = False
         self.done = threading.Event()
 
-    def answer(self, instance: str, snapshot: dict[str, Any] | None) -> None:
-        if snapshot is not None:
-            self.answers[instance] = snapshot
+    def answer(self, instance: str, reading: Reading | None) -> None:
+        if reading is not None:
+            self.answers[instance] = reading
         self.asked.discard(instance)
         self.finish_if_complete()
 
@@ -78,8 +83,10 @@ class _Peer:
         if not data:
             raise ConnectionResetError
         *lines, self._pending = (self._pending + data).split(b"\n")
-        if len(self._pending) > MAX_LINE or any(len(line) > MAX_LINE for line in lines):
-            raise Nonsense(f"a line of more than {MAX_LINE} bytes")
+        # Of a stranger, no more is kept than a hello has.
+        most = MAX_LINE if self.instance is not None else LONGEST_HELLO
+        if len(self._pending) > most or any(len(line) > most for line in lines):
+            raise Nonsense(f"a line of more than {most} bytes")
         return lines
 
 
@@ -113,7 +120,7 @@ class Hub:
     def configure(self, instances: list[InstanceId], passing: int = 0) -> None:
         """These are to be reported, connected or not; others, `passing` at most, while they are."""
         self._configured = [str(identity) for identity in instances]
-        self._limit = 2 * (len(instances) + passing) + _SPARE_CONNECTIONS
+        self._limit = 2 * (len(instances) + passing) + _SPARE_INSTANCES
 
     @property
     def turned(self) -> bool:
@@ -125,13 +132,10 @@ class Hub:
         return request.sent
 
     def start(self, on_crash: Callable[[], None] = end_process) -> None:
-        for listener in self._listeners:
-            listener.setblocking(False)
         self._thread = spawn("hub", self._run, on_crash)
 
     def listen_also(self, listener: socket.socket) -> None:
         """At one more socket, from now on."""
-        listener.setblocking(False)
         self._added.append(listener)
         self._wakeup.call()
 
@@ -165,45 +169,61 @@ class Hub:
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             self._selector = selector
+            self._taking = Listeners("metrics socket", selector)
             for listener in self._listeners:
-                selector.register(listener, selectors.EVENT_READ)
+                self._taking.add(listener)
             selector.register(self._wakeup, selectors.EVENT_READ)
             while not self._stopping:
-                for key, _ in selector.select(self._until_next_hello()):
-                    if key.fileobj in self._listeners:
-                        self._accept(key.fileobj)
+                for key, _ in selector.select(self._until_next()):
+                    if key.fileobj in self._taking:
+                        for _ in range(_ACCEPTED_AT_ONCE):
+                            if not self._accept(key.fileobj):
+                                break
                     elif key.fileobj is self._wakeup:
                         self._wakeup.answer()
                     elif key.fileobj in self._peers:
                         self._receive(self._peers[key.fileobj])
                 self._drop_silent()
                 while self._added:
-                    self._listeners.append(self._added.popleft())
-                    selector.register(self._listeners[-1], selectors.EVENT_READ)
+                    self._taking.add(self._added.popleft())
                 while self._requests:
                     self._ask(self._requests.popleft())
             for peer in list(self._peers.values()):
                 self._close(peer)
         self._wakeup.close()
 
-    def _until_next_hello(self) -> float | None:
-        due = [peer.hello_due for peer in self._peers.values() if peer.instance is None]
-        return max(min(due) - time.monotonic(), 0) if due else None
+    def _until_next(self) -> float | None:
+        """In how many seconds there is something to do, whatever comes in."""
+        due = [peer.hello_due - time.monotonic() for peer in self._silent()]
+        rest = self._taking.resume()
+        return max(min([*due, *([] if rest is None else [rest])]), 0) if due or rest else None
 
-    def _accept(self, listener: Any) -> None:
+    def _silent(self) -> list[_Peer]:
+        """Those that haven't said who they are, in the order of their coming."""
+        return [peer for peer in self._peers.values() if peer.instance is None]
+
+    def _accept(self, listener: Any) -> bool:
+        """Whether there was a connection."""
         try:
-            connection, _ = listener.accept()
+            connection = self._taking.accept(listener)
+        except OSError:
+            return False  # descriptors ran out: later, then
+        if connection is None:
+            return False
+        try:
             if connection.family != socket.AF_UNIX:
                 notice_silence(connection)
         except OSError:
-            return  # it went away again, or descriptors ran out: the next one may do
-        if len(self._peers) >= self._limit:
-            self._count("too many connections", None)
             connection.close()
-            return
-        connection.setblocking(False)
+            return True
+        silent = self._silent()
+        if len(silent) >= _MOST_SILENT:
+            # Whoever has waited longest makes way: a full house keeps no worker out.
+            self._count("no hello, while others wait", silent[0])
+            self._close(silent[0])
         self._peers[connection] = _Peer(connection)
         self._selector.register(connection, selectors.EVENT_READ)
+        return True
 
     def _receive(self, peer: _Peer) -> None:
         try:
@@ -234,6 +254,8 @@ class Hub:
         for other in list(self._peers.values()):
             if other.instance == instance:
                 self._close(other)  # a restarted worker takes the place of its former self
+        if len(self._peers) - len(self._silent()) >= self._limit:
+            raise Nonsense("too many instances")
         peer.instance = instance
         self._note_process(instance, peer.pid)
 
@@ -252,7 +274,7 @@ class Hub:
         depths = (snapshot.get("pre_queue"), snapshot.get("post_queue"))
         if not all(type(depth) is int for depth in depths):
             raise Nonsense("an answer without queue sizes")
-        peer.unanswered.popleft().answer(peer.instance, snapshot)
+        peer.unanswered.popleft().answer(peer.instance, _decoded(snapshot))
 
     def _ask(self, request: _Scrape) -> None:
         for peer in list(self._peers.values()):
@@ -276,8 +298,8 @@ class Hub:
 
     def _drop_silent(self) -> None:
         now = time.monotonic()
-        for peer in list(self._peers.values()):
-            if peer.instance is None and now >= peer.hello_due:
+        for peer in self._silent():
+            if now >= peer.hello_due:
                 self._count("no hello", peer)
                 self._close(peer)
 
@@ -296,9 +318,16 @@ class Hub:
             log.warning("metrics socket: dropped a connection%s: %s", who, reason)
 
 
-def _reading(snapshot: dict[str, Any] | None, silent: bool) -> Reading:
-    if snapshot is not None:
-        return Reading(snapshot, None)
+def _decoded(snapshot: dict[str, Any]) -> Reading:
+    try:
+        return Reading(decode_snapshot(snapshot), None)
+    except Malformed as error:
+        return Reading(None, f"malformed: {error}")
+
+
+def _reading(answer: Reading | None, silent: bool) -> Reading:
+    if answer is not None:
+        return answer
     if silent:
         return Reading(None, f"stalled: no answer within {ANSWER_SECONDS:.0f} s")
     return Reading(None, "absent: not connected")

@@ -3,6 +3,7 @@
 snapshot   a worker's figures, field by field
 meaning    what a field says of itself, for people and for Prometheus
 figures    the same fields, as those read them who show them
+decoding   the fields again, of what a worker reports, checked
 protocol   what is said on the metrics socket
 reporter   the worker's end of it; the master's is `pyboot_svc.master.hub`
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 SOCKET_NAME = "metrics.sock"
 ASK = b"?\n"
+LONGEST_HELLO = 4096
 
 
 def socket_path(run_dir: Path) -> Path:

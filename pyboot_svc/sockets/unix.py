@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyboot_svc.errors import UnavailableError
 
-_BACKLOG = 128
+_BACKLOG = 1024
 _FIRST_PASSED_FD = 3
 # Of sockaddr_un: 108 bytes with the closing zero.
 _LONGEST_PATH = 107

@@ -24,6 +24,8 @@ class Settings:
     state_dir: Path
     model_path: tuple[str, ...] = ()
     listen: WebAddress | None = None
+    # Where the configuration says nothing of it: who may read the web.
+    web_auth: str | None = None
     # Where workers on other hosts report to.
     reports_listen: tuple[str, int] | None = None
     # Under `pyboot up` the workers are children; otherwise a service manager runs them.
@@ -46,6 +48,8 @@ class StarterContext:
     hub: Hub | None = None
     services: ServiceManager = field(default_factory=NoServices)
     web: WebAddress | None = None
+    # What has to turn, by its name: while one doesn't, the service manager's watchdog isn't told.
+    watched: dict[str, Callable[[], bool]] = field(default_factory=dict)
     # Called by a thread that the master can't do without, when it dies of an internal error.
     crashed: Callable[[], None] = lambda: None
     # Has all starters reload, as SIGHUP does; from any thread.

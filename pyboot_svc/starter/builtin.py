@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -24,13 +25,14 @@ from pyboot_svc.services.foreground_host import AppliedFiles, ForegroundHost
 from pyboot_svc.services.lines import as_json, with_names
 from pyboot_svc.services.rollout import wanted_instances
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog, Watchdog
+from pyboot_svc.sockets.descriptors import allow_many
 from pyboot_svc.sockets.tcp import listen_tcp
 from pyboot_svc.sockets.unix import inherited_listener, open_listener
 from pyboot_svc.starter.base import Settings, Starter, StarterContext
 from pyboot_svc.starter.reload import NoReloads, Reloads
 from pyboot_svc.threads import spawn
 from pyboot_svc.titles import show_title
-from pyboot_svc.web.server import WebServer, answers
+from pyboot_svc.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class ProcessorStarter(Starter):
 
     def setup(self, context: StarterContext) -> None:
         config, settings = context.require_config(), context.settings
+        allow_many()
         metrics = socket_path(settings.run_dir)
         listener = inherited_listener()
         if listener is None:
@@ -81,7 +84,8 @@ class ProcessorStarter(Starter):
         if settings.reports_listen is not None:
             listeners.append(listen_tcp(settings.reports_listen))
             self._to_undo.callback(listeners[-1].close)
-        context.hub = Hub(listeners, [])
+        context.hub = hub = Hub(listeners, [])
+        context.watched["the metrics socket"] = lambda: hub.turned
         self._to_undo.callback(context.hub.stop)
         self._configure(context)
         if settings.run_workers:
@@ -158,9 +162,10 @@ class WebStarter(Starter):
     def setup(self, context: StarterContext) -> None:
         config, hub = context.require_config(), context.require_hub()
         self._view = View(config, hub, context.services, context.expected_instances())
-        self._server = WebServer(context.settings.listen or config.web, self._view)
+        self._server = WebServer(_web(config, context.settings), self._view)
         self._to_undo.callback(self._server.stop)
         context.web = self._server.bind()
+        context.watched["the web"] = lambda: self._server.turns
 
     def start(self, context: StarterContext) -> None:
         self._server.start(context.crashed)
@@ -182,7 +187,7 @@ class HookStarter(Starter):
         self._stopping = threading.Event()
 
     def start(self, context: StarterContext) -> None:
-        url = _url(context.require_web())
+        url = context.require_web().url
         if not journal_reads_stderr():
             # The one line on standard output: what a script that starts us wants to read.
             print(url, flush=True)
@@ -201,20 +206,21 @@ class HookStarter(Starter):
         log.info("stopping")
         self._stopping.set()
         self._notifier.stopping()
+        self._notifier.close()
 
     def _tell_ready(self, context: StarterContext) -> None:
         count = sum(1 for _ in context.require_config().instances())
-        self._notifier.status(f"{_url(context.require_web())}, instances configured: {count}")
+        self._notifier.status(f"{context.require_web().url}, instances configured: {count}")
         self._notifier.ready()
 
     def _watch(self, context: StarterContext, interval: float) -> None:
-        """Signs of life as long as the web and the hub answer."""
-        hub, web = context.require_hub(), context.require_web()
+        """Signs of life as long as all threads turn, whoever else wants something of them."""
         while not self._stopping.wait(interval):
-            if hub.turned and answers(web):
-                self._notifier.alive()
+            still = [name for name, turns in context.watched.items() if not turns()]
+            if still:
+                log.critical("no progress: %s", ", ".join(still))
             else:
-                log.critical("the web server or the metrics socket doesn't answer")
+                self._notifier.alive()
 
 
 def builtin_starters() -> list[Starter]:
@@ -259,5 +265,9 @@ def _apply_files(config: Config, host: ForegroundHost, settings: Settings) -> No
         ) from error
 
 
-def _url(address: WebAddress) -> str:
-    return f"http://{address}"
+def _web(config: Config, settings: Settings) -> WebAddress:
+    """As configured, but for what the command line says; it may only open what says nothing."""
+    web, listen = config.web, settings.listen
+    if listen is not None:
+        web = replace(web, host=listen.host, port=listen.port, socket=None)
+    return web if web.auth is not None else replace(web, auth=settings.web_auth)

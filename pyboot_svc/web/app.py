@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import cherrypy
 
+from pyboot_svc.config import WebAddress
 from pyboot_svc.master.view import View
-from pyboot_svc.web.page import render_page
+from pyboot_svc.web.access import UNKNOWN, WsgiApp, guarded
+from pyboot_svc.web.credentials import Credentials
+from pyboot_svc.web.page import STYLE_HASH, render_page
 from pyboot_svc.web.prometheus import CONTENT_TYPE, render_metrics
-
-WsgiApp = Callable[[dict[str, Any], Any], Any]
 
 
 class Root:
@@ -45,6 +45,8 @@ class Root:
         reasons, notices = self._view.readiness()
         if reasons:
             cherrypy.response.status = 503
+        if cherrypy.request.wsgi_environ.get(UNKNOWN):
+            return _json({"ready": not reasons})
         noticed = {"notices": notices} if notices else {}
         return _json({"ready": not reasons, "reasons": reasons, **noticed})
 
@@ -60,17 +62,28 @@ class Api:
         return _json(self._view.instances())
 
 
-def make_app(view: View) -> WsgiApp:
-    """The WSGI application."""
+# The page has one style and no script, and nothing is for pages of others.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src '{STYLE_HASH}'; frame-ancestors 'none'; "
+        "base-uri 'none'; form-action 'none'"
+    ),
+}
+
+
+def make_app(view: View, address: WebAddress, credentials: Credentials | None) -> WsgiApp:
+    """The WSGI application, for who may read it at this address."""
     settings = {
         "tools.allow.on": True,
         "tools.allow.methods": ["GET", "HEAD"],
         "tools.response_headers.on": True,
-        "tools.response_headers.headers": [
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
-        ],
+        "tools.response_headers.headers": list(HEADERS.items()),
         "request.show_tracebacks": False,
         "error_page.default": _error_page,
         "log.screen": False,
@@ -79,7 +92,7 @@ def make_app(view: View) -> WsgiApp:
     cherrypy.config.update({"environment": "production", "log.screen": False})
     app = cherrypy.Application(Root(view), "", {"/": settings})
     app.log.access_log.propagate = False
-    return _without_query(app)
+    return guarded(_without_query(app), address, credentials, HEADERS)
 
 
 def _without_query(app: WsgiApp) -> WsgiApp:

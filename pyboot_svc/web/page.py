@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from html import escape
@@ -20,6 +22,8 @@ _STYLE = (
     "td:last-child{white-space:normal}"
     "td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}"
 )
+# For the policy of contents, which allows no other.
+STYLE_HASH = f"sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}"
 
 
 def render_page(document: dict[str, Any]) -> str:

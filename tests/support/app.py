@@ -80,12 +80,24 @@ class Up(Running):
     """`pyboot up` or `pyboot master`: answers HTTP at the address that it printed."""
 
     def __init__(
-        self, folder: Path, config: Path, *more: str, command: str = "up", ready: bool = True
+        self,
+        folder: Path,
+        config: Path,
+        *more: str,
+        command: str = "up",
+        ready: bool = True,
+        within: Sequence[str] = (),
+        listen: bool = True,
+        env: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(folder, command, "--config", str(config), "--listen", "127.0.0.1:0", *more)
+        """Without `listen`: where the configuration says, as at a UNIX socket."""
+        where = ("--listen", "127.0.0.1:0") if listen else ()
+        super().__init__(
+            folder, command, "--config", str(config), *where, *more, within=within, env=env
+        )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().decode().strip()
-        assert self.url.startswith("http://"), self.log
+        assert self.url.startswith(("http://", "https://", "unix:")), self.log
         if ready:
             self.wait_ready()
 
@@ -113,12 +125,15 @@ class Up(Running):
 
 
 def run_pyboot(
-    *arguments: str, timeout: float = 30.0, env: dict[str, str] | None = None
+    *arguments: str,
+    timeout: float = 30.0,
+    env: dict[str, str] | None = None,
+    input: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end; `input` is all that it can read."""
     return subprocess.run(
         [*PYBOOT, *arguments],
-        stdin=subprocess.DEVNULL,
+        input=input,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -48,6 +48,7 @@ GROUPS = (
         {
             "plan": "show what apply would do (exit code 2: there are changes)",
             "apply": "bring the host's services in line with the configuration",
+            "web": "make a token or a password for who may read the web",
             "render": "print the configuration as manifests for Kubernetes",
             "venv": "make, list or remove Python environments for models",
         },

@@ -11,6 +11,7 @@ from pyboot_svc.cli.arguments import (
     add_log_format,
     add_log_level,
     add_run_dir,
+    add_web_auth,
     address,
 )
 from pyboot_svc.cli.booting import boot
@@ -31,6 +32,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_listen(parser, "where the web listens (port 0: any free one, printed)")
+    add_web_auth(parser)
     add_run_dir(parser, "where the metrics socket is")
     parser.add_argument(
         "--reports-listen",
@@ -48,6 +50,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         run_dir=options.run_dir.absolute(),
         state_dir=Path().absolute(),
         listen=WebAddress(*options.listen) if options.listen else None,
+        web_auth=options.web_auth,
         reports_listen=options.reports_listen,
         watchdog_seconds=0.0,
         log_format=options.log_format,

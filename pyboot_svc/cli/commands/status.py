@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_listen
-from pyboot_svc.cli.master_address import master_address
-from pyboot_svc.cli.table import fetch_instances, table_lines, terminal_width
+from pyboot_svc.cli.master_address import find_master
+from pyboot_svc.cli.master_client import add_token_file, fetch_instances
+from pyboot_svc.cli.table import table_lines, terminal_width
 from pyboot_svc.errors import ExitCode, PybootError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import UnitState
@@ -29,6 +30,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_listen(parser, "where the master listens (default: as configured)")
+    add_token_file(parser)
     add_json(parser, "print what /api/instances gives")
 
 
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     """The master's figures; where it has none, what the host's service manager knows."""
     trouble: PybootError | None = None
     try:
-        document = fetch_instances(*master_address(options))
+        document = fetch_instances(find_master(options))
     except PybootError as error:
         rows = [_unit_row(identity, state) for identity, state in applied_states().items()]
         if not rows:

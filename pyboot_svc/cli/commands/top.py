@@ -7,8 +7,9 @@ import sys
 import time
 
 from pyboot_svc.cli.arguments import add_config, add_listen, seconds
-from pyboot_svc.cli.master_address import master_address
-from pyboot_svc.cli.table import fetch_instances, table_lines, terminal_width
+from pyboot_svc.cli.master_address import find_master
+from pyboot_svc.cli.master_client import add_token_file, fetch_instances
+from pyboot_svc.cli.table import table_lines, terminal_width
 from pyboot_svc.errors import ExitCode
 
 DESCRIPTION = """\
@@ -24,6 +25,7 @@ _CLEAR = "\x1b[H\x1b[J"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_listen(parser, "where the master listens (default: as configured)")
+    add_token_file(parser)
     parser.add_argument(
         "--interval",
         type=seconds,
@@ -35,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     """Until Ctrl-C, the table again and again in its place; once where that is no terminal."""
-    address = master_address(options)
+    master = find_master(options)
     while True:
-        lines = table_lines(fetch_instances(*address)["instances"], terminal_width())
+        lines = table_lines(fetch_instances(master)["instances"], terminal_width())
         if not sys.stdout.isatty():
             print("\n".join(lines))
             return ExitCode.OK

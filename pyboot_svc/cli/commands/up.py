@@ -11,6 +11,7 @@ from pyboot_svc.cli.arguments import (
     add_log_format,
     add_log_level,
     add_model_path,
+    add_web_auth,
     seconds,
 )
 from pyboot_svc.cli.booting import boot
@@ -41,6 +42,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_listen(parser, "where the web listens (port 0: any free one, printed)")
+    add_web_auth(parser)
     parser.add_argument(
         "--run-dir",
         type=Path,
@@ -92,6 +94,7 @@ def _settings(options: argparse.Namespace, private: Path) -> Settings:
         state_dir=state_dir.absolute(),
         model_path=tuple(model_path(options)),
         listen=WebAddress(*options.listen) if options.listen else None,
+        web_auth=options.web_auth,
         run_workers=True,
         watchdog_seconds=options.watchdog_seconds,
         watch_files=options.reload,

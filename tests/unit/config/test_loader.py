@@ -43,7 +43,7 @@ from pyboot_svc.config.schema import (
     EdgeDefaults,
 )
 from pyboot_svc.config.sections import Section
-from pyboot_svc.config.settings import DEFAULT_MODEL_PATH
+from pyboot_svc.config.settings import DEFAULT_MODEL_PATH, WebTls
 from pyboot_svc.config.types import NullOr, Plain, ValueType
 from pyboot_svc.errors import ConfigError, UsageError
 from pyboot_svc.identity import InstanceId
@@ -191,7 +191,7 @@ def test_every_key_that_can_be_said() -> None:
     text = """
 app_name: plant
 description: 边缘　计算
-web: {host: 0.0.0.0, port: 0}
+web: {host: 0.0.0.0, port: 0, tls: {cert: web.pem, key: /k}, auth: {file: who}, socket: s}
 model_path: [/m/one, two]
 brokers:
   north:
@@ -241,7 +241,9 @@ edge:
     assert config == Config(
         app_name="plant",
         description="边缘　计算",
-        web=WebAddress("0.0.0.0", 0),
+        web=WebAddress(
+            "0.0.0.0", 0, WebTls("/etc/plant/web.pem", "/k"), "/etc/plant/who", "/etc/plant/s"
+        ),
         model_path=("/m/one", "/etc/plant/two", *DEFAULT_MODEL_PATH),
         edges=(
             Edge(
@@ -281,6 +283,43 @@ def test_an_instance_that_is_not_configured(absent: InstanceId) -> None:
 
 def test_no_edge_at_all() -> None:
     assert list(parse("edge: []").instances()) == []
+
+
+@pytest.mark.parametrize(
+    "web",
+    [
+        "{host: 10.0.0.1}",
+        "{host: '::'}",
+        "{host: plant.example, tls: {cert: c}}",
+        "{host: 0.0.0.0, auth: {file: who}}",
+    ],
+)
+def test_a_web_that_other_hosts_reach_says_who_may_read_it(web: str) -> None:
+    [(line, _, path, message, _)] = wrong(f"edge: []\nweb: {web}")
+    assert (line, path) == (2, "web.host")
+    for way in ("tls: {cert: FILE, key: FILE}", "pyboot web password", "auth: none", "127.0.0.1"):
+        assert way in message
+
+
+@pytest.mark.parametrize(
+    "web",
+    [
+        "{host: 0.0.0.0, auth: none}",
+        "{host: 0.0.0.0, tls: {cert: c}, auth: {file: who}}",
+        "{host: localhost}",
+        "{host: 127.0.0.2, auth: {file: who}}",
+        "{host: 0.0.0.0, socket: s}",
+    ],
+)
+def test_a_web_may_listen_so(web: str) -> None:
+    assert parse(f"edge: []\nweb: {web}").web.trouble == ""
+
+
+@pytest.mark.parametrize("auth", ["null", "yes", "{}", "{file: a, x: b}", "[none]"])
+def test_who_may_read_the_web_is_said_in_one_of_two_ways(auth: str) -> None:
+    [(_, _, path, message, hint)] = wrong(f"edge: []\nweb: {{auth: {auth}}}")
+    assert (path, message) == ("web.auth", "must be none or {file: FILE}")
+    assert "pyboot web password" in hint
 
 
 def test_web_alone_with_one_key() -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_head_gives_the_status_alone(serve: Serve) -> None:
     assert get(address, "/nowhere", "HEAD") == (404, {})
 
 
-@pytest.mark.parametrize("data", [b"", b"GET ", b"\xff" * 9000, b"GET /healthz HTTP/1.1\r\n", b"x"])
+@pytest.mark.parametrize("data", [b"", b"GET ", b"\xff" * 8000, b"GET /healthz HTTP/1.1\r\n", b"x"])
 def test_who_never_ends_a_request_keeps_nobody_waiting_for_long(serve: Serve, data: bytes) -> None:
     address = serve(lambda: WELL)
     with socket.create_connection(address, 20) as idle:
@@ -83,6 +84,20 @@ def test_who_never_ends_a_request_keeps_nobody_waiting_for_long(serve: Serve, da
             assert idle.recv(10) == b""
         except ConnectionResetError:
             pass  # dropped with something of ours unread
+
+
+def test_an_endless_head_is_refused(serve: Serve) -> None:
+    with socket.create_connection(serve(lambda: WELL), 20) as peer:
+        peer.sendall(b"\xff" * 9000)
+        assert peer.recv(12) == b"HTTP/1.1 431"
+
+
+def test_those_who_say_nothing_starve_no_probe(serve: Serve) -> None:
+    address = serve(lambda: WELL)
+    with ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(socket.create_connection(address, 20)).sendall(b"G")
+        assert get(address, "/healthz")[0] == 200
 
 
 def test_an_address_in_use_is_an_error_that_says_what_to_do() -> None:

@@ -15,8 +15,9 @@ from pyboot_svc.address import Address
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.hub import Hub
+from pyboot_svc.metrics.protocol import LONGEST_HELLO
 from pyboot_svc.metrics.reporter import Reporter
-from pyboot_svc.sockets.lines import MAX_LINE, encode_line
+from pyboot_svc.sockets.lines import encode_line
 from pyboot_svc.sockets.tcp import connect_tcp, listen_tcp, notice_silence
 from pyboot_svc.sockets.unix import open_listener
 
@@ -78,7 +79,7 @@ def test_a_reporter_waits_for_a_master_on_the_network(stack: ExitStack, address:
     [
         (b"GET / HTTP/1.1\r\n", "a line that is not a JSON object"),
         (encode_line({"instance": "x/../y", "pid": 1}), "a hello with a malformed instance"),
-        (b"x" * (MAX_LINE + 1) + b"\n", f"a line of more than {MAX_LINE} bytes"),
+        (b"x" * (LONGEST_HELLO + 1) + b"\n", f"a line of more than {LONGEST_HELLO} bytes"),
     ],
 )
 def test_nonsense_from_the_network_is_dropped_and_counted(
@@ -97,11 +98,10 @@ def test_nonsense_from_the_network_is_dropped_and_counted(
 def test_connections_from_the_network_are_bounded(
     stack: ExitStack, hub: Hub, address: Address
 ) -> None:
-    hub.configure([InstanceId("far", 1)], passing=1)
-    peers = [stack.enter_context(connect_tcp(address)) for _ in range(40)]
-    until(lambda: hub.refused["too many connections"] == 4, "40 less the 36 allowed are refused")
-    peers[-1].settimeout(20)
-    assert peers[-1].recv(1) == b""
+    peers = [stack.enter_context(connect_tcp(address)) for _ in range(260)]
+    until(lambda: hub.refused["no hello, while others wait"] == 4, "260 less 256 make way")
+    peers[0].settimeout(20)
+    assert peers[0].recv(1) == b""
 
 
 def test_both_ends_notice_when_the_other_host_vanishes(stack: ExitStack, address: Address) -> None:
