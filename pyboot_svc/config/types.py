@@ -250,7 +250,7 @@ class TopicFilter(Text):
 class CodecName(ValueType):
     """A codec of pyboot's, or of a package that is installed."""
 
-    NAMES = ("json", "raw", "text", "csv", "msgpack", "cbor")
+    NAMES = ("json", "raw", "text", "csv", "msgpack", "cbor", "sparkplug_b")
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
         name = node.value

@@ -48,7 +48,7 @@ from pyboot_svc.config.types import NullOr, Plain, ValueType
 from pyboot_svc.errors import ConfigError, UsageError
 from pyboot_svc.identity import InstanceId
 
-CODECS = "must be one of json, raw, text, csv, msgpack, cbor"
+CODECS = "must be one of json, raw, text, csv, msgpack, cbor, sparkplug_b"
 
 ORIGINAL = """\
 ---
