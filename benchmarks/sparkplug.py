@@ -1,6 +1,6 @@
 """What decoding Sparkplug B takes, beside Google's protobuf library, which parses in C.
 
-That is asked twice: for the same dict as pyboot's decoder gives, made by hand of the parsed message,
+That is asked twice: for the same dict as pyboot's decoder gives, made by hand of what is parsed,
 and for `MessageToDict`, which knows neither names of aliases nor signs. Prints a Markdown table of
 CPU time, medians of rounds in which each has its turn. Run it by `make sparkplug`.
 """
@@ -101,8 +101,7 @@ def _typed(value: Any) -> dict[str, Any]:
 
 
 def _value(message: Any, datatype: str) -> Any:
-    field = message.WhichOneof("value")
-    value = None if field is None else getattr(message, field)
+    value = getattr(message, message.WhichOneof("value"))
     if datatype in SIGNED and value >= 1 << (BITS[datatype] - 1):
         return value - (1 << BITS[datatype])
     return value

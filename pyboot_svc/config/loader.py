@@ -184,7 +184,7 @@ class _Edges:
                 wrong["sparkplug"] = f"is for input of `codec: {SPARKPLUG}`", hint
         else:
             if isinstance(share, str) and not share.startswith("topic["):
-                hint = "an edge node and its births stay together by `share: {by: topic[3]}`"
+                hint = 'an edge node and its births stay together by `share: {by: "topic[3]"}`'
                 wrong["share"] = "must be by a level of the topic, with Sparkplug B", hint
             if formats["compression"] is not None:
                 hint = "`compression: {out: …}` is for results alone"

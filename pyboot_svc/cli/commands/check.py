@@ -88,7 +88,7 @@ def _warnings(config: Config) -> Iterator[str]:
             yield (
                 f"edge[{index}].share: an edge node's births come to one of the {edge.instance} "
                 "instances, and its data, which needs the names that they give to aliases, to "
-                "others: with `share: {by: topic[3]}` they stay together"
+                'others: with `share: {by: "topic[3]"}` they stay together'
             )
 
 
