@@ -7,7 +7,7 @@ to it changes nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
 from pyboot_svc.model.sparkplug.decoder import NO_NAMES, Names, decode, sequence_number
 from pyboot_svc.model.sparkplug.rebirths import NoRebirths, Rebirths
@@ -19,6 +19,8 @@ _NAME_BYTES, _NODE_BYTES = 300, 1000
 _MOST_TOPICS = 10_000
 _SEQUENCE = 256
 _BIRTHS = ("NBIRTH", "DBIRTH")
+# Of an edge node, one after the other; its own birth may begin anywhere.
+_NUMBERED = ("DBIRTH", "NDATA", "DDATA", "DDEATH")
 
 Node = tuple[str, str]
 
@@ -36,11 +38,15 @@ class HostState(bytes):
 
 
 class _EdgeNode:
-    """What is known of one: names by device, the latest `seq`, and its session's `bdSeq`."""
+    """What is known of one: names by device, the latest `seq`, and its session's `bdSeq`.
 
-    def __init__(self) -> None:
+    `connection` is the one by which nothing of it was missed.
+    """
+
+    def __init__(self, connection: int, seq: int | None) -> None:
+        self.connection = connection
+        self.seq = seq
         self.names: dict[str, Names] = {}
-        self.seq: int | None = None
         self.session: Any = None
 
     @property
@@ -61,19 +67,28 @@ class Births:
         self._most_bytes = most_bytes
         self._nodes: OrderedDict[Node, _EdgeNode] = OrderedDict()
         self._size = 0
+        self._connection = 0
         self._routes: dict[str, Route | None] = {}
 
-    def arrived(self, topic: str, payload: bytes) -> bytes:
-        """The payload with what is known of its metrics; a birth or a death is remembered."""
+    def reconnected(self) -> None:
+        """Of what was published just before, births included, something may be missing."""
+        self._connection += 1
+
+    def arrived(self, topic: str, payload: bytes, *, kept: bool = False) -> bytes:
+        """The payload with what is known of its metrics; a birth or a death is remembered.
+
+        `kept`: the broker would have kept it, and what came before it, for a connection that was
+        lost.
+        """
         route = self._route(topic)
         if route is None or route.kind == STATE:
             return payload if route is None else HostState(payload)
+        if route.kind in _NUMBERED:
+            self._follow(route, payload, kept)
         if route.kind in _BIRTHS:
             self._born(route, payload)
         elif route.kind == "NDEATH":
             self._died(route, payload)
-        if self._rebirths.on_gaps:
-            self._follow(route, payload)
         placed = self._placed(route, payload)
         if route.kind == "DDEATH":
             self._forget_device(route)
@@ -115,7 +130,7 @@ class Births:
             return  # it becomes a dead letter
         node = self._nodes.get(key)
         if node is None:
-            node = self._nodes[key] = _EdgeNode()
+            node = self._nodes[key] = _EdgeNode(self._connection, found.get("seq"))
             self._size += _NODE_BYTES
         if route.kind == "NBIRTH":
             node.session = _session(found)
@@ -148,17 +163,27 @@ class Births:
         if node is not None:
             self._size -= _size(node.names.pop(route.device, NO_NAMES))
 
-    def _follow(self, route: Route, payload: bytes) -> None:
-        """All that an edge node publishes is numbered in a row, by 0 to 255."""
+    def _follow(self, route: Route, payload: bytes, kept: bool) -> None:
+        """All that an edge node publishes after its birth is numbered in a row, by 0 to 255.
+
+        After a lost connection that tells whether it was born anew meanwhile: names from before
+        might be wrong then.
+        """
         key = (route.group, route.node)
         node = self._nodes.get(key)
-        if node is None or "" not in node.names or route.kind in ("NDEATH", "NCMD", "DCMD"):
+        if node is None:
             return
         seq, last = sequence_number(payload), node.seq
-        if seq is None or seq == last:  # one that was delivered twice
+        doubtful = node.connection != self._connection and not kept
+        if seq is not None and seq == last and not doubtful:  # one that was delivered twice
             return
         node.seq = seq
-        if last is not None and seq != (last + 1) % _SEQUENCE:
+        in_row = None not in (seq, last) and seq == (cast(int, last) + 1) % _SEQUENCE
+        if doubtful:
+            if not in_row:
+                self._forget(key)
+            node.connection = self._connection
+        if not in_row and None not in (seq, last):
             self._rebirths.gap(*key)
 
 

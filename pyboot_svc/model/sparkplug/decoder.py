@@ -22,7 +22,7 @@ from pyboot_svc.model.sparkplug.datatypes import (
     unpack_numbers,
     unpack_strings,
 )
-from pyboot_svc.model.sparkplug.wire import MOST_DEPTH, FieldReader
+from pyboot_svc.model.sparkplug.wire import MOST_DEPTH, FieldReader, find_whole
 
 Raw = int | bytes
 
@@ -53,10 +53,7 @@ def decode(payload: bytes, names: Names = NO_NAMES) -> dict[str, Any]:
 
 def sequence_number(payload: bytes) -> int | None:
     """Its `seq`, without a look at the metrics; None where it has none, or is no payload."""
-    try:
-        return cast(int | None, dict(FieldReader().read(payload)).get(_SEQ))
-    except ValueError:
-        return None
+    return find_whole(payload, _SEQ)
 
 
 # Tags, which are the field's number * 8 + its wire type.

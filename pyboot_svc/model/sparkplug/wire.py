@@ -72,6 +72,37 @@ class FieldReader:
         return found
 
 
+def find_whole(data: bytes, wanted: int) -> int | None:
+    """The whole number of the tag `wanted`, the last one, with all else passed over; None where
+    there is none, or the data is no message."""
+    found = None
+    at, stop = 0, len(data)
+    try:
+        while at < stop:
+            tag = data[at]
+            at += 1
+            if tag > 0x7F:
+                tag, at = _varint(data, at - 1)
+            wire = tag & 7
+            if wire == _BYTES:
+                size = data[at]
+                at += 1
+                if size > 0x7F:
+                    size, at = _varint(data, at - 1)
+                at += size
+            elif wire == _VARINT:
+                value, at = _varint(data, at)
+                if tag == wanted:
+                    found = value
+            elif wire in (_FOUR_BYTES, _EIGHT_BYTES):
+                at += 4 if wire == _FOUR_BYTES else 8
+            else:
+                return None
+    except (IndexError, ValueError):
+        return None
+    return found
+
+
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     """The number, and where the next field begins."""
     value = shift = 0

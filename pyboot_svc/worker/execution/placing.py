@@ -20,27 +20,28 @@ class Placing:
     def __init__(self, births: Births, deliver: Deliver) -> None:
         self._births = births
         self._deliver = deliver
+        self._session: int | None = None
         # The broker's messages come by one thread, those that are tried again by another.
         self._lock = threading.Lock()
 
     def deliver(self, batch: MessageBatch) -> None:
-        self._place(batch, self._births.arrived)
+        births, invalid = self._births, batch.invalid or {}
+        columns = zip(batch.topics, batch.payloads, batch.packet_ids, strict=True)
+        with self._lock:
+            if batch.session != self._session:
+                births.reconnected()
+                self._session = batch.session
+            batch.payloads = [
+                payload if place in invalid else births.arrived(topic, payload, kept=packet_id > 0)
+                for place, (topic, payload, packet_id) in enumerate(columns)
+            ]
         self._deliver(batch)
 
     def deliver_again(self, batch: MessageBatch) -> None:
         """Those that had become dead letters."""
-        self._place(batch, self._births.again)
-        self._deliver(batch)
-
-    def _place(self, batch: MessageBatch, place: Callable[[str, bytes], bytes]) -> None:
-        invalid = batch.invalid or {}
         with self._lock:
-            batch.payloads = [
-                payload if number in invalid else place(topic, payload)
-                for number, (topic, payload) in enumerate(
-                    zip(batch.topics, batch.payloads, strict=True)
-                )
-            ]
+            batch.payloads = list(map(self._births.again, batch.topics, batch.payloads))
+        self._deliver(batch)
 
 
 def placing_of(edge: Edge, deliver: Deliver, command: Request) -> Placing:

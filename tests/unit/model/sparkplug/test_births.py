@@ -31,7 +31,7 @@ def birth(seq: int = 0, session: int = 0, **names: int) -> bytes:
     return encode({"seq": seq, "metrics": [bd_seq, *named]})
 
 
-def data(alias: int, seq: int = 1) -> bytes:
+def data(alias: int, seq: int | None = 1) -> bytes:
     return encode({"seq": seq, "metrics": [{"alias": alias, "value": 1.5}]})
 
 
@@ -111,6 +111,43 @@ def test_a_message_of_former_times_says_nothing_new(births: Births) -> None:
     assert name_of(births.again(topic("NDATA"), data(1))) == "speed"
     assert births.again("plant/x", b"x") == b"x"
     assert CODEC.decode(births.again("spBv1.0/STATE/h", b"{}")) == {}
+
+
+@pytest.mark.parametrize(
+    ("seq", "kept", "name"),
+    [
+        (2, False, "speed"),
+        (5, False, ""),
+        (0, False, ""),
+        (1, False, ""),
+        (5, True, "speed"),
+        (1, True, "speed"),
+        (None, False, ""),
+    ],
+    ids=["in a row", "a gap", "anew", "the same", "kept", "kept twice", "no number"],
+)
+def test_what_a_lost_connection_may_have_missed(
+    births: Births, seq: int | None, kept: bool, name: str
+) -> None:
+    """Of an edge node that was born anew meanwhile, names from before might be wrong."""
+    births.arrived(topic("NBIRTH"), birth(speed=1))
+    births.arrived(topic("NDATA"), data(1))
+    births.reconnected()
+    after = births.arrived(topic("NDATA"), data(1, seq), kept=kept)
+    assert name_of(after) == name
+    if name and not kept:
+        assert name_of(births.arrived(topic("NDATA"), data(1, 9))) == name
+
+
+def test_a_device_that_is_born_anew_after_a_lost_connection(births: Births) -> None:
+    births.arrived(topic("NBIRTH"), birth(speed=1))
+    births.reconnected()
+    births.arrived(topic("DBIRTH", device="D"), birth(7, power=2))
+    assert name_of(births.arrived(topic("DDATA", device="D"), data(2, 8))) == "power"
+    assert name_of(births.arrived(topic("NDATA"), data(1, 9))) == ""
+    births.reconnected()
+    births.arrived(topic("NBIRTH"), birth(200, speed=1))
+    assert name_of(births.arrived(topic("NDATA"), data(1, 201))) == "speed"
 
 
 def test_who_was_silent_for_longest_is_forgotten() -> None:

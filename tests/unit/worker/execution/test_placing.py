@@ -68,6 +68,14 @@ def test_what_is_tried_again_is_placed_among_what_is_known_now() -> None:
     assert line.names() == ["old", "unknown_alias", "a", "a"]
 
 
+def test_names_end_with_the_connection_unless_nothing_was_missed() -> None:
+    line = Line()
+    line.placing.deliver(batch_of([birth("a")], BIRTH, session=1))
+    for session, packet_id in ((1, 0), (2, 7), (2, 0), (2, 0)):
+        line.placing.deliver(batch_of([VALUE], DATA, session=session, packet_ids=[packet_id]))
+    assert line.names() == ["a", "a", "a", "unknown_alias", "unknown_alias"]
+
+
 def test_messages_that_no_model_gets_are_left_alone() -> None:
     line = Line()
     batch = batch_of([birth("a"), VALUE], [BIRTH, DATA])
