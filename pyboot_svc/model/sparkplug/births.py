@@ -16,7 +16,7 @@ from pyboot_svc.model.sparkplug.topic import STATE, Route, route_of
 # What is remembered of all edge nodes together, in bytes as estimated; and of topics.
 MOST_BYTES = 64 * 1024**2
 _NAME_BYTES, _NODE_BYTES = 300, 1000
-_MOST_TOPICS = 10_000
+_MOST_TOPICS, _LONGEST_TOPIC = 10_000, 1000
 _SEQUENCE = 256
 _BIRTHS = ("NBIRTH", "DBIRTH")
 # Of an edge node, one after the other; its own birth may begin anywhere.
@@ -51,7 +51,7 @@ class _EdgeNode:
 
     @property
     def size(self) -> int:
-        return _NODE_BYTES + sum(map(_size, self.names.values()))
+        return _NODE_BYTES + sum(map(_size, self.names.items()))
 
 
 class Births:
@@ -102,6 +102,8 @@ class Births:
         return self._placed(route, payload)
 
     def _route(self, topic: str) -> Route | None:
+        if len(topic) > _LONGEST_TOPIC:
+            return route_of(topic)
         try:
             return self._routes[topic]
         except KeyError:
@@ -131,12 +133,12 @@ class Births:
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = _EdgeNode(self._connection, found.get("seq"))
-            self._size += _NODE_BYTES
+            self._size += node.size
         if route.kind == "NBIRTH":
             node.session = _session(found)
-        names = _names(found)
-        self._size += _size(names) - _size(node.names.get(route.device, NO_NAMES))
-        node.names[route.device] = names
+        self._forget_device(route)
+        names = node.names[route.device] = _names(found)
+        self._size += _size((route.device, names))
         while self._size > self._most_bytes and len(self._nodes) > 1:
             self._forget(next(iter(self._nodes)))
 
@@ -160,8 +162,8 @@ class Births:
 
     def _forget_device(self, route: Route) -> None:
         node = self._nodes.get((route.group, route.node))
-        if node is not None:
-            self._size -= _size(node.names.pop(route.device, NO_NAMES))
+        if node is not None and route.device in node.names:
+            self._size -= _size((route.device, node.names.pop(route.device)))
 
     def _follow(self, route: Route, payload: bytes, kept: bool) -> None:
         """All that an edge node publishes after its birth is numbered in a row, by 0 to 255.
@@ -197,8 +199,11 @@ def _names(birth: dict[str, Any]) -> Names:
     return Names(by_alias, datatypes)
 
 
-def _size(names: Names) -> int:
-    return sum(_NAME_BYTES + len(name) for name in names.datatypes)
+def _size(device: tuple[str, Names]) -> int:
+    """Of a device's names, with its own; many aliases may be of one name."""
+    name, names = device
+    count = max(len(names.by_alias), len(names.datatypes))
+    return _NODE_BYTES + len(name) + _NAME_BYTES * count + sum(map(len, names.datatypes))
 
 
 def _session(found: dict[str, Any]) -> Any:

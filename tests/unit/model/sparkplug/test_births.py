@@ -151,7 +151,7 @@ def test_a_device_that_is_born_anew_after_a_lost_connection(births: Births) -> N
 
 
 def test_who_was_silent_for_longest_is_forgotten() -> None:
-    births = Births(most_bytes=10_000)
+    births = Births(most_bytes=15_000)
     for number in range(10):
         births.arrived(topic("NBIRTH", node=f"N{number}"), birth(speed=1))
         assert name_of(births.arrived(topic("NDATA", node="N0"), data(1))) == "speed"
@@ -161,6 +161,28 @@ def test_who_was_silent_for_longest_is_forgotten() -> None:
         births.arrived(topic("DBIRTH", node="N9", device="D"), birth(speed=1))
         births.arrived(topic("DDEATH", node="N9", device="D"), b"")
     assert name_of(births.arrived(topic("NDATA", node="N0"), data(1))) == "speed"
+
+
+@pytest.mark.parametrize("hungry", ["aliases", "devices", "names"])
+def test_what_takes_much_memory_counts(hungry: str) -> None:
+    births = Births(most_bytes=200_000)
+    births.arrived(topic("NBIRTH", node="small"), birth(speed=1))
+    for number in range(250):
+        if hungry == "devices":
+            births.arrived(topic("DBIRTH", device=f"D{number}"), encode({"metrics": []}))
+        else:
+            names = ["x" * 1000] if hungry == "names" else ["x"] * 1000
+            metrics = [
+                {"name": name, "alias": alias, "value": 1.0} for alias, name in enumerate(names)
+            ]
+            births.arrived(topic("NBIRTH", node=f"N{number}"), encode({"metrics": metrics}))
+    assert name_of(births.arrived(topic("NDATA", node="small"), data(1))) == ""
+
+
+def test_a_long_topic() -> None:
+    births, node = Births(), "N" * 2000
+    births.arrived(topic("NBIRTH", node=node), birth(speed=1))
+    assert name_of(births.arrived(topic("NDATA", node=node), data(1))) == "speed"
 
 
 def test_the_state_of_a_host_is_json(births: Births) -> None:
