@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up
+from support.app import Up, run_pyboot
 from support.client import Plant
 from support.poll import until
 from support.sparkplug import payload_class
@@ -38,14 +38,19 @@ def group(topic: str) -> str:
 
 @pytest.fixture
 def start(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, group: str
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    group: str,
+    tmp_path: Path,
 ) -> Callable[..., Up]:
     def run(more: str, model: str = "names") -> Up:
         edge = (
             f"{{name: edge, edge_mode: my_models.{model}, pre_topic: spBv1.0/{group}/#, "
             f"post_topic: out/{group}, dead_letter: {{topic: dead/{group}}}, {more}}}"
         )
-        started = up(write_config(edge, models=MODELS))
+        config = write_config(edge, models=MODELS)
+        started = up(config, "--state-dir", str(tmp_path / "state"))
         plant.subscribe(f"out/{group}")
         return started
 
@@ -89,7 +94,7 @@ def test_data_is_named_by_the_birth_before_it(
 
 
 def test_an_unknown_alias_is_a_dead_letter_and_asks_for_a_birth(
-    start: Callable[..., Up], plant: Plant, group: str
+    start: Callable[..., Up], plant: Plant, group: str, tmp_path: Path
 ) -> None:
     started = start(
         "codec: {in: sparkplug_b, out: json}, sparkplug: {rebirth_on: [unknown_alias]}, pre_qos: 1"
@@ -107,6 +112,9 @@ def test_an_unknown_alias_is_a_dead_letter_and_asks_for_a_birth(
     plant.publish(f"spBv1.0/{group}/NBIRTH/N", birth("speed"), 1)
     plant.publish(f"spBv1.0/{group}/NDATA/N", data(2.0), 1)
     until(lambda: (f"out/{group}", b'{"speed":2.0}') in plant.received, "the next data")
+    done = run_pyboot("dead", "retry", "edge-1", "--all", "--state-dir", str(tmp_path / "state"))
+    assert "1 will be retried" in done.stdout, done.stderr
+    until(lambda: (f"out/{group}", b'{"speed":1.0}') in plant.received, "the data from before")
 
 
 def test_results_of_sparkplug(start: Callable[..., Up], plant: Plant, group: str) -> None:
