@@ -31,7 +31,7 @@ CHAOS_ON ?= oldest-bulk newest-plain
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes bench bench-quick breakdown deb rpm images release clean
+.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes sparkplug bench bench-quick breakdown deb rpm images release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -133,6 +133,10 @@ arrays: $(VENV)/.test ## what a numpy array costs as a result, beside a list (do
 # Several results for one input, beside one: the figures of docs/performance.md.
 publishes: $(VENV)/.test ## what three results by context.publish cost, beside one (docs/performance.md)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.publishes
+# What decoding Sparkplug B takes beside Google's protobuf library: the figures of
+# docs/performance.md.
+sparkplug: $(VENV)/.test ## what decoding Sparkplug B takes (docs/performance.md); ROUNDS=
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.sparkplug $(if $(ROUNDS),--rounds $(ROUNDS))
 
 # Side by side with what users would pick instead; writes docs/benchmarks.md. Some 30 minutes, or a
 # few with BENCH=quick; ROUNDS= and SECONDS= change it. PART=sweep measures and writes the rates alone

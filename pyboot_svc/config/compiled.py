@@ -25,6 +25,7 @@ from pyboot_svc.config.settings import (
     QueueLimits,
     ResultOptions,
     Sandbox,
+    SparkplugOptions,
     SpoolLimits,
     Tls,
 )
@@ -129,9 +130,14 @@ def _edge(values: Mapping[str, Any]) -> Edge:
         "on_error": OnError(**{**values["on_error"], "retry": tuple(values["on_error"]["retry"])}),
         "dead_letter": DeadLetters(**values["dead_letter"]),
         "limits": Limits(**values["limits"]),
+        "sparkplug": _sparkplug(values["sparkplug"]),
         "sandbox": _sandbox(values["sandbox"]),
     }
     return Edge(**{**values, **built})
+
+
+def _sparkplug(values: Mapping[str, Any]) -> SparkplugOptions:
+    return SparkplugOptions(**{**values, "rebirth_on": tuple(values["rebirth_on"])})
 
 
 def _sandbox(values: Mapping[str, Any]) -> Sandbox:

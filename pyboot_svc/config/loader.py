@@ -14,6 +14,7 @@ from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
     DEAD_LETTER_TOPIC,
     DEFAULT_MODEL_PATH,
+    SPARKPLUG,
     BatchLimits,
     Broker,
     Config,
@@ -26,6 +27,7 @@ from pyboot_svc.config.settings import (
     QueueLimits,
     ResultOptions,
     Sandbox,
+    SparkplugOptions,
     SpoolLimits,
     Tls,
     WebAddress,
@@ -144,6 +146,7 @@ class _Edges:
         return Edge(
             **{key: values[key] for key in _PLAIN_KEYS},
             **_formats(values["codec"], values["compression"]),
+            sparkplug=self._sparkplug(values, node, path),
             share=bool(values["share"]),
             partition=values["share"] if isinstance(values["share"], str) else None,
             pre=pre,
@@ -198,6 +201,27 @@ class _Edges:
                 hint = f"leave it out, or set `protocol: 5` for {post.broker.host}"
                 self._problems.add(place, f"{path}.{name}", f"`{name}` needs MQTT 5", hint)
         return ResultOptions(**given)
+
+    def _sparkplug(self, values: Mapping[str, Any], node: Node, path: str) -> SparkplugOptions:
+        """What doesn't go together with payloads that need others, or with any but those."""
+        formats = _formats(values["codec"], values["compression"])
+        given, share = values["sparkplug"], values["share"]
+        wrong: dict[str, tuple[str, str]] = {}
+        if formats["codec"] != SPARKPLUG:
+            if given is not None:
+                hint = f"set `codec: {SPARKPLUG}`, or leave it out"
+                wrong["sparkplug"] = f"is for input of `codec: {SPARKPLUG}`", hint
+        else:
+            if isinstance(share, str) and not share.startswith("topic["):
+                hint = 'an edge node and its births stay together by `share: {by: "topic[3]"}`'
+                wrong["share"] = "must be by a level of the topic, with Sparkplug B", hint
+            if formats["compression"] is not None:
+                hint = "`compression: {out: …}` is for results alone"
+                wrong["compression"] = "is not for input of Sparkplug B", hint
+        for key, (message, hint) in wrong.items():
+            place = node.value[key].node if key in node.value else node
+            self._problems.add(place, f"{path}.{key}", message, hint)
+        return SparkplugOptions(**(given or {}))
 
     def _kubernetes(self, values: Mapping[str, Any], node: Node, path: str) -> Kubernetes:
         given = values["kubernetes"] or {}

@@ -37,6 +37,7 @@ from pyboot_svc.config.settings import (
     QueueLimits,
     ResultOptions,
     Sandbox,
+    SparkplugOptions,
     SpoolLimits,
     Tls,
     WebAddress,
@@ -182,6 +183,16 @@ DEAD_LETTER = Section(
     },
 )
 
+SPARKPLUG_OPTIONS = Section(
+    SparkplugOptions,
+    {
+        "rebirth_on": Key(
+            ListOf(Choice("unknown_alias", "seq_gap")),
+            "ask an edge node for its births when an alias is unknown, or a message is missing",
+        ),
+    },
+)
+
 LIMITS = Section(
     Limits,
     {
@@ -274,14 +285,15 @@ EDGE = Section(
         ),
         "codec": Key(
             BothWays(CodecName()),
-            "format of payloads: json, raw (bytes), text, csv, msgpack, cbor, or one that a "
-            "package brings; `{in: raw, out: json}` where they differ",
+            "format of payloads: json, raw (bytes), text, csv, msgpack, cbor, sparkplug_b, or one "
+            "that a package brings; `{in: raw, out: json}` where they differ",
         ),
         "compression": Key(
             BothWays(Choice("gzip", "zlib", "zstd")),
             "how payloads are compressed: gzip, zlib or zstd; `{in: gzip}` for one way",
             None,
         ),
+        "sparkplug": Key(SPARKPLUG_OPTIONS, "for `codec: sparkplug_b`", None),
         "nan": Key(
             NullOr("null", "error", "keep"),
             "NaN and infinity, in input and results: as null, as an error, or kept",

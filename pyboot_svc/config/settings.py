@@ -102,6 +102,16 @@ DEFAULT_RESULTS = ResultOptions()
 CODEC_GROUP = "pyboot.codecs"
 
 
+SPARKPLUG = "sparkplug_b"
+
+
+@dataclass(frozen=True)
+class SparkplugOptions:
+    """For what reasons an edge node is asked for its births again: `unknown_alias`, `seq_gap`."""
+
+    rebirth_on: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class BatchLimits:
     """How many messages a model gets by one call, and how long it waits for them."""
@@ -212,6 +222,7 @@ class Edge:
     codec_out: str | None = None
     compression: str | None = None
     compression_out: str | None = None
+    sparkplug: SparkplugOptions = SparkplugOptions()
     nan: str = "null"
     model_timeout: int = 60
     data_plane: str = "bulk"

@@ -255,7 +255,7 @@ class TopicFilter(Text):
 class CodecName(ValueType):
     """A codec of pyboot's, or of a package that is installed where the model runs."""
 
-    NAMES = ("json", "raw", "text", "csv", "msgpack", "cbor")
+    NAMES = ("json", "raw", "text", "csv", "msgpack", "cbor", "sparkplug_b")
 
     def read(self, node: Node, path: str, problems: Problems) -> str:
         if not isinstance(node.value, str):

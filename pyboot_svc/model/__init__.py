@@ -7,6 +7,7 @@ examination whether its code can be loaded at all, by a process of its own
 state_use   whether it keeps things in context.state, by its source
 codec       payloads to Python values and back, as JSON
 formats     other codecs, and compression
+sparkplug   one of them: Sparkplug B, with the names that births give to aliases
 plain       what JSON can say of the values that scientists return
 context     what a model may ask about its message and its instance
 state       what it keeps over restarts, as its calls see it

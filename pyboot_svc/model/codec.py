@@ -25,6 +25,7 @@ class PayloadFault(StrEnum):
     NOT_JSON = "not_json"
     TOO_DEEP = "too_deep"
     NOT_DECODABLE = "not_decodable"
+    UNKNOWN_ALIAS = "unknown_alias"
     NOT_ENCODABLE = "not_encodable"
     MODEL = "model"
     TIMEOUT = "timeout"

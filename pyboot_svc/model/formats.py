@@ -55,7 +55,13 @@ def _after(first: Callable[[Any], Any], then: Callable[[Any], Any]) -> Callable[
 def _named(name: str, nan: Nan) -> Codec:
     if name in ("json", "raw"):
         return codec_named(name, nan)
-    make = {"text": _text, "csv": _csv, "msgpack": _msgpack, "cbor": _cbor}.get(name)
+    make = {
+        "text": _text,
+        "csv": _csv,
+        "msgpack": _msgpack,
+        "cbor": _cbor,
+        "sparkplug_b": _sparkplug_b,
+    }.get(name)
     return make(nan) if make is not None else _brought(name)
 
 
@@ -194,6 +200,12 @@ def _cbor(nan: Nan) -> Codec:
 
     encode = partial(cbor2.dumps, default=default)
     return Codec(partial(_decoded, decode, "CBOR"), partial(_encoded, encode, "CBOR"))
+
+
+def _sparkplug_b(nan: Nan) -> Codec:
+    from pyboot_svc.model.sparkplug.codec import sparkplug_b  # which others don't need
+
+    return sparkplug_b(codec_named("json", nan).decode)
 
 
 class _TooLarge(Exception):

@@ -52,7 +52,8 @@ class SeriesModel(ABC):
 
     The options `device`, `value` and `time` say where else something is: a key, as in
     `ENERGY.Power`, or a level of the topic, as in `topic[1]`, from 0 on. `preset` reads what
-    zigbee2mqtt, tasmota, shelly and senml send; messages without the point are passed over.
+    zigbee2mqtt, tasmota, shelly, senml and sparkplug send (that with `codec: {in: sparkplug_b,
+    out: json}`); messages without the point are passed over.
 
     `max_devices` limits the series that are remembered (default 10000): the one not seen for
     longest is forgotten, and starts anew when it comes again. `devices` lists the devices to take,

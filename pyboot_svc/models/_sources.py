@@ -1,7 +1,7 @@
 """What devices really send, as readings: by the paths that options give, or by a preset.
 
 Shapes are those of the makers' documentation: zigbee2mqtt (MQTT topics and messages), Tasmota
-(tele/+/SENSOR), Shelly (generation 1 and 2, MQTT), SenML (RFC 8428).
+(tele/+/SENSOR), Shelly (generation 1 and 2, MQTT), SenML (RFC 8428), Sparkplug (3.0).
 """
 
 from __future__ import annotations
@@ -79,6 +79,24 @@ def _senml(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str,
         yield found if unit is None else {**found, "unit": _SENML_UNITS.get(unit, unit)}
 
 
+def _sparkplug(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
+    """`spBv1.0/GROUP/TYPE/NODE[/DEVICE]`, decoded: a metric may be in folders, `Pump 1/speed`.
+
+    What is historical is passed over: newer readings came before it.
+    """
+    if len(levels) < 4 or levels[2] not in _SPARKPLUG_TYPES or not isinstance(payload, dict):
+        return
+    for metric in payload.get("metrics", []):
+        *folders, name = str(metric.get("name", "")).split("/")
+        value = metric.get("value")
+        if name == quantity and _is_number(value) and not metric.get("is_historical"):
+            device = "/".join((levels[1], *levels[3:], *folders))
+            ts = metric.get("timestamp", payload.get("timestamp"))
+            found = {"device": device, "value": value}
+            yield found if ts is None else {**found, "ts": ts}
+
+
+_SPARKPLUG_TYPES = ("NBIRTH", "DBIRTH", "NDATA", "DDATA")
 _SENML_BASES = ("bn", "bt", "bu", "bv")
 
 PRESETS: Mapping[str, Preset] = {
@@ -86,6 +104,7 @@ PRESETS: Mapping[str, Preset] = {
     "tasmota": _tasmota,
     "shelly": _shelly,
     "senml": _senml,
+    "sparkplug": _sparkplug,
 }
 
 

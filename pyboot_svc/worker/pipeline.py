@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pyboot_svc.config import InstanceConfig
+from pyboot_svc.config.settings import SPARKPLUG
 from pyboot_svc.metrics.snapshot import Brokers, ConnectionStatus, Traffic
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model, ticking
@@ -68,6 +69,7 @@ class Inbox(Protocol):
         count: Count,
         on_crash: Callable[[], None],
     ) -> None: ...
+    def command(self, topic: str, payload: bytes) -> None: ...
     def leave(self) -> None: ...
     @property
     def quiet_seconds(self) -> float: ...
@@ -146,9 +148,13 @@ class Pipeline:
             self._stats,
             links.idle_work,
         )
-        self._redrive = Redrive(
-            durables.store, durables.file, self._intake.deliver, self._forwarder.send_again
-        )
+        self._deliver = again = self._intake.deliver
+        if edge.codec == SPARKPLUG:
+            from pyboot_svc.worker.execution.placing import placing_of  # which others don't need
+
+            placing = placing_of(edge, self._intake.deliver, links.inbox.command)
+            self._deliver, again = placing.deliver, placing.deliver_again
+        self._redrive = Redrive(durables.store, durables.file, again, self._forwarder.send_again)
         self._ticker: Ticker | NoTicker = NoTicker()
         if ticking(model, edge.every) and edge.every is not None:
             self._ticker = Ticker(edge.every, self._intake.tick)
@@ -175,7 +181,7 @@ class Pipeline:
         self._outbox.start(self._forwarder, on_crash)
         self._ticker.start(on_crash)
         self._inbox.start(
-            self._intake.deliver,
+            self._deliver,
             lambda: self._settlement.unacknowledged,
             lambda: self._budget.full,
             self._stats.add,

@@ -17,6 +17,7 @@ from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
+from pyboot_svc.config.settings import SPARKPLUG
 from pyboot_svc.environments.interpreter import EnvironmentUnusable, is_here
 from pyboot_svc.environments.libraries import entered
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem, UsageError
@@ -138,6 +139,12 @@ def _warnings(config: Config) -> Iterator[str]:
                 f"edge[{index}].share: {edge.edge_mode} keeps context.state, and each message goes "
                 f"to any of its {edge.instance} instances, each with a state of its own: with "
                 "`share: {by: device}`, say, what has the same `device` goes to the same one"
+            )
+        if scattered and edge.codec == SPARKPLUG:
+            yield (
+                f"edge[{index}].share: an edge node's births come to one of the {edge.instance} "
+                "instances, and its data, which needs the names that they give to aliases, to "
+                'others: with `share: {by: "topic[3]"}` they stay together'
             )
 
 

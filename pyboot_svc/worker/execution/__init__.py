@@ -2,6 +2,7 @@
 hang or kill the process.
 
 intake           where messages come in, from the broker or from dead letters
+placing          what payloads need to know of those before them, in order of arrival
 pre_queue        messages that wait for a model thread
 pool             the model threads
 runner           one of them, and the chunk that it works through

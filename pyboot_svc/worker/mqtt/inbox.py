@@ -12,7 +12,7 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.model.formats import codec_of
 from pyboot_svc.text import printable
-from pyboot_svc.worker.messages import MessageBatch, Sendable
+from pyboot_svc.worker.messages import MessageBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.interfaces import (
     BrokerLimits,
     Count,
@@ -98,6 +98,7 @@ class MqttInbox:
         # Whether there are acknowledgements to send.
         self.waiting = False
         self._acknowledged: deque[tuple[int, Sequence[int]]] = deque()
+        self._commands: deque[StoredMessage] = deque()
         self._deliver: Deliver = lambda batch: None
         self._unacknowledged: Callable[[], int] = int
         self._count: Count = lambda name, count: None
@@ -147,6 +148,13 @@ class MqttInbox:
     def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
         """These of a batch that it delivered are done with."""
         self._acknowledged.append((batch.session, batch.packet_ids[start:stop]))
+        self.waiting = True
+        self._connection.try_send()
+
+    def command(self, topic: str, payload: bytes) -> None:
+        """Publish this at QoS 0 to who sends the input, as soon as there is a connection; from any
+        thread."""
+        self._commands.append(StoredMessage(topic, payload, 0, {}, options=(False, b"")))
         self.waiting = True
         self._connection.try_send()
 
@@ -277,7 +285,7 @@ class MqttInbox:
         self._deliver(batch)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
-        raise AssertionError("an inbox publishes nothing")
+        """Commands need no answer."""
 
     def wants_turn(self) -> bool:
         return True
@@ -288,6 +296,13 @@ class MqttInbox:
         while acknowledged:
             session, packet_ids = acknowledged.popleft()
             self._plane.acknowledge(session, packet_ids)
+        if self._commands:
+            self._send_commands()
+
+    def _send_commands(self) -> None:
+        commands = [self._commands.popleft() for _ in range(len(self._commands))]
+        for command, reason in self._plane.publish_rows(commands):
+            log.warning("nothing is published to %s: %s", printable(command.topic), reason)
 
     def on_turn(self) -> None:
         self.on_try_send()

@@ -235,3 +235,17 @@ def test_a_state_that_several_instances_have_each_for_itself(
     assert ("warning: edge[0].share: " in text) == warned, text
     assert check(file, "--json") == 0
     assert bool(json.loads(capsys.readouterr().out)["warnings"]) == warned
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [("instance: 2", True), ("instance: 2, share: {by: 'topic[3]'}", False), ("threads: 2", False)],
+    ids=["shared", "by edge node", "alone"],
+)
+def test_births_that_come_to_another_instance(
+    file: Path, capsys: pytest.CaptureFixture[str], more: str, warned: bool
+) -> None:
+    text = f"{{name: a, {EDGE}, edge_mode: absent.f, codec: sparkplug_b, {more}}}"
+    file.write_text(f"edge:\n- {text}\n")
+    assert check(file) == 0
+    assert ("an edge node's births come to one of" in capsys.readouterr().out) == warned

@@ -48,7 +48,7 @@ from pyboot_svc.config.types import NullOr, Plain, ValueType
 from pyboot_svc.errors import ConfigError, UsageError
 from pyboot_svc.identity import InstanceId
 
-CODECS = "must be one of json, raw, text, csv, msgpack, cbor"
+CODECS = "must be one of json, raw, text, csv, msgpack, cbor, sparkplug_b"
 
 ORIGINAL = """\
 ---
@@ -1076,6 +1076,41 @@ def test_what_a_deployment_would_lose_is_an_error(changes: dict[str, str], messa
     [(line, _, path, said, hint)] = wrong(f"edge:\n- {edge(**changes)}")
     assert (line, path, said) == (2, "edge[0].kubernetes", message)
     assert hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "message"),
+    [
+        ({"sparkplug": "{}"}, "sparkplug", "is for input of `codec: sparkplug_b`"),
+        (
+            {"codec": "{out: sparkplug_b}", "sparkplug": "{rebirth_on: [seq_gap]}"},
+            "sparkplug",
+            "is for input of `codec: sparkplug_b`",
+        ),
+        (
+            {"codec": "sparkplug_b", "share": "{by: device}"},
+            "share",
+            "must be by a level of the topic, with Sparkplug B",
+        ),
+        (
+            {"codec": "sparkplug_b", "compression": "gzip"},
+            "compression",
+            "is not for input of Sparkplug B",
+        ),
+    ],
+    ids=["JSON", "results", "key", "compression"],
+)
+def test_what_does_not_go_with_sparkplug(changes: dict[str, str], path: str, message: str) -> None:
+    [(line, _, found, said, hint)] = wrong(f"edge:\n- {edge(**changes)}")
+    assert (line, found, said) == (2, f"edge[0].{path}", message)
+    assert hint
+
+
+def test_sparkplug() -> None:
+    given = {"share": "{by: 'topic[3]'}", "compression": "{out: gzip}", "codec": "sparkplug_b"}
+    made = parse_edge(**given, sparkplug="{rebirth_on: [unknown_alias, seq_gap]}")
+    assert made.sparkplug.rebirth_on == ("unknown_alias", "seq_gap")
+    assert parse_edge(**given).sparkplug.rebirth_on == ()
 
 
 def test_a_deployment_that_is_scaled() -> None:

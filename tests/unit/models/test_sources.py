@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pyboot_svc.model.sparkplug.decoder import decode
+from pyboot_svc.model.sparkplug.encoder import encode
 from pyboot_svc.models.alarm import threshold_alarm
 from pyboot_svc.models.telemetry import telm_temperature
 
@@ -115,6 +117,47 @@ def test_another_quantity_than_the_usual_one() -> None:
     assert (found["device"], found["value"], found["state"]) == ("attic/AM2301", 55.4, "high")
 
 
+SPARKPLUG = encode(
+    {
+        "timestamp": 1_700_000_000_123,
+        "metrics": [
+            {"name": "temperature", "timestamp": 1_700_000_000_000, "value": 20.5},
+            {"name": "Oven 1/temperature", "datatype": "Float", "value": 180.0},
+            {"name": "Oven 2/temperature", "datatype": "Int16", "value": -5},
+            {"name": "Oven 3/temperature", "value": None},
+            {"name": "Oven 4/temperature", "value": 1.0, "is_historical": True},
+            {"name": "temperature/limit", "value": 200.0},
+            {"name": "text/temperature", "value": "hot"},
+        ],
+    }
+)
+
+
+@pytest.mark.parametrize("kind", ["DDATA", "DBIRTH"])
+def test_metrics_of_sparkplug(kind: str) -> None:
+    context: Any = Context(f"spBv1.0/G/{kind}/N/D", preset="sparkplug")
+    found = telm_temperature(context)(decode(SPARKPLUG), context)
+    assert [(one["device"], one["value"], one["ts"]) for one in found] == [
+        ("G/N/D", 20.5, 1_700_000_000_000),
+        ("G/N/D/Oven 1", 180.0, 1_700_000_000_123),
+        ("G/N/D/Oven 2", -5.0, 1_700_000_000_123),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("spBv1.0/G/NCMD/N", decode(SPARKPLUG)),
+        ("spBv1.0/STATE/h", {"online": True}),
+        ("spBv1.0/G/NDATA/N", []),
+    ],
+    ids=["command", "state", "list"],
+)
+def test_messages_of_sparkplug_that_are_no_data(topic: str, payload: Any) -> None:
+    context: Any = Context(topic, preset="sparkplug")
+    assert telm_temperature(context)(payload, context) is None
+
+
 def test_times_of_senml() -> None:
     context: Any = Context("", preset="senml", high=0, point="temperature", publish="all")
     first, second = threshold_alarm(context)(json.loads(SENML), context)
@@ -170,7 +213,10 @@ def test_what_is_not_where_a_path_says(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"preset": "sonoff"}, "`preset` must be one of zigbee2mqtt, tasmota, shelly, senml"),
+        (
+            {"preset": "sonoff"},
+            "`preset` must be one of zigbee2mqtt, tasmota, shelly, senml, sparkplug",
+        ),
         ({"device": "a b"}, r"`device` must be a key, as in a.b, or topic\[1\], not 'a b'"),
         ({"unit_at": "a b"}, "`unit_at` must be a key"),
     ],

@@ -63,8 +63,12 @@ class MemoryInbox:
         self.closed = threading.Event()
         self.stopped = False
         self.notices: list[str] = []
+        self.commands: list[tuple[str, bytes]] = []
         self._deliver: Deliver = lambda batch: None
         self.crowded: Callable[[], bool] = bool
+
+    def command(self, topic: str, payload: bytes) -> None:
+        self.commands.append((topic, payload))
 
     def leave(self) -> None:
         self.left = True

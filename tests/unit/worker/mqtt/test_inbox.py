@@ -12,6 +12,7 @@ from support.poll import until
 from support.store import configured
 from support.stub import (
     PUBACK,
+    PUBLISH,
     SUBSCRIBE,
     UNSUBSCRIBE,
     Answer,
@@ -305,3 +306,27 @@ def test_retained_messages_come_once_by_the_older_protocol(start: Start) -> None
         until(lambda: line.acknowledged == [5, 5], "the copy is only acknowledged")
         assert line.payloads == [b"1"]
         line.inbox.stop(20)
+
+
+def test_a_command_goes_to_who_sends_the_input(start: Start) -> None:
+    line = start()
+    line.inbox.command("node/early", b"1")
+    line.wait_subscribed()
+    line.inbox.command("node/x", b"2")
+    until(lambda: len(line.broker.of_kind(PUBLISH)) == 2, "both")
+    early, late = line.broker.of_kind(PUBLISH)
+    assert [early.topic, late.topic] == ["node/early", "node/x"]
+    assert (late.qos, late.first & 1, late.body[-1:]) == (0, 0, b"2")
+    assert line.crashes == 0
+
+
+def test_a_command_of_which_no_packet_can_be_made(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = start()
+    line.wait_subscribed()
+    line.inbox.command("x" * 70_000, b"1")
+    until(lambda: "nothing is published to xxx" in caplog.text, "it is said")
+    line.inbox.command("node/x", b"2")
+    until(lambda: line.broker.of_kind(PUBLISH), "the next one")
+    assert line.crashes == 0
