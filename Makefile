@@ -133,6 +133,7 @@ arrays: $(VENV)/.test ## what a numpy array costs as a result, beside a list (do
 # Several results for one input, beside one: the figures of docs/performance.md.
 publishes: $(VENV)/.test ## what three results by context.publish cost, beside one (docs/performance.md)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.publishes
+
 # What decoding Sparkplug B takes beside Google's protobuf library: the figures of
 # docs/performance.md.
 sparkplug: $(VENV)/.test ## what decoding Sparkplug B takes (docs/performance.md); ROUNDS=
