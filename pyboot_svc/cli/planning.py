@@ -11,6 +11,7 @@ from pyboot_svc.model.fingerprint import code_of
 from pyboot_svc.services.detect import host_manager
 from pyboot_svc.services.host import HostManager
 from pyboot_svc.services.plan import Wanted
+from pyboot_svc.services.secret_files import versions_of
 
 
 def chosen_manager(options: argparse.Namespace) -> HostManager:
@@ -25,6 +26,7 @@ def wanted_instances(options: argparse.Namespace, manager: HostManager) -> list[
         edge = instance.edge
         if edge.name not in code:  # the same for all instances of a model
             code[edge.name] = code_of(edge.edge_mode, instance.model_path, edge.options)
-        compiled = render_compiled(instance, code[edge.name])
+        secrets = versions_of(edge.credential_files)
+        compiled = render_compiled(instance, code[edge.name], secrets)
         wanted.append(Wanted(instance.identity, compiled, manager.render(instance)))
     return wanted

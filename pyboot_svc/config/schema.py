@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pyboot_svc.config.broker_url import BrokerHost, with_url
 from pyboot_svc.config.document import Node, Problems
 from pyboot_svc.config.host_types import (
     AbsolutePath,
@@ -77,6 +78,7 @@ MAX_QUEUE = 1_000_000
 PORT = Integer(1, 65_535)
 ERROR_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 GROUP = Text(re.compile(r"[a-z_][a-z0-9_-]{0,30}"), "the name of a group")
+PROTOCOL_NAME = Text(re.compile("[!-~]{1,255}"), "the name of a protocol, as in mqtt")
 NAME = Name(
     NAME_PATTERN,
     "letters, digits, `_`, `.` and `-`, without `.` or `-` in front",
@@ -89,6 +91,16 @@ TLS = Section(
         "ca": Key(FilePath(), "CA certificates to trust; by default the system's"),
         "cert": Key(FilePath(), "client certificate"),
         "key": Key(FilePath(), "its private key, if not in `cert`"),
+        "key_password_file": Key(FilePath(), "file whose first line is the password of the key"),
+        "server_name": Key(
+            Host(), "name that the broker's certificate is for; by default its `host`"
+        ),
+        "alpn": Key(
+            OneOrMany(PROTOCOL_NAME), "application protocol to ask for, e.g. x-amzn-mqtt-ca", ()
+        ),
+        "min_version": Key(
+            Choice("1.2", "1.3"), "oldest version of TLS to accept; by default the system's"
+        ),
         "strict": Key(Boolean(), "the broker's certificates must keep to RFC 5280 in full"),
     },
 )
@@ -96,7 +108,10 @@ TLS = Section(
 BROKER = Section(
     Broker,
     {
-        "host": Key(Host(), "name or address"),
+        "host": Key(
+            BrokerHost(),
+            "name or address, or a URL: `mqtts://host:port`, `mqtt://`, `ws://`, `wss://host/path`",
+        ),
         "port": Key(PORT, _USUAL_PORTS, None),
         "username": Key(Text(), "user name"),
         "password_file": Key(FilePath(), "file whose first line is the password"),
@@ -211,7 +226,9 @@ EDGE = Section(
     {
         "name": Key(NAME, "name of the model's units, metrics and sessions"),
         "instance": Key(Integer(1, MAX_INSTANCES), "number of processes"),
-        "pre_broker": Key(Host(), "where input comes from: a host, or one of `brokers`"),
+        "pre_broker": Key(
+            BrokerHost(), "where input comes from: a host, a URL, or one of `brokers`"
+        ),
         "pre_port": Key(PORT, _PORT_OF_BROKER, None),
         "pre_topic": Key(
             OneOrMany(TopicFilter()),
@@ -224,7 +241,7 @@ EDGE = Section(
             Text(MODEL_PATTERN, "a dotted path to a function, as in package.module.function"),
             "the model: `{package}.{module}.{function}`",
         ),
-        "post_broker": Key(Host(), "where results go: a host, or one of `brokers`"),
+        "post_broker": Key(BrokerHost(), "where results go: a host, a URL, or one of `brokers`"),
         "post_port": Key(PORT, _PORT_OF_BROKER, None),
         "post_topic": Key(
             ResultTopic(),
@@ -335,7 +352,7 @@ class BrokersByName(ValueType):
                 continue
             try:
                 NAME.read(entry.key, inner, problems)
-                brokers[name] = BROKER.read(entry.node, inner, problems)
+                brokers[name] = _broker(entry.node, inner, problems)
             except Invalid as error:
                 problems.add(entry.node, inner, error.message, error.hint)
                 brokers[name] = {}  # there is one of that name, only not a right one
@@ -347,6 +364,11 @@ class BrokersByName(ValueType):
             "propertyNames": NAME.json_schema(),
             "additionalProperties": BROKER.json_schema(),
         }
+
+
+def _broker(node: Node, path: str, problems: Problems) -> dict[str, Any]:
+    settings = BROKER.read(node, path, problems)
+    return with_url(settings, node.value) if "host" in settings else settings
 
 
 class EdgeDefaults(ValueType):

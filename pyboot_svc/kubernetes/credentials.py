@@ -40,11 +40,10 @@ def with_mounted_files(edge: Edge) -> Edge:
 def _mounted(role: str, endpoint: Endpoint) -> Endpoint:
     broker, tls = endpoint.broker, endpoint.broker.tls
 
-    def place(kind: str, file: str | None) -> str | None:
-        return None if file is None else f"{_FOLDER}/{credential_name(role, kind)}"
+    def place(kind: str) -> str:
+        return f"{_FOLDER}/{credential_name(role, kind)}"
 
     if tls is not None:
-        ca, cert, key = place("ca", tls.ca), place("cert", tls.cert), place("key", tls.key)
-        tls = replace(tls, ca=ca, cert=cert, key=key)
-    password = place("password", broker.password_file)
+        tls = tls.with_files({kind: place(kind) for kind in tls.files})
+    password = None if broker.password_file is None else place("password")
     return replace(endpoint, broker=replace(broker, password_file=password, tls=tls))

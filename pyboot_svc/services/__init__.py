@@ -10,6 +10,7 @@ settings     what that script reads
 foreground   `pyboot up`: child processes, each a `child`, whose `lines` it shows
 watchdog     looks after their progress
 plan         what differs from the configuration
+secret_files  which certificates and passwords have changed
 apply        carries out a plan, one ready instance at a time
 readiness    waits until instances are ready
 live         what the service manager knows of the instances

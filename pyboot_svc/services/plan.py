@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.secret_files import UNSEEN
 
 START, RESTART, STOP, UNCHANGED = "start", "restart", "stop", "unchanged"
 # How many instances a model has.
 _COUNT = "instance"
-# Before the name of one of the model's files.
+# Before the name of one of the model's files, and of a certificate or password.
 _CODE = "code."
+_CREDENTIALS = "credentials."
 _MOST_NAMED = 3
 
 
@@ -59,12 +61,16 @@ class Step:
 
 
 def _in_words(keys: Iterable[str]) -> Iterator[str]:
-    """Files of the model are no keys of the configuration."""
+    """Files of the model, and those with secrets, are no keys of the configuration."""
     files = [key.removeprefix(_CODE) for key in keys if key.startswith(_CODE)]
     if files:
         more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
         yield f"model's code changed: {', '.join(files[:_MOST_NAMED])}{more}"
-    yield from (key for key in keys if not key.startswith(_CODE))
+    for key in keys:
+        if key.startswith(_CREDENTIALS):
+            yield f"file of {key.removeprefix(_CREDENTIALS)} changed"
+        elif not key.startswith(_CODE):
+            yield key
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def _step(wanted: Wanted, applied: Applied | None) -> Step:
         # The unit alone differs after an upgrade, or when somebody edited what is ours.
         return Step(wanted.identity, UNCHANGED, unit_changed=unit_changed)
     keys = changed_keys(applied.compiled, wanted.compiled)
-    if keys == (_COUNT,) and not _shares_anew(applied.compiled):
+    if not keys or (keys == (_COUNT,) and not _shares_anew(applied.compiled)):
         return Step(wanted.identity, UNCHANGED, unit_changed=unit_changed)
     return Step(wanted.identity, RESTART, keys, unit_changed)
 
@@ -129,8 +135,13 @@ def changed_keys(before: str, after: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         return ("(unreadable)",)
     new = _flat(json.loads(after))
-    keys = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)} - {"code"}
+    keys = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    keys -= {"code", "credentials", *(key for key in new if _is_unseen(key, new[key]))}
     return tuple(sorted(key.removeprefix("edge.") for key in keys))
+
+
+def _is_unseen(key: str, value: str) -> bool:
+    return key.startswith(_CREDENTIALS) and json.loads(value) == UNSEEN
 
 
 def _flat(value: Any, path: str = "") -> dict[str, str]:

@@ -8,12 +8,14 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import Config, Edge
+from pyboot_svc.config.advice import advice
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
@@ -75,6 +77,7 @@ def _summary(config: Config, file: str) -> str:
 
 
 def _warnings(config: Config) -> Iterator[str]:
+    yield from advice(config, datetime.now(UTC))
     for index, edge in enumerate(config.edges):
         scattered = edge.instance > 1 and edge.share and edge.partition is None
         if scattered and keeps_state(edge.edge_mode, config.model_path):

@@ -616,7 +616,7 @@ def test_wrong_type_for_every_key(path: str, value_type: ValueType) -> None:
         ("edge[0].pre_broker", "a b", "must be a host name or an IP address, not 'a b'"),
         ("edge[0].pre_broker", "-h", "must be a host name or an IP address, not '-h'"),
         ("edge[0].pre_broker", "h:1883", "must be a host name or an IP address, not 'h:1883'"),
-        ("edge[0].pre_broker", "mqtt://h", "must be a host name or an IP address, not 'mqtt://h'"),
+        ("edge[0].pre_broker", "mqtt://h/a", "must end with host and port: mqtt:// has no path"),
         ("brokers.p.host", "h/x", "must be a host name or an IP address, not 'h/x'"),
         ("model_path", "''", "must not be empty"),
         ("model_path", "5", "must be text, not 5"),

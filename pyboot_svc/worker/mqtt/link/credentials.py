@@ -19,15 +19,15 @@ def delivered(file: str, name: str) -> str:
     return file
 
 
-def read_password(file: str) -> str:
-    """The file's first line."""
+def read_password(file: str, key: str = "password_file") -> str:
+    """The file's first line; `key` names it in errors."""
     try:
         # An editor may have put a byte order mark in front.
         text = Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise unusable(file, f"the password_file can't be read: {error.strerror}") from error
+        raise unusable(file, f"the {key} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise unusable(file, "the password_file is not UTF-8 text") from error
+        raise unusable(file, f"the {key} is not UTF-8 text") from error
     return text.partition("\n")[0].rstrip("\r")
 
 

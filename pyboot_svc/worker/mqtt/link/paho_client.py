@@ -145,8 +145,9 @@ class ControlClient:
         self.keepalive: float = broker.keepalive
         self._tls: ssl.SSLContext | None = None
         if broker.tls is not None:
-            from pyboot_svc.worker.mqtt.link.tls import delivered_tls, tls_context
+            from pyboot_svc.worker.mqtt.link.tls import delivered_tls, name_of, tls_context
 
+            self._server_name = name_of(broker.tls, broker.host)
             self._tls = tls_context(delivered_tls(broker.tls, role), broker.host)
         # Whether packets of paho's own wait to be written; and who else is told when they do.
         self.wants_write = False
@@ -188,7 +189,7 @@ class ControlClient:
         if self._tls is not None:
             from pyboot_svc.worker.mqtt.link.tls import secure
 
-            sock = secure(sock, self._tls, broker.host, deadline)
+            sock = secure(sock, self._tls, self._server_name, deadline)
         if broker.transport != "websockets":
             return sock
         punctual = PunctualSocket(sock, deadline)
