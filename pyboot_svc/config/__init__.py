@@ -11,6 +11,7 @@ host_types   the types by which an edge asks the host for something
 loops        finds models whose results or dead letters come in again as input
 advice       what is right, and may be regretted
 certificates when those of a file begin and end
+client_ids   no two connections have the same id
 settings     the frozen dataclasses, with the defaults: what the rest of pyboot sees
 compiled     one instance's part as a JSON file, which a worker reads without YAML
 dump         YAML out

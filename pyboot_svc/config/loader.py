@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.broker_url import settings_of
+from pyboot_svc.config.client_ids import refuse_shared_client_ids
 from pyboot_svc.config.document import Node, Problems, parse_document
 from pyboot_svc.config.loops import Placed, covers, refuse_loops
 from pyboot_svc.config.schema import EDGE, FILE
@@ -115,6 +116,7 @@ class _Edges:
         ]
         self._check_names(merged)
         refuse_loops(read, self._problems)
+        refuse_shared_client_ids(read, self._problems)
         return tuple(placed.edge for placed in read)
 
     def _read(self, node: Node, path: str) -> Edge | None:

@@ -78,6 +78,7 @@ MAX_QUEUE = 1_000_000
 PORT = Integer(1, 65_535)
 ERROR_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 GROUP = Text(re.compile(r"[a-z_][a-z0-9_-]{0,30}"), "the name of a group")
+CLIENT_ID = Text(re.compile("[!-~]{1,128}"), "up to 128 characters of ASCII without spaces")
 PROTOCOL_NAME = Text(re.compile("[!-~]{1,255}"), "the name of a protocol, as in mqtt")
 NAME = Name(
     NAME_PATTERN,
@@ -120,6 +121,13 @@ BROKER = Section(
         "protocol": Key(Choice("5", "3.1.1"), "MQTT version"),
         "transport": Key(Choice("tcp", "websockets"), "transport that carries MQTT"),
         "path": Key(Text(), "path of the URL, for `websockets`"),
+        "client_id": Key(
+            CLIENT_ID,
+            "client id of the one connection that uses this entry; see `client_id_prefix`",
+        ),
+        "client_id_prefix": Key(
+            CLIENT_ID, "client ids are this, NAME-N, and for results `-post` at the end"
+        ),
     },
 )
 

@@ -83,10 +83,18 @@ class Broker:
     protocol: str = "5"
     transport: str = "tcp"
     path: str = "/mqtt"
+    # Of one connection alone; without it, each has one of its own behind the prefix.
+    client_id: str | None = None
+    client_id_prefix: str = "pyboot-"
 
     @property
     def address(self) -> str:
         return format_address(self.host, self.port)
+
+    def client_id_of(self, identity: InstanceId, role: str) -> str:
+        """Of an instance's connection for its input (`pre`) or for its results (`post`)."""
+        end = "-post" if role == "post" else ""
+        return self.client_id or f"{self.client_id_prefix}{identity}{end}"
 
 
 def credential_name(role: str, kind: str) -> str:

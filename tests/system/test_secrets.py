@@ -162,6 +162,7 @@ def test_they_are_seen_nowhere(machine: Machine, secrets: list[str], place: str)
 
 def test_a_refused_password_is_said_to_be_one(machine: Machine) -> None:
     wanted = "post broker 127.0.0.1:1885: the broker refused: Not authorized"
+    wanted += " (client id pyboot-refused-1-post)"
     until(lambda: wanted in machine.show(REFUSED, "StatusText"), "the reason in the status")
     assert wanted in machine.journal("-u", REFUSED, "--priority=warning")
     rows = machine.get("/api/instances")["instances"]

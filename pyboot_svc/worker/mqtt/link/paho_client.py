@@ -317,7 +317,9 @@ class ControlClient:
             if reason == "Client identifier not valid" and not self.v5:
                 # What mosquitto's max_keepalive makes of it, which has no other word for it.
                 hint = "; or is `keepalive` longer than it allows?"
-            refused = _with_details(f"the broker refused: {reason}", properties)
+            refused = _with_details(
+                f"the broker refused: {reason}", properties, f"client id {self._session.client_id}"
+            )
             lasting = reason.value not in _SOON_THERE
             with _telling():
                 self._events.on_ended(f"{refused}{hint}", refused=lasting)
@@ -483,10 +485,10 @@ def _reason_name(packet: int, reason: int) -> str:
     return f"reason code {reason}"
 
 
-def _with_details(text: str, properties: Any) -> str:
-    """What else the broker says: why, in its own words, and whom to ask instead."""
+def _with_details(text: str, properties: Any, more: str = "") -> str:
+    """What else the broker says, why, in its own words, and whom to ask instead; and `more`."""
     told = [getattr(properties, name, "") for name in ("ReasonString", "ServerReference")]
-    details = "; ".join(printable(detail) for detail in told if detail)
+    details = "; ".join(printable(detail) for detail in (*told, more) if detail)
     return f"{text} ({details})" if details else text
 
 
