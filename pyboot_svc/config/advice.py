@@ -1,17 +1,24 @@
 """What is right, and may be regretted: certificates that end soon, passwords that can be read on
-the way."""
+the way, secrets where everybody can read them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pyboot_svc.config.certificates import validities
 from pyboot_svc.config.loops import is_this_host
 from pyboot_svc.config.settings import Broker, Config
 
 _SOON = timedelta(days=30)
+# At the end of a key, in any way to write several words as one.
+_SECRET = re.compile(
+    r"(?i:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key)s?$"
+    r"|(^|[_-])(?i:token)$|[a-z]Token$"
+)
 
 
 def advice(config: Config, now: datetime) -> Iterator[str]:
@@ -23,6 +30,30 @@ def advice(config: Config, now: datetime) -> Iterator[str]:
                 if warning not in seen:
                     seen.add(warning)
                     yield f"edge[{index}].{role}_broker: {warning}"
+        given = {"environment": edge.environment, "options": edge.options}
+        for path, key in _secrets_in(given, f"edge[{index}]"):
+            name = re.sub(r"\W", "_", key, flags=re.ASCII)
+            if name not in seen:
+                seen.add(name)
+                yield (
+                    f"{path}: it looks like a secret, and can be read by everybody on this host: "
+                    f"put it into a file, name that by `secrets: {{{name}: FILE}}`, and have the "
+                    f'model ask for context.secret("{name}")'
+                )
+
+
+def _secrets_in(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    """Path and name of each key that has a text, and no path, and is called like a secret."""
+    for key, value in values.items():
+        inner = f"{path}.{key}"
+        if isinstance(value, Mapping):
+            yield from _secrets_in(value, inner)
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                if isinstance(item, Mapping):
+                    yield from _secrets_in(item, f"{inner}[{number}]")
+        elif isinstance(value, str) and value and "/" not in value[:1] and _SECRET.search(key):
+            yield inner, key
 
 
 def _of_password(broker: Broker) -> Iterator[str]:

@@ -150,6 +150,7 @@ class _Edges:
             sandbox=Sandbox(**(values["sandbox"] or {})),
             kubernetes=self._kubernetes(values, node, path),
             options=values["options"] or {},
+            secrets=values["secrets"] or {},
         )
 
     def _results(

@@ -20,6 +20,7 @@ from pyboot_svc.config.host_types import (
     Environment,
     Percent,
     Seconds,
+    SecretFiles,
     Size,
 )
 from pyboot_svc.config.sections import Key, Section
@@ -318,6 +319,11 @@ EDGE = Section(
         "environment": Key(Environment(), "environment variables", None),
         "sandbox": Key(SANDBOX, "exceptions from the sandbox", None),
         "kubernetes": Key(KUBERNETES, "settings for `pyboot render kubernetes`", None),
+        "secrets": Key(
+            SecretFiles(),
+            'files of secrets by name, as in `{API_KEY: api.key}`; `context.secret("API_KEY")`',
+            None,
+        ),
         "options": Key(Plain(), "free-form settings, the model's `context.options`", None),
     },
 )

@@ -97,6 +97,10 @@ class Broker:
         return self.client_id or f"{self.client_id_prefix}{identity}{end}"
 
 
+# Of what is for the model, where `pre` and `post` are for connections.
+SECRET_ROLE = "secret"
+
+
 def credential_name(role: str, kind: str) -> str:
     """Under what name a secret file reaches a worker: `pre.password`, `post.key`, …"""
     return f"{role}.{kind}"
@@ -258,6 +262,8 @@ class Edge:
     sandbox: Sandbox = Sandbox()
     kubernetes: Kubernetes = Kubernetes()
     options: Mapping[str, Any] = field(default_factory=dict)
+    # Files by the names that the model knows them by.
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -269,13 +275,15 @@ class Edge:
 
     @property
     def credential_files(self) -> dict[str, str]:
-        """The files that the brokers' connections need, by `credential_name`."""
+        """The files that the brokers' connections and the model need, by `credential_name`."""
         files: dict[str, str] = {}
         for role, broker in (("pre", self.pre.broker), ("post", self.post.broker)):
             if broker.password_file is not None:
                 files[credential_name(role, "password")] = broker.password_file
             for kind, file in (broker.tls or Tls()).files.items():
                 files[credential_name(role, kind)] = file
+        for name, file in self.secrets.items():
+            files[credential_name(SECRET_ROLE, name)] = file
         return files
 
     @property

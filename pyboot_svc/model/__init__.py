@@ -9,6 +9,7 @@ codec       payloads to Python values and back, as JSON
 formats     other codecs, and compression
 plain       what JSON can say of the values that scientists return
 context     what a model may ask about its message and its instance
+secrets     what it may read of files that its edge names
 state       what it keeps over restarts, as its calls see it
 """
 

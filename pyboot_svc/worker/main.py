@@ -32,6 +32,7 @@ from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.model import Context, Model, load_model
 from pyboot_svc.model.fingerprint import code_of, fingerprint
 from pyboot_svc.model.loader import model_folder, version_of
+from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
@@ -227,6 +228,7 @@ class Worker:
             logger=logging.getLogger(f"model.{self._config.identity}"),
             options=self._config.edge.options,
             state=state,
+            secrets=Secrets(self._config.edge.secrets),
         )
 
     def _wait(self, pipeline: Pipeline, readiness: Readiness) -> str:

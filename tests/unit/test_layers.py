@@ -21,7 +21,18 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 # Each part imports from its own tier (in no circle) or from those before it.
 TIERS = (
     {
-        *("", "address", "backoff", "errors", "files", "identity", "logs", "notify", "retry"),
+        *(
+            "",
+            "address",
+            "backoff",
+            "credentials",
+            "errors",
+            "files",
+            "identity",
+            "logs",
+            "notify",
+            "retry",
+        ),
         *("sockets", "text", "threads", "topics", "wakeup"),
     },
     {"config"},

@@ -21,6 +21,7 @@ from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import concurrency_of, exceptions_named, model_folder, ticking
+from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.text import block
 
@@ -102,7 +103,9 @@ def _load(edge: Edge, model_path: Sequence[str]) -> None:
     exceptions_named(edge.on_error.retry)
     with TemporaryDirectory() as folder, chdir(model_folder(edge.edge_mode, model_path)):
         logger = logging.getLogger(f"model.{identity}")
-        context = Context(str(identity), Path(folder), logger, edge.options)
+        context = Context(
+            str(identity), Path(folder), logger, edge.options, secrets=Secrets(edge.secrets)
+        )
         model = load_model(edge.edge_mode, model_path, context)
         codec_of(edge)
         concurrency_of(model, edge.concurrency)

@@ -84,3 +84,29 @@ def test_what_is_no_certificate_is_for_the_worker_to_tell(text: str | None, tmp_
     if text is not None:
         (tmp_path / "ca.pem").write_text(text)
     assert warnings(tmp_path, "host: h.example, tls: {ca: ca.pem}") == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "paths"),
+    [
+        ("options: {api_key: hunter2}", ["options.api_key"]),
+        ("options: {a: {apiKey: hunter2}}", ["options.a.apiKey"]),
+        ("options: {a: [{db-password: hunter2}]}", ["options.a[0].db-password"]),
+        ("environment: {INFLUX_TOKEN: hunter2}", ["environment.INFLUX_TOKEN"]),
+        ("environment: {S3_SECRET: hunter2, TZ: UTC}", ["environment.S3_SECRET"]),
+        ("options: {accessToken: hunter2}", ["options.accessToken"]),
+        ("options: {max_tokens: 5, token: 7, tokens: ab}", []),
+        ("options: {password_file: p, secret: /etc/x, api_key: ''}", []),
+        ("secrets: {API_KEY: api.key}", []),
+    ],
+)
+def test_secrets_where_everybody_can_read_them(keys: str, paths: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(EDGES.replace("far", "127.0.0.1").replace("name: b", f"name: b, {keys}"))
+    found = list(advice(load_config(file), NOW))
+    assert [warning.partition(": it looks like a secret")[0] for warning in found] == [
+        f"edge[1].{path}" for path in paths
+    ]
+    assert "hunter2" not in str(found)
+    for warning in found:
+        assert "context.secret(" in warning

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pyboot_svc.errors import ConfigError, Problem
-
-
-def delivered(file: str, name: str) -> str:
-    """The file's copy in the credentials directory, when the service manager made one there.
-
-    A worker of systemd can't read what belongs to root; `LoadCredential=` hands it over.
-    """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder is not None and os.path.exists(os.path.join(folder, name)):
-        return os.path.join(folder, name)
-    return file
 
 
 def read_password(file: str, key: str = "password_file") -> str:

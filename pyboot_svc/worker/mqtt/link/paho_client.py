@@ -19,10 +19,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pyboot_svc.config import Broker
 from pyboot_svc.config.settings import credential_name
+from pyboot_svc.credentials import delivered
 from pyboot_svc.text import printable
 from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
 from pyboot_svc.worker.mqtt.interfaces import MAX_PACKET_BYTES, BrokerLimits, Session
-from pyboot_svc.worker.mqtt.link.credentials import delivered, read_password
+from pyboot_svc.worker.mqtt.link.credentials import read_password
 from pyboot_svc.worker.mqtt.link.lean_paho import client as paho
 from pyboot_svc.worker.mqtt.link.opening import (
     Deadline,

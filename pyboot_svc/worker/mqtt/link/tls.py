@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pyboot_svc.config import Tls
 from pyboot_svc.config.settings import credential_name
-from pyboot_svc.worker.mqtt.link.credentials import delivered, read_password, unusable
+from pyboot_svc.credentials import delivered
+from pyboot_svc.worker.mqtt.link.credentials import read_password, unusable
 from pyboot_svc.worker.mqtt.link.opening import Deadline, positive
 from pyboot_svc.worker.mqtt.link.peer import address_of, confirm_address
 
