@@ -37,6 +37,7 @@ from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
+from pyboot_svc.undumpable import refuse_dumps
 from pyboot_svc.worker.condition import Condition, Draining, Loaded, Running
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.pool import NoIdleWork
@@ -95,6 +96,7 @@ class Worker:
         self._controlled = threading.Event()
 
     def run(self) -> ExitCode:
+        refuse_dumps()
         # What systemd's watchdog sends: every thread's stack, written even while the GIL is held.
         faulthandler.enable()
         forgive_output()

@@ -114,7 +114,7 @@ def read_in_worker(machine: Machine, *paths: str) -> list[str]:
 
 
 def test_the_worker_of_another_user_logs_in_with_them(machine: Machine) -> None:
-    assert machine.sh(f"stat -c %u /proc/{machine.main_pid(TRUSTED)}") != "0\n"
+    assert machine.sh(f"ps -o uid= -p {machine.main_pid(TRUSTED)}").strip() != "0"
     assert read_in_worker(machine) == []
     rows = machine.get("/api/instances")["instances"]
     brokers = next(row for row in rows if row["instance"] == "trusted-1")["brokers"]

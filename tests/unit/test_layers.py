@@ -33,7 +33,7 @@ TIERS = (
             "notify",
             "retry",
         ),
-        *("sockets", "text", "threads", "topics", "wakeup"),
+        *("sockets", "text", "threads", "topics", "undumpable", "wakeup"),
     },
     {"config"},
     {"health", "kubernetes", "metrics", "model", "models", "services", "worker"},

@@ -77,6 +77,7 @@ KNOWN = {
             "ExecStartPre",
             "Group",
             "KillMode",
+            "LimitCORE",
             "NoExecPaths",
             "NotifyAccess",
             "Restart",
