@@ -25,7 +25,7 @@ from pyboot_svc.config import (
     WebAddress,
     document,
 )
-from pyboot_svc.config.host_types import Environment
+from pyboot_svc.config.host_types import Environment, SecretFiles
 from pyboot_svc.config.loader import load_config, parse_config
 from pyboot_svc.config.schema import (
     BROKER,
@@ -541,7 +541,8 @@ def at_path(path: str, value: str) -> str:
 
 
 def reads_a_mapping(value_type: ValueType) -> bool:
-    return isinstance(value_type, Section | Plain | Environment | BrokersByName | EdgeDefaults)
+    plain = Plain | Environment | SecretFiles
+    return isinstance(value_type, Section | plain | BrokersByName | EdgeDefaults)
 
 
 @pytest.mark.parametrize(
