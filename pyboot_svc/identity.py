@@ -64,10 +64,6 @@ class InstanceId:
         return f"sub_process_{self.model}_{self.number}"
 
     @property
-    def client_id(self) -> str:
-        return f"pyboot-{self}"
-
-    @property
     def share_group(self) -> str:
         """The shared subscription's group, the same for all instances of the model."""
         return f"pyboot-{self.model}"

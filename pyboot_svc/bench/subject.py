@@ -12,6 +12,7 @@ from types import MappingProxyType
 from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.model import Context, Model, load_model
 from pyboot_svc.model.loader import working_folder
+from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state import CallState, ModelState
 
 
@@ -61,4 +62,6 @@ def load_subject(
 def _make_context(config: InstanceConfig, folder: Path, state: ModelState) -> Context:
     instance = str(config.identity)
     logger = logging.getLogger(f"model.{instance}")
-    return Context(instance, folder, logger, config.edge.options, CallState(state))
+    secrets = Secrets(config.edge.secrets)
+    options = config.edge.options
+    return Context(instance, folder, logger, options, CallState(state), secrets=secrets)

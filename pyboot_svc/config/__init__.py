@@ -6,8 +6,12 @@ yaml_traps   scalars that YAML reads as something else than people do
 schema       every key: its type, its default, what it is for
 sections     mappings with known keys, and how one is laid over another
 types        the types of value, each with its check and its message
+broker_url   a broker as a URL
 host_types   the types by which an edge asks the host for something
 loops        finds models whose results or dead letters come in again as input
+advice       what is right, and may be regretted
+certificates when those of a file begin and end
+client_ids   no two connections have the same id
 settings     the frozen dataclasses, with the defaults: what the rest of pyboot sees
 compiled     one instance's part as a JSON file, which a worker reads without YAML
 dump         YAML out

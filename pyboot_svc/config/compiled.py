@@ -60,7 +60,7 @@ def model_file(run_dir: Path, model: str) -> Path:
     return run_dir / "models" / f"{model}.json"
 
 
-_KEYS = {"format", "version", "identity", "edge", "model_path", "code", "packages"}
+_KEYS = {"format", "version", "identity", "edge", "model_path", "code", "packages", "credentials"}
 
 
 def compiled_names(run_dir: Path) -> set[InstanceId]:
@@ -76,13 +76,16 @@ def render_compiled(
     instance: InstanceConfig,
     code: Mapping[str, str] | None = None,
     packages: Mapping[str, str] | None = None,
+    credentials: Mapping[str, str] | None = None,
 ) -> str:
-    """`code` are digests of the model's files, `packages` what an environment of its own holds:
-    nothing for the worker, and a change like any other."""
+    """`code` are digests of the model's files, `packages` what an environment of its own holds,
+    `credentials` the versions of certificates and passwords: nothing for the worker, and changes
+    like any other."""
     # With the version, an upgrade is a change, and rolls like any other.
     document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}
     document["code"] = dict(code or {})
     document["packages"] = dict(packages or {})
+    document["credentials"] = dict(credentials or {})
     # Nothing for the worker: they make no difference to what runs already.
     del document["edge"]["kubernetes"]
     del document["edge"]["loop"]
@@ -151,5 +154,8 @@ def _endpoint(values: Mapping[str, Any]) -> Endpoint:
 
 
 def _broker(values: Mapping[str, Any]) -> Broker:
-    tls = values["tls"]
-    return Broker(**{**values, "tls": None if tls is None else Tls(**tls)})
+    return Broker(**{**values, "tls": None if values["tls"] is None else _tls(values["tls"])})
+
+
+def _tls(values: Mapping[str, Any]) -> Tls:
+    return Tls(**{**values, "alpn": tuple(values.get("alpn", ()))})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems
-from pyboot_svc.config.types import Invalid, Text, ValueType, shown
+from pyboot_svc.config.types import FilePath, Invalid, Text, ValueType, shown
 
 _UNSAYABLE = re.compile(r"[\0\ud800-\udfff]")
 _PERCENT = re.compile("([1-9][0-9]{0,5})%")
@@ -14,6 +15,7 @@ _CPUS = re.compile("[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_CPU_PERCENT = 100_000
 _MOST_CPUS = 4096
+_LONGEST_NAME = 64
 _MOST_BYTES = 2**60
 _SIZE = re.compile("[1-9][0-9]{0,18}[KMGT]?")
 # The largest one first.
@@ -179,6 +181,31 @@ class Environment(ValueType):
             "type": "object",
             "propertyNames": {"pattern": f"^{_VARIABLE.pattern}$"},
             "additionalProperties": {"type": ["string", "number"]},
+        }
+
+
+class SecretFiles(ValueType):
+    """Files by the names of the secrets in them."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> dict[str, str]:
+        if not isinstance(node.value, dict):
+            hint = "as in {API_KEY: api.key}"
+            raise Invalid(f"must be a mapping of names to files, not {shown(node.value)}", hint)
+        files: dict[str, str] = {}
+        for name, entry in node.value.items():
+            if not _VARIABLE.fullmatch(name) or len(name) > _LONGEST_NAME:
+                message = f"must be letters, digits and `_`, up to {_LONGEST_NAME} of them"
+                problems.add(entry.key, path, f"{shown(name)} is no name of a secret: it {message}")
+                continue
+            keep = partial(files.__setitem__, name)
+            FilePath().read_into(keep, entry.node, f"{path}.{name}", problems)
+        return files
+
+    def json_schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{_VARIABLE.pattern}$", "maxLength": _LONGEST_NAME},
+            "additionalProperties": FilePath().json_schema(),
         }
 
 

@@ -7,6 +7,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.config.broker_url import settings_of
+from pyboot_svc.config.client_ids import refuse_shared_client_ids
 from pyboot_svc.config.document import Node, Problems, parse_document
 from pyboot_svc.config.loops import Placed, covers, refuse_loops, same_broker_key
 from pyboot_svc.config.schema import EDGE, FILE, WEB
@@ -127,6 +129,7 @@ class _Edges:
         ]
         self._check_names(merged)
         refuse_loops(read, self._problems)
+        refuse_shared_client_ids(read, self._problems)
         return tuple(placed.edge for placed in read)
 
     def _read(self, node: Node, path: str) -> Edge | None:
@@ -164,6 +167,7 @@ class _Edges:
             sandbox=Sandbox(**(values["sandbox"] or {})),
             kubernetes=self._kubernetes(values, node, path),
             options=values["options"] or {},
+            secrets=values["secrets"] or {},
         )
 
     def _check_codecs(self, values: Mapping[str, Any], node: Node, path: str) -> None:
@@ -266,7 +270,8 @@ class _Edges:
             settings = self._brokers[name]
             self._check_credentials(settings, node, path)
             return settings if "host" in settings else None
-        if self._brokers and "." not in name and name != "localhost" and not is_address(name):
+        a_word = not ("." in name or "://" in name or name == "localhost" or is_address(name))
+        if self._brokers and a_word:
             # Beside named brokers, a bare word is far more often a slip than a host.
             known = ", ".join(sorted(self._brokers))
             hint = suggestion(name, self._brokers) or (
@@ -275,7 +280,7 @@ class _Edges:
             message = f"there is no broker named `{name}`; the named ones are: {known}"
             self._problems.add(node, path, message, hint)
             return None
-        return {"host": name}
+        return settings_of(name)
 
     def _check_credentials(self, settings: Mapping[str, Any], node: Node, path: str) -> None:
         if settings.get("password_file") and not settings.get("username"):
@@ -283,6 +288,9 @@ class _Edges:
         tls = settings.get("tls") or {}
         if tls.get("key") and not tls.get("cert"):
             self._problems.add(node, path, "its broker has a tls.key but no tls.cert")
+        if tls.get("key_password_file") and not tls.get("cert"):
+            message = "its broker has a tls.key_password_file but no tls.cert"
+            self._problems.add(node, path, message)
 
     def _check_names(self, nodes: Sequence[Node]) -> None:
         seen: dict[str, Node] = {}

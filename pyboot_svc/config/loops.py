@@ -87,6 +87,15 @@ def covers(one: str, other: str) -> bool:
     return True
 
 
+def is_this_host(host: str) -> bool:
+    """Whether a host's name or address surely means the host itself."""
+    name = host.lower().rstrip(".")
+    try:
+        return name in _HERE or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def same_broker_key(broker: Broker) -> tuple[str, int]:
     """Equal where two entries surely name one broker, however its host is written."""
     host = broker.host.lower().rstrip(".")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pyboot_svc.config.broker_url import BrokerHost, with_url
 from pyboot_svc.config.document import Node, Problems
 from pyboot_svc.config.host_types import (
     AbsolutePath,
@@ -19,6 +20,7 @@ from pyboot_svc.config.host_types import (
     Environment,
     Percent,
     Seconds,
+    SecretFiles,
     Size,
 )
 from pyboot_svc.config.sections import Key, Section
@@ -80,6 +82,8 @@ MAX_QUEUE = 1_000_000
 PORT = Integer(1, 65_535)
 ERROR_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 GROUP = Text(re.compile(r"[a-z_][a-z0-9_-]{0,30}"), "the name of a group")
+CLIENT_ID = Text(re.compile("[!-~]{1,128}"), "up to 128 characters of ASCII without spaces")
+PROTOCOL_NAME = Text(re.compile("[!-~]{1,255}"), "the name of a protocol, as in mqtt")
 NAME = Name(
     NAME_PATTERN,
     "letters, digits, `_`, `.` and `-`, without `.` or `-` in front",
@@ -92,6 +96,16 @@ TLS = Section(
         "ca": Key(FilePath(), "CA certificates to trust; by default the system's"),
         "cert": Key(FilePath(), "client certificate"),
         "key": Key(FilePath(), "its private key, if not in `cert`"),
+        "key_password_file": Key(FilePath(), "file whose first line is the password of the key"),
+        "server_name": Key(
+            Host(), "name that the broker's certificate is for; by default its `host`"
+        ),
+        "alpn": Key(
+            OneOrMany(PROTOCOL_NAME), "application protocol to ask for, e.g. x-amzn-mqtt-ca", ()
+        ),
+        "min_version": Key(
+            Choice("1.2", "1.3"), "oldest version of TLS to accept; by default the system's"
+        ),
         "strict": Key(Boolean(), "the broker's certificates must keep to RFC 5280 in full"),
     },
 )
@@ -99,7 +113,10 @@ TLS = Section(
 BROKER = Section(
     Broker,
     {
-        "host": Key(Host(), "name or address"),
+        "host": Key(
+            BrokerHost(),
+            "name or address, or a URL: `mqtts://host:port`, `mqtt://`, `ws://`, `wss://host/path`",
+        ),
         "port": Key(PORT, _USUAL_PORTS, None),
         "username": Key(Text(), "user name"),
         "password_file": Key(FilePath(), "file whose first line is the password"),
@@ -108,6 +125,13 @@ BROKER = Section(
         "protocol": Key(Choice("5", "3.1.1"), "MQTT version"),
         "transport": Key(Choice("tcp", "websockets"), "transport that carries MQTT"),
         "path": Key(Text(), "path of the URL, for `websockets`"),
+        "client_id": Key(
+            CLIENT_ID,
+            "client id of the one connection that uses this entry; see `client_id_prefix`",
+        ),
+        "client_id_prefix": Key(
+            CLIENT_ID, "client ids are this, NAME-N, and for results `-post` at the end"
+        ),
     },
 )
 
@@ -231,7 +255,9 @@ EDGE = Section(
     {
         "name": Key(NAME, "name of the model's units, metrics and sessions"),
         "instance": Key(Integer(1, MAX_INSTANCES), "number of processes"),
-        "pre_broker": Key(Host(), "where input comes from: a host, or one of `brokers`"),
+        "pre_broker": Key(
+            BrokerHost(), "where input comes from: a host, a URL, or one of `brokers`"
+        ),
         "pre_port": Key(PORT, _PORT_OF_BROKER, None),
         "pre_topic": Key(
             OneOrMany(TopicFilter()),
@@ -249,7 +275,7 @@ EDGE = Section(
             "Python environment of the model: the folder of a virtual environment, or an "
             "interpreter; by default pyboot's own",
         ),
-        "post_broker": Key(Host(), "where results go: a host, or one of `brokers`"),
+        "post_broker": Key(BrokerHost(), "where results go: a host, a URL, or one of `brokers`"),
         "post_port": Key(PORT, _PORT_OF_BROKER, None),
         "post_topic": Key(
             ResultTopic(),
@@ -319,6 +345,11 @@ EDGE = Section(
         "environment": Key(Environment(), "environment variables", None),
         "sandbox": Key(SANDBOX, "exceptions from the sandbox", None),
         "kubernetes": Key(KUBERNETES, "settings for `pyboot render kubernetes`", None),
+        "secrets": Key(
+            SecretFiles(),
+            'files of secrets by name, as in `{API_KEY: api.key}`; `context.secret("API_KEY")`',
+            None,
+        ),
         "options": Key(Plain(), "free-form settings, the model's `context.options`", None),
     },
 )
@@ -376,7 +407,7 @@ class BrokersByName(ValueType):
                 continue
             try:
                 NAME.read(entry.key, inner, problems)
-                brokers[name] = BROKER.read(entry.node, inner, problems)
+                brokers[name] = _broker(entry.node, inner, problems)
             except Invalid as error:
                 problems.add(entry.node, inner, error.message, error.hint)
                 brokers[name] = {}  # there is one of that name, only not a right one
@@ -388,6 +419,11 @@ class BrokersByName(ValueType):
             "propertyNames": NAME.json_schema(),
             "additionalProperties": BROKER.json_schema(),
         }
+
+
+def _broker(node: Node, path: str, problems: Problems) -> dict[str, Any]:
+    settings = BROKER.read(node, path, problems)
+    return with_url(settings, node.value) if "host" in settings else settings
 
 
 class EdgeDefaults(ValueType):

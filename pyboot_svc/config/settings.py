@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ DEFAULT_MODEL_PATH = ("/etc/pyboot/models", "/var/lib/pyboot/models")
 
 @dataclass(frozen=True)
 class Tls:
-    """Files that secure a connection; without `ca` the system's authorities are trusted.
+    """How a connection is secured; without `ca` the system's authorities are trusted.
 
     `strict`: the broker's certificates keep to RFC 5280 to the letter.
     """
@@ -35,7 +35,32 @@ class Tls:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    key_password_file: str | None = None
+    server_name: str | None = None
+    alpn: tuple[str, ...] = ()
+    min_version: str | None = None
     strict: bool = False
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Those that are given, by what `credential_name` calls them."""
+        named = {
+            "ca": self.ca,
+            "cert": self.cert,
+            "key": self.key,
+            "key_password": self.key_password_file,
+        }
+        return {kind: file for kind, file in named.items() if file is not None}
+
+    def with_files(self, files: Mapping[str, str]) -> Tls:
+        """The same with other paths for `files`."""
+        return replace(
+            self,
+            ca=files.get("ca", self.ca),
+            cert=files.get("cert", self.cert),
+            key=files.get("key", self.key),
+            key_password_file=files.get("key_password", self.key_password_file),
+        )
 
 
 def usual_port(transport: str, *, secure: bool) -> int:
@@ -58,10 +83,22 @@ class Broker:
     protocol: str = "5"
     transport: str = "tcp"
     path: str = "/mqtt"
+    # Of one connection alone; without it, each has one of its own behind the prefix.
+    client_id: str | None = None
+    client_id_prefix: str = "pyboot-"
 
     @property
     def address(self) -> str:
         return format_address(self.host, self.port)
+
+    def client_id_of(self, identity: InstanceId, role: str) -> str:
+        """Of an instance's connection for its input (`pre`) or for its results (`post`)."""
+        end = "-post" if role == "post" else ""
+        return self.client_id or f"{self.client_id_prefix}{identity}{end}"
+
+
+# Of what is for the model, where `pre` and `post` are for connections.
+SECRET_ROLE = "secret"
 
 
 def credential_name(role: str, kind: str) -> str:
@@ -241,6 +278,8 @@ class Edge:
     sandbox: Sandbox = Sandbox()
     kubernetes: Kubernetes = Kubernetes()
     options: Mapping[str, Any] = field(default_factory=dict)
+    # Files by the names that the model knows them by.
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -252,14 +291,15 @@ class Edge:
 
     @property
     def credential_files(self) -> dict[str, str]:
-        """The files that the brokers' connections need, by `credential_name`."""
+        """The files that the brokers' connections and the model need, by `credential_name`."""
         files: dict[str, str] = {}
         for role, broker in (("pre", self.pre.broker), ("post", self.post.broker)):
-            tls = broker.tls or Tls()
-            named = {"password": broker.password_file, "ca": tls.ca}
-            for kind, file in {**named, "cert": tls.cert, "key": tls.key}.items():
-                if file is not None:
-                    files[credential_name(role, kind)] = file
+            if broker.password_file is not None:
+                files[credential_name(role, "password")] = broker.password_file
+            for kind, file in (broker.tls or Tls()).files.items():
+                files[credential_name(role, kind)] = file
+        for name, file in self.secrets.items():
+            files[credential_name(SECRET_ROLE, name)] = file
         return files
 
     @property

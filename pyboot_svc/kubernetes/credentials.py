@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pyboot_svc.config import Config, Edge, Endpoint
-from pyboot_svc.config.settings import credential_name
+from pyboot_svc.config.settings import SECRET_ROLE, credential_name
 from pyboot_svc.kubernetes.cluster import Cluster, Manifest, mount
 from pyboot_svc.kubernetes.names import secret_keys
 
@@ -15,12 +15,12 @@ _READ_BY_GROUP = 0o440
 
 
 def credential_keys(config: Config) -> dict[str, str]:
-    """For each file that a broker's connection needs, the Secret's key that holds it."""
+    """For each file that a connection or a model needs, the Secret's key that holds it."""
     return secret_keys(sorted({f for e in config.edges for f in e.credential_files.values()}))
 
 
 def credential_volume(cluster: Cluster, edge: Edge, keys: dict[str, str]) -> Iterable[Manifest]:
-    """Only what this model's connections need."""
+    """Only what this model and its connections need."""
     items = [{"key": keys[file], "path": name} for name, file in edge.credential_files.items()]
     if items:
         secret = {"secretName": cluster.secret, "defaultMode": _READ_BY_GROUP, "items": items}
@@ -34,17 +34,18 @@ def credential_mount(edge: Edge) -> Iterable[Manifest]:
 
 def with_mounted_files(edge: Edge) -> Edge:
     """The edge with every secret file where its pods have it."""
-    return replace(edge, pre=_mounted("pre", edge.pre), post=_mounted("post", edge.post))
+    secrets = {name: _place(SECRET_ROLE, name) for name in edge.secrets}
+    pre, post = _mounted("pre", edge.pre), _mounted("post", edge.post)
+    return replace(edge, pre=pre, post=post, secrets=secrets)
+
+
+def _place(role: str, kind: str) -> str:
+    return f"{_FOLDER}/{credential_name(role, kind)}"
 
 
 def _mounted(role: str, endpoint: Endpoint) -> Endpoint:
     broker, tls = endpoint.broker, endpoint.broker.tls
-
-    def place(kind: str, file: str | None) -> str | None:
-        return None if file is None else f"{_FOLDER}/{credential_name(role, kind)}"
-
     if tls is not None:
-        ca, cert, key = place("ca", tls.ca), place("cert", tls.cert), place("key", tls.key)
-        tls = replace(tls, ca=ca, cert=cert, key=key)
-    password = place("password", broker.password_file)
+        tls = tls.with_files({kind: _place(role, kind) for kind in tls.files})
+    password = None if broker.password_file is None else _place(role, "password")
     return replace(endpoint, broker=replace(broker, password_file=password, tls=tls))

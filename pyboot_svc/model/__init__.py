@@ -10,6 +10,7 @@ formats     other codecs, and compression
 sparkplug   one of them: Sparkplug B, with the names that births give to aliases
 plain       what JSON can say of the values that scientists return
 context     what a model may ask about its message and its instance
+secrets     what it may read of files that its edge names
 state       what it keeps over restarts, as its calls see it
 """
 

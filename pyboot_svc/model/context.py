@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state import CallState, ModelState
 
 
@@ -85,6 +86,7 @@ class Context:
     topic: str = ""
     topics: tuple[str, ...] = ()
     call: Call = field(default_factory=NoCall, repr=False)
+    secrets: Secrets = field(default_factory=Secrets, repr=False)
 
     @property
     def message(self) -> ReceivedMessage:
@@ -95,6 +97,14 @@ class Context:
     def messages(self) -> tuple[ReceivedMessage, ...]:
         """Those of a batch, in its order."""
         return self.call.messages()
+
+    def secret(self, name: str) -> str:
+        """The text of the file that the edge's `secrets` have under `name`, without the line's end.
+
+        Read anew each time. Raises LookupError for a name that is not there, OSError or ValueError
+        for a file that can't be used.
+        """
+        return self.secrets.read(name)
 
     def publish(
         self,

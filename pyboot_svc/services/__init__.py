@@ -12,6 +12,7 @@ foreground   `pyboot up`: child processes, each a `child`, whose `lines` it show
 watchdog     looks after their progress
 plan         what differs from the configuration
 rollout      what `apply` and `pyboot up` make a plan of, and leave out of it
+secret_files  which certificates and passwords have changed
 apply        carries out a plan, one ready instance at a time
 readiness    waits until instances are ready
 live         what the service manager knows of the instances

@@ -9,15 +9,17 @@ from typing import Any
 
 from pyboot_svc.environments.packages import package_changes
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.secret_files import UNSEEN
 
 START, RESTART, STOP, UNCHANGED = "start", "restart", "stop", "unchanged"
 # How many instances a model has.
 _COUNT = "instance"
-# Before the name of one of the model's files.
+# Before the name of one of the model's files, and of a certificate or password.
 _CODE = "code."
 # And before that of a package that is installed in its environment.
 _PACKAGES = "packages."
 _PYTHON = "python"
+_CREDENTIALS = "credentials."
 _MOST_NAMED = 3
 
 
@@ -67,13 +69,18 @@ class Step:
 
 
 def _in_words(keys: Iterable[str], packages: Sequence[str]) -> Iterator[str]:
-    """Files of the model and what is installed are no keys of the configuration."""
+    """Files of the model, what is installed, and files with secrets are no keys of the
+    configuration."""
     files = [key.removeprefix(_CODE) for key in keys if key.startswith(_CODE)]
     if files:
         yield f"model's code changed: {_first(files)}"
     if packages:
         yield f"its environment changed: {_first(packages)}"
-    yield from (key for key in keys if not key.startswith((_CODE, _PACKAGES)))
+    for key in keys:
+        if key.startswith(_CREDENTIALS):
+            yield f"file of {key.removeprefix(_CREDENTIALS)} changed"
+        elif not key.startswith((_CODE, _PACKAGES)):
+            yield key
 
 
 def _first(texts: Sequence[str]) -> str:
@@ -114,7 +121,7 @@ def _step(wanted: Wanted, applied: Applied | None) -> Step:
         # The unit alone differs after an upgrade, or when somebody edited what is ours.
         return Step(wanted.identity, UNCHANGED, unit_changed=unit_changed)
     keys = changed_keys(applied.compiled, wanted.compiled)
-    if keys == (_COUNT,) and not _shares_anew(applied.compiled):
+    if not keys or (keys == (_COUNT,) and not _shares_anew(applied.compiled)):
         return Step(wanted.identity, UNCHANGED, unit_changed=unit_changed)
     packages = _package_changes(applied.compiled, wanted.compiled) if _named(keys) else ()
     return Step(wanted.identity, RESTART, keys, unit_changed, packages)
@@ -145,7 +152,9 @@ def changed_keys(before: str, after: str) -> tuple[str, ...]:
         return ("(unreadable)",)
     new = _flat(json.loads(after))
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
-    keys = {key.removeprefix("edge.") for key in changed - {"code", "packages"}}
+    changed -= {"code", "packages", "credentials"}
+    changed -= {key for key in new if _is_unseen(key, new[key])}
+    keys = {key.removeprefix("edge.") for key in changed}
     if _PYTHON in keys:  # another environment has other packages
         keys = {key for key in keys if not key.startswith(_PACKAGES)}
     return tuple(sorted(keys))
@@ -158,6 +167,10 @@ def _named(keys: Iterable[str]) -> bool:
 def _package_changes(before: str, after: str) -> tuple[str, ...]:
     old, new = (json.loads(compiled).get("packages", {}) for compiled in (before, after))
     return package_changes(old, new)
+
+
+def _is_unseen(key: str, value: str) -> bool:
+    return key.startswith(_CREDENTIALS) and json.loads(value) == UNSEEN
 
 
 def _flat(value: Any, path: str = "") -> dict[str, str]:

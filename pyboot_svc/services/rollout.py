@@ -9,6 +9,7 @@ from pyboot_svc.config.compiled import render_compiled
 from pyboot_svc.environments.packages import packages_of
 from pyboot_svc.model.fingerprint import code_of
 from pyboot_svc.services.plan import RESTART, STOP, Plan, Wanted
+from pyboot_svc.services.secret_files import versions_of
 
 
 def wanted_instances(config: Config, render: Callable[[InstanceConfig], str]) -> list[Wanted]:
@@ -23,7 +24,8 @@ def wanted_instances(config: Config, render: Callable[[InstanceConfig], str]) ->
             code[edge.name] = code_of(edge.edge_mode, instance.model_path, edge.options)
         if edge.python not in packages:
             packages[edge.python] = packages_of(edge.python)
-        compiled = render_compiled(instance, code[edge.name], packages[edge.python])
+        secrets = versions_of(edge.credential_files)
+        compiled = render_compiled(instance, code[edge.name], packages[edge.python], secrets)
         wanted.append(Wanted(instance.identity, compiled, render(instance)))
     return wanted
 

@@ -30,11 +30,13 @@ from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.model import Context, Model, load_model
 from pyboot_svc.model.fingerprint import code_of, fingerprint
 from pyboot_svc.model.loader import version_of, working_folder
+from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
 from pyboot_svc.titles import show_title
+from pyboot_svc.undumpable import refuse_dumps
 from pyboot_svc.worker.condition import Condition, Draining, Loaded, Running
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.pool import NoIdleWork
@@ -93,6 +95,7 @@ class Worker:
         self._controlled = threading.Event()
 
     def run(self) -> ExitCode:
+        refuse_dumps()
         # What systemd's watchdog sends: every thread's stack, written even while the GIL is held.
         faulthandler.enable()
         forgive_output()
@@ -226,6 +229,7 @@ class Worker:
             logger=logging.getLogger(f"model.{self._config.identity}"),
             options=self._config.edge.options,
             state=state,
+            secrets=Secrets(self._config.edge.secrets),
         )
 
     def _wait(self, pipeline: Pipeline, readiness: Readiness) -> str:

@@ -97,5 +97,6 @@ def test_the_usual_certificate_of_another_address_is_not_taken(
 ) -> None:
     start(authority.ca, authority.issue("127.0.0.2"), "127.0.0.1", ready=False).wait_log(
         "its certificate is not trusted: IP address mismatch, certificate is not valid for "
-        "'127.0.0.1' but for 127.0.0.2; retrying"
+        "'127.0.0.1' but for 127.0.0.2 (name the host as its certificate does, or that name in "
+        "`tls: {server_name: NAME}`); retrying"
     )

@@ -106,7 +106,8 @@ def test_a_refused_connection_is_told_in_the_brokers_words(start: Callable[..., 
     refusal = packet(0x20, b"\x00\x87" + reason_string(b"licence for 10 clients\n"))
     with StubBroker(refusal) as stub:
         start(stub.port).wait_log(
-            "the broker refused: Not authorized (licence for 10 clients\\n); retrying"
+            "the broker refused: Not authorized (licence for 10 clients\\n; client id pyboot-m-1); "
+            "retrying"
         )
 
 

@@ -55,7 +55,8 @@ def _unresolved(host: str) -> str:
 PLACES = {
     "refused": "connection refused (is a broker listening there?)",
     "unknown": "",  # as the machine's own name server has it
-    "old": "the broker refused: Unsupported protocol version; set `protocol: 3.1.1`",
+    "old": "the broker refused: Unsupported protocol version (client id pyboot-old-1); "
+    "set `protocol: 3.1.1`",
     "http": f"closed before it answered CONNECT: {NO_BROKER}",
     "ssh": f"no answer to CONNECT within 10 s: {NO_BROKER}",
     "silent": f"no answer to CONNECT within 10 s: {NO_BROKER}",

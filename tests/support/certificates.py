@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 # The distribution's openssl.cnf would add extensions of its own.
 _CONFIG = "[req]\ndistinguished_name = subject\n[subject]\n"
+_OF_CA = """[ca]
+default_ca = own
+[own]
+database = {folder}/index
+serial = {folder}/serial
+new_certs_dir = {folder}/new
+default_md = sha256
+policy = any
+x509_extensions = leaf
+[any]
+commonName = supplied
+[leaf]
+basicConstraints = critical,CA:FALSE
+authorityKeyIdentifier = keyid
+subjectAltName = {name}
+"""
+
+
+def _in_asn1(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y%m%d%H%M%SZ")
 
 
 @dataclass(frozen=True)
@@ -43,6 +64,29 @@ class Authority:
             f"subjectAltName={alternative_name}",
             signed_by=self._own,
         )
+
+    def issue_dated(
+        self, name: str, alternative_name: str, begin: datetime, end: datetime
+    ) -> Certificate:
+        """One that is good from `begin` to `end`."""
+        folder = self._folder / f"{name}-dated"
+        (folder / "new").mkdir(parents=True)
+        (folder / "index").touch()
+        made = Certificate(folder / "cert.pem", folder / "cert.key")
+        config, request = folder / "openssl.cnf", folder / "request.pem"
+        config.write_text(_CONFIG + _OF_CA.format(folder=folder, name=alternative_name))
+        commands: list[list[str | Path]] = [
+            ["req", "-new", "-nodes", "-config", config, "-subj", f"/CN={name}", "-newkey", "ec",
+             "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", made.key, "-out", request],
+            ["ca", "-batch", "-notext", "-config", config, "-rand_serial", "-in", request,
+             "-out", made.cert, "-cert", self._own.cert, "-keyfile", self._own.key,
+             "-startdate", _in_asn1(begin), "-enddate", _in_asn1(end)],
+        ]  # fmt: skip
+        for arguments in commands:
+            subprocess.run(
+                ["openssl", *arguments], check=True, capture_output=True, stdin=subprocess.DEVNULL
+            )
+        return made
 
     def _make(
         self, name: str, *extensions: str, signed_by: Certificate | None = None

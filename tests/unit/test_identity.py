@@ -60,7 +60,7 @@ def test_parse_raises_nothing_else(text: str) -> None:
 @given(st.tuples(names, st.integers(1, 99)), st.tuples(names, st.integers(1, 99)))
 def test_two_instances_never_share_a_name(one: tuple[str, int], two: tuple[str, int]) -> None:
     first, second = InstanceId(*one), InstanceId(*two)
-    for kind in ("__str__", "metrics_name", "client_id"):
+    for kind in ("__str__", "metrics_name"):
         values = [getattr(identity, kind) for identity in (first, second)]
         texts = [value() if callable(value) else value for value in values]
         assert (texts[0] == texts[1]) == (first == second)
@@ -70,7 +70,6 @@ def test_names_made_of_it() -> None:
     identity = InstanceId("telm_temperature", 1)
     assert str(identity) == "telm_temperature-1"
     assert identity.metrics_name == "sub_process_telm_temperature_1"
-    assert identity.client_id == "pyboot-telm_temperature-1"
     assert identity.share_group == "pyboot-telm_temperature"
     assert identity.title(3, 0) == "edge-model: telm_temperature-1 [pre 3 post 0]"
 

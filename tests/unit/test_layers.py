@@ -21,8 +21,19 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 # Each part imports from its own tier (in no circle) or from those before it.
 TIERS = (
     {
-        *("", "address", "backoff", "errors", "files", "identity", "logs", "notify", "retry"),
-        *("sockets", "text", "threads", "titles", "topics", "wakeup"),
+        *(
+            "",
+            "address",
+            "backoff",
+            "credentials",
+            "errors",
+            "files",
+            "identity",
+            "logs",
+            "notify",
+            "retry",
+        ),
+        *("sockets", "text", "threads", "titles", "topics", "undumpable", "wakeup"),
     },
     {"config", "environments"},
     {"health", "kubernetes", "metrics", "model", "models", "services", "worker"},

@@ -78,6 +78,7 @@ KNOWN = {
             "Group",
             "KillMode",
             "LimitNOFILE",
+            "LimitCORE",
             "NoExecPaths",
             "NotifyAccess",
             "OOMScoreAdjust",

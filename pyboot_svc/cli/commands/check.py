@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import Config, Edge
+from pyboot_svc.config.advice import advice
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.settings import SPARKPLUG
 from pyboot_svc.environments.interpreter import EnvironmentUnusable, is_here
@@ -24,6 +26,7 @@ from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem, UsageE
 from pyboot_svc.model import Context, load_model
 from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import concurrency_of, exceptions_named, ticking, working_folder
+from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.services.guests import run_guest
 from pyboot_svc.text import block, printable
@@ -132,6 +135,7 @@ def _summary(config: Config, file: str) -> str:
 
 
 def _warnings(config: Config) -> Iterator[str]:
+    yield from advice(config, datetime.now(UTC))
     for index, edge in enumerate(config.edges):
         scattered = edge.instance > 1 and edge.share and edge.partition is None
         if scattered and keeps_state(edge.edge_mode, config.model_path):
@@ -188,7 +192,9 @@ def _load(edge: Edge, model_path: Sequence[str]) -> None:
     exceptions_named(edge.on_error.retry)
     with TemporaryDirectory() as folder, chdir(working_folder(edge.edge_mode, model_path)):
         logger = logging.getLogger(f"model.{identity}")
-        context = Context(str(identity), Path(folder), logger, edge.options)
+        context = Context(
+            str(identity), Path(folder), logger, edge.options, secrets=Secrets(edge.secrets)
+        )
         model = load_model(edge.edge_mode, model_path, context)
         codec_of(edge)
         concurrency_of(model, edge.concurrency)

@@ -19,6 +19,7 @@ from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.config import WebAddress
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.starter import Settings
+from pyboot_svc.undumpable import refuse_dumps
 
 DESCRIPTION = """\
 Run the master: what pyboot.service runs. It collects the figures of all workers and
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
+    refuse_dumps()
     settings = Settings(
         config_file=config_file(options),
         run_dir=options.run_dir.absolute(),

@@ -319,15 +319,16 @@ class Forwarder:
     def _say_full(self) -> None:
         if self._limit.admit("full") is None:
             return
-        full = (
-            "the disk is nearly full, and what is left of it is not for the spool"
-            if self._spool.disk_is_low
-            else f"the spool is full, by the {self._limits.max_bytes} bytes of spool.max_bytes"
-        )
+        full = f"the spool is full, by the {self._limits.max_bytes} bytes of spool.max_bytes"
+        until = "until"
+        if self._spool.disk_is_low:
+            full = "the disk is nearly full, and what is left of it is not for the spool"
+            until = "until there is room on it or"
         log.error(
-            "%s; no more input is taken in until there is room, or the post broker is back; the "
-            "pre broker keeps the rest",
+            "%s: no more input is taken in %s the post broker is back; the pre broker keeps the "
+            "rest",
             full,
+            until,
         )
 
     def _fit(self, room: int) -> tuple[int, int]:

@@ -83,7 +83,7 @@ def _terms(config: InstanceConfig, role: str, purpose: str) -> Terms:
     edge = config.edge
     endpoint = edge.pre if role == "pre" else edge.post
     # It begins as the worker's: rules may go by that.
-    worker = config.identity.client_id + ("" if role == "pre" else "-post")
+    worker = endpoint.broker.client_id_of(config.identity, role)
     client_id = f"{worker}-{purpose}-{token_hex(4)}"
     session = Session(client_id, False, _WINDOW, edge.max_message)
     return Terms(role, endpoint.broker, session, TransportOptions(bulk=True, max_linger_us=0))

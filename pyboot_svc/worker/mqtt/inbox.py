@@ -83,7 +83,7 @@ class MqttInbox:
         elif repeats:
             self._sieves.append(NewRetained())
         self._asked_qos = min(edge.pre.qos, 1)
-        self._client_id = config.identity.client_id
+        self._client_id = edge.pre.broker.client_id_of(config.identity, "pre")
         session = Session(
             self._client_id,
             persistent=edge.pre.qos > 0,

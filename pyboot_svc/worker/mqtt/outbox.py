@@ -82,7 +82,8 @@ class MqttOutbox:
         self._source: Source  # from `start` on
         self._plane: DataPlane = NoPlane()
         self.waiting = False
-        session = Session(f"{config.identity.client_id}-post", False, self._window)
+        client_id = edge.post.broker.client_id_of(config.identity, "post")
+        session = Session(client_id, False, self._window)
         options = TransportOptions(bulk, edge.max_linger_us, reactor, edge.results)
         self._connection = Connection(Terms("post", edge.post.broker, session, options), self)
         # Look for something to send: soon, or results here and now if possible.

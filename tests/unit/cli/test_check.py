@@ -249,3 +249,27 @@ def test_births_that_come_to_another_instance(
     file.write_text(f"edge:\n- {text}\n")
     assert check(file) == 0
     assert ("an edge node's births come to one of" in capsys.readouterr().out) == warned
+
+
+def test_secrets_in_the_configuration_are_warned_of(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(FINE.replace("instance: 2", "options: {token: hunter2}"))
+    assert check(file, "--json") == 0
+    [warning] = decoded(capsys)["warnings"]
+    assert warning.startswith("edge[0].options.token: it looks like a secret")
+
+
+def test_a_model_may_ask_for_its_secrets(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file.parent / "given_secret.py").write_text(
+        "class Model:\n"
+        "    def __init__(self, context): context.secret('KEY')\n"
+        "    def __call__(self, payload): return payload\n"
+    )
+    text = FINE.replace("given.f", "given_secret.Model")
+    file.write_text(f"model_path: .\n{text.replace('instance: 2', 'secrets: {KEY: api.key}')}")
+    assert check(file, "--models") == 78
+    assert "the secret KEY can't be read: No such file or directory" in capsys.readouterr().out
+    (file.parent / "api.key").write_text("hunter2\n")
+    assert check(file, "--models") == 0
+    assert "hunter2" not in capsys.readouterr().out

@@ -211,3 +211,26 @@ def test_a_file_whose_name_no_unit_could_say(end: str) -> None:
         parse_config(text.replace("localhost", "a").encode(), "config.yaml")
     (only,) = caught.value.problems
     assert only.message == "must not end with a space or a backslash"
+
+
+def test_secrets_are_files_by_name() -> None:
+    assert parse("secrets: {API_KEY: /etc/k, b2: /etc/l}").credential_files == {
+        "secret.API_KEY": "/etc/k",
+        "secret.b2": "/etc/l",
+    }
+    assert parse("secrets: {}").credential_files == {}
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("secrets: [a]", "secrets: must be a mapping of names to files, not a list"),
+        ("secrets: {a-b: f}", "secrets: 'a-b' is no name of a secret"),
+        (f"secrets: {{{'x' * 65}: f}}", "is no name of a secret: it must be letters, digits"),
+        ("secrets: {KEY: 5}", "secrets.KEY: must be text, not 5"),
+        ("secrets: {KEY: [f]}", "secrets.KEY: must be text, not a list"),
+    ],
+    ids=["list", "name", "long", "number", "nested"],
+)
+def test_what_is_no_secret(section: str, message: str) -> None:
+    assert message in problem(section)

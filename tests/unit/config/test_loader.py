@@ -25,7 +25,7 @@ from pyboot_svc.config import (
     WebAddress,
     document,
 )
-from pyboot_svc.config.host_types import Environment
+from pyboot_svc.config.host_types import Environment, SecretFiles
 from pyboot_svc.config.loader import load_config, parse_config
 from pyboot_svc.config.schema import (
     BROKER,
@@ -599,7 +599,8 @@ def at_path(path: str, value: str) -> str:
 
 
 def reads_a_mapping(value_type: ValueType) -> bool:
-    return isinstance(value_type, Section | Plain | Environment | BrokersByName | EdgeDefaults)
+    plain = Plain | Environment | SecretFiles
+    return isinstance(value_type, Section | plain | BrokersByName | EdgeDefaults)
 
 
 @pytest.mark.parametrize(
@@ -674,7 +675,7 @@ def test_wrong_type_for_every_key(path: str, value_type: ValueType) -> None:
         ("edge[0].pre_broker", "a b", "must be a host name or an IP address, not 'a b'"),
         ("edge[0].pre_broker", "-h", "must be a host name or an IP address, not '-h'"),
         ("edge[0].pre_broker", "h:1883", "must be a host name or an IP address, not 'h:1883'"),
-        ("edge[0].pre_broker", "mqtt://h", "must be a host name or an IP address, not 'mqtt://h'"),
+        ("edge[0].pre_broker", "mqtt://h/a", "must end with host and port: mqtt:// has no path"),
         ("brokers.p.host", "h/x", "must be a host name or an IP address, not 'h/x'"),
         ("model_path", "''", "must not be empty"),
         ("model_path", "5", "must be text, not 5"),

@@ -106,16 +106,19 @@ def test_a_change_of_the_configuration_is_a_change_of_the_pods() -> None:
 
 def test_secrets_are_references() -> None:
     head = "brokers: {p: {host: h, username: u, password_file: p.password, tls: {key: k, cert: c}}}"
-    found = manifests(f"{head}\n{config(hosts='pre_broker: p, post_broker: b.svc')}")
+    secrets = "secrets: {KEY: api.key}"
+    found = manifests(f"{head}\n{config(hosts=f'pre_broker: p, post_broker: b.svc, {secrets}')}")
     [volume] = [v for v in pod_of(find(found, "StatefulSet", "m"))["volumes"] if "secret" in v]
     assert volume["secret"]["secretName"] == "pyboot-credentials"
     assert volume["secret"]["items"] == [
         {"key": "p.password", "path": "pre.password"},
         {"key": "c", "path": "pre.cert"},
         {"key": "k", "path": "pre.key"},
+        {"key": "api.key", "path": "secret.KEY"},
     ]
     text = find(found, "ConfigMap", "m")["data"]["m.json"]
     assert "/etc/pyboot/credentials/pre.password" in text
+    assert "/etc/pyboot/credentials/secret.KEY" in text
     assert "Secret" not in {manifest["kind"] for manifest in found}
 
 

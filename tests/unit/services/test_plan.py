@@ -23,6 +23,7 @@ from pyboot_svc.services.plan import (
     changed_keys,
     make_plan,
 )
+from pyboot_svc.services.secret_files import UNSEEN
 
 PUMP, FAN, MILL = (InstanceId(name, 1) for name in ("pump", "fan", "mill"))
 
@@ -240,6 +241,25 @@ def test_another_environment_is_told_by_its_key_alone() -> None:
     new = render_compiled(next(moved.instances()), {}, {"python": "3.13", "numpy": "2 ab"})
     step = only(make_plan([wanted(instance.identity, new)], applied(instance.identity, old)))
     assert (step.keys, step.packages) == (("python",), ())
+
+
+def test_a_changed_file_of_a_secret_restarts() -> None:
+    (instance,) = parse_config(CODED.encode(), "config.yaml").instances()
+    versions = {"pre.password": "1", "post.cert": "1"}
+    old = render_compiled(instance, credentials=versions)
+
+    def step(**changed: str) -> Step:
+        new = {name: changed.get(name.replace(".", "_"), "1") for name in versions}
+        compiled = render_compiled(instance, credentials=new)
+        plan = make_plan([wanted(instance.identity, compiled)], applied(instance.identity, old))
+        return only(plan)
+
+    assert step().action == UNCHANGED
+    assert step(pre_password="2").action == RESTART
+    assert str(step(post_cert="2")).endswith("(file of post.cert changed)")
+    # Who isn't root may be unable to look at them.
+    assert step(pre_password=UNSEEN, post_cert=UNSEEN).action == UNCHANGED
+    assert str(step(pre_password=UNSEEN, post_cert="2")).endswith("(file of post.cert changed)")
 
 
 CODED = """

@@ -77,12 +77,13 @@ def test_variables_arrive_literally(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["plain", "a b $HOME 'c' \"d\" ;#"])
 def test_credentials_are_named_by_their_files(tmp_path: Path, name: str) -> None:
     password = tmp_path / name
-    password.write_text("secret")
+    password.write_text("hunter2")
     file = tmp_path / "config.yaml"
     broker = {"host": "h", "username": "u", "password_file": str(password)}
     edge = {"name": "m", "edge_mode": "m.f", "pre_broker": "b", "post_broker": "b"}
-    edge |= {"pre_topic": "i", "post_topic": "o"}
-    file.write_text(yaml.safe_dump({"brokers": {"b": broker}, "edge": [edge]}))
+    secrets = {"KEY": f"{password}2"}
+    edges = [edge | {"pre_topic": "i", "post_topic": "o", "secrets": secrets}]
+    file.write_text(yaml.safe_dump({"brokers": {"b": broker}, "edge": edges}))
     (instance,) = load_config(file).instances()
     text = render_settings(instance.identity, instance.edge)
     (tmp_path / "settings").write_text(text)
@@ -95,4 +96,5 @@ def test_credentials_are_named_by_their_files(tmp_path: Path, name: str) -> None
     )
     credentials = [item for item in done.stdout.split("\0") if item.startswith("credential=")]
     assert f"credential=pre.password={password}" in credentials
-    assert "secret" not in text
+    assert f"credential=secret.KEY={password}2" in credentials
+    assert "hunter2" not in text

@@ -163,6 +163,11 @@ def test_a_drop_in_of_everything() -> None:
     ]
 
 
+def test_a_models_secrets_are_handed_over() -> None:
+    found = directives(render_drop_in(InstanceId("m", 1), edge(secrets={"KEY": "/etc/50%"})))
+    assert of("LoadCredential", found) == ["secret.KEY:/etc/50%%"]
+
+
 def test_every_instance_has_a_user_of_its_own_that_stays() -> None:
     identities = [InstanceId(name, number) for name in ("pump", "pump-1") for number in (1, 11)]
     users = [of("User", directives(render_drop_in(one, edge())))[0] for one in identities]

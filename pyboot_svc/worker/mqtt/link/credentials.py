@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pyboot_svc.errors import ConfigError, Problem
 
 
-def delivered(file: str, name: str) -> str:
-    """The file's copy in the credentials directory, when the service manager made one there.
-
-    A worker of systemd can't read what belongs to root; `LoadCredential=` hands it over.
-    """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder is not None and os.path.exists(os.path.join(folder, name)):
-        return os.path.join(folder, name)
-    return file
-
-
-def read_password(file: str) -> str:
-    """The file's first line."""
+def read_password(file: str, key: str = "password_file") -> str:
+    """The file's first line; `key` names it in errors."""
     try:
         # An editor may have put a byte order mark in front.
         text = Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise unusable(file, f"the password_file can't be read: {error.strerror}") from error
+        raise unusable(file, f"the {key} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise unusable(file, "the password_file is not UTF-8 text") from error
+        raise unusable(file, f"the {key} is not UTF-8 text") from error
     return text.partition("\n")[0].rstrip("\r")
 
 

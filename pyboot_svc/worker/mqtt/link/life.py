@@ -55,13 +55,13 @@ class Ending:
     """How a connection, or an attempt, came to its end.
 
     `refused`: the broker doesn't do what it is for, and won't for a while. `hurry`: the next
-    attempt is to come at once. `rest`: it is to wait for so many seconds at least.
+    attempt is to come at once. `taken_over`: another client has the session now.
     """
 
     reason: str = ""
     refused: bool = False
     hurry: bool = False
-    rest: float = 0.0
+    taken_over: bool = False
     # For how many seconds it was up.
     lived: float = -math.inf
 

@@ -32,7 +32,6 @@ _FULL_SECONDS = 0.02
 _FAREWELL_SECONDS = 1.0
 _WRITING_SECONDS = 0.1
 _READ_BYTES = 65_536
-_TAKEN_OVER_SECONDS = 60.0
 
 
 class Loop:
@@ -167,9 +166,7 @@ class Loop:
         self._handler.on_unsubscribed()
 
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
-        if taken_over:
-            # To come back at once would throw the other one out, and so on for ever.
-            self.ending.rest = _TAKEN_OVER_SECONDS
+        self.ending.taken_over |= taken_over
         self.drop(reason, refused=refused)
 
     # The thread that runs it:

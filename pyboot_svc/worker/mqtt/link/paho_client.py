@@ -19,10 +19,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from pyboot_svc.config import Broker
 from pyboot_svc.config.settings import credential_name
+from pyboot_svc.credentials import delivered
 from pyboot_svc.text import printable
 from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
 from pyboot_svc.worker.mqtt.interfaces import MAX_PACKET_BYTES, BrokerLimits, Session
-from pyboot_svc.worker.mqtt.link.credentials import delivered, read_password
+from pyboot_svc.worker.mqtt.link.credentials import read_password
 from pyboot_svc.worker.mqtt.link.lean_paho import client as paho
 from pyboot_svc.worker.mqtt.link.opening import (
     Deadline,
@@ -145,8 +146,9 @@ class ControlClient:
         self.keepalive: float = broker.keepalive
         self._tls: ssl.SSLContext | None = None
         if broker.tls is not None:
-            from pyboot_svc.worker.mqtt.link.tls import delivered_tls, tls_context
+            from pyboot_svc.worker.mqtt.link.tls import delivered_tls, name_of, tls_context
 
+            self._server_name = name_of(broker.tls, broker.host)
             self._tls = tls_context(delivered_tls(broker.tls, role), broker.host)
         # Whether packets of paho's own wait to be written; and who else is told when they do.
         self.wants_write = False
@@ -188,7 +190,7 @@ class ControlClient:
         if self._tls is not None:
             from pyboot_svc.worker.mqtt.link.tls import secure
 
-            sock = secure(sock, self._tls, broker.host, deadline)
+            sock = secure(sock, self._tls, self._server_name, deadline)
         if broker.transport != "websockets":
             return sock
         punctual = PunctualSocket(sock, deadline)
@@ -316,7 +318,9 @@ class ControlClient:
             if reason == "Client identifier not valid" and not self.v5:
                 # What mosquitto's max_keepalive makes of it, which has no other word for it.
                 hint = "; or is `keepalive` longer than it allows?"
-            refused = _with_details(f"the broker refused: {reason}", properties)
+            refused = _with_details(
+                f"the broker refused: {reason}", properties, f"client id {self._session.client_id}"
+            )
             lasting = reason.value not in _SOON_THERE
             with _telling():
                 self._events.on_ended(f"{refused}{hint}", refused=lasting)
@@ -482,10 +486,10 @@ def _reason_name(packet: int, reason: int) -> str:
     return f"reason code {reason}"
 
 
-def _with_details(text: str, properties: Any) -> str:
-    """What else the broker says: why, in its own words, and whom to ask instead."""
+def _with_details(text: str, properties: Any, more: str = "") -> str:
+    """What else the broker says, why, in its own words, and whom to ask instead; and `more`."""
     told = [getattr(properties, name, "") for name in ("ReasonString", "ServerReference")]
-    details = "; ".join(printable(detail) for detail in told if detail)
+    details = "; ".join(printable(detail) for detail in (*told, more) if detail)
     return f"{text} ({details})" if details else text
 
 

@@ -12,6 +12,9 @@ _EAGER_RETRY, _EAGER_SECONDS = 4.0, 300.0
 # A connection that was up for so long starts the backoff anew. Two clients of one id throw each
 # other out, and most brokers don't tell them: they must not do it ever faster.
 _STABLE_SECONDS = 60.0
+# To come back at once would throw the other client out, and so on ever faster; to stay away for
+# long would leave the session to whoever takes it again and again.
+_FIRST_REST, _LAST_REST = 2.0, 20.0
 # A message that the broker hangs up on has been found by then.
 _MOST_SHORT_LIVES = 4
 
@@ -24,6 +27,7 @@ class Retries:
         self._backoff = Backoff(
             _FIRST_RETRY, _LAST_RETRY, eager=_EAGER_RETRY, eager_seconds=_EAGER_SECONDS
         )
+        self._rest = Backoff(_FIRST_REST, _LAST_REST)
         self._short_lives = 0
 
     def after(self, ending: Ending) -> tuple[float, str]:
@@ -31,6 +35,8 @@ class Retries:
         reason = ending.reason
         if ending.lived > _STABLE_SECONDS or ending.hurry:
             self._backoff.reset()
+        if ending.lived > _STABLE_SECONDS:
+            self._rest.reset()
         if reason == loss(up=True) and ending.lived <= _STABLE_SECONDS:
             self._short_lives += 1
         else:
@@ -39,7 +45,8 @@ class Retries:
         if rivals:
             rival = f"does another client use the id {self._client_id}"
             reason += f" soon after it was up, again and again: {rival}, is it running twice?"
+        if ending.taken_over:
+            return self._rest.next(), reason
         if ending.hurry:
-            return ending.rest, reason
-        pause = self._backoff.next(patient=ending.refused or rivals)
-        return max(pause, ending.rest), reason
+            return 0.0, reason
+        return self._backoff.next(patient=ending.refused or rivals), reason

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pyboot_svc.config import Tls
 from pyboot_svc.config.settings import credential_name
-from pyboot_svc.worker.mqtt.link.credentials import delivered, unusable
+from pyboot_svc.credentials import delivered
+from pyboot_svc.worker.mqtt.link.credentials import read_password, unusable
 from pyboot_svc.worker.mqtt.link.opening import Deadline, positive
 from pyboot_svc.worker.mqtt.link.peer import address_of, confirm_address
 
-_WANTED = "they must be PEM files; the key must belong to the certificate and have no password"
+_WANTED = (
+    "they must be PEM files; the key must belong to the certificate, and its password, if it has "
+    "one, stand in `key_password_file`"
+)
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 def delivered_tls(tls: Tls, role: str) -> Tls:
     """`tls` with its files replaced by their copies, where there are some."""
-    copies: dict[str, Any] = {
-        kind: delivered(file, credential_name(role, kind))
-        for kind, file in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key))
-        if file is not None
-    }
-    return replace(tls, **copies)
+    return tls.with_files(
+        {kind: delivered(file, credential_name(role, kind)) for kind, file in tls.files.items()}
+    )
+
+
+def name_of(tls: Tls, host: str) -> str:
+    """What the broker's certificate is to be for. In one, no name ends with a dot."""
+    return tls.server_name or host.removesuffix(".")
 
 
 def tls_context(tls: Tls, host: str) -> ssl.SSLContext:
@@ -34,21 +39,27 @@ def tls_context(tls: Tls, host: str) -> ssl.SSLContext:
     """
     file = ""
     try:
-        for file in filter(None, (tls.ca, tls.cert, tls.key)):
+        for file in tls.files.values():
             Path(file).read_bytes()  # ssl doesn't say which one it can't read
         file = tls.ca or ""
         context = ssl.create_default_context(cafile=tls.ca)
+        if tls.min_version is not None:
+            context.minimum_version = _VERSIONS[tls.min_version]
+        if tls.alpn:
+            context.set_alpn_protocols(list(tls.alpn))
         # From Python 3.13 on it is set: the authorities that people make themselves, as mosquitto's
         # manual has it, would not be good enough, while mosquitto's own clients take them.
         if tls.strict:
             context.verify_flags |= ssl.VERIFY_X509_STRICT
         else:
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            context.check_hostname = address_of(host) is None
+            context.check_hostname = address_of(name_of(tls, host)) is None
         if tls.cert is not None:
             file = tls.cert
             # An encrypted key must not make a service ask for its password on a terminal.
-            context.load_cert_chain(tls.cert, tls.key, password=lambda: b"")
+            key_file = tls.key_password_file
+            password = read_password(key_file, "tls.key_password_file") if key_file else ""
+            context.load_cert_chain(tls.cert, tls.key, password=lambda: password)
     except ssl.SSLError as error:
         raise unusable(file, f"tls: it can't be used: {error}; {_WANTED}") from error
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from pyboot_svc.config import Tls
 from pyboot_svc.errors import ConfigError, Problem
 from pyboot_svc.worker.mqtt.link.credentials import read_password
-from pyboot_svc.worker.mqtt.link.tls import tls_context
+from pyboot_svc.worker.mqtt.link.tls import name_of, tls_context
 
 # For these tests alone; nothing trusts it. Good until 2126.
 CERT = """\
@@ -170,10 +171,50 @@ def test_a_client_certificate_is_taken() -> None:
         (Tls(cert="cert.pem", key="garbage.pem"), "cert.pem", "they must be PEM files"),
         (Tls(cert="cert.pem"), "cert.pem", "the key must belong"),
         (Tls(cert="cert.pem", key="other.pem"), "cert.pem", "the key must belong"),
-        (Tls(cert="cert.pem", key="encrypted.pem"), "cert.pem", "have no password"),
+        (Tls(cert="cert.pem", key="encrypted.pem"), "cert.pem", "stand in `key_password_file`"),
     ],
 )
 def test_certificates_that_cannot_be_used(tls: Tls, file: str, message: str) -> None:
     found = problem(lambda: tls_context(tls, "plant"))
     assert (found.file, found.message[:5]) == (file, "tls: ")
     assert message in found.message
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_key_with_a_password(folder: Path) -> None:
+    """Made of the other key here, by the password it is given."""
+    (folder / "password").write_text("tomato\n")
+    command = ["openssl", "pkey", "-in", "key.pem", "-aes256", "-passout", "file:password"]
+    subprocess.run([*command, "-out", "locked.pem"], check=True, capture_output=True)
+    tls = Tls(cert="cert.pem", key="locked.pem", key_password_file="password")
+    assert tls_context(tls, "plant").verify_mode == ssl.CERT_REQUIRED
+    (folder / "password").write_text("potato\n")
+    assert problem(lambda: tls_context(tls, "plant")).file == "cert.pem"
+    (folder / "password").unlink()
+    found = problem(lambda: tls_context(tls, "plant"))
+    assert (found.file, found.message) == (
+        "password",
+        "tls: it can't be read: No such file or directory",
+    )
+
+
+@pytest.mark.parametrize(
+    ("tls", "host", "name"),
+    [
+        (Tls(), "plant", "plant"),
+        (Tls(), "plant.example.", "plant.example"),
+        (Tls(server_name="broker.example"), "10.0.0.1", "broker.example"),
+    ],
+)
+def test_what_the_certificate_is_to_be_for(tls: Tls, host: str, name: str) -> None:
+    assert name_of(tls, host) == name
+
+
+def test_the_oldest_version_of_tls() -> None:
+    assert tls_context(Tls(min_version="1.3"), "plant").minimum_version == ssl.TLSVersion.TLSv1_3
+    usual = ssl.create_default_context().minimum_version
+    assert tls_context(Tls(), "plant").minimum_version == usual
+
+
+def test_a_name_for_a_host_that_is_an_address_is_checked() -> None:
+    assert tls_context(Tls(server_name="broker.example"), "10.0.0.1").check_hostname

@@ -141,16 +141,21 @@ def test_a_keepalive_of_the_brokers_that_is_no_shorter_changes_nothing(
 @pytest.mark.parametrize(
     ("connack", "reason", "lasting"),
     [
-        (b"\x20\x03\x00\x87\x00", "the broker refused: Not authorized", True),
-        (b"\x20\x03\x00\x89\x00", "the broker refused: Server busy", False),
+        (
+            b"\x20\x03\x00\x87\x00",
+            "the broker refused: Not authorized (client id pyboot-m-1)",
+            True,
+        ),
+        (b"\x20\x03\x00\x89\x00", "the broker refused: Server busy (client id pyboot-m-1)", False),
         (
             b"\x20\x08\x00\x87\x05\x1f\x00\x02no",
-            "the broker refused: Not authorized (no)",
+            "the broker refused: Not authorized (no; client id pyboot-m-1)",
             True,
         ),
         (
             b"\x20\x03\x00\x84\x00",
-            "the broker refused: Unsupported protocol version; set `protocol: 3.1.1`",
+            "the broker refused: Unsupported protocol version (client id pyboot-m-1); "
+            "set `protocol: 3.1.1`",
             True,
         ),
     ],

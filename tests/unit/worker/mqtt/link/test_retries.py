@@ -35,8 +35,15 @@ def test_who_is_in_a_hurry_waits_no_longer_than_at_first() -> None:
     assert retries.after(Ending("a message", hurry=True))[0] <= 0.5
 
 
-def test_a_rest_is_kept() -> None:
-    assert Retries("pyboot-m-1").after(Ending("taken over", rest=60.0))[0] == 60.0
+def test_who_is_taken_over_rests_a_little_more_each_time() -> None:
+    """Neither do two of our own fight ever faster, nor is one rival enough to keep us out."""
+    retries = Retries("pyboot-m-1")
+    taken = Ending("taken over", taken_over=True, lived=1.0)
+    rests = [retries.after(taken)[0] for _ in range(8)]
+    assert 1.0 <= rests[0] <= 2.0
+    assert all(10.0 <= rest <= 20.0 for rest in rests[4:])
+    assert len(set(rests)) == len(rests)
+    assert retries.after(Ending("taken over", taken_over=True, lived=3600.0))[0] <= 2.0
 
 
 @pytest.mark.parametrize("reason", [REFUSED, loss(up=False)])

@@ -10,6 +10,7 @@ import pytest
 
 from pyboot_svc.worker.mqtt.wire.tls_errors import (
     cut_off_by_tls,
+    explain_alert,
     explain_tls,
     is_of_tls,
     would_block,
@@ -42,6 +43,15 @@ def test_in_words() -> None:
     untrusted = ssl.SSLCertVerificationError(1, "certificate verify failed")
     untrusted.verify_message = "self-signed certificate"
     assert explain_tls(untrusted) == "its certificate is not trusted: self-signed certificate"
+    untrusted.verify_code = 18
+    assert explain_tls(untrusted) == (
+        "its certificate is not trusted: self-signed certificate "
+        "(it is signed by itself: trust it by `tls: {ca: FILE}`)"
+    )
     alert = ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca (_ssl.c:2559)")
-    assert explain_tls(alert) == "TLS failed: tlsv1 alert unknown ca"
+    assert explain_tls(alert) == (
+        "TLS failed: tlsv1 alert unknown ca "
+        "(it doesn't trust who signed ours: is `tls: {cert}` right?)"
+    )
+    assert explain_alert("[SSL: WRONG_VERSION_NUMBER] x") == "TLS failed: wrong version number"
     assert explain_tls(ssl.SSLError("odd")) == "TLS failed: ('odd',)"
