@@ -163,7 +163,8 @@ def test_the_disk_holds_no_more_than_it_may_and_gets_it_back(
     until(lambda: up.instance("m-1")["spooled"] == 0, "all is sent", 60)
     until(lambda: up.instance("m-1")["unacknowledged"] == 0, "all is safe", 60)
     counters = up.instance("m-1")["counters"]
-    assert counters["published"] + counters["spool_overflowed"] == count
+    # A connection that is lost on a busy host brings some of the inputs twice.
+    assert counters["published"] + counters["spool_overflowed"] == counters["processed"] >= count
     until(lambda: sum(taken(tmp_path / "state" / "m-1").values()) < BUDGET // 3, "given back")
     found = greatest.end()
     assert BUDGET // 8 < sum(found.values()) <= BUDGET, found

@@ -144,7 +144,7 @@ def test_it_is_closed(attempt: Try, tmp_path: Path) -> None:
         (
             ("counts", "-", "--payload", "x"),
             64,
-            "from a file or from standard input (-), not from both",
+            "from a file, from standard input (-) or with --live: from one of them",
         ),
     ],
 )
@@ -349,7 +349,7 @@ def test_it_comes_back_when_the_connection_was_lost(
     [
         (("counts", "-", "-n", "3"), "-n and --seconds go with --live"),
         (("counts", "--live", "-n", "0"), "'0' is not a number of messages"),
-        (("counts", "-", "--live"), "not allowed with"),
+        (("counts", "-", "--live"), "or with --live: from one of them"),
         (("counts", "--live", "--topic", "$share/x/in"), "--topic must not start with $share/"),
         (("counts", "--live", "--topic", "a+"), "+ must be a whole level"),
     ],

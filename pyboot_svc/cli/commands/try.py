@@ -93,6 +93,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode | int:
     if not options.live and (options.n, options.seconds) != (None, None):
         raise UsageError("-n and --seconds go with --live")
+    if options.stdin and (options.payload or options.lines or options.live):
+        raise UsageError(
+            "messages come from a file, from standard input (-) or with --live: from one of them"
+        )
     configure_logging()
     loaded = load_config(config_file(options), model_path=model_path(options))
     config = instance_named(loaded, options.name)
@@ -171,8 +175,6 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[bytes, ...]:
     if options.stdin:
-        if options.payload or options.lines:
-            raise UsageError("messages come from a file or from standard input (-), not from both")
         payloads = tuple(line for line in sys.stdin.buffer.read().splitlines() if line)
         if not payloads:
             raise UsageError("standard input has no non-empty line")
