@@ -13,6 +13,9 @@ plan         what differs from the configuration
 apply        carries out a plan, one ready instance at a time
 readiness    waits until instances are ready
 live         what the service manager knows of the instances
+folders      those below /run/pyboot, root's or of one who writes there
+users        one for each instance
+lock         lets one at a time change what the host runs
 exits        how a process ended, in words
 files        files that are replaced only when they differ
 """
