@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -141,6 +142,8 @@ class OpenrcManager:
                 self._retired,
             ):
                 file(identity).unlink(missing_ok=True)
+            # Its folder is its user's: this follows no link.
+            shutil.rmtree(health_socket(self._run_dir, identity).parent, ignore_errors=True)
         if added or linked:
             _run(["rc-update", "--update"])  # or rc-status would not know of them
 

@@ -1,0 +1,259 @@
+"""What root has done in a child without root's rights, as a user who has no others to lose.
+
+The child is forked, not started: it needs no interpreter that the user could run.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import select
+import signal
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
+
+Document = dict[str, Any]
+Ask = Callable[[Path], Iterable[Document]]
+
+_NOBODY = "nobody"
+# Who belongs to the group of root isn't without rights.
+_NO_GROUP = 65534
+_READ_BYTES = 64 * 1024
+_MOST_BYTES = 2**31
+# Of an error's text.
+_LONGEST_ERROR = 16_000
+_ERROR, _CODE = "pyboot-error", "pyboot-code"
+
+
+class ChildError(PybootError):
+    """What a child raised, with the exit code of that."""
+
+    def __init__(self, text: str, exit_code: ExitCode) -> None:
+        self.exit_code = exit_code
+        super().__init__(text)
+
+
+@dataclass(frozen=True)
+class _User:
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+    def become(self) -> None:
+        os.setgroups(self.groups)
+        os.setresgid(self.gid, self.gid, self.gid)
+        os.setresuid(self.uid, self.uid, self.uid)
+
+
+def as_owner(folder: Path, ask: Ask, seconds: float) -> Iterator[Document]:
+    """What `ask` gives of a folder, done with the rights of whom it belongs to.
+
+    Where root asks and it is somebody else's, a child does it that is shut into the folder: no link
+    leads out of it. `ask` is given the folder as it finds it, imports nothing, and gives documents
+    of JSON. Raises what it raises, with the same exit code, and UnavailableError when nothing comes
+    for `seconds`.
+    """
+    if os.geteuid() != 0:
+        yield from ask(folder)
+        return
+    place = _open_folder(folder)
+    try:
+        status = os.fstat(place)
+        if status.st_uid == 0:
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and status.st_gid != 0:
+                raise UnavailableError(f"others can write to {folder}: `chmod go-w {folder}`")
+            yield from ask(folder)
+            return
+        user = _User(status.st_uid, status.st_gid or _NO_GROUP)
+        yield from _in_child(lambda: _enter(place, user, folder), ask, seconds)
+    finally:
+        os.close(place)
+
+
+def owner_of(folder: Path) -> int | None:
+    """The user whom it belongs to, if that isn't root; None where there is none."""
+    with suppress(OSError):
+        return os.stat(folder).st_uid or None
+    return None
+
+
+def without_rights(
+    run: Callable[[], int], needed: Sequence[Path] = (), groups: Sequence[str] = ()
+) -> int:
+    """Run it as nobody, where it would have root's rights, and give its exit code.
+
+    It keeps standard output and error, and has these groups besides. Where nobody can't read what
+    is needed, as Python in a home of root's, that is said, and it is run as it is. Raises what it
+    raises.
+    """
+    user = _nobody(groups)
+    if user is None:
+        return run()
+    unreadable = _unreadable(user, [*map(Path, filter(os.path.isabs, sys.path)), *needed])
+    if unreadable:
+        print(
+            f"pyboot: the user {_NOBODY} can't read {unreadable}: the model has root's rights here",
+            file=sys.stderr,
+        )
+        return run()
+
+    def begin() -> Path:
+        user.become()
+        os.environ["HOME"] = "/nonexistent"
+        return Path()
+
+    [document] = _in_child(begin, lambda _: [{_CODE: int(run())}], None)
+    return int(document[_CODE])
+
+
+def _open_folder(folder: Path) -> int:
+    """Raises UnavailableError where a link of somebody else's may lead away."""
+    parent = folder.parent.stat()
+    ours = parent.st_uid == 0 and not parent.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    try:
+        return os.open(folder, os.O_PATH | os.O_DIRECTORY | (0 if ours else os.O_NOFOLLOW))
+    except OSError as error:
+        raise UnavailableError(f"{folder} can't be entered: {error.strerror}") from error
+
+
+def _enter(place: int, user: _User, folder: Path) -> Path:
+    os.fchdir(place)
+    entered = folder
+    with suppress(PermissionError):  # of a container that may not
+        os.chroot(".")
+        entered = Path("/")
+    user.become()
+    return entered
+
+
+def _nobody(groups: Sequence[str]) -> _User | None:
+    """None for who has no rights to lose, and on a host without such a user."""
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        entry = pwd.getpwnam(_NOBODY)
+        return _User(entry.pw_uid, entry.pw_gid, tuple(_numbers(groups)))
+    return None
+
+
+def _numbers(groups: Sequence[str]) -> Iterator[int]:
+    for name in groups:
+        with suppress(KeyError):  # the unit will say so
+            yield grp.getgrnam(name).gr_gid
+
+
+def _unreadable(user: _User, paths: Sequence[Path]) -> str:
+    there = [path for path in paths if path.exists()]
+    folders = {path for path in there if path.is_dir()}
+
+    def look(_: Path) -> Iterator[Document]:
+        for path in there:
+            if not os.access(path, os.R_OK | (os.X_OK if path in folders else 0)):
+                yield {"path": str(path)}
+
+    def begin() -> Path:
+        user.become()
+        return Path()
+
+    return next((document["path"] for document in _in_child(begin, look, None)), "")
+
+
+def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Iterator[Document]:
+    """What `ask` gives in a child that `begin` has changed; it ends with this process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    answers, answer = os.pipe2(os.O_CLOEXEC)
+    life, hold = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        os.close(answers)
+        os.close(hold)
+        _work(begin, ask, answer, life)
+    os.close(answer)
+    os.close(life)
+    ended = False
+    try:
+        yield from _read(answers, seconds)
+        ended = True
+    finally:
+        os.close(answers)
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        os.close(hold)
+    if status:
+        code = os.waitstatus_to_exitcode(status)
+        raise UnavailableError(f"what was asked without root's rights ended with {code}")
+
+
+def _work(begin: Callable[[], Path], ask: Ask, answer: int, life: int) -> NoReturn:
+    """The child's whole life: whatever happens, nothing of the parent's is run on."""
+    code = 1
+    try:
+        threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+        with open(answer, "w", encoding="utf-8", errors="backslashreplace") as out:
+            try:
+                for document in ask(begin()):
+                    out.write(json.dumps(document) + "\n")
+                    out.flush()
+            except PybootError as error:
+                told = {_ERROR: str(error)[:_LONGEST_ERROR], _CODE: int(error.exit_code)}
+                out.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+        code = 0
+    except BrokenPipeError:
+        code = 0  # whoever read it has seen enough
+    except KeyboardInterrupt:
+        pass
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with suppress(Exception):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_with(life: int) -> None:
+    os.read(life, 1)
+    os._exit(1)
+
+
+def _read(answers: int, seconds: float | None) -> Iterator[Document]:
+    text = b""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        left = None if deadline is None else max(deadline - time.monotonic(), 0)
+        if not select.select([answers], [], [], left)[0]:
+            raise UnavailableError(f"nothing could be read within {seconds:g} s")
+        more = os.read(answers, _READ_BYTES)
+        *lines, text = (text + more).split(b"\n") if b"\n" in more else [text + more]
+        for line in lines:
+            yield _document(line)
+            if seconds is not None:
+                deadline = time.monotonic() + seconds
+        if not more:
+            return
+        if len(text) > _MOST_BYTES:
+            raise UnavailableError("what could be read is too long")
+
+
+def _error(text: str, code: ExitCode) -> PybootError:
+    return UnavailableError(text) if code == ExitCode.UNAVAILABLE else ChildError(text, code)
+
+
+def _document(line: bytes) -> Document:
+    document: Document = json.loads(line)
+    if _ERROR in document:
+        raise _error(document[_ERROR], ExitCode(document[_CODE]))
+    return document
