@@ -13,6 +13,7 @@ running          which `pyboot up` run for this user, and where their files are
 planning         what the configuration wants of the host, for `plan` and `apply`
 master_address   where `status` and `top` ask the master
 table            the table of all instances that they show
+models           what each does that takes a model
 letters          the dead letters that an instance keeps
 state            the folders in which instances keep their state
 """

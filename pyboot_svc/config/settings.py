@@ -173,6 +173,7 @@ class Sandbox:
     groups: tuple[str, ...] = ()
     jit: bool = False
     network: bool = False
+    privileged: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,12 @@ class _User:
     gid: int
     groups: tuple[int, ...] = ()
 
+    @property
+    def name(self) -> str:
+        with suppress(KeyError):
+            return pwd.getpwuid(self.uid).pw_name
+        return str(self.uid)
+
     def become(self) -> None:
         os.setgroups(self.groups)
         os.setresgid(self.gid, self.gid, self.gid)
@@ -81,40 +87,71 @@ def as_owner(folder: Path, ask: Ask, seconds: float) -> Iterator[Document]:
         os.close(place)
 
 
-def owner_of(folder: Path) -> int | None:
-    """The user whom it belongs to, if that isn't root; None where there is none."""
-    with suppress(OSError):
-        return os.stat(folder).st_uid or None
+def without_rights(
+    run: Callable[[Path], int],
+    needed: Sequence[Path] = (),
+    groups: Sequence[str] = (),
+    state: Path = Path(),
+) -> int:
+    """Run it as nobody, where it would have root's rights, and give its exit code; see
+    `asked_without_rights`. It keeps standard output and error."""
+    asked = asked_without_rights(lambda way: [{_CODE: int(run(way))}], needed, groups, state)
+    [document] = asked
+    return int(document[_CODE])
+
+
+def asked_without_rights(
+    ask: Ask, needed: Sequence[Path], groups: Sequence[str] = (), state: Path = Path()
+) -> Iterator[Document]:
+    """What `ask` gives as nobody, or as the owner of `state`, where it would have root's rights.
+
+    It is given a way to `state`, and has these groups besides. Where that user can't read what is
+    needed, as Python in a home of root's, that is said, and it is asked as it is. Raises what it
+    raises, whole, with the same exit code.
+    """
+    place = _somebodys(state)
+    user = _nobody(groups) if place is None else _owner(place, groups)
+    try:
+        if user is None or _refused(user, needed):
+            yield from ask(state)
+            return
+        way = state if place is None else Path(f"/proc/self/fd/{place}")
+        yield from _in_child(lambda: _become(user, way), ask, None)
+    finally:
+        if place is not None:
+            os.close(place)
+
+
+def _somebodys(state: Path) -> int | None:
+    """Where root works, the folder if it is another's."""
+    if os.geteuid() != 0 or not state.is_absolute() or not os.path.isdir(state):
+        return None
+    place = _open_folder(state)
+    if os.fstat(place).st_uid:
+        return place
+    os.close(place)
     return None
 
 
-def without_rights(
-    run: Callable[[], int], needed: Sequence[Path] = (), groups: Sequence[str] = ()
-) -> int:
-    """Run it as nobody, where it would have root's rights, and give its exit code.
+def _owner(place: int, groups: Sequence[str]) -> _User:
+    status = os.fstat(place)
+    return _User(status.st_uid, status.st_gid or _NO_GROUP, tuple(_numbers(groups)))
 
-    It keeps standard output and error, and has these groups besides. Where nobody can't read what
-    is needed, as Python in a home of root's, that is said, and it is run as it is. Raises what it
-    raises.
-    """
-    user = _nobody(groups)
-    if user is None:
-        return run()
+
+def _become(user: _User, way: Path) -> Path:
+    user.become()
+    os.environ["HOME"] = "/nonexistent"
+    return way
+
+
+def _refused(user: _User, needed: Sequence[Path]) -> bool:
     unreadable = _unreadable(user, [*map(Path, filter(os.path.isabs, sys.path)), *needed])
     if unreadable:
         print(
-            f"pyboot: the user {_NOBODY} can't read {unreadable}: the model has root's rights here",
+            f"pyboot: the user {user.name} can't read {unreadable}: the model has root's rights",
             file=sys.stderr,
         )
-        return run()
-
-    def begin() -> Path:
-        user.become()
-        os.environ["HOME"] = "/nonexistent"
-        return Path()
-
-    [document] = _in_child(begin, lambda _: [{_CODE: int(run())}], None)
-    return int(document[_CODE])
+    return bool(unreadable)
 
 
 def _open_folder(folder: Path) -> int:

@@ -19,6 +19,7 @@ from pyboot_svc.services.folders import make_folders
 from pyboot_svc.services.lock import alone
 from pyboot_svc.services.plan import RESTART, STOP, UNCHANGED, Plan, Wanted, make_plan
 from pyboot_svc.services.readiness import NotReady
+from pyboot_svc.services.trust import require_roots_own
 
 DESCRIPTION = """\
 Bring the host's services in line with the configuration: write the units that
@@ -29,7 +30,8 @@ reached before; where a broker was away before, it goes on with a warning. A mod
 whose new code can't be imported, or has no such function, keeps the old. Exit code
 69 when a roll stops, or when an instance fails, whether it was touched or not.
 
-Needs root. `systemctl reload pyboot` or `rc-service pyboot reload` does the same."""
+Needs root, and a configuration that nobody else can write, nor any folder on the way
+to it. `systemctl reload pyboot` or `rc-service pyboot reload` does the same."""
 EXAMPLES = (
     ("sudo pyboot apply", "what `systemctl reload pyboot` runs"),
     ("sudo pyboot apply --wait-seconds 300", "for models that load slowly"),
@@ -60,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         raise UnavailableError("apply writes units: run it as root, or reload the service pyboot")
     # What it writes is for all to read (`pyboot plan`), whatever the unit or the shell has set.
     os.umask(0o022)
+    require_roots_own([config_file(options)])
     say = _teller(options.wait_seconds + _STEP_SECONDS)
     manager = chosen_manager(options)
     make_folders(options.run_dir)

@@ -18,8 +18,9 @@ from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.threads import gil_enabled, measure_threads, silence_worker
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path, rate, seconds
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.models import run_models
 from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
-from pyboot_svc.config import Edge
+from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.text import printable
@@ -82,6 +83,14 @@ def run(options: argparse.Namespace) -> ExitCode:
     loaded = load_config(config_file(options), model_path=model_path(options))
     config = instance_named(loaded, options.name)
     payloads = _payloads(options, config.edge)
+    return ExitCode(
+        run_models([config.edge], config.model_path, lambda _: _bench(options, config, payloads))
+    )
+
+
+def _bench(
+    options: argparse.Namespace, config: InstanceConfig, payloads: tuple[bytes, ...]
+) -> ExitCode:
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="pyboot-bench-") as folder:

@@ -8,11 +8,13 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.models import groups_of, model_places
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem
@@ -20,6 +22,8 @@ from pyboot_svc.model import Context, load_model
 from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import concurrency_of, exceptions_named, model_folder, ticking
 from pyboot_svc.model.state_use import keeps_state
+from pyboot_svc.services.trust import trouble_with
+from pyboot_svc.services.unprivileged import asked_without_rights
 from pyboot_svc.text import block
 
 DESCRIPTION = """\
@@ -30,6 +34,10 @@ EXAMPLES = (
     ("pyboot check -c config.yaml --models", "also import each model"),
     ("pyboot check --instances", "list the instances by name"),
 )
+
+
+# With a traceback.
+_LONGEST_TROUBLE = 16_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,10 +95,22 @@ def _warnings(config: Config) -> Iterator[str]:
 
 def _model_problems(config: Config, file: str) -> Iterator[Problem]:
     for index, edge in enumerate(config.edges):
-        try:
-            _load(edge, config.model_path)
-        except ModelError as error:
-            yield Problem(file, 0, 0, f"edge[{index}].edge_mode", str(error))
+        places = model_places([edge], config.model_path)
+        troubles = list(filter(None, map(trouble_with, places)))
+        if not troubles:
+            asked = asked_without_rights(
+                partial(_troubles, edge, config.model_path), places, groups_of([edge])
+            )
+            troubles = [document["trouble"] for document in asked]
+        for trouble in troubles:
+            yield Problem(file, 0, 0, f"edge[{index}].edge_mode", trouble)
+
+
+def _troubles(edge: Edge, model_path: Sequence[str], _: Path) -> Iterator[dict[str, str]]:
+    try:
+        _load(edge, model_path)
+    except ModelError as error:
+        yield {"trouble": str(error)[:_LONGEST_TROUBLE]}
 
 
 def _load(edge: Edge, model_path: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.trial import try_messages
 from pyboot_svc.cli.arguments import add_config, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.models import run_models
 from pyboot_svc.cli.payloads import instance_named
 from pyboot_svc.config import Config
 from pyboot_svc.config.loader import load_config
@@ -56,6 +57,12 @@ def run(options: argparse.Namespace) -> ExitCode | int:
         folders = ", ".join(sorted({str(folder / "cases") for folder in _folders(config)}))
         raise UsageError(f"there are no cases: no *.json in {folders or 'any folder'}")
     cases = [read_case(file) for file in files]
+    edges = {_name_of(case, config) for case in cases}
+    chosen = [edge for edge in config.edges if edge.name in edges]
+    return run_models(chosen, config.model_path, lambda _: _run_all(cases, config))
+
+
+def _run_all(cases: Sequence[Case], config: Config) -> int:
     results = [_run(case, config) for case in cases]
     print(f"{sum(results)} of {len(results)} cases passed")
     return ExitCode.OK if all(results) else _FAILED
@@ -70,8 +77,12 @@ def _found(config: Config) -> list[Path]:
     return [file for folder in _folders(config) for file in sorted(folder.glob("cases/*.json"))]
 
 
+def _name_of(case: Case, config: Config) -> str:
+    return case.model or _only_model(case, config)
+
+
 def _run(case: Case, config: Config) -> bool:
-    instance = instance_named(config, case.model or _only_model(case, config))
+    instance = instance_named(config, _name_of(case, config))
     for name, value in instance.edge.variables.items():
         os.environ.setdefault(name, value)
     found = []

@@ -17,6 +17,7 @@ from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.trial import Tried, try_messages
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path, add_state_dir
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.models import run_models
 from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.loader import load_config
@@ -70,13 +71,26 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     loaded = load_config(config_file(options), model_path=model_path(options))
     config = instance_named(loaded, options.name)
     payloads = _payloads(options, config)
-    state_dir = options.state_dir.absolute() / str(config.identity)
+    state = options.state_dir.absolute() / str(config.identity)
+
+    def work(way: Path) -> int:
+        return _try(options, config, payloads, way)
+
+    return run_models([config.edge], config.model_path, work, state)
+
+
+def _try(
+    options: argparse.Namespace,
+    config: InstanceConfig,
+    payloads: tuple[bytes, ...],
+    state_dir: Path,
+) -> int:
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="pyboot-try-") as name:
         folder, beside = Path(name) / "state", Path(name) / "beside"
         beside.mkdir()
-        stored = _copy_state(state_dir, folder)
+        stored = _copy_state(state_dir, folder, beside)
         with redirect_stdout(sys.stderr):
             subject = load_subject(config, payloads, folder, stored)
             topics = [options.topic or subject.topic] * len(payloads)
@@ -100,12 +114,15 @@ def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[byte
     return read_payloads(file, lines=options.lines is not None)
 
 
-def _copy_state(source: Path, target: Path) -> dict[str, str]:
-    """Copy what the instance keeps in its folder; gives what it keeps in `context.state`."""
+def _copy_state(source: Path, target: Path, beside: Path) -> dict[str, str]:
+    """Copy what the instance keeps in its folder; gives what it keeps in `context.state`.
+
+    Links stay links: they are the model's, and may lead anywhere.
+    """
     try:
         if source.exists():
             hidden = shutil.ignore_patterns(f"{DATABASE_NAME}*", "in-hand", "subscribed", "lock")
-            shutil.copytree(source, target, ignore=hidden)
+            shutil.copytree(source, target, symlinks=True, ignore=hidden)
     except OSError as error:  # of which shutil's own is one
         print(
             f"pyboot: the state in {source} can't be copied ({error}); try as root (sudo). "
@@ -113,8 +130,20 @@ def _copy_state(source: Path, target: Path) -> dict[str, str]:
             file=sys.stderr,
         )
     target.mkdir(exist_ok=True)
+    return _stored(source, beside)
+
+
+def _stored(source: Path, beside: Path) -> dict[str, str]:
     file = source / DATABASE_NAME
-    return read_state(file) if os.access(file, os.R_OK) else {}
+    if not os.access(file, os.R_OK):
+        return {}
+    if not source.is_relative_to("/proc"):
+        return read_state(file)
+    # SQLite goes by the real path, which the state's owner may have no way to.
+    with tempfile.TemporaryDirectory(dir=beside) as name:
+        for part in source.glob(f"{DATABASE_NAME}*"):
+            shutil.copyfile(part, Path(name) / part.name, follow_symlinks=False)
+        return read_state(Path(name) / DATABASE_NAME)
 
 
 def _show_each(found: Iterator[Tried], config: InstanceConfig, as_json: bool) -> Iterator[Tried]:

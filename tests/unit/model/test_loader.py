@@ -21,6 +21,7 @@ from pyboot_svc.model.loader import (
     ImportFailed,
     MalformedPath,
     ModuleAbsent,
+    NameTaken,
     NotCallable,
     WrongArity,
     exceptions_named,
@@ -513,7 +514,7 @@ def test_an_abstract_class_cannot_be_made(define: Load) -> None:
 def test_the_errors_are_siblings() -> None:
     """So that nobody takes one for another by catching it."""
     kinds = ModelError.__subclasses__()
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     assert [kind for kind in kinds if kind.__subclasses__()] == []
 
 
@@ -676,3 +677,34 @@ def test_a_folder_enters_the_search_path_once(write: Write, load: Load, folder: 
     load("given.model")
     load("given.model")
     assert sys.path.count(str(folder)) == 1
+
+
+def test_a_file_beside_the_model_does_not_stand_in_for_pythons_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "colorsys.py").write_text("raise RuntimeError('of the model folder')")
+    (tmp_path / "shaded.py").write_text(
+        "import colorsys\ndef model(payload): return colorsys.__file__"
+    )
+    model = load_model("shaded.model", [str(tmp_path)], CONTEXT)
+    assert str(tmp_path) not in model(1, CONTEXT)
+
+
+def test_it_stands_before_what_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    monkeypatch.setattr("sys.path", [*sys.path, str(installed)])
+    for folder in (installed, tmp_path):
+        (folder / "both.py").write_text(f"def model(payload): return {str(folder)!r}")
+    model = load_model("both.model", [str(tmp_path)], CONTEXT)
+    assert model(1, CONTEXT) == str(tmp_path)
+
+
+def test_a_model_that_is_called_as_a_module_of_pythons_own(tmp_path: Path) -> None:
+    (tmp_path / "statistics.py").write_text("def model(payload): ...")
+    with pytest.raises(NameTaken, match="Python has a module 'statistics' of its own") as raised:
+        load_model("statistics.model", [str(tmp_path)], CONTEXT)
+    assert "give the model's another name" in str(raised.value)
+    assert load_model("statistics.mean", [], CONTEXT)([1, 3], CONTEXT) == 2

@@ -162,7 +162,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_who_has_no_rights_to_lose_does_it_himself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert without_rights(lambda: os.getpid()) == os.getpid()
+    assert without_rights(lambda _: os.getpid()) == os.getpid()
 
 
 @as_root
@@ -171,7 +171,7 @@ def test_nobody_runs_it_with_the_groups_that_are_given(
 ) -> None:
     monkeypatch.setattr("sys.path", ["/usr"])
 
-    def run() -> int:
+    def run(_: Path) -> int:
         os.write(1, f"{os.getuid()} {sorted(os.getgroups())} {os.environ['HOME']}\n".encode())
         return ExitCode.CONFIG
 
@@ -188,7 +188,7 @@ def test_what_nobody_can_read_is_said_and_run_as_it_is(
     monkeypatch.setattr("sys.path", ["/usr"])
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    assert without_rights(os.getpid, [closed]) == os.getpid()
+    assert without_rights(lambda _: os.getpid(), [closed]) == os.getpid()
     assert capsys.readouterr().err.startswith(f"pyboot: the user nobody can't read {closed}")
 
 
