@@ -680,31 +680,35 @@ def test_a_folder_enters_the_search_path_once(write: Write, load: Load, folder: 
 
 
 def test_a_file_beside_the_model_does_not_stand_in_for_pythons_own(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
-    (tmp_path / "colorsys.py").write_text("raise RuntimeError('of the model folder')")
-    (tmp_path / "shaded.py").write_text(
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "colorsys.py").write_text("raise RuntimeError('of the model folder')")
+    (folder / "shaded.py").write_text(
         "import colorsys\ndef model(payload): return colorsys.__file__"
     )
-    model = load_model("shaded.model", [str(tmp_path)], CONTEXT)
-    assert str(tmp_path) not in model(1, CONTEXT)
+    model = load_model("shaded.model", [str(folder)], CONTEXT)
+    assert str(folder) not in model(1, CONTEXT)
 
 
 def test_it_stands_before_what_was_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed = tmp_path / "site-packages"
-    installed.mkdir()
+    installed, own = tmp_path / "site-packages", tmp_path / "models"
     monkeypatch.setattr("sys.path", [*sys.path, str(installed)])
-    for folder in (installed, tmp_path):
+    for folder in (installed, own):
+        folder.mkdir()
         (folder / "both.py").write_text(f"def model(payload): return {str(folder)!r}")
-    model = load_model("both.model", [str(tmp_path)], CONTEXT)
-    assert model(1, CONTEXT) == str(tmp_path)
+    model = load_model("both.model", [str(own)], CONTEXT)
+    assert model(1, CONTEXT) == str(own)
 
 
 def test_a_model_that_is_called_as_a_module_of_pythons_own(tmp_path: Path) -> None:
-    (tmp_path / "statistics.py").write_text("def model(payload): ...")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "statistics.py").write_text("def model(payload): ...")
     with pytest.raises(NameTaken, match="Python has a module 'statistics' of its own") as raised:
-        load_model("statistics.model", [str(tmp_path)], CONTEXT)
+        load_model("statistics.model", [str(folder)], CONTEXT)
     assert "give the model's another name" in str(raised.value)
     assert load_model("statistics.mean", [], CONTEXT)([1, 3], CONTEXT) == 2
