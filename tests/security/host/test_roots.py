@@ -141,9 +141,24 @@ def test_one_that_applies_for_too_long_is_named(machine: Machine) -> None:
     assert "flock apply sleep 300" in refused.stderr
 
 
-def test_no_unit_waits_for_ever(machine: Machine) -> None:
-    if machine.init == "systemd":
-        assert machine.show("pyboot.service", "TimeoutStartUSec") == "3min"
+@pytest.mark.systemd
+def test_a_reload_has_a_time_limit_and_gets_more_as_it_gets_on(machine: Machine) -> None:
+    assert machine.show("pyboot.service", "TimeoutStartUSec") == "3min"
+    folder = "/run/systemd/system/pyboot.service.d"
+    machine.write(f"{folder}/90-test.conf", "[Service]\nTimeoutStartSec=4s\n")
+    machine.run("systemctl", "daemon-reload")
+    try:
+        slow = "\n\nclass slow:\n    def __init__(self):\n        import time; time.sleep(4)\n"
+        slow += "    def __call__(self, payload):\n        return payload\n"
+        set_up(machine, config(edge("victim", "slow", instance=2, options={"a": 1})), MODELS + slow)
+        began = time.monotonic()
+        machine.reload()
+        assert time.monotonic() - began > 4
+        machine.wait_up(VICTIM, "victim-2")
+        assert machine.is_active("pyboot.service")
+    finally:
+        machine.sh(f"rm -r {folder}")
+        machine.run("systemctl", "daemon-reload")
 
 
 def state_file(machine: Machine, instance: str) -> str:
