@@ -61,7 +61,7 @@ def _take(lock: int, say: Callable[[str], object], seconds: float) -> None:
 
 
 def _holder(lock: int) -> str:
-    pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip("\0")
+    pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip("\0\n")
     if not pid.isdecimal():
         return "a process that has just begun"
     try:
