@@ -159,28 +159,27 @@ def test_a_reload_has_a_time_limit_and_gets_more_as_it_gets_on(machine: Machine)
         machine.run("systemctl", "daemon-reload")
 
 
-def state_file(machine: Machine, instance: str) -> str:
-    file = f"/var/lib/edge-model/{instance}/worker.sqlite"
-    machine.run("test", "-e", file)
-    return file
+def state_file(instance: str) -> str:
+    return f"/var/lib/edge-model/{instance}/worker.sqlite"
 
 
 def remove(machine: Machine, instance: str) -> None:
     """Its database, to be made anew."""
-    file = f"/var/lib/edge-model/{instance}/worker.sqlite"
+    file = state_file(instance)
     machine.run("rm", "-f", file, f"{file}-wal", f"{file}-shm")
 
 
 def edit(machine: Machine, instance: str, statements: str) -> None:
-    """What a model may do with its own instance's file."""
+    """What a model may do in its own folder."""
     code = (
         "import os, sqlite3, sys\n"
-        "owner = os.stat(sys.argv[1])\n"
-        "os.setgid(owner.st_gid)\n"
         "file = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
         "[file.execute(statement) for statement in sys.argv[2].split(';')]\n"
+        "file.close()\n"
+        "owner = os.stat(os.path.dirname(sys.argv[1]))\n"
+        "os.chown(sys.argv[1], owner.st_uid, owner.st_gid)\n"
     )
-    machine.run("python3", "-c", code, state_file(machine, instance), statements)
+    machine.run("python3", "-c", code, state_file(instance), statements)
 
 
 def bury(machine: Machine) -> None:
@@ -194,8 +193,8 @@ def bury(machine: Machine) -> None:
 
 
 ENDLESS = (
-    "DROP TABLE dead; CREATE VIEW dead AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
-    "FROM n WHERE i < 0 OR i > 0) SELECT i AS id, 'a' AS topic, x'00' AS payload, 'k' AS kind, "
+    "DROP TABLE IF EXISTS dead; CREATE VIEW dead AS "
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 0 OR i > 0) SELECT i AS id, 'a' AS topic, x'00' AS payload, 'k' AS kind, "
     "'e' AS error, 1 AS attempts, 'm' AS model, 'v' AS version, 1 AS created, NULL AS request "
     "FROM n WHERE i < 0"
 )
@@ -218,7 +217,7 @@ def test_a_view_that_never_ends_ends_no_list(machine: Machine) -> None:
 def test_a_link_to_anothers_letters_leads_nowhere(machine: Machine) -> None:
     bury(machine)
     machine.control("stop", HOSTILE, VICTIM)
-    file, other = state_file(machine, HOSTILE), state_file(machine, VICTIM)
+    file, other = state_file(HOSTILE), state_file(VICTIM)
     remove(machine, HOSTILE)
     machine.sh(
         f"ln -s $(realpath {other}) {file}; "
@@ -273,7 +272,7 @@ def test_root_applies_no_configuration_that_others_can_write(machine: Machine) -
 
 
 def test_root_imports_no_model_that_others_can_write_and_none_as_root(machine: Machine) -> None:
-    models = MODELS + "\n\nopen('/dev/stderr', 'w').write(f'imported by {os.getuid()}\\n')\n"
+    models = MODELS + "\nimport sys\nprint('imported by', os.getuid(), file=sys.stderr)\n"
     set_up(machine, config(edge("victim", "echo")), models)
     checked = machine.run("pyboot", "check", "--models")
     nobody = machine.sh("id -u nobody").strip()
