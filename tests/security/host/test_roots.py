@@ -194,7 +194,8 @@ def bury(machine: Machine) -> None:
 
 ENDLESS = (
     "DROP TABLE IF EXISTS dead; CREATE VIEW dead AS "
-    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 0 OR i > 0) SELECT i AS id, 'a' AS topic, x'00' AS payload, 'k' AS kind, "
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 0 OR i > 0) "
+    "SELECT i AS id, 'a' AS topic, x'00' AS payload, 'k' AS kind, "
     "'e' AS error, 1 AS attempts, 'm' AS model, 'v' AS version, 1 AS created, NULL AS request "
     "FROM n WHERE i < 0"
 )
