@@ -9,7 +9,7 @@ from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, parse_document
 from pyboot_svc.config.loops import Placed, covers, refuse_loops, same_broker_key
-from pyboot_svc.config.schema import EDGE, FILE, WEB
+from pyboot_svc.config.schema import EDGE, FILE, MIGHTY_GROUPS, WEB
 from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
     DEAD_LETTER_TOPIC,
@@ -158,7 +158,7 @@ class _Edges:
             ),
             limits=Limits(**(values["limits"] or {})),
             environment=values["environment"] or {},
-            sandbox=Sandbox(**(values["sandbox"] or {})),
+            sandbox=self._sandbox(values, node, path),
             kubernetes=self._kubernetes(values, node, path),
             options=values["options"] or {},
         )
@@ -198,6 +198,18 @@ class _Edges:
                 hint = f"leave it out, or set `protocol: 5` for {post.broker.host}"
                 self._problems.add(place, f"{path}.{name}", f"`{name}` needs MQTT 5", hint)
         return ResultOptions(**given)
+
+    def _sandbox(self, values: Mapping[str, Any], node: Node, path: str) -> Sandbox:
+        given = values["sandbox"] or {}
+        mighty = [name for name in given.get("groups", ()) if name in MIGHTY_GROUPS]
+        if mighty and not given.get("privileged"):
+            self._problems.add(
+                node.value["sandbox"].node,
+                f"{path}.sandbox.groups",
+                f"who belongs to {', '.join(mighty)} can do all that root can",
+                "leave it out, or set `privileged: true` beside it if the model may",
+            )
+        return Sandbox(**given)
 
     def _kubernetes(self, values: Mapping[str, Any], node: Node, path: str) -> Kubernetes:
         given = values["kubernetes"] or {}

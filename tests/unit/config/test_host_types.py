@@ -211,3 +211,12 @@ def test_a_file_whose_name_no_unit_could_say(end: str) -> None:
         parse_config(text.replace("localhost", "a").encode(), "config.yaml")
     (only,) = caught.value.problems
     assert only.message == "must not end with a space or a backslash"
+
+
+@pytest.mark.parametrize("name", ["disk", "docker", "shadow", "sudo", "kmem", "lxd", "root"])
+def test_groups_that_are_as_good_as_root_have_to_be_said_so(name: str) -> None:
+    said = problem(f"sandbox: {{groups: [dialout, {name}]}}")
+    assert said.startswith(f"sandbox.groups: who belongs to {name} can do all that root can")
+    assert "`privileged: true`" in said
+    edge = parse(f"sandbox: {{groups: [dialout, {name}], privileged: true}}")
+    assert edge.sandbox.groups == ("dialout", name)
