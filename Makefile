@@ -191,13 +191,13 @@ test-system: $(VENV)/.test deb rpm ## the packages in a booted Debian 13, and th
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
 	@packaging/need.sh rpmlint rpmlint
-	$(AS_ROOT) $(BIN)/pytest $(HOSTS) tests/system
+	$(AS_ROOT) $(BIN)/pytest $(HOSTS) tests/system tests/security/host
 
 # The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
 test-openrc: $(VENV)/.test deb ## the same in a Debian that OpenRC runs; needs root
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
-	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest $(HOSTS) tests/system -m "not systemd"
+	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest $(HOSTS) tests/system tests/security/host -m "not systemd"
 
 # The image, built by buildah and run under systemd-nspawn as an engine would.
 test-container: $(VENV)/.test ## the container image; needs root

@@ -80,7 +80,7 @@ under OpenRC: an administrator's settings, for all instances and for one
 .I /var/log/edge\\-model/NAME\\-INSTANCE.log
 under OpenRC: the log of an instance
 .TP
-.I /run/pyboot/health/NAME\\-INSTANCE.sock
+.I /run/pyboot/workers/NAME\\-INSTANCE/health.sock
 where an instance answers
 .BR "pyboot health" ,
 with one line of JSON per connection

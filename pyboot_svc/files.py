@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+_RANDOM_BYTES = 8
+
 
 def replace_text(file: Path, text: str, *, mode: int | None = None, durable: bool = False) -> None:
     """Make `file` hold `text`: whoever reads meets the old or the new, whenever the process dies.
@@ -13,9 +15,11 @@ def replace_text(file: Path, text: str, *, mode: int | None = None, durable: boo
     With `durable` also when the host dies. Without a `mode`, the umask decides. Raises OSError, and
     leaves the old one then.
     """
-    draft = file.with_name(f".{file.name}.new")
+    # A new one under a name that nobody can guess: in a folder where others write, what lies there
+    # already may lead elsewhere.
+    draft = file.with_name(f".{file.name}.{os.urandom(_RANDOM_BYTES).hex()}.new")
     try:
-        with draft.open("w", encoding="utf-8") as out:
+        with open(draft, "x", encoding="utf-8", opener=_new_file) as out:
             out.write(text)
             out.flush()
             if mode is not None:
@@ -27,3 +31,7 @@ def replace_text(file: Path, text: str, *, mode: int | None = None, durable: boo
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def _new_file(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_EXCL | os.O_NOFOLLOW, 0o666)

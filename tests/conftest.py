@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
+from pathlib import Path
 
 from support.app import data_plane
 
 # What differs between the runs of a suite: see tests/on.sh.
 _SHOWN = ("paho-mqtt", "CherryPy", "cheroot", "PyYAML", "setproctitle", "prometheus-client")
+
+
+# Root takes models only from where nobody else can write, which /tmp isn't. Short, as the paths of
+# sockets have to be.
+_ROOTS_OWN = Path("/run/t")
+
+if os.geteuid() == 0 and "PYTEST_DEBUG_TEMPROOT" not in os.environ:
+    _ROOTS_OWN.mkdir(exist_ok=True)
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_ROOTS_OWN)
 
 
 def pytest_report_header() -> str:

@@ -19,16 +19,21 @@ def instance_named(config: Config, name: str) -> InstanceConfig:
 
 def read_payloads(file: Path, *, lines: bool) -> tuple[bytes, ...]:
     """The file as one message, or each of its lines that isn't empty; raises UsageError."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}") from error
+    content = read_file(file)
     if not lines:
         return (content,)
     found = tuple(line for line in content.splitlines() if line)
     if not found:
         raise UsageError(f"{file} has no non-empty line")
     return found
+
+
+def read_file(file: Path) -> bytes:
+    """Raises UsageError."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from error
 
 
 def recording(edge: Edge) -> str:

@@ -11,7 +11,7 @@ from pyboot_svc.config.broker_url import settings_of
 from pyboot_svc.config.client_ids import refuse_shared_client_ids
 from pyboot_svc.config.document import Node, Problems, parse_document
 from pyboot_svc.config.loops import Placed, covers, refuse_loops, same_broker_key
-from pyboot_svc.config.schema import EDGE, FILE, WEB
+from pyboot_svc.config.schema import EDGE, FILE, MIGHTY_GROUPS, WEB
 from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
     DEAD_LETTER_TOPIC,
@@ -164,7 +164,7 @@ class _Edges:
             ),
             limits=Limits(**(values["limits"] or {})),
             environment=values["environment"] or {},
-            sandbox=Sandbox(**(values["sandbox"] or {})),
+            sandbox=self._sandbox(values, node, path),
             kubernetes=self._kubernetes(values, node, path),
             options=values["options"] or {},
             secrets=values["secrets"] or {},
@@ -226,6 +226,18 @@ class _Edges:
             place = node.value[key].node if key in node.value else node
             self._problems.add(place, f"{path}.{key}", message, hint)
         return SparkplugOptions(**(given or {}))
+
+    def _sandbox(self, values: Mapping[str, Any], node: Node, path: str) -> Sandbox:
+        given = values["sandbox"] or {}
+        mighty = [name for name in given.get("groups", ()) if name in MIGHTY_GROUPS]
+        if mighty and not given.get("privileged"):
+            self._problems.add(
+                node.value["sandbox"].node,
+                f"{path}.sandbox.groups",
+                f"who belongs to {', '.join(mighty)} can do all that root can",
+                "leave it out, or set `privileged: true` beside it if the model may",
+            )
+        return Sandbox(**given)
 
     def _kubernetes(self, values: Mapping[str, Any], node: Node, path: str) -> Kubernetes:
         given = values["kubernetes"] or {}

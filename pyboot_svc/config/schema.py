@@ -81,6 +81,13 @@ MAX_THREADS = 256
 MAX_QUEUE = 1_000_000
 PORT = Integer(1, 65_535)
 ERROR_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+# Who belongs to one has the disks, memory or passwords, or can start what runs as root.
+MIGHTY_GROUPS = frozenset(
+    {
+        *("root", "sudo", "wheel", "admin", "staff", "shadow", "disk", "kmem", "mem"),
+        *("docker", "lxd", "lxc", "incus", "incus-admin", "libvirt", "podman"),
+    }
+)
 GROUP = Text(re.compile(r"[a-z_][a-z0-9_-]{0,30}"), "the name of a group")
 CLIENT_ID = Text(re.compile("[!-~]{1,128}"), "up to 128 characters of ASCII without spaces")
 PROTOCOL_NAME = Text(re.compile("[!-~]{1,255}"), "the name of a protocol, as in mqtt")
@@ -236,6 +243,7 @@ SANDBOX = Section(
         "groups": Key(ListOf(GROUP), "groups whose files it may use, e.g. dialout"),
         "jit": Key(Boolean(), "allow code generated at run time, as by numba"),
         "network": Key(Boolean(), "allow network access beyond the brokers"),
+        "privileged": Key(Boolean(), "allow groups that are as good as root, e.g. disk, docker"),
     },
 )
 

@@ -223,6 +223,7 @@ class Sandbox:
     groups: tuple[str, ...] = ()
     jit: bool = False
     network: bool = False
+    privileged: bool = False
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,9 @@ def is_here(python: str | None) -> bool:
     return entered() is None and find_interpreter(python).is_own
 
 
-def enter(python: str | None, variables: Mapping[str, str]) -> None:
-    """Run this command again as the interpreter that `python` names, with these variables.
+def enter(python: str | None, variables: Mapping[str, str], more: Sequence[str] = ()) -> None:
+    """Run this command again as the interpreter that `python` names, with these variables, and
+    with `more` arguments.
 
     Returns where it is at work already; raises EnvironmentUnusable.
     """
@@ -117,7 +118,7 @@ def enter(python: str | None, variables: Mapping[str, str]) -> None:
     environment = {**variables, **plain_variables(variables)}
     environment.update(found.variables(environment))
     try:
-        os.execve(found.executable, found.command(*sys.argv[1:], flags=flags), environment)
+        os.execve(found.executable, found.command(*sys.argv[1:], *more, flags=flags), environment)
     except OSError as error:
         raise EnvironmentUnusable(
             f"python: {found.executable} can't be run: {error.strerror}; if it was made anew, "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
+import time
 import zlib
 from pathlib import Path
 
@@ -11,49 +14,83 @@ from pyboot_svc.health.record import Health, read_health
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
 
-_FOLDER = "health"
-_SUFFIX = ".sock"
+_FOLDER = "workers"
+_NAME = "health.sock"
 # The longest path of a socket is 107 bytes, and a name may be longer.
-_LONGEST_NAME = 64
+_LONGEST_NAME = 56
 
 
-def health_socket(run_dir: Path, identity: InstanceId) -> Path:
-    name = str(identity)
+def worker_folder(identity: InstanceId) -> str:
+    """The name of an instance's own folder: there it makes its socket, and nobody else anything."""
+    return _folder_name(str(identity))
+
+
+def _folder_name(name: str) -> str:
     if len(name) > _LONGEST_NAME:
         # No name has a `~` in it.
         name = f"{name[: _LONGEST_NAME - 9]}~{zlib.crc32(name.encode()):08x}"
-    return run_dir / _FOLDER / f"{name}{_SUFFIX}"
+    return name
+
+
+def health_socket(run_dir: Path, identity: InstanceId) -> Path:
+    return run_dir / _FOLDER / worker_folder(identity) / _NAME
 
 
 def health_sockets(run_dir: Path) -> list[Path]:
     """Those of all instances that run, or were killed, in the order of their names."""
-    return sorted((run_dir / _FOLDER).glob(f"*{_SUFFIX}"))
+    return sorted((run_dir / _FOLDER).glob(f"*/{_NAME}"))
+
+
+def folder_of(socket: Path) -> str:
+    """The `worker_folder` whose socket this is."""
+    return socket.parent.name
 
 
 def ask_health(path: Path, seconds: float) -> Health:
     """What the worker answers at `path`; one that doesn't is not alive."""
     try:
-        return read_health(decode_line(_read_line(path, seconds)))
+        health = read_health(decode_line(_read_line(path, seconds)))
+        if _folder_name(health.instance) != folder_of(path):
+            raise ValueError("it answers for another instance")
+        return health
     except FileNotFoundError:
         reason = f"it isn't running: there is no {path}"
     except ConnectionRefusedError:
         reason = f"it was killed: nobody listens at {path}"
     except TimeoutError:
         if is_loading(path):
-            return Health(_instance(path), alive=True, reasons=("the model is being loaded",))
+            return Health(folder_of(path), alive=True, reasons=("the model is being loaded",))
         reason = f"no answer within {seconds:g} s"
     except (OSError, ValueError) as error:
         reason = f"{path}: {error}"
-    return Health(_instance(path), reasons=(reason,))
-
-
-def _instance(path: Path) -> str:
-    return path.name.removesuffix(_SUFFIX)
+    return Health(folder_of(path), reasons=(reason,))
 
 
 def _read_line(path: Path, seconds: float) -> bytes:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(seconds)
-        connection.connect(str(path))
-        with connection.makefile("rb") as answer:
-            return answer.readline(MAX_LINE)
+    deadline = time.monotonic() + seconds
+    # The folder is the worker's, and who asks may be root: what lies there may lead elsewhere.
+    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(place).st_mode):
+            raise ValueError("it is no socket")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(seconds)
+            connection.connect(f"/proc/self/fd/{place}")
+            return _until_line_end(connection, deadline)
+    finally:
+        os.close(place)
+
+
+def _until_line_end(connection: socket.socket, deadline: float) -> bytes:
+    """The answer as a whole has the time, not each byte of it; raises TimeoutError."""
+    answer = b""
+    while b"\n" not in answer and len(answer) < MAX_LINE:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        more = connection.recv(MAX_LINE)
+        if not more:
+            break
+        answer += more
+    return answer.partition(b"\n")[0]

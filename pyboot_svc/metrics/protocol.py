@@ -15,3 +15,10 @@ LONGEST_HELLO = 4096
 
 def socket_path(run_dir: Path) -> Path:
     return run_dir / SOCKET_NAME
+
+
+def listening_path(run_dir: Path) -> Path:
+    """Where the master makes it: there, or where a link leads that root has put there, since the
+    folder is root's and nobody else can make anything in it."""
+    path = socket_path(run_dir)
+    return path.resolve() if path.is_symlink() else path

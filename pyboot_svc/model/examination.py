@@ -20,6 +20,7 @@ from pyboot_svc.model.loader import (
     ImportFailed,
     MalformedPath,
     ModuleAbsent,
+    NameTaken,
     NotCallable,
     WrongArity,
     examine,
@@ -27,7 +28,9 @@ from pyboot_svc.model.loader import (
 
 # In front of what is found, among all that a model may print.
 MARK = "pyboot-examination: "
-_CERTAIN = (AttributeAbsent, MalformedPath, NotCallable, WrongArity)
+# With a traceback.
+_LONGEST_TROUBLE = 16_000
+_CERTAIN = (AttributeAbsent, MalformedPath, NameTaken, NotCallable, WrongArity)
 _CERTAIN_CAUSES = (SyntaxError, NameError, ModuleNotFoundError)
 
 
@@ -40,7 +43,7 @@ def main() -> None:
     except ModelError as error:
         certain = _is_certain_here(error) if request["here"] else _is_certain(error, request)
         if certain:
-            trouble = str(error)
+            trouble = str(error)[:_LONGEST_TROUBLE]
     # What the model has printed may end without a line's end.
     print(f"\n{MARK}{json.dumps(trouble)}", flush=True)
     os._exit(0)  # threads that it has begun don't matter

@@ -56,6 +56,12 @@ def files_of(
     return found
 
 
+def source_files(edge_mode: str, model_path: Sequence[str]) -> list[Path]:
+    """The files of its module or package, and of what that imports of the model path."""
+    folders = [Path(name).absolute() for name in model_path]
+    return [file for _, file in _sources(edge_mode.partition(".")[0], folders)]
+
+
 def fingerprint(code: Mapping[str, str]) -> str:
     """One short text for all of them; empty for none."""
     if not code:

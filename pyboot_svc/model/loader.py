@@ -61,6 +61,10 @@ class ModuleAbsent(ModelError):
     """There is no such module on the model path."""
 
 
+class NameTaken(ModelError):
+    """Python has a module of that name itself."""
+
+
 class ImportFailed(ModelError):
     """The module is there, and its own import failed."""
 
@@ -82,7 +86,7 @@ class ConstructionFailed(ModelError):
 
 
 def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
-    """Import what `path` names; folders go in front of sys.path.
+    """Import what `path` names; its folders come behind Python's own modules.
 
     `path` is `{package}.{module}.{function}`, or goes on from there to attributes of attributes. A
     class is instantiated, with `context` if its `__init__` takes a parameter.
@@ -91,6 +95,7 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
         raise MalformedPath(
             f"edge_mode {path!r} is not a dotted path to a function, as in package.module.function"
         )
+    _refuse_taken(path, model_path)
     _prepare_imports(model_path)
     module, attributes = _import(path, model_path)
     found: Any = module
@@ -114,6 +119,7 @@ def examine(path: str, model_path: Sequence[str]) -> None:
     class; raises ModelError."""
     if not MODEL_PATTERN.fullmatch(path):
         raise MalformedPath(f"edge_mode {path!r} is not a dotted path to a function")
+    _refuse_taken(path, model_path)
     _prepare_imports(model_path)
     module, attributes = _import(path, model_path)
     found: Any = module
@@ -197,10 +203,27 @@ def concurrency_of(model: Model, wanted: int) -> int:
 
 
 def _prepare_imports(model_path: Sequence[str]) -> None:
+    """Its folders come behind the standard library, which a file beside a model must not stand in
+    for, and before what was installed."""
     release_own_libraries()
+    place = next((n for n, entry in enumerate(sys.path) if _is_installed(entry)), len(sys.path))
     for folder in (str(Path(name).absolute()) for name in reversed(model_path)):
         if folder not in sys.path:
-            sys.path.insert(0, folder)
+            sys.path.insert(place, folder)
+
+
+def _is_installed(entry: str) -> bool:
+    return Path(entry).name in ("site-packages", "dist-packages")
+
+
+def _refuse_taken(path: str, model_path: Sequence[str]) -> None:
+    top = path.partition(".")[0]
+    folder = model_folder(path, model_path)
+    if top in sys.stdlib_module_names and folder != Path("/"):
+        raise NameTaken(
+            f"edge_mode {path}: Python has a module {top!r} of its own, which is imported before "
+            f"that in {folder}; give the model's another name"
+        )
 
 
 def _import(path: str, model_path: Sequence[str]) -> tuple[ModuleType, list[str]]:

@@ -18,6 +18,11 @@ readiness    waits until instances are ready
 live         what the service manager knows of the instances
 environments virtual environments that pyboot makes
 guests       commands in the environments of models
+folders      those below /run/pyboot, root's or of one who writes there
+users        one for each instance
+trust        whether what root takes is root's alone
+unprivileged what root has done without root's rights
+lock         lets one at a time change what the host runs
 exits        how a process ended, in words
 files        files that are replaced only when they differ
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +25,11 @@ from pyboot_svc.health.client import ask_health, health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.services.files import read_text, update_text
+from pyboot_svc.services.folders import OPENRC_FOLDERS, make_folders
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.settings import render_settings
+from pyboot_svc.services.users import ensure_user
 from pyboot_svc.sockets.unix import is_listening
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,9 @@ _STARTED, _STOPPED = 0, 3
 _HEALTH_SECONDS = 1.0
 # The supervisor hears nothing while it looks at the master's health, or starts it anew.
 _DEAF_SECONDS, _TRY_SECONDS = 20.0, 0.1
+# Just after a stop it may still think that a service runs, or is on its way down.
+_BUSY_SECONDS = 10.0
+_BUSY = ("is already running", "is already starting", "is already stopping", "is stopping")
 _AT_ONCE = 8
 _TAIL_BYTES = 8192
 
@@ -59,12 +65,14 @@ class OpenrcManager:
         runlevel_dir: Path = RUNLEVEL_DIR,
         log_dir: Path = LOG_DIR,
         deaf_seconds: float = _DEAF_SECONDS,
+        make_user: Callable[[InstanceId], None] = ensure_user,
     ) -> None:
         self._run_dir = run_dir
         self._init_dir = init_dir
         self._runlevel_dir = runlevel_dir
         self._log_dir = log_dir
         self._deaf_seconds = deaf_seconds
+        self._make_user = make_user
 
     def render(self, instance: InstanceConfig) -> str:
         return render_settings(instance.identity, instance.edge)
@@ -110,6 +118,8 @@ class OpenrcManager:
             time.sleep(_TRY_SECONDS)
 
     def write_units(self, wanted: Sequence[Wanted], gone: Sequence[InstanceId]) -> None:
+        make_folders(self._run_dir, OPENRC_FOLDERS)
+        self._make_users([item.identity for item in wanted])
         for item in wanted:
             update_text(self._settings(item.identity), item.unit)
         added = [item.identity for item in wanted if not self._linked(item.identity)]
@@ -132,6 +142,8 @@ class OpenrcManager:
                 self._retired,
             ):
                 file(identity).unlink(missing_ok=True)
+            # Its folder is its user's: this follows no link.
+            shutil.rmtree(health_socket(self._run_dir, identity).parent, ignore_errors=True)
         if added or linked:
             _run(["rc-update", "--update"])  # or rc-status would not know of them
 
@@ -152,6 +164,13 @@ class OpenrcManager:
     def stop(self, instances: Sequence[InstanceId]) -> None:
         linked = [identity for identity in instances if self._script(identity).exists()]
         _each(lambda identity: _rc_service(identity, "stop"), linked)
+
+    def _make_users(self, instances: Sequence[InstanceId]) -> None:
+        try:
+            for identity in instances:
+                self._make_user(identity)
+        except UnavailableError as error:
+            log.warning("%s; the instances without one share the user edge-model", error)
 
     def _state(self, identity: InstanceId) -> UnitState:
         if self._failure(identity).exists():
@@ -224,7 +243,16 @@ def _each(work: Callable[[InstanceId], T], instances: Sequence[InstanceId]) -> l
 
 def _rc_service(identity: InstanceId, verb: str) -> None:
     # Without dependencies: the master, after which they come at boot, starts them itself.
-    _run(["rc-service", "--nodeps", _service(identity), verb])
+    command = ["rc-service", "--nodeps", _service(identity), verb]
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        ended = _run(command, check=False)
+        said = ended.stderr + ended.stdout
+        if ended.returncode == 0:
+            return
+        if not any(words in said for words in _BUSY) or time.monotonic() >= deadline:
+            raise UnavailableError(f"{' '.join(command)} failed: {said.strip()}")
+        time.sleep(_TRY_SECONDS)
 
 
 def _run(

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from shlex import quote
 
 from pyboot_svc.config import Edge, Limits
+from pyboot_svc.health.client import worker_folder
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.users import user_of
 
 _CPU_PERIOD_MICROS = 100_000
 
@@ -20,6 +22,8 @@ def render_settings(identity: InstanceId, edge: Edge) -> str:
     limits, variables = edge.limits, edge.variables
     lines = [
         f"# Written by `pyboot apply`; your own belong in /etc/conf.d/edge-model.{identity}.",
+        f"em_user={user_of(identity)}",
+        f"em_worker={quote(worker_folder(identity))}",
         f"em_nice={limits.nice or 0}",
         f"em_cpus={quote(limits.cpus or '')}",
         f"em_groups={quote(','.join(edge.sandbox.groups))}",

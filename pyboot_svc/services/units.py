@@ -6,7 +6,6 @@ add a directive or be expanded (systemd.syntax(7), systemd.exec(5), systemd.unit
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from unicodedata import category
 
 from pyboot_svc.config import Edge, Limits, Sandbox
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.users import user_of
 
 TEMPLATE = "edge-model@.service"
 TARGET = "edge-model.target"
@@ -37,7 +37,7 @@ def render_drop_in(identity: InstanceId, edge: Edge, folders: Sequence[str] = ()
         "# Written by `pyboot apply`; your own drop-ins belong in /etc/systemd/system.",
         "[Service]",
         # By itself systemd would run all instances as one user, who could meddle with each other.
-        f"User={_user(identity)}",
+        f"User={user_of(identity)}",
         *_limits(edge.limits),
         *_environment(edge),
         *_sandbox(edge.sandbox),
@@ -46,10 +46,6 @@ def render_drop_in(identity: InstanceId, edge: Edge, folders: Sequence[str] = ()
         *_credentials(edge),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _user(identity: InstanceId) -> str:
-    return f"em-{hashlib.sha256(str(identity).encode()).hexdigest()[:16]}"
 
 
 def _limits(limits: Limits) -> Iterator[str]:

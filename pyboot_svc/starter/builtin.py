@@ -18,7 +18,7 @@ from pyboot_svc.identity import MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
-from pyboot_svc.metrics.protocol import socket_path
+from pyboot_svc.metrics.protocol import listening_path
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services.foreground import ForegroundManager
 from pyboot_svc.services.foreground_host import AppliedFiles, ForegroundHost
@@ -73,7 +73,7 @@ class ProcessorStarter(Starter):
     def setup(self, context: StarterContext) -> None:
         config, settings = context.require_config(), context.settings
         allow_many()
-        metrics = socket_path(settings.run_dir)
+        metrics = listening_path(settings.run_dir)
         listener = inherited_listener()
         if listener is None:
             listener = open_listener(metrics)
@@ -121,7 +121,7 @@ class ProcessorStarter(Starter):
 
         Whatever clears folders may have taken ours: what a worker needs of it is made again.
         """
-        metrics = socket_path(settings.run_dir)
+        metrics = listening_path(settings.run_dir)
         try:
             files.restore(identity)
             if self._own_socket and not metrics.exists():

@@ -139,7 +139,7 @@ def test_one_without_a_folder_for_its_socket_says_so_and_works(
     worker: Worker, run_dir: Path, plant: Plant, topic: str
 ) -> None:
     run_dir.mkdir()
-    (run_dir / "health").write_text("in the way")
+    (run_dir / "workers").write_text("in the way")
     running = worker("same")
     running.wait_log("`pyboot health` can't see how this instance does")
     running.wait_log("subscribed to")

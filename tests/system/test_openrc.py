@@ -10,6 +10,9 @@ from fleet import config, edge, pids, set_up, units, wait_active
 from machine import Machine
 from support.poll import until
 
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.users import user_of
+
 pytestmark = pytest.mark.openrc
 
 MODELS = """
@@ -124,7 +127,7 @@ def test_a_worker_runs_as_the_configuration_says(machine: Machine) -> None:
     assert {name: found["environment"].get(name) for name in AWKWARD} == AWKWARD
     assert found["environment"]["STATE_DIRECTORY"] == "/var/lib/edge-model/odd-1"
     assert (found["nice"], found["cores"], found["secret"]) == (5, [0], "secret")
-    assert found["uid"] == int(machine.sh("id -u edge-model"))
+    assert found["uid"] == int(machine.sh(f"id -u {user_of(InstanceId('odd', 1))}"))
     assert set(found["capabilities"]) == {"0"}
     assert found["no_new_privileges"] == "1"
     machine.control("stop", "odd-1")
@@ -188,6 +191,7 @@ def test_removal_stops_everything_and_purge_leaves_nothing(machine: Machine, pac
     for database in ("passwd", "group"):
         for name in ("pyboot", "edge-model"):
             assert machine.run("getent", database, name, check=False).stdout == ""
+        assert machine.sh(f"getent {database} | grep ^em-", check=False) == ""
     machine.install(package)
     machine.reload()
     assert set(units(machine)) == {"telm_temperature-1"}

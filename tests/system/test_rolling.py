@@ -50,7 +50,7 @@ def ready(name):
     with socket.socket(socket.AF_UNIX) as asked:
         asked.settimeout(10)
         try:
-            asked.connect(f"/run/pyboot/health/{name}.sock")
+            asked.connect(f"/run/pyboot/workers/{name}/health.sock")
             return json.loads(asked.makefile().readline())["ready"]
         except (OSError, ValueError):
             return False

@@ -72,3 +72,17 @@ def test_what_fails_leaves_the_old_one_and_nothing_else(
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         replace_text(tmp_path / "none" / "file", "text")
+
+
+def test_what_others_have_made_beside_it_is_neither_followed_nor_touched(file: Path) -> None:
+    """As in a folder where a draft of a known name may be a link to what root can write."""
+    precious = file.with_name("precious")
+    precious.write_text("as it was")
+    for name in (f".{file.name}.new", f".{file.name}.0.new"):
+        file.with_name(name).symlink_to(precious)
+    replace_text(file, "new")
+    assert (file.read_text(), precious.read_text()) == ("new", "as it was")
+    file.unlink()
+    file.symlink_to(precious)
+    replace_text(file, "newer")
+    assert (file.read_text(), precious.read_text()) == ("newer", "as it was")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from pyboot_svc.cli.arguments import add_config, add_run_dir, add_service_manager, seconds
 from pyboot_svc.cli.config_file import config_file
@@ -16,11 +13,15 @@ from pyboot_svc.cli.planning import chosen_manager
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.notify import Notifier
 from pyboot_svc.services.apply import apply_plan
 from pyboot_svc.services.examination import trouble_of
+from pyboot_svc.services.folders import make_folders
+from pyboot_svc.services.lock import alone
 from pyboot_svc.services.plan import UNCHANGED, Plan, make_plan
 from pyboot_svc.services.readiness import NotReady
 from pyboot_svc.services.rollout import wanted_instances, without_broken
+from pyboot_svc.services.trust import require_roots_own
 
 DESCRIPTION = """\
 Bring the host's services in line with the configuration: write the units that
@@ -31,11 +32,15 @@ reached before; where a broker was away before, it goes on with a warning. A mod
 whose new code can't be imported, or has no such function, keeps the old. Exit code
 69 when a roll stops, or when an instance fails, whether it was touched or not.
 
-Needs root. `systemctl reload pyboot` or `rc-service pyboot reload` does the same."""
+Needs root, and a configuration that nobody else can write, nor any folder on the way
+to it. `systemctl reload pyboot` or `rc-service pyboot reload` does the same."""
 EXAMPLES = (
     ("sudo pyboot apply", "what `systemctl reload pyboot` runs"),
     ("sudo pyboot apply --wait-seconds 300", "for models that load slowly"),
 )
+
+# What a step takes beside waiting for an instance: to stop one, say, or to look at new code.
+_STEP_SECONDS = 120.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +64,11 @@ def run(options: argparse.Namespace) -> int:
         raise UnavailableError("apply writes units: run it as root, or reload the service pyboot")
     # What it writes is for all to read (`pyboot plan`), whatever the unit or the shell has set.
     os.umask(0o022)
+    require_roots_own([config_file(options)])
+    say = _teller(options.wait_seconds + _STEP_SECONDS)
     manager = chosen_manager(options)
-    with _alone(options.run_dir):
+    make_folders(options.run_dir)
+    with alone(options.run_dir, say):
         config = load_config(config_file(options))
         wanted = wanted_instances(config, manager.render)
         made = make_plan(wanted, manager.applied())
@@ -72,9 +80,9 @@ def run(options: argparse.Namespace) -> int:
             manager,
             wait_seconds=options.wait_seconds,
             wait_for_new=not options.boot,
-            say=_say,
+            say=say,
         )
-    _say(_summary(made))
+    say(_summary(made))
     if troubles:
         told = "\n".join(f"{name}: {why}" for name, why in troubles.items())
         raise NotReady(f"new code that can't be loaded; the instances go on with the old\n{told}")
@@ -85,21 +93,15 @@ def _trouble_of(config: Config, edge: Edge) -> str | None:
     return trouble_of(edge.edge_mode, config.model_path, edge.variables, edge.python)
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
+def _teller(step_seconds: float) -> Callable[[str], None]:
+    """Says what it is at, to the service manager as well: the next step may take so long."""
+    notifier = Notifier()
 
+    def say(text: str) -> None:
+        notifier.extend_start(step_seconds)
+        print(text, flush=True)
 
-@contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """Two at once would have two instances of a model down at once."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with open(run_dir / "apply.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say("another apply is running; waiting for it to finish")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return say
 
 
 def _summary(made: Plan) -> str:

@@ -18,10 +18,11 @@ from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.threads import gil_enabled, measure_threads, silence_worker
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path, rate, seconds
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.models import run_elsewhere, run_models
 from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
-from pyboot_svc.config import Edge
+from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.environments.interpreter import enter
+from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.text import printable
 
@@ -79,11 +80,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_path(parser)
 
 
-def run(options: argparse.Namespace) -> ExitCode:
+def run(options: argparse.Namespace) -> int:
     loaded = load_config(config_file(options), model_path=model_path(options))
     config = instance_named(loaded, options.name)
-    enter(config.edge.python, config.edge.variables)
+    if not is_here(config.edge.python):
+        return run_elsewhere(config, {"--payload": options.payload})
     payloads = _payloads(options, config.edge)
+    return run_models([config.edge], config.model_path, lambda _: _bench(options, config, payloads))
+
+
+def _bench(options: argparse.Namespace, config: InstanceConfig, payloads: tuple[bytes, ...]) -> int:
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="pyboot-bench-") as folder:

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, redirect_stdout
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.models import groups_of, model_places
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.advice import advice
 from pyboot_svc.config.loader import load_config
@@ -29,6 +31,8 @@ from pyboot_svc.model.loader import concurrency_of, exceptions_named, ticking, w
 from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.services.guests import run_guest
+from pyboot_svc.services.trust import trouble_with
+from pyboot_svc.services.unprivileged import asked_without_rights
 from pyboot_svc.text import block, printable
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ EXAMPLES = (
     ("pyboot check --instances", "list the instances by name"),
 )
 _LONGEST_FINDING = 1000
+# With a traceback.
+_LONGEST_TROUBLE = 16_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -154,25 +160,45 @@ def _warnings(config: Config) -> Iterator[str]:
 
 def _model_problems(config: Config, options: argparse.Namespace) -> Iterator[Problem]:
     """Of all models; in a model's environment, of those whose environment it is."""
-    file = str(config_file(options))
+    file = config_file(options)
     elsewhere: dict[str, int] = {}
     for index, edge in enumerate(config.edges):
-        key = "python"
+        places = model_places([edge], config.model_path)
+        troubles = list(filter(None, map(trouble_with, places)))
         try:
-            if is_here(edge.python):
-                key = "edge_mode"
-                # What they print must not get into a document.
-                with redirect_stdout(sys.stderr if options.json else sys.stdout):
-                    _load(edge, config.model_path)
-            elif edge.python is not None and entered() is None:
+            if is_here(edge.python) and not troubles:
+                ask = partial(_troubles, edge, config.model_path, options.json)
+                asked = asked_without_rights(ask, places, groups_of([edge]))
+                troubles = [document["trouble"] for document in asked]
+            elif edge.python is not None and entered() is None and not troubles:
                 elsewhere.setdefault(edge.python, index)
-        except ModelError as error:
-            yield Problem(file, 0, 0, f"edge[{index}].{key}", str(error).removeprefix("python: "))
+        except EnvironmentUnusable as error:
+            yield _unusable(file, index, error)
+        yield from (
+            Problem(str(file), 0, 0, f"edge[{index}].edge_mode", trouble) for trouble in troubles
+        )
     for python, index in elsewhere.items():
-        yield from _problems_elsewhere(python, index, options)
+        edges = [edge for edge in config.edges if edge.python == python]
+        ask = partial(_problems_elsewhere, python, index, options)
+        places = [*model_places(edges, config.model_path), file]
+        for found in asked_without_rights(ask, places, groups_of(edges)):
+            yield Problem(**found)
 
 
-def _problems_elsewhere(python: str, index: int, options: argparse.Namespace) -> Iterator[Problem]:
+def _troubles(
+    edge: Edge, model_path: Sequence[str], aside: bool, _: Path
+) -> Iterator[dict[str, str]]:
+    """With `aside`, what the models print must not get into a document."""
+    try:
+        with redirect_stdout(sys.stderr if aside else sys.stdout):
+            _load(edge, model_path)
+    except ModelError as error:
+        yield {"trouble": str(error)[:_LONGEST_TROUBLE]}
+
+
+def _problems_elsewhere(
+    python: str, index: int, options: argparse.Namespace, _: Path
+) -> Iterator[dict[str, Any]]:
     """Of the models whose environment is `python`; the first one is the edge of that index."""
     file = config_file(options)
     arguments = ["check", "--models", "--json", f"--config={file.absolute()}"]
@@ -180,10 +206,14 @@ def _problems_elsewhere(python: str, index: int, options: argparse.Namespace) ->
     try:
         printed = run_guest(python, arguments, (ExitCode.OK, ExitCode.CONFIG))
     except EnvironmentUnusable as error:
-        yield Problem(str(file), 0, 0, f"edge[{index}].python", str(error).removeprefix("python: "))
+        yield dataclasses.asdict(_unusable(file, index, error))
         return
     for found in json.loads(printed)["problems"]:
-        yield Problem(**{**found, "file": str(file)})
+        yield {**found, "file": str(file)}
+
+
+def _unusable(file: Path, index: int, error: EnvironmentUnusable) -> Problem:
+    return Problem(str(file), 0, 0, f"edge[{index}].python", str(error).removeprefix("python: "))
 
 
 def _load(edge: Edge, model_path: Sequence[str]) -> None:

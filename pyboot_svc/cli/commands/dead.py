@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from textwrap import indent
 from typing import Any
 
 from pyboot_svc.cli.arguments import add_found_state_dir, add_json
+from pyboot_svc.cli.letters import change_letters, letters_of, whole_letters
 from pyboot_svc.cli.state import found_state_dir, known_instances
-from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
+from pyboot_svc.errors import ExitCode, PybootError, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.text import ago, block, printable
-from pyboot_svc.worker.storage.database import ERRORS, DatabaseTrouble, connect, transaction
-from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 DESCRIPTION = """\
 The messages that were given up, as kept locally. Each has an ID, its payload, the
@@ -29,12 +25,6 @@ EXAMPLES = (
     ("sudo pyboot dead list", "those of all instances"),
     ("sudo pyboot dead show mean-1 7", "payload, error and traceback"),
     ("sudo pyboot dead retry mean-1 --all", "once the model is repaired"),
-)
-_COLUMNS = "id, topic, payload, kind, error, attempts, model, version, created, request"
-# Of what a list needs; payloads are read one at a time, when they are to be shown.
-_LISTED = (
-    "id, topic, kind, substr(error, 1, 1000) AS error, attempts, model, version, created, request, "
-    "length(payload) AS bytes"
 )
 # Of one value; `--json` gives all of it.
 _LONGEST_SHOWN = 100_000
@@ -76,8 +66,8 @@ def list_dead(options: argparse.Namespace) -> ExitCode:
         print(f"no instance has state in {options.state_dir}", file=sys.stderr)
     for identity in instances:
         try:
-            kept[identity] = _letters(options, identity)
-        except UnavailableError as error:
+            kept[identity] = letters_of(options.state_dir, identity)
+        except PybootError as error:
             unreadable.append(f"{identity}: {error}")
     if options.json:
         _print_json(options, kept)
@@ -94,7 +84,8 @@ def _print_json(options: argparse.Namespace, kept: dict[InstanceId, list[dict[st
     """One list of all, printed as it is read."""
     before = "[\n"
     for identity, letters in kept.items():
-        for letter in _whole(options, identity, [letter["id"] for letter in letters]):
+        chosen = [letter["id"] for letter in letters]
+        for letter in whole_letters(options.state_dir, identity, chosen):
             document = json.dumps({"instance": str(identity), **letter}, indent=1)
             print(before, indent(document, " "), sep="", end="")
             before = ",\n"
@@ -113,7 +104,7 @@ def _print_table(kept: dict[InstanceId, list[dict[str, Any]]]) -> None:
 def show(options: argparse.Namespace) -> ExitCode:
     identity = _named(options)
     chosen = [letter["id"] for letter in _chosen(options, identity)]
-    for letter in _whole(options, identity, chosen):
+    for letter in whole_letters(options.state_dir, identity, chosen):
         if options.json:
             print(json.dumps({"instance": str(identity), **letter}, indent=1))
             continue
@@ -156,24 +147,16 @@ def _change(
             raise UsageError(f"{identity}: {left_out}")
         print(f"{identity}: {left_out}")
     numbers = [letter["id"] for letter in letters if letter["id"] not in cut]
-    file = _file(options, identity)
     if not numbers:
         print(f"{identity}: no dead letters")
         return ExitCode.OK
-    try:
-        with (
-            closing(connect(file)) as connection,
-            transaction(connection, file) as writing,
-        ):
-            writing.executemany(statement, [(number,) for number in numbers])
-    except DatabaseTrouble as error:
-        raise UnavailableError(f"{error}; try as root (sudo)") from error
+    change_letters(options.state_dir, identity, statement, numbers)
     print(f"{identity}: {len(numbers)} {text}")
     return ExitCode.OK
 
 
 def _chosen(options: argparse.Namespace, identity: InstanceId) -> list[dict[str, Any]]:
-    letters = {letter["id"]: letter for letter in _letters(options, identity)}
+    letters = {letter["id"]: letter for letter in letters_of(options.state_dir, identity)}
     if options.all:
         return list(letters.values())
     if not options.id:
@@ -197,58 +180,6 @@ def _named(options: argparse.Namespace) -> InstanceId:
         there = f"there are {', '.join(map(str, known))}" if known else "there is none"
         raise UsageError(f"no instance {identity} has state in {options.state_dir}: {there}")
     return identity
-
-
-def _file(options: argparse.Namespace, identity: InstanceId) -> Path:
-    folder: Path = options.state_dir
-    return folder / str(identity) / DATABASE_NAME
-
-
-def _letters(options: argparse.Namespace, identity: InstanceId) -> list[dict[str, Any]]:
-    """All that an instance keeps, without the payloads."""
-    file = _file(options, identity)
-    with _reading(file):
-        try:
-            os.stat(file)
-        except FileNotFoundError:
-            return []
-        with closing(connect(file)) as connection:
-            found = connection.execute(f"SELECT {_LISTED} FROM dead ORDER BY id")
-            names = [column[0] for column in found.description]
-            return [dict(zip(names, row, strict=True)) for row in found]
-
-
-def _whole(
-    options: argparse.Namespace, identity: InstanceId, numbers: Sequence[int]
-) -> Iterator[dict[str, Any]]:
-    """These with their payloads, one at a time: all of them may be more than fits into memory."""
-    if not numbers:
-        return
-    file = _file(options, identity)
-    with _reading(file), closing(connect(file)) as connection:
-        for number in numbers:
-            row = connection.execute(f"SELECT {_COLUMNS} FROM dead WHERE id = ?", (number,))
-            if (found := row.fetchone()) is not None:  # it may have been dropped meanwhile
-                yield _document(found)
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (*ERRORS, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        forbidden = not os.access(file, os.R_OK | os.W_OK, effective_ids=True)
-        advice = "; try as root (sudo)" if forbidden and os.geteuid() != 0 else ""
-        raise UnavailableError(f"{file} can't be read: {why}{advice}") from error
-
-
-def _document(row: tuple[Any, ...]) -> dict[str, Any]:
-    letter = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    letter["bytes"] = len(letter["payload"])
-    # As text where it is text; what is not shows as escapes.
-    letter["payload"] = letter["payload"].decode("utf-8", "backslashreplace")
-    return letter
 
 
 def _row(identity: InstanceId, letter: dict[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from pyboot_svc.cli.arguments import RUN_DIR, add_json, add_run_dir, seconds
 from pyboot_svc.errors import ExitCode, UsageError
-from pyboot_svc.health.client import ask_health, health_socket, health_sockets
+from pyboot_svc.health.client import (
+    ask_health,
+    folder_of,
+    health_socket,
+    health_sockets,
+    worker_folder,
+)
 from pyboot_svc.health.record import Health
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.text import printable
@@ -113,8 +119,8 @@ def _check_known(options: argparse.Namespace, units: dict[str, Health]) -> None:
     from pyboot_svc.config.compiled import compiled_names
 
     known = {*units, *map(str, compiled_names(options.run_dir))}
-    known |= {socket.stem for socket in health_sockets(options.run_dir)}
-    asked = health_socket(options.run_dir, InstanceId.parse(options.instance)).stem
+    known |= set(map(folder_of, health_sockets(options.run_dir)))
+    asked = worker_folder(InstanceId.parse(options.instance))
     if known and not known & {asked, options.instance}:
         raise UsageError(
             f"there is no instance {options.instance} here: there are {', '.join(sorted(known))}"

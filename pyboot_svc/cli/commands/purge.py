@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from pyboot_svc.cli.arguments import add_config, add_state_dir
+from pyboot_svc.cli.arguments import STATE_DIR, add_config, add_state_dir
 from pyboot_svc.cli.config_file import config_file, named_config
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.live import applied_states
+from pyboot_svc.services.unprivileged import as_owner
+from pyboot_svc.services.users import remove_user
+from pyboot_svc.text import printable
 from pyboot_svc.worker.storage.claim import is_claimed
-from pyboot_svc.worker.storage.database import ERRORS, connect
+from pyboot_svc.worker.storage.database import ERRORS, connect_strange
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 DESCRIPTION = """\
@@ -28,6 +33,7 @@ EXAMPLES = (
     ("sudo pyboot purge mean", "what have its instances left?"),
     ("sudo pyboot purge mean-2 --yes", "remove that of one instance"),
 )
+_STATEMENT_SECONDS, _ANSWER_SECONDS = 10.0, 60.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -50,6 +56,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         raise UsageError("nothing has been removed yet; add --yes to remove this for good")
     for identity in chosen:
         _remove(options.state_dir, identity)
+        if options.state_dir == STATE_DIR and os.geteuid() == 0:
+            remove_user(identity)
         print(f"{identity}: removed")
     return ExitCode.OK
 
@@ -79,15 +87,24 @@ def _refuse_what_is_wanted(options: argparse.Namespace, chosen: list[InstanceId]
             )
         if identity in applied:
             raise UsageError(f"{identity} is still applied: run `pyboot apply` first")
-        if is_claimed(options.state_dir / str(identity)):
+        if _is_claimed(options.state_dir / str(identity)):
             raise UnavailableError(f"{identity} is running: stop it first")
 
 
 def _described(state_dir: Path, identity: InstanceId) -> str:
     folder = state_dir / str(identity)
-    size = _size(folder)
-    held = ", ".join([_readable(size), *_kept(folder / DATABASE_NAME)])
+
+    def ask(entered: Path) -> Iterator[dict[str, Any]]:
+        yield {"size": _size(entered), "kept": _kept(entered / DATABASE_NAME)}
+
+    [found] = as_owner(folder, ask, _ANSWER_SECONDS)
+    held = ", ".join([_readable(int(found["size"])), *map(printable, found["kept"])])
     return f"{identity}: {folder}: {held}"
+
+
+def _is_claimed(folder: Path) -> bool:
+    [found] = as_owner(folder, lambda entered: [{"claimed": is_claimed(entered)}], _ANSWER_SECONDS)
+    return bool(found["claimed"])
 
 
 def _size(folder: Path) -> int:
@@ -118,7 +135,7 @@ def _kept(file: Path) -> list[str]:
     if not file.exists():
         return []
     try:
-        with closing(connect(file)) as connection:
+        with closing(connect_strange(file, _STATEMENT_SECONDS)) as connection:
             counts = [
                 connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
                 for table in ("spool", "dead", "state")

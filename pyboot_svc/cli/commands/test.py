@@ -16,6 +16,7 @@ from pyboot_svc.bench.subject import load_subject
 from pyboot_svc.bench.trial import try_messages
 from pyboot_svc.cli.arguments import add_config, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.models import run_models
 from pyboot_svc.cli.payloads import instance_named
 from pyboot_svc.config import Config, InstanceConfig
 from pyboot_svc.config.loader import load_config
@@ -62,20 +63,25 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     if not files:
         folders = ", ".join(sorted({str(folder / "cases") for folder in _folders(config)}))
         raise UsageError(f"there are no cases: no *.json in {folders or 'any folder'}")
+    cases = [(case, _instance_of(case, config)) for case in map(read_case, files)]
     # As they are meant here: models move to their own folder.
     again = [f"--config={config_file(options).absolute()}"]
     again += [f"--model-path={folder}" for folder in model_path(options)]
+    edges = {instance.edge.name: instance.edge for _, instance in cases}
+    return run_models(list(edges.values()), config.model_path, lambda _: _run_all(cases, again))
+
+
+def _run_all(cases: Sequence[tuple[Case, InstanceConfig]], again: Sequence[str]) -> int:
     results = []
     elsewhere: dict[str, list[Path]] = {}
-    for case in [read_case(file) for file in files]:
-        instance = instance_named(config, case.model or _only_model(case, config))
+    for case, instance in cases:
         python = instance.edge.python
         if python is None or is_here(python):
             results.append(_run(case, instance))
         else:
             elsewhere.setdefault(python, []).append(case.file)
-    for python, cases in elsewhere.items():
-        results += _run_elsewhere(python, [*again, "--", *map(str, cases)])
+    for python, files in elsewhere.items():
+        results += _run_elsewhere(python, [*again, "--", *map(str, files)])
     if entered() is None:
         print(f"{sum(results)} of {len(results)} cases passed")
     return ExitCode.OK if all(results) else _FAILED
@@ -96,6 +102,10 @@ def _run_elsewhere(python: str, arguments: Sequence[str]) -> list[bool]:
     print(printed, end="", flush=True)
     lines = printed.splitlines()
     return [line.startswith(_OK) for line in lines if line.startswith((_OK, _NOT_OK))]
+
+
+def _instance_of(case: Case, config: Config) -> InstanceConfig:
+    return instance_named(config, case.model or _only_model(case, config))
 
 
 def _run(case: Case, instance: InstanceConfig) -> bool:

@@ -27,11 +27,12 @@ from pyboot_svc.cli.arguments import (
     seconds,
 )
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.models import run_elsewhere, run_models
 from pyboot_svc.cli.payloads import instance_named, read_payloads, recording
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.types import Invalid, check_filter
-from pyboot_svc.environments.interpreter import enter
+from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
@@ -94,22 +95,37 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     if not options.live and (options.n, options.seconds) != (None, None):
         raise UsageError("-n and --seconds go with --live")
     if options.stdin and (options.payload or options.lines or options.live):
-        raise UsageError(
-            "messages come from a file, from standard input (-) or with --live: from one of them"
-        )
+        raise UsageError("messages come from a file, standard input (-) or --live: one of them")
     configure_logging()
     loaded = load_config(config_file(options), model_path=model_path(options))
     config = instance_named(loaded, options.name)
-    enter(config.edge.python, config.edge.variables)
+    state = options.state_dir.absolute() / str(config.identity)
+    credentials = config.edge.credential_files if options.live else {}
+    if not is_here(config.edge.python):
+        files = {"--payload": options.payload, "--lines": options.lines}
+        return run_elsewhere(config, files, state, credentials)
     payloads = () if options.live else _payloads(options, config)
     filters = _filters(options, config) if options.live else ()
-    state_dir = options.state_dir.absolute() / str(config.identity)
+
+    def work(way: Path) -> int:
+        return _try(options, config, payloads, filters, way)
+
+    return run_models([config.edge], config.model_path, work, state, credentials)
+
+
+def _try(
+    options: argparse.Namespace,
+    config: InstanceConfig,
+    payloads: tuple[bytes, ...],
+    filters: Sequence[str],
+    state_dir: Path,
+) -> int:
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(prefix="pyboot-try-") as name:
         folder, beside = Path(name) / "state", Path(name) / "beside"
         beside.mkdir()
-        stored = _copy_state(state_dir, folder)
+        stored = _copy_state(state_dir, folder, beside)
         with redirect_stdout(sys.stderr):
             subject = load_subject(config, payloads, folder, stored)
             if options.live:
@@ -188,12 +204,15 @@ def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[byte
     return read_payloads(file, lines=options.lines is not None)
 
 
-def _copy_state(source: Path, target: Path) -> dict[str, str]:
-    """Copy what the instance keeps in its folder; gives what it keeps in `context.state`."""
+def _copy_state(source: Path, target: Path, beside: Path) -> dict[str, str]:
+    """Copy what the instance keeps in its folder; gives what it keeps in `context.state`.
+
+    Links stay links: they are the model's, and may lead anywhere.
+    """
     try:
         if source.exists():
             hidden = shutil.ignore_patterns(f"{DATABASE_NAME}*", "in-hand", "subscribed", "lock")
-            shutil.copytree(source, target, ignore=hidden)
+            shutil.copytree(source, target, symlinks=True, ignore=hidden)
     except OSError as error:  # of which shutil's own is one
         print(
             f"pyboot: the state in {source} can't be copied ({error}); try as root (sudo). "
@@ -201,8 +220,20 @@ def _copy_state(source: Path, target: Path) -> dict[str, str]:
             file=sys.stderr,
         )
     target.mkdir(exist_ok=True)
+    return _stored(source, beside)
+
+
+def _stored(source: Path, beside: Path) -> dict[str, str]:
     file = source / DATABASE_NAME
-    return read_state(file) if os.access(file, os.R_OK) else {}
+    if not os.access(file, os.R_OK):
+        return {}
+    if not source.is_relative_to("/proc"):
+        return read_state(file)
+    # SQLite goes by the real path, which the state's owner may have no way to.
+    with tempfile.TemporaryDirectory(dir=beside) as name:
+        for part in source.glob(f"{DATABASE_NAME}*"):
+            shutil.copyfile(part, Path(name) / part.name, follow_symlinks=False)
+        return read_state(Path(name) / DATABASE_NAME)
 
 
 def _show_each(found: Iterator[Tried], config: InstanceConfig, as_json: bool) -> Iterator[Tried]:

@@ -66,6 +66,9 @@ _SEALED = {
     "state": slice(0, -1),
     "clock": slice(1, -1),
 }
+# No message is longer, by MQTT.
+_MOST_VALUE_BYTES = 2**29
+_STEPS_A_LOOK = 10_000
 _PARTS = ("", "-wal", "-shm")
 # The text of an error may quote what is damaged, and then it can't be decoded.
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
@@ -152,16 +155,50 @@ def troubles(file: Path) -> Iterator[None]:
         raise kind(f"{file}: {text}") from error
 
 
-def connect(file: Path) -> sqlite3.Connection:
+def connect(
+    file: Path, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """A connection in autocommit mode; transactions are begun by `transaction`."""
     connection = sqlite3.connect(
-        file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=factory
     )
     # A flipped bit that SQLite can't notice must not make a row unreadable.
     connection.text_factory = _lenient_text
     connection.execute("PRAGMA synchronous = FULL")
     # Some builds overwrite what is deleted: the log would hold all of it once more.
     connection.execute("PRAGMA secure_delete = OFF")
+    return connection
+
+
+class _Bounded(sqlite3.Connection):
+    """Each of its statements ends in time."""
+
+    seconds = 0.0
+    _deadline = 0.0
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        self._deadline = time.monotonic() + self.seconds
+        return super().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        self._deadline = time.monotonic() + self.seconds
+        return super().executemany(*arguments)
+
+    def is_late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+
+def connect_strange(file: Path, seconds: float) -> sqlite3.Connection:
+    """A connection to what somebody else may have made of the file: its views and triggers call no
+    function that does something, and no statement takes longer than `seconds`."""
+    connection = connect(file, _Bounded)
+    assert isinstance(connection, _Bounded)
+    connection.seconds = seconds
+    connection.set_progress_handler(connection.is_late, _STEPS_A_LOOK)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_VALUE_BYTES)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    # In a folder that it is shut into there is no place for temporary files.
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 

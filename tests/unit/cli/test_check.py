@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import run_pyboot
+from support.app import complaints, run_pyboot
 
 from pyboot_svc.cli import main
 from pyboot_svc.config.loader import load_config
@@ -132,7 +133,7 @@ def test_each_model_is_imported(file: Path) -> None:
     (folder / "broken.py").write_text("import no_such_dependency\n")
     (folder / "leaves.py").write_text("import sys\nsys.exit(0)\n")
     done = run_pyboot("check", "--models", "--json", "--config", str(file))
-    assert (done.returncode, done.stderr) == (78, "")
+    assert (done.returncode, complaints(done.stderr)) == (78, "")
     problems = json.loads(done.stdout)["problems"]
     begins = {problem["path"]: problem["message"].splitlines()[0] for problem in problems}
     assert list(begins) == [f"edge[{index}].edge_mode" for index in (1, 2, 3, 4, 5, 6, 9, 10)]
@@ -176,7 +177,7 @@ def test_the_originals_path_as_namespace_packages(file: Path) -> None:
     mode = "pyboot.modules.gridsum.science.industry.telemetry.telm_temperature"
     file.write_text(f"model_path: models\nedge: [{{name: a, {EDGE}, edge_mode: {mode}}}]")
     done = run_pyboot("check", "--models", "--config", str(file))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, complaints(done.stderr)) == (0, "")
 
 
 def test_nothing_is_changed_by_checking(file: Path) -> None:
@@ -273,3 +274,17 @@ def test_a_model_may_ask_for_its_secrets(file: Path, capsys: pytest.CaptureFixtu
     (file.parent / "api.key").write_text("hunter2\n")
     assert check(file, "--models") == 0
     assert "hunter2" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to take care")
+def test_root_imports_nothing_that_others_can_write(file: Path) -> None:
+    marker = file.parent / "imported"
+    (file.parent / "given.py").write_text(f"open({str(marker)!r}, 'w')\ndef f(payload): ...")
+    file.write_text(FINE)
+    file.parent.chmod(0o1777)
+    arguments = ("check", "--config", str(file), "--model-path", str(file.parent))
+    refused = run_pyboot(*arguments, "--models")
+    assert refused.returncode == 78
+    assert f"anybody can make files in {file.parent}; put it elsewhere" in refused.stdout
+    assert not marker.exists()
+    assert run_pyboot(*arguments).returncode == 0  # nothing is imported

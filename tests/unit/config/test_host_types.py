@@ -234,3 +234,12 @@ def test_secrets_are_files_by_name() -> None:
 )
 def test_what_is_no_secret(section: str, message: str) -> None:
     assert message in problem(section)
+
+
+@pytest.mark.parametrize("name", ["disk", "docker", "shadow", "sudo", "kmem", "lxd", "root"])
+def test_groups_that_are_as_good_as_root_have_to_be_said_so(name: str) -> None:
+    said = problem(f"sandbox: {{groups: [dialout, {name}]}}")
+    assert said.startswith(f"sandbox.groups: who belongs to {name} can do all that root can")
+    assert "`privileged: true`" in said
+    edge = parse(f"sandbox: {{groups: [dialout, {name}], privileged: true}}")
+    assert edge.sandbox.groups == ("dialout", name)

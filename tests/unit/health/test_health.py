@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyboot_svc.errors import UnavailableError
-from pyboot_svc.health.client import ask_health, health_socket, health_sockets
+from pyboot_svc.health.client import ask_health, folder_of, health_socket, health_sockets
+from pyboot_svc.health.loading import is_loading
 from pyboot_svc.health.record import Health, read_health
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
@@ -89,14 +93,14 @@ def test_a_closed_server_leaves_no_file(path: Path, server: HealthServer) -> Non
 
 
 def test_a_socket_without_a_listener_means_that_it_was_killed(path: Path) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     assert reason(ask_health(path, 5)) == f"it was killed: nobody listens at {path}"
 
 
 def test_the_socket_of_one_that_was_killed_is_replaced(path: Path) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     server = HealthServer(path, lambda: ANSWER)
@@ -112,13 +116,13 @@ def test_the_socket_of_one_that_runs_is_left_alone(path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    (tmp_path / "health").write_text("")
+    (tmp_path / "workers").write_text("")
     with pytest.raises(UnavailableError, match=r"the health socket .* can't be made"):
         HealthServer(health_socket(tmp_path, MEAN), lambda: ANSWER)
 
 
 def test_one_that_does_not_answer_is_not_alive(path: Path) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as hung:
         hung.bind(str(path))
         hung.listen()
@@ -127,7 +131,7 @@ def test_one_that_does_not_answer_is_not_alive(path: Path) -> None:
 
 @pytest.mark.parametrize("nonsense", [b"", b"\n", b"[1]\n", b'{"alive": tr', b"x" * 70_000])
 def test_nonsense_is_no_answer(path: Path, nonsense: bytes) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -139,6 +143,61 @@ def test_nonsense_is_no_answer(path: Path, nonsense: bytes) -> None:
 
         spawn("nonsense", serve)
         assert reason(ask_health(path, 5)) == f"{path}: a line that is not a JSON object"
+
+
+def test_one_that_drips_its_answer_has_no_more_time_for_it(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                while True:
+                    connection.sendall(b"{")
+                    time.sleep(0.01)
+
+        spawn("drip", serve)
+        assert reason(ask_health(path, 0.3)) == "no answer within 0.3 s"
+
+
+def test_one_that_answers_for_another_is_not_believed(tmp_path: Path) -> None:
+    path = health_socket(tmp_path, InstanceId("rival", 1))
+    server = HealthServer(path, lambda: ANSWER)
+    answer = ask_health(path, 5)
+    assert (answer.instance, answer.alive) == ("rival-1", False)
+    assert "it answers for another instance" in answer.trouble
+    server.close()
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "pipe"])
+def test_what_is_no_socket_is_neither_followed_nor_read(path: Path, kind: str) -> None:
+    """Its folder is a worker's, and who asks may be root."""
+    path.parent.mkdir(parents=True)
+    server = HealthServer(path.with_name("real"), lambda: ANSWER)
+    if kind == "link":
+        path.symlink_to(path.with_name("real"))
+    elif kind == "file":
+        path.write_text("{}")
+    else:
+        os.mkfifo(path)
+    answer = ask_health(path, 5)
+    assert not answer.alive
+    assert "it is no socket" in reason(answer)
+    server.close()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_mark_that_leads_elsewhere_is_none(path: Path, kind: str) -> None:
+    path.parent.mkdir(parents=True)
+    mark = path.with_suffix(".loading")
+    if kind == "link":
+        path.with_name("real").write_text(str(time.monotonic()))
+        mark.symlink_to("real")
+    else:
+        os.mkfifo(mark)
+    assert not is_loading(path)
 
 
 def test_what_is_asked_for_in_vain_is_shown_only_when_there_is_any() -> None:
@@ -181,7 +240,7 @@ def test_a_long_name_still_has_a_path_of_its_own() -> None:
     longest = [health_socket(folder, InstanceId("m" * 200, number)) for number in (1, 2)]
     assert longest[0] != longest[1]
     assert all(len(str(path)) <= 107 for path in longest)
-    assert health_socket(folder, MEAN) == folder / "health" / "mean-1.sock"
+    assert health_socket(folder, MEAN) == folder / "workers" / "mean-1" / "health.sock"
 
 
 def test_sockets_are_listed_by_name(tmp_path: Path) -> None:
@@ -189,6 +248,6 @@ def test_sockets_are_listed_by_name(tmp_path: Path) -> None:
     servers = [
         HealthServer(health_socket(tmp_path, InstanceId(name, 1)), lambda: ANSWER) for name in "ba"
     ]
-    assert [path.name for path in health_sockets(tmp_path)] == ["a-1.sock", "b-1.sock"]
+    assert [folder_of(path) for path in health_sockets(tmp_path)] == ["a-1", "b-1"]
     for server in servers:
         server.close()

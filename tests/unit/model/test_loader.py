@@ -21,6 +21,7 @@ from pyboot_svc.model.loader import (
     ImportFailed,
     MalformedPath,
     ModuleAbsent,
+    NameTaken,
     NotCallable,
     WrongArity,
     exceptions_named,
@@ -514,7 +515,8 @@ def test_an_abstract_class_cannot_be_made(define: Load) -> None:
 def test_the_errors_are_siblings() -> None:
     """So that nobody takes one for another by catching it."""
     kinds = ModelError.__subclasses__()
-    assert len(kinds) == 8  # one is about its environment
+    # Another one is about its environment.
+    assert sum(kind.__module__ == load_model.__module__ for kind in kinds) == 8
     assert [kind for kind in kinds if kind.__subclasses__()] == []
 
 
@@ -688,3 +690,38 @@ def test_a_model_works_in_its_folder_and_others_in_the_first_of_the_path(
     assert working_folder("mine.f", path) == folder
     assert working_folder("json.loads", path) == tmp_path / "first"
     assert working_folder("json.loads", path[:1]) == Path("/")
+
+
+def test_a_file_beside_the_model_does_not_stand_in_for_pythons_own(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "colorsys.py").write_text("raise RuntimeError('of the model folder')")
+    (folder / "shaded.py").write_text(
+        "import colorsys\ndef model(payload): return colorsys.__file__"
+    )
+    model = load_model("shaded.model", [str(folder)], CONTEXT)
+    assert str(folder) not in model(1, CONTEXT)
+
+
+def test_it_stands_before_what_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed, own = tmp_path / "site-packages", tmp_path / "models"
+    monkeypatch.setattr("sys.path", [*sys.path, str(installed)])
+    for folder in (installed, own):
+        folder.mkdir()
+        (folder / "both.py").write_text(f"def model(payload): return {str(folder)!r}")
+    model = load_model("both.model", [str(own)], CONTEXT)
+    assert model(1, CONTEXT) == str(own)
+
+
+def test_a_model_that_is_called_as_a_module_of_pythons_own(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "statistics.py").write_text("def model(payload): ...")
+    with pytest.raises(NameTaken, match="Python has a module 'statistics' of its own") as raised:
+        load_model("statistics.model", [str(folder)], CONTEXT)
+    assert "give the model's another name" in str(raised.value)
+    assert load_model("statistics.mean", [], CONTEXT)([1, 3], CONTEXT) == 2

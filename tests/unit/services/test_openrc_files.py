@@ -51,7 +51,12 @@ class Folders:
         for name, text in (("rc-update", _RC_UPDATE), ("rc-service", _RC_SERVICE)):
             (self.programs / name).write_text(text.format(base=base))
             (self.programs / name).chmod(0o755)
-        self.manager = OpenrcManager(self.run, self.init, self.runlevel, self.log)
+        self.users: list[InstanceId] = []
+        self.manager = self.make_manager()
+
+    def make_manager(self, deaf_seconds: float = 20.0) -> OpenrcManager:
+        places = (self.run, self.init, self.runlevel, self.log)
+        return OpenrcManager(*places, deaf_seconds, self.users.append)
 
     def write(self, *wanted: Wanted) -> None:
         self.manager.write_units(wanted, [])
@@ -200,6 +205,34 @@ def test_a_start_that_fails_is_reported(folders: Folders) -> None:
         folders.manager.start([PUMP])
 
 
+def test_one_that_is_not_yet_down_is_asked_again(folders: Folders) -> None:
+    """Just after a stop, the supervisor may say that it is still there."""
+    (folders.programs / "rc-service").write_text(
+        f"#!/bin/sh\necho call >>{folders.base}/calls\n"
+        f"[ $(wc -l <{folders.base}/calls) -le 2 ] || exit 0\n"
+        "echo 'it is already running' >&2; exit 1\n"
+    )
+    folders.manager.start([PUMP])
+    assert folders.calls() == ["call"] * 3
+
+
+def test_each_instance_gets_a_user(folders: Folders) -> None:
+    folders.write(*WANTED)
+    assert folders.users == [PUMP, FAN]
+
+
+def test_without_users_of_their_own_instances_share_one(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(identity: InstanceId) -> None:
+        raise UnavailableError(f"no user for {identity}")
+
+    places = (folders.run, folders.init, folders.runlevel, folders.log)
+    OpenrcManager(*places, make_user=fail).write_units(WANTED, [])
+    assert "no user for pump-1; the instances without one share the user edge-model" in caplog.text
+    assert (folders.run / "openrc" / "pump-1").exists()
+
+
 def test_starts_and_restarts_are_asked_for_without_dependencies(folders: Folders) -> None:
     folders.manager.start([PUMP])
     folders.manager.restart([FAN])
@@ -265,8 +298,7 @@ def test_a_supervisor_that_never_hears_is_told_of(
     folders: Folders, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_supervisor(folders, deaf=1000)
-    patient = OpenrcManager(folders.run, folders.init, folders.runlevel, folders.log, 0.3)
-    patient.tell_master(True)
+    folders.make_manager(0.3).tell_master(True)
     assert len(folders.calls()) > 1
     assert "could not be told of the changes: unable to open control fifo" in caplog.text
 

@@ -23,7 +23,8 @@ class Kennel:
     """A watchdog over one child, its strikes, and how often it asked."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "a-1.sock"
+        self.path = folder / "a-1" / "health.sock"
+        self.path.parent.mkdir()
         self.strikes: list[tuple[InstanceId, int, str]] = []
         self.looks = 0
         self.pids = {A: PID}

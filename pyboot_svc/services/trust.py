@@ -1,0 +1,95 @@
+"""Whether what root is about to take is root's alone, all the way up, as sshd's StrictModes asks.
+
+Who can write to a file, or to a folder on the way to it, decides what root reads or runs.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pyboot_svc.errors import ExitCode, PybootError
+
+_MOST_LINKS = 40
+
+
+class Untrusted(PybootError):
+    """Somebody else could have written what root was to take."""
+
+    exit_code = ExitCode.CONFIG
+
+
+def trouble_with(path: Path) -> str:
+    """Who else than root could change it, and what to do; empty where nobody could.
+
+    For who isn't root nothing has to be so; nor for what isn't there, which can't be taken.
+    """
+    if os.geteuid() != 0:
+        return ""
+    try:
+        for place, status in _way(path.absolute()):
+            if trouble := _trouble(place, status):
+                return f"{path} isn't root's alone: {trouble}"
+    except OSError:
+        return ""
+    return ""
+
+
+def require_roots_own(paths: Iterable[Path]) -> None:
+    """Raises Untrusted with all that isn't, once each."""
+    troubles = dict.fromkeys(filter(None, map(trouble_with, paths)))
+    if troubles:
+        raise Untrusted("\n".join(troubles))
+
+
+def _way(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Each folder on the way, from `/` on, over whatever links, and at last the file itself."""
+    current, links = "/", 0
+    yield current, os.stat(current)
+    waiting = list(path.parts[1:])[::-1]
+    while waiting:
+        part = waiting.pop()
+        if part == "..":
+            current = os.path.dirname(current)
+            continue
+        place = os.path.join(current, part)
+        status = os.lstat(place)
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(f"too many links on the way to {path}")
+            target = Path(os.readlink(place))
+            current = "/" if target.is_absolute() else current
+            waiting += [name for name in target.parts if name != "/"][::-1]
+            continue
+        yield place, status
+        current = place
+
+
+def _trouble(place: str, status: os.stat_result) -> str:
+    if status.st_uid != 0:
+        return (
+            f"{place} belongs to {_user(status.st_uid)}; `chown root {place}`, or put it elsewhere"
+        )
+    others = status.st_mode & stat.S_IWOTH
+    group = status.st_mode & stat.S_IWGRP and status.st_gid != 0
+    if not (others or group) or _is_read_only(place):
+        return ""
+    if status.st_mode & stat.S_ISVTX:
+        return f"anybody can make files in {place}; put it elsewhere, as into /etc/pyboot"
+    return f"others can write to {place}; `chmod go-w {place}`, or put it elsewhere"
+
+
+def _is_read_only(place: str) -> bool:
+    """As a ConfigMap is mounted, whatever modes it shows."""
+    return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

@@ -1,0 +1,378 @@
+"""What root has done in a child without root's rights, as a user who has no others to lose.
+
+The child is forked, not started: it needs no interpreter that the user could run.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import select
+import signal
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, MappingProxyType
+from typing import Any, NoReturn
+
+from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
+
+Document = dict[str, Any]
+Ask = Callable[[Path], Iterable[Document]]
+
+_NOBODY = "nobody"
+# Who belongs to the group of root isn't without rights.
+_NO_GROUP = 65534
+_READ_BYTES = 64 * 1024
+_MOST_BYTES = 2**31
+# Of an error's text.
+_LONGEST_ERROR = 16_000
+_INTERRUPTED = 128 + signal.SIGINT
+_ERROR, _CODE = "pyboot-error", "pyboot-code"
+
+
+class ChildEnded(UnavailableError):
+    """A child ended by itself; `code` is its exit code, negative for a signal's number."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(f"what was asked without root's rights ended with {code}")
+
+
+class ChildError(PybootError):
+    """What a child raised, with the exit code of that."""
+
+    def __init__(self, text: str, exit_code: ExitCode) -> None:
+        self.exit_code = exit_code
+        super().__init__(text)
+
+
+@dataclass(frozen=True)
+class _User:
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        with suppress(KeyError):
+            return pwd.getpwuid(self.uid).pw_name
+        return str(self.uid)
+
+    def become(self) -> None:
+        os.setgroups(self.groups)
+        os.setresgid(self.gid, self.gid, self.gid)
+        os.setresuid(self.uid, self.uid, self.uid)
+
+
+def as_owner(folder: Path, ask: Ask, seconds: float) -> Iterator[Document]:
+    """What `ask` gives of a folder, done with the rights of whom it belongs to.
+
+    Where root asks and it is somebody else's, a child does it that is shut into the folder: no link
+    leads out of it. `ask` is given the folder as it finds it, imports nothing, and gives documents
+    of JSON. Raises what it raises, with the same exit code, and UnavailableError when nothing comes
+    for `seconds`.
+    """
+    if os.geteuid() != 0:
+        yield from ask(folder)
+        return
+    place = _open_folder(folder)
+    try:
+        status = os.fstat(place)
+        if status.st_uid == 0:
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and status.st_gid != 0:
+                raise UnavailableError(f"others can write to {folder}: `chmod go-w {folder}`")
+            yield from ask(folder)
+            return
+        user = _User(status.st_uid, status.st_gid or _NO_GROUP)
+        yield from _in_child(lambda: _enter(place, user, folder), ask, seconds)
+    finally:
+        os.close(place)
+
+
+def without_rights(
+    run: Callable[[Path], int],
+    needed: Sequence[Path] = (),
+    groups: Sequence[str] = (),
+    state: Path = Path(),
+    credentials: Mapping[str, str] = MappingProxyType({}),
+) -> int:
+    """Run it as nobody, where it would have root's rights, and give its exit code; see
+    `asked_without_rights`. It keeps standard input, output and error, and may go on as another
+    program. `credentials` are files that it may read, by names, as systemd's LoadCredential= has
+    them."""
+
+    def ask(way: Path) -> Iterator[Document]:
+        yield {_CODE: int(run(way))}
+
+    try:
+        documents = list(asked_without_rights(ask, needed, groups, state, credentials))
+    except ChildEnded as ended:
+        return ended.code if ended.code > 0 else 128 - ended.code
+    return int(documents[0][_CODE]) if documents else ExitCode.OK
+
+
+def asked_without_rights(
+    ask: Ask,
+    needed: Sequence[Path],
+    groups: Sequence[str] = (),
+    state: Path = Path(),
+    credentials: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Document]:
+    """What `ask` gives as nobody, or as the owner of `state`, where it would have root's rights.
+
+    It is given a way to `state`, and has these groups besides. Where that user can't read what is
+    needed, as Python in a home of root's, that is said, and it is asked as it is. Raises what it
+    raises, whole, with the same exit code.
+    """
+    place = _somebodys(state)
+    user = _nobody(groups) if place is None else _owner(place, groups)
+    try:
+        if user is None or _refused(user, needed):
+            yield from ask(state)
+            return
+        way = state
+        if place is not None:
+            os.set_inheritable(place, True)
+            way = Path(f"/proc/self/fd/{place}")
+        with _lent(credentials, user) as lent:
+            yield from _in_child(lambda: _become(user, way, lent), ask, None)
+    finally:
+        if place is not None:
+            os.close(place)
+
+
+def _somebodys(state: Path) -> int | None:
+    """Where root works, the folder if it is another's."""
+    if os.geteuid() != 0 or not state.is_absolute() or not os.path.isdir(state):
+        return None
+    place = _open_folder(state)
+    if os.fstat(place).st_uid:
+        return place
+    os.close(place)
+    return None
+
+
+def _owner(place: int, groups: Sequence[str]) -> _User:
+    status = os.fstat(place)
+    return _User(status.st_uid, status.st_gid or _NO_GROUP, tuple(_numbers(groups)))
+
+
+def _become(user: _User, way: Path, lent: Mapping[str, str]) -> Path:
+    user.become()
+    os.environ.update(HOME="/nonexistent", **lent)
+    return way
+
+
+@contextmanager
+def _lent(credentials: Mapping[str, str], user: _User) -> Iterator[Mapping[str, str]]:
+    """Copies that the user can read, as long as it runs; what can't be read it will miss itself.
+    Gives the variables that lead to them."""
+    if not credentials:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="pyboot-credentials-") as folder:
+        for name, file in credentials.items():
+            with suppress(OSError):
+                content, copy = Path(file).read_bytes(), Path(folder) / name
+                copy.touch(mode=0o400)
+                copy.write_bytes(content)
+                os.chown(copy, user.uid, user.gid)
+        os.chown(folder, user.uid, user.gid)
+        yield {"CREDENTIALS_DIRECTORY": folder}
+
+
+def _refused(user: _User, needed: Sequence[Path]) -> bool:
+    unreadable = _unreadable(user, [*map(Path, filter(os.path.isabs, sys.path)), *needed])
+    if unreadable:
+        print(
+            f"pyboot: the user {user.name} can't read {unreadable}: the model has root's rights",
+            file=sys.stderr,
+        )
+    return bool(unreadable)
+
+
+def _open_folder(folder: Path) -> int:
+    """Raises UnavailableError where a link of somebody else's may lead away."""
+    parent = folder.parent.stat()
+    ours = parent.st_uid == 0 and not parent.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    try:
+        return os.open(folder, os.O_PATH | os.O_DIRECTORY | (0 if ours else os.O_NOFOLLOW))
+    except OSError as error:
+        raise UnavailableError(f"{folder} can't be entered: {error.strerror}") from error
+
+
+def _enter(place: int, user: _User, folder: Path) -> Path:
+    os.fchdir(place)
+    entered = folder
+    with suppress(PermissionError):  # of a container that may not
+        os.chroot(".")
+        entered = Path("/")
+    user.become()
+    return entered
+
+
+def _nobody(groups: Sequence[str]) -> _User | None:
+    """None for who has no rights to lose, and on a host without such a user."""
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        entry = pwd.getpwnam(_NOBODY)
+        return _User(entry.pw_uid, entry.pw_gid, tuple(_numbers(groups)))
+    return None
+
+
+def _numbers(groups: Sequence[str]) -> Iterator[int]:
+    for name in groups:
+        with suppress(KeyError):  # the unit will say so
+            yield grp.getgrnam(name).gr_gid
+
+
+def _unreadable(user: _User, paths: Sequence[Path]) -> str:
+    there = [path for path in paths if path.exists()]
+    folders = {path for path in there if path.is_dir()}
+
+    def look(_: Path) -> Iterator[Document]:
+        for path in there:
+            if not os.access(path, os.R_OK | (os.X_OK if path in folders else 0)):
+                yield {"path": str(path)}
+
+    def begin() -> Path:
+        user.become()
+        return Path()
+
+    return next((document["path"] for document in _in_child(begin, look, None)), "")
+
+
+def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Iterator[Document]:
+    """What `ask` gives in a child that `begin` has changed; it ends with this process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    answers, answer = os.pipe2(os.O_CLOEXEC)
+    life, hold = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        os.close(answers)
+        os.close(hold)
+        _work(begin, ask, answer, life)
+    os.close(answer)
+    os.close(life)
+    ended = False
+    try:
+        with _signals_left_to(child) if seconds is None else nullcontext():
+            yield from _read(answers, seconds)
+            if seconds is None:
+                os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        ended = True
+    finally:
+        os.close(answers)
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        os.close(hold)
+    code = os.waitstatus_to_exitcode(status)
+    if code in (_INTERRUPTED, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if code:
+        raise ChildEnded(code)
+
+
+@contextmanager
+def _signals_left_to(child: int) -> Iterator[None]:
+    """It ends as it sees fit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGINT or not _in_foreground():
+            os.kill(child, number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_foreground() -> bool:
+    """Of a terminal, whose Ctrl-C reaches a child without us."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
+
+
+def _work(begin: Callable[[], Path], ask: Ask, answer: int, life: int) -> NoReturn:
+    """The child's whole life: whatever happens, nothing of the parent's is run on."""
+    code = 1
+    try:
+        threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+        with open(answer, "w", encoding="utf-8", errors="backslashreplace") as out:
+            try:
+                for document in ask(begin()):
+                    out.write(json.dumps(document) + "\n")
+                    out.flush()
+            except PybootError as error:
+                told = {_ERROR: str(error)[:_LONGEST_ERROR], _CODE: int(error.exit_code)}
+                out.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+        code = 0
+    except BrokenPipeError:
+        code = 0  # whoever read it has seen enough
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with suppress(Exception):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_with(life: int) -> None:
+    os.read(life, 1)
+    os._exit(1)
+
+
+def _read(answers: int, seconds: float | None) -> Iterator[Document]:
+    text = b""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        left = None if deadline is None else max(deadline - time.monotonic(), 0)
+        if not select.select([answers], [], [], left)[0]:
+            raise UnavailableError(f"nothing could be read within {seconds:g} s")
+        more = os.read(answers, _READ_BYTES)
+        *lines, text = (text + more).split(b"\n") if b"\n" in more else [text + more]
+        for line in lines:
+            yield _document(line)
+            if seconds is not None:
+                deadline = time.monotonic() + seconds
+        if not more:
+            return
+        if len(text) > _MOST_BYTES:
+            raise UnavailableError("what could be read is too long")
+
+
+def _error(text: str, code: ExitCode) -> PybootError:
+    return UnavailableError(text) if code == ExitCode.UNAVAILABLE else ChildError(text, code)
+
+
+def _document(line: bytes) -> Document:
+    document: Document = json.loads(line)
+    if _ERROR in document:
+        raise _error(document[_ERROR], ExitCode(document[_CODE]))
+    return document

@@ -1,0 +1,295 @@
+"""What root has done by a child: whose rights it has, what comes of it, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.poll import until
+
+from pyboot_svc.errors import ExitCode, PybootError, UnavailableError, UsageError
+from pyboot_svc.services.unprivileged import as_owner, without_rights
+
+OWNER = 4711
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Somebody else's, behind a folder that he can't enter, as a dynamic user's state is."""
+    closed = Path(tempfile.mkdtemp(prefix="pyboot-test-"))
+    made = closed / "theirs"
+    made.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(made, OWNER, OWNER)
+    yield made
+    shutil.rmtree(closed)
+
+
+def facts(folder: Path) -> Iterator[dict[str, Any]]:
+    yield {"ids": [*os.getresuid(), *os.getresgid(), *os.getgroups()]}
+    yield {"names": sorted(os.listdir(folder)), "pid": os.getpid()}
+
+
+@as_root
+def test_it_has_its_owners_rights_alone(folder: Path) -> None:
+    (folder / "file").write_text("")
+    ids, found = as_owner(folder, facts, 20)
+    assert ids == {"ids": [OWNER] * 6}
+    assert found["names"] == ["file"]
+    assert found["pid"] != os.getpid()
+    assert os.geteuid() == 0
+
+
+def test_ones_own_folder_needs_no_child(tmp_path: Path) -> None:
+    _, found = as_owner(tmp_path, facts, 20)
+    assert found["pid"] == os.getpid()
+
+
+@as_root
+def test_no_link_leads_out(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("root's")
+    tmp_path.chmod(0o755)
+    (folder / "link").symlink_to(tmp_path / "precious")
+
+    def ask(entered: Path) -> Iterator[dict[str, Any]]:
+        yield {"text": (entered / "link").read_text()}
+
+    with pytest.raises(UnavailableError, match="ended with 1"):
+        list(as_owner(folder, ask, 20))
+
+
+@as_root
+def test_a_link_of_somebody_elses_is_not_entered(folder: Path, tmp_path: Path) -> None:
+    (folder / "link").symlink_to(tmp_path)
+    with pytest.raises(UnavailableError, match="can't be entered: Not a directory"):
+        list(as_owner(folder / "link", facts, 20))
+
+
+@as_root
+def test_a_link_of_roots_is(folder: Path, tmp_path: Path) -> None:
+    """As systemd makes one to the state of a dynamic user."""
+    (tmp_path / "link").symlink_to(folder)
+    ids, _ = as_owner(tmp_path / "link", facts, 20)
+    assert ids == {"ids": [OWNER] * 6}
+
+
+@as_root
+@pytest.mark.parametrize(
+    "error", [UsageError("a\nb" * 2000), UnavailableError("no"), PybootError("x")]
+)
+def test_an_error_arrives_as_a_whole(folder: Path, error: PybootError) -> None:
+    def ask(_: Path) -> Iterator[dict[str, Any]]:
+        yield {"before": 1}
+        raise error
+
+    with pytest.raises(PybootError) as raised:
+        list(as_owner(folder, ask, 20))
+    assert str(raised.value) == str(error)
+    assert raised.value.exit_code == error.exit_code
+    assert isinstance(raised.value, UnavailableError) == isinstance(error, UnavailableError)
+
+
+@as_root
+def test_one_that_gives_nothing_is_ended_in_time(folder: Path) -> None:
+    def ask(_: Path) -> Iterator[dict[str, Any]]:
+        yield {"pid": os.getpid()}
+        while True:
+            time.sleep(1)
+
+    answers = as_owner(folder, ask, 0.3)
+    pid = next(answers)["pid"]
+    with pytest.raises(UnavailableError, match=r"nothing could be read within 0\.3 s"):
+        next(answers)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@as_root
+def test_who_has_seen_enough_leaves_no_child(folder: Path) -> None:
+    def ask(_: Path) -> Iterator[dict[str, Any]]:
+        while True:
+            yield {"pid": os.getpid()}
+
+    with closing(as_owner(folder, ask, 20)) as answers:  # type: ignore[type-var]
+        pid = next(answers)["pid"]
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@as_root
+def test_one_that_is_killed_is_said(folder: Path) -> None:
+    def ask(_: Path) -> Iterator[dict[str, Any]]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield {}
+
+    with pytest.raises(UnavailableError, match="ended with -9"):
+        list(as_owner(folder, ask, 20))
+
+
+@as_root
+def test_a_database_can_be_read_and_written(folder: Path) -> None:
+    def ask(entered: Path) -> Iterator[dict[str, Any]]:
+        with closing(sqlite3.connect(entered / "file.db", isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE numbers (number)")
+            connection.execute("INSERT INTO numbers VALUES (1), (2)")
+            yield {"sum": connection.execute("SELECT sum(number) FROM numbers").fetchone()[0]}
+
+    assert list(as_owner(folder, ask, 20)) == [{"sum": 3}]
+    assert (folder / "file.db").stat().st_uid == OWNER
+
+
+@as_root
+def test_where_others_can_write_root_does_not_look(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    os.chown(tmp_path, 0, OWNER)
+    with pytest.raises(UnavailableError, match="others can write to"):
+        list(as_owner(tmp_path, facts, 20))
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises((UnavailableError, FileNotFoundError)):
+        list(as_owner(tmp_path / "none", lambda folder: [{"n": os.listdir(folder)}], 20))
+
+
+def test_who_has_no_rights_to_lose_does_it_himself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert without_rights(lambda _: os.getpid()) == os.getpid()
+
+
+@as_root
+def test_nobody_runs_it_with_the_groups_that_are_given(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.path", ["/usr"])
+
+    def run(_: Path) -> int:
+        os.write(1, f"{os.getuid()} {sorted(os.getgroups())} {os.environ['HOME']}\n".encode())
+        return ExitCode.CONFIG
+
+    assert without_rights(run, groups=["tty", "no-such-group"]) == ExitCode.CONFIG
+    uid, rest = capfd.readouterr().out.split(" ", 1)
+    assert int(uid) not in (0, os.geteuid())
+    assert rest == "[5] /nonexistent\n"
+
+
+@as_root
+def test_what_nobody_can_read_is_said_and_run_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.path", ["/usr"])
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    assert without_rights(lambda _: os.getpid(), [closed]) == os.getpid()
+    assert capsys.readouterr().err.startswith(f"pyboot: the user nobody can't read {closed}")
+
+
+@as_root
+def test_it_may_go_on_as_another_program(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the interpreter of a model's environment: its exit code is that of the command."""
+    monkeypatch.setattr("sys.path", ["/usr"])
+
+    def run(_: Path) -> int:
+        os.execv("/bin/sh", ["sh", "-c", "id -un; exit 7"])
+
+    assert without_rights(run) == 7
+    assert capfd.readouterr().out == "nobody\n"
+
+
+@as_root
+def test_one_that_is_killed_has_the_exit_code_of_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", ["/usr"])
+
+    def run(_: Path) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    assert without_rights(run) == 128 + signal.SIGKILL
+
+
+@as_root
+def test_it_may_read_copies_of_credentials_as_long_as_it_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.path", ["/usr"])
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text("pass")
+
+    def run(_: Path) -> int:
+        folder = Path(os.environ["CREDENTIALS_DIRECTORY"])
+        modes = [oct(place.stat().st_mode & 0o777) for place in (folder, folder / "pre-password")]
+        found = [*sorted(os.listdir(folder)), (folder / "pre-password").read_text(), *modes]
+        os.write(1, " ".join([*found, str(folder)]).encode())
+        return 0
+
+    files = {"pre-password": str(secret), "pre-ca": str(tmp_path / "none")}
+    assert without_rights(run, credentials=files) == 0
+    *found, folder = capfd.readouterr().out.split(" ")
+    assert found == ["pre-password", "pass", "0o700", "0o400"]
+    assert not Path(folder).exists()
+    assert "CREDENTIALS_DIRECTORY" not in os.environ
+
+
+@as_root
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_signal_to_its_parent_is_for_it(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", ["/usr"])
+    read, write = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        os.setsid()  # away from any terminal
+
+        def run(_: Path) -> int:
+            signal.signal(number, lambda *_: os._exit(9))
+            os.write(write, b"!")
+            while True:
+                time.sleep(1)
+
+        os._exit(without_rights(run))
+    os.read(read, 1)
+    os.kill(parent, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == 9
+    os.close(read)
+    os.close(write)
+
+
+@as_root
+def test_a_child_ends_with_its_parent(folder: Path) -> None:
+    read, write = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+
+        def ask(_: Path) -> Iterator[dict[str, Any]]:
+            os.write(write, f"{os.getpid()}\n".encode())
+            while True:
+                time.sleep(1)
+            yield {}
+
+        list(as_owner(folder, ask, 60))
+        os._exit(1)
+    child = os.read(read, 20).decode().strip()
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+
+    def has_ended() -> bool:
+        try:
+            return Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0] == "Z"
+        except OSError:
+            return True
+
+    until(has_ended, "the child has ended")
+    os.close(read)
+    os.close(write)
