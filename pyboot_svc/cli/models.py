@@ -31,12 +31,13 @@ def run_models(
     """Call `run` where it may import these models, and give its exit code.
 
     It is given the way to `state`, whose owner it is run as when that isn't root, and may read the
-    files of `credentials`. Raises Untrusted when root is to take what others can write, and what
+    models' secrets and the files of `credentials`. Raises Untrusted when root is to take what others can write, and what
     `run` raises.
     """
     places = model_places(edges, model_path)
     require_roots_own(places)
-    return without_rights(run, places, groups_of(edges), state, credentials)
+    lent = {**secrets_of(edges), **credentials}
+    return without_rights(run, places, groups_of(edges), state, lent)
 
 
 def run_elsewhere(
@@ -69,6 +70,11 @@ def model_places(edges: Iterable[Edge], model_path: Sequence[str]) -> list[Path]
     for edge in edges:
         folders += [*source_files(edge.edge_mode, model_path), *_environment(edge.python)]
     return list(dict.fromkeys(folders))
+
+
+def secrets_of(edges: Iterable[Edge]) -> dict[str, str]:
+    """The files of the models' secrets, by the names of credentials."""
+    return {name: file for edge in edges for name, file in edge.secret_files.items()}
 
 
 def groups_of(edges: Iterable[Edge]) -> list[str]:

@@ -299,9 +299,12 @@ class Edge:
                 files[credential_name(role, "password")] = broker.password_file
             for kind, file in (broker.tls or Tls()).files.items():
                 files[credential_name(role, kind)] = file
-        for name, file in self.secrets.items():
-            files[credential_name(SECRET_ROLE, name)] = file
-        return files
+        return {**files, **self.secret_files}
+
+    @property
+    def secret_files(self) -> dict[str, str]:
+        """Those that the model needs, by `credential_name`."""
+        return {credential_name(SECRET_ROLE, name): file for name, file in self.secrets.items()}
 
     @property
     def volume_bytes(self) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
-from pyboot_svc.cli.models import groups_of, model_places
+from pyboot_svc.cli.models import groups_of, model_places, secrets_of
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.advice import advice
 from pyboot_svc.config.loader import load_config
@@ -168,7 +168,9 @@ def _model_problems(config: Config, options: argparse.Namespace) -> Iterator[Pro
         try:
             if is_here(edge.python) and not troubles:
                 ask = partial(_troubles, edge, config.model_path, options.json)
-                asked = asked_without_rights(ask, places, groups_of([edge]))
+                asked = asked_without_rights(
+                    ask, places, groups_of([edge]), credentials=secrets_of([edge])
+                )
                 troubles = [document["trouble"] for document in asked]
             elif edge.python is not None and entered() is None and not troubles:
                 elsewhere.setdefault(edge.python, index)
@@ -181,7 +183,8 @@ def _model_problems(config: Config, options: argparse.Namespace) -> Iterator[Pro
         edges = [edge for edge in config.edges if edge.python == python]
         ask = partial(_problems_elsewhere, python, index, options)
         places = [*model_places(edges, config.model_path), file]
-        for found in asked_without_rights(ask, places, groups_of(edges)):
+        lent = secrets_of(edges)
+        for found in asked_without_rights(ask, places, groups_of(edges), credentials=lent):
             yield Problem(**found)
 
 
