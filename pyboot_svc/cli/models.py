@@ -31,8 +31,8 @@ def run_models(
     """Call `run` where it may import these models, and give its exit code.
 
     It is given the way to `state`, whose owner it is run as when that isn't root, and may read the
-    models' secrets and the files of `credentials`. Raises Untrusted when root is to take what others can write, and what
-    `run` raises.
+    models' secrets and the files of `credentials`. Raises Untrusted when root is to take what
+    others can write, and what `run` raises.
     """
     places = model_places(edges, model_path)
     require_roots_own(places)
