@@ -229,6 +229,22 @@ def model(payload):
     assert started.instance("edge-1")["errors"] == {}
 
 
+def test_a_log_on_a_full_disk_costs_lines_and_no_message(
+    start: Start, ask: Callable[..., list[Any]]
+) -> None:
+    code = """
+for descriptor in (1, 2):
+    os.dup2(os.open("/dev/full", os.O_WRONLY), descriptor)
+def model(payload, context):
+    context.logger.warning("payload %s", payload)
+    return {1: "one", 2: "two"}[payload]
+"""
+    started = start(code)
+    assert ask(1, 2) == ["one", "two"]
+    assert started.instance("edge-1")["errors"] == {}
+    assert started.stop() == 0
+
+
 CHILDREN = {
     "fork": 'multiprocessing.get_context("fork").Pool(2)',
     "spawn": 'multiprocessing.get_context("spawn").Pool(1)',

@@ -156,6 +156,23 @@ def test_logs_are_rotated_under_the_worker(machine: Machine) -> None:
     assert machine.read(log).endswith("pair-1: stopped\n")
 
 
+def test_logs_are_for_root_and_bounded_between_rotations(machine: Machine) -> None:
+    log, settings = "/var/log/edge-model/pair-2.log", "/etc/conf.d/edge-model.pair-2"
+    assert machine.sh(f"stat -c '%a %U %G' {log}").split() == ["640", "root", "adm"]
+    machine.write(settings, "healthcheck_delay=1\nhealthcheck_timer=1\nlog_max_bytes=100000\n")
+    try:
+        machine.control("restart", "pair-2")
+        wait_active(machine, "pair-2")
+        machine.sh(f"head -c 300000 /dev/zero >>{log}")
+        until(lambda: int(machine.sh(f"stat -c %s {log}")) < 100_000, "it begins anew", 60)
+        kept = machine.sh(f"stat -c '%a %U %G %s' {log}.full").split()
+        assert kept[:3] == ["640", "root", "adm"]
+        assert int(kept[3]) >= 300_000
+    finally:
+        machine.run("rm", settings)
+    machine.control("restart", "pair-2")
+
+
 def test_the_script_itself_starts_nothing(machine: Machine) -> None:
     refused = machine.run("rc-service", "edge-model", "start", check=False)
     assert refused.returncode != 0
