@@ -1,5 +1,6 @@
 """What the master knows of the workers.
 
-hub    asks all workers at once, over the metrics socket
-view   puts together what the web shows: their answers, and what their service manager knows
+admission  says whose reports are taken
+hub        asks all workers at once, over the metrics socket
+view       puts together what the web shows: their answers, and what their service manager knows
 """

@@ -9,11 +9,12 @@ import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.master.admission import Admission
 from pyboot_svc.metrics.decoding import Malformed, decode_snapshot
 from pyboot_svc.metrics.protocol import ASK, LONGEST_HELLO
 from pyboot_svc.sockets.descriptors import Listeners
@@ -50,6 +51,7 @@ class _Scrape:
     """One question to all workers, and the answers as they come in."""
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
         self.asked: set[str] = set()
         self.answers: dict[str, Reading] = {}
         self.sent = False
@@ -73,9 +75,18 @@ class _Peer:
         self.connection = connection
         self.pid = _process_of(connection)
         self.instance: str | None = None
+        # Which one it says to be, before that is believed.
+        self.claimed = ""
         self.hello_due = time.monotonic() + HELLO_SECONDS
         self.unanswered: deque[_Scrape] = deque()
         self._pending = b""
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether it should have answered by now."""
+        return bool(self.unanswered) and (
+            time.monotonic() - self.unanswered[0].began > ANSWER_SECONDS
+        )
 
     def read_lines(self) -> list[bytes]:
         """The complete lines; raises ConnectionError at the end, Nonsense when one is too long."""
@@ -117,10 +128,23 @@ class Hub:
         self._processes: dict[str, int] = {}
         self._restarts: Counter[str] = Counter()
 
-    def configure(self, instances: list[InstanceId], passing: int = 0) -> None:
-        """These are to be reported, connected or not; others, `passing` at most, while they are."""
+    def configure(
+        self,
+        instances: list[InstanceId],
+        passing: int = 0,
+        admission: Admission | None = None,
+    ) -> None:
+        """These are to be reported, connected or not; others, `passing` at most, while they are.
+
+        Who may say hello is the `admission`'s to say; without one, these may.
+        """
         self._configured = [str(identity) for identity in instances]
+        self._admission = admission or Admission(frozenset(self._configured))
         self._limit = 2 * (len(instances) + passing) + _SPARE_INSTANCES
+
+    def trust(self, hashes: Mapping[str, str]) -> None:
+        """From now on, of these tokens."""
+        self._admission = replace(self._admission, hashes=hashes)
 
     @property
     def turned(self) -> bool:
@@ -246,18 +270,30 @@ class Hub:
         if not isinstance(instance, str):
             raise Nonsense("a hello without an instance")
         try:
-            InstanceId.parse(instance)
+            identity = InstanceId.parse(instance)
         except Exception:
             raise Nonsense("a hello with a malformed instance") from None
         if peer.pid is not None and pid != peer.pid:
             raise Nonsense("a hello with another process's id")
+        peer.claimed = instance
+        if refusal := self._admission.refusal(identity, hello.get("token")):
+            raise Nonsense(refusal)
         for other in list(self._peers.values()):
             if other.instance == instance:
-                self._close(other)  # a restarted worker takes the place of its former self
+                self._replace(other)
         if len(self._peers) - len(self._silent()) >= self._limit:
             raise Nonsense("too many instances")
         peer.instance = instance
         self._note_process(instance, peer.pid)
+
+    def _replace(self, former: _Peer) -> None:
+        """By a worker that was restarted; raises Nonsense while the former one answers."""
+        if not former.is_mute:
+            if not former.unanswered:
+                # It may be gone without a word: then it doesn't answer this.
+                self._question(former, _Scrape())
+            raise Nonsense("a second hello while the first connection lives")
+        self._close(former)
 
     def _note_process(self, instance: str, pid: int | None) -> None:
         """On another host the same number may be another process: there, none is known."""
@@ -281,11 +317,14 @@ class Hub:
             if peer.instance is None:
                 continue
             request.asked.add(peer.instance)
-            # One that is behind with its answers is stalled: more questions don't help.
-            if len(peer.unanswered) < _MOST_UNANSWERED and self._send(peer):
-                peer.unanswered.append(request)
+            self._question(peer, request)
         request.sent = True
         request.finish_if_complete()
+
+    def _question(self, peer: _Peer, request: _Scrape) -> None:
+        # One that is behind with its answers is stalled: more questions don't help.
+        if len(peer.unanswered) < _MOST_UNANSWERED and self._send(peer):
+            peer.unanswered.append(request)
 
     def _send(self, peer: _Peer) -> bool:
         try:
@@ -315,6 +354,7 @@ class Hub:
         self.refused[reason] += 1
         if self.refused[reason] == 1:
             who = f" (process {peer.pid})" if peer and peer.pid is not None else ""
+            who += f" that said it is {peer.claimed}" if peer and peer.claimed else ""
             log.warning("metrics socket: dropped a connection%s: %s", who, reason)
 
 

@@ -1,7 +1,7 @@
 """What is said on the metrics socket.
 
-A worker says hello once, `{"instance": NAME-N, "pid": PID, "version": V}`, then answers every
-`?` line with one line: its snapshot, a JSON object.
+A worker says hello once, `{"instance": NAME-N, "pid": PID, "version": V, "token": T}`, then answers
+every `?` line with one line: its snapshot, a JSON object.
 """
 
 from __future__ import annotations

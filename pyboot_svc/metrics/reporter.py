@@ -23,15 +23,21 @@ _FIRST_RETRY, _LAST_RETRY = 0.1, 2.0
 class Reporter:
     """Connects, says hello, answers; and connects again, for ever.
 
-    `master` is its socket's path, or its address on the network.
+    `master` is its socket's path, or its address on the network; `token` gives what proves that it
+    is this instance, empty for nothing.
     """
 
     def __init__(
-        self, master: Path | Address, instance: str, snapshot: Callable[[], dict[str, Any]]
+        self,
+        master: Path | Address,
+        instance: str,
+        snapshot: Callable[[], dict[str, Any]],
+        token: Callable[[], str] = str,
     ) -> None:
         self._master = master
         self._hello = {"instance": instance, "pid": os.getpid(), "version": __version__}
         self._snapshot = snapshot
+        self._token = token
         self._stopping = threading.Event()
         self._backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
 
@@ -45,11 +51,16 @@ class Reporter:
         while not self._stopping.is_set():
             try:
                 with self._connect() as connection:
-                    connection.sendall(encode_line(self._hello))
+                    connection.sendall(encode_line(self._introduction()))
                     self._answer(connection)
             except OSError:
                 pass  # no master, or none any more: the worker works on without
             self._stopping.wait(self._backoff.next())
+
+    def _introduction(self) -> dict[str, Any]:
+        # Read anew: it may have been replaced.
+        token = self._token()
+        return {**self._hello, "token": token} if token else self._hello
 
     def _connect(self) -> socket.socket:
         if not isinstance(self._master, Path):

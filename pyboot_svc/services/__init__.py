@@ -20,6 +20,7 @@ environments virtual environments that pyboot makes
 guests       commands in the environments of models
 folders      those below /run/pyboot, root's or of one who writes there
 users        one for each instance
+tokens       by which workers prove to the master who they are
 trust        whether what root takes is root's alone
 unprivileged what root has done without root's rights
 lock         lets one at a time change what the host runs

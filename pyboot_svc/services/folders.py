@@ -13,11 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pyboot_svc.errors import UnavailableError
+from pyboot_svc.metrics.tokens import TOKENS
 
 LOCKS = "locks"
 _PUBLIC, _PRIVATE = 0o755, 0o700
 FOLDERS: Mapping[str, int] = MappingProxyType(
-    {"instances": _PUBLIC, "workers": _PUBLIC, LOCKS: _PRIVATE}
+    {"instances": _PUBLIC, "workers": _PUBLIC, LOCKS: _PRIVATE, TOKENS: _PRIVATE}
 )
 OPENRC_FOLDERS: Mapping[str, int] = MappingProxyType(
     {"openrc": _PUBLIC, "failed": _PUBLIC, "credentials": 0o711, "sessions": _PRIVATE}

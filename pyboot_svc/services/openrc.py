@@ -24,6 +24,7 @@ from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.health.client import ask_health, health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.protocol import socket_path
+from pyboot_svc.metrics.tokens import token_file
 from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.folders import OPENRC_FOLDERS, make_folders
 from pyboot_svc.services.host import UnitState
@@ -75,7 +76,8 @@ class OpenrcManager:
         self._make_user = make_user
 
     def render(self, instance: InstanceConfig) -> str:
-        return render_settings(instance.identity, instance.edge)
+        token = token_file(self._run_dir, instance.identity)
+        return render_settings(instance.identity, instance.edge, token)
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = compiled_names(self._run_dir)

@@ -7,19 +7,25 @@ init script read them as root.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from shlex import quote
 
 from pyboot_svc.config import Edge, Limits
 from pyboot_svc.health.client import worker_folder
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.tokens import TOKEN_NAME
 from pyboot_svc.services.users import user_of
 
 _CPU_PERIOD_MICROS = 100_000
 
 
-def render_settings(identity: InstanceId, edge: Edge) -> str:
-    """The settings of one instance; the variables of its environment become arguments of env(1)."""
+def render_settings(identity: InstanceId, edge: Edge, token: Path) -> str:
+    """The settings of one instance, whose token is in that file.
+
+    The variables of its environment become arguments of env(1).
+    """
     limits, variables = edge.limits, edge.variables
+    credentials = {**edge.credential_files, TOKEN_NAME: str(token)}
     lines = [
         f"# Written by `pyboot apply`; your own belong in /etc/conf.d/edge-model.{identity}.",
         f"em_user={user_of(identity)}",
@@ -28,7 +34,7 @@ def render_settings(identity: InstanceId, edge: Edge) -> str:
         f"em_cpus={quote(limits.cpus or '')}",
         f"em_groups={quote(','.join(edge.sandbox.groups))}",
         f"em_cgroup={quote(chr(10).join(_cgroup(limits)))}",
-        *(f"em_credential {name} {quote(file)}" for name, file in edge.credential_files.items()),
+        *(f"em_credential {name} {quote(file)}" for name, file in credentials.items()),
         *(f'set -- "$@" {quote(f"{name}={value}")}' for name, value in variables.items()),
     ]
     return "\n".join(lines) + "\n"

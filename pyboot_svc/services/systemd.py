@@ -19,6 +19,7 @@ from pyboot_svc.config.compiled import (
 from pyboot_svc.environments.interpreter import environment_folders
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.tokens import token_file
 from pyboot_svc.services.exits import DROP_INS, explain_end, is_forbidden, is_of_systemd
 from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.host import UnitState
@@ -48,8 +49,8 @@ class SystemdManager:
         self._unit_dir = unit_dir
 
     def render(self, instance: InstanceConfig) -> str:
-        edge = instance.edge
-        return render_drop_in(instance.identity, edge, environment_folders(edge.python))
+        edge, token = instance.edge, token_file(self._run_dir, instance.identity)
+        return render_drop_in(instance.identity, edge, token, environment_folders(edge.python))
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = {_instance_of(folder.name) for folder in self._unit_dir.glob("edge-model@*.d")}

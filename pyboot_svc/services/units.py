@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from unicodedata import category
 
 from pyboot_svc.config import Edge, Limits, Sandbox
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.tokens import TOKEN_NAME
 from pyboot_svc.services.users import user_of
 
 TEMPLATE = "edge-model@.service"
@@ -31,8 +33,11 @@ def unit_name(identity: InstanceId) -> str:
     return f"edge-model@{identity}.service"
 
 
-def render_drop_in(identity: InstanceId, edge: Edge, folders: Sequence[str] = ()) -> str:
-    """The drop-in of one instance; `folders` are those of the model's Python environment."""
+def render_drop_in(
+    identity: InstanceId, edge: Edge, token: Path, folders: Sequence[str] = ()
+) -> str:
+    """The drop-in of one instance; `token` is its file, `folders` are those of the model's Python
+    environment."""
     lines = [
         "# Written by `pyboot apply`; your own drop-ins belong in /etc/systemd/system.",
         "[Service]",
@@ -43,7 +48,7 @@ def render_drop_in(identity: InstanceId, edge: Edge, folders: Sequence[str] = ()
         *_sandbox(edge.sandbox),
         *_executables(folders),
         *_network(edge),
-        *_credentials(edge),
+        *_credentials({**edge.credential_files, TOKEN_NAME: str(token)}),
     ]
     return "\n".join(lines) + "\n"
 
@@ -133,8 +138,8 @@ def _address(host: str) -> str:
     return "localhost" if address.is_loopback else str(address).partition("%")[0]
 
 
-def _credentials(edge: Edge) -> Iterator[str]:
-    for name, file in edge.credential_files.items():
+def _credentials(files: Mapping[str, str]) -> Iterator[str]:
+    for name, file in files.items():
         yield f"LoadCredential={name}:{escaped_specifiers(file)}"
 
 

@@ -16,14 +16,17 @@ from pyboot_svc.errors import ConfigError, UnavailableError
 from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
+from pyboot_svc.master.admission import Admission
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
 from pyboot_svc.metrics.protocol import listening_path
+from pyboot_svc.metrics.tokens import hashes_file, read_hashes
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services.foreground import ForegroundManager
 from pyboot_svc.services.foreground_host import AppliedFiles, ForegroundHost
 from pyboot_svc.services.lines import as_json, with_names
 from pyboot_svc.services.rollout import wanted_instances
+from pyboot_svc.services.tokens import issue_tokens
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog, Watchdog
 from pyboot_svc.sockets.descriptors import allow_many
 from pyboot_svc.sockets.tcp import listen_tcp
@@ -124,6 +127,7 @@ class ProcessorStarter(Starter):
         metrics = listening_path(settings.run_dir)
         try:
             files.restore(identity)
+            hub.trust(issue_tokens(settings.run_dir, [identity]))
             if self._own_socket and not metrics.exists():
                 log.warning("%s was removed; creating it again", metrics)
                 listener = open_listener(metrics)
@@ -145,7 +149,24 @@ class ProcessorStarter(Starter):
     def _configure(self, context: StarterContext) -> None:
         config = context.require_config()
         passing = sum(edge.kubernetes.most or edge.instance for edge in config.edges)
-        context.require_hub().configure(context.expected_instances(), passing)
+        context.require_hub().configure(
+            context.expected_instances(), passing, self._admission(context)
+        )
+
+    def _admission(self, context: StarterContext) -> Admission:
+        config, settings = context.require_config(), context.settings
+        identities = [instance.identity for instance in config.instances()]
+        # Elsewhere, instances are as many as their scaler wants.
+        far = settings.reports_listen is not None
+        models = [edge.name for edge in config.edges] if far else []
+        hashes: dict[str, str] | None
+        if settings.run_workers:
+            hashes = issue_tokens(settings.run_dir, identities)
+        else:
+            hashes = read_hashes(hashes_file(settings.run_dir))
+            if hashes is None:
+                log.warning("there are no tokens: who can reach the metrics socket can report")
+        return Admission(frozenset(map(str, identities)), frozenset(models), hashes)
 
     def stop(self, context: StarterContext) -> None:
         self._to_undo.close()

@@ -27,6 +27,7 @@ from pyboot_svc.health.probes import ProbeServer
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.logs import hold_logging
 from pyboot_svc.metrics.reporter import Reporter
+from pyboot_svc.metrics.tokens import read_token
 from pyboot_svc.model import Context, Model, load_model
 from pyboot_svc.model.fingerprint import code_of, fingerprint
 from pyboot_svc.model.loader import version_of, working_folder
@@ -69,6 +70,8 @@ class WorkerSettings:
     # The master's socket, or its address on the network.
     master: Path | Address
     health_socket: Path
+    # Where it has what proves to the master which instance it is.
+    token: Path
     # Where probes ask over HTTP, if they do.
     probes: Address | None
     state_dir: Path
@@ -112,7 +115,10 @@ class Worker:
         health = self._open_health()
         instance, condition = str(self._config.identity), self._condition
         reporter = Reporter(
-            self._settings.master, instance, lambda: condition.snapshot().document()
+            self._settings.master,
+            instance,
+            lambda: condition.snapshot().document(),
+            partial(read_token, self._settings.token),
         )
         reporter.start()
         if self._settings.probes is not None:

@@ -21,6 +21,7 @@ from pyboot_svc.services.lock import alone
 from pyboot_svc.services.plan import UNCHANGED, Plan, make_plan
 from pyboot_svc.services.readiness import NotReady
 from pyboot_svc.services.rollout import wanted_instances, without_broken
+from pyboot_svc.services.tokens import issue_tokens, withdraw_tokens
 from pyboot_svc.services.trust import require_roots_own
 
 DESCRIPTION = """\
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
     with alone(options.run_dir, say):
         config = load_config(config_file(options))
         wanted = wanted_instances(config, manager.render)
+        kept = [one.identity for one in wanted]
+        issue_tokens(options.run_dir, kept)
         made = make_plan(wanted, manager.applied())
         manager.tell_master(made.changes)
         made, wanted, troubles = without_broken(made, wanted, config, partial(_trouble_of, config))
@@ -82,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
             wait_for_new=not options.boot,
             say=say,
         )
+        withdraw_tokens(options.run_dir, kept)
     say(_summary(made))
     if troubles:
         told = "\n".join(f"{name}: {why}" for name, why in troubles.items())

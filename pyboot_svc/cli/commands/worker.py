@@ -27,6 +27,7 @@ from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.metrics.protocol import socket_path
+from pyboot_svc.metrics.tokens import worker_token
 
 DESCRIPTION = """\
 Run one instance: what its unit runs. It works by what was applied for it; with
@@ -93,6 +94,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     settings = WorkerSettings(
         master=options.report_to or socket_path(options.run_dir),
         health_socket=health_socket(options.run_dir, identity),
+        token=worker_token(options.run_dir, identity),
         probes=options.probes_listen,
         state_dir=options.state_dir.absolute() / str(identity),
         compiled=compiled,

@@ -118,6 +118,42 @@ def test_the_master_and_a_user_can_neither(machine: Machine) -> None:
     assert outside(attack_as(machine, AS_A_USER), "/nowhere") == []
 
 
+# Says hello as the instance that it is given, with what token of it can be read.
+IMPOSTOR = """
+import json, os, socket, sys
+token = ""
+run = "/run/pyboot/"
+for file in (f"{run}tokens/{sys.argv[1]}", f"{run}credentials/{sys.argv[1]}/report-token"):
+    try:
+        token = open(file).read().strip()
+    except OSError:
+        pass
+connection = socket.socket(socket.AF_UNIX)
+connection.settimeout(10)
+connection.connect("/run/pyboot/metrics.sock")
+hello = {"instance": sys.argv[1], "pid": os.getpid(), "token": token}
+connection.sendall(json.dumps(hello).encode() + b"\\n")
+print("dropped" if connection.recv(10) == b"" else "taken", bool(token))
+"""
+
+
+def test_nobody_speaks_for_an_instance_without_its_token(machine: Machine) -> None:
+    """Neither the master, nor whoever is in the group that may connect, though it isn't there."""
+    kept = machine.sh(f"stat -c '%U %a' /run/pyboot/tokens /run/pyboot/tokens/{VICTIM}")
+    assert kept.splitlines() == ["root 700", "root 600"]
+    machine.control("stop", VICTIM)
+    in_the_group = "setpriv --reuid=plain --regid=pyboot --clear-groups"
+    for prefix in (AS_THE_MASTER, in_the_group):
+        said = machine.sh(f"{prefix} python3 -c {quote(IMPOSTOR)} {VICTIM}")
+        assert said.split() == ["dropped", "False"]
+    machine.control("start", VICTIM)
+    machine.wait_up(VICTIM)
+    shown = machine.get("/api/instances")
+    states = {row["instance"]: row["state"] for row in shown["instances"]}
+    assert states == {HOSTILE: "ready", VICTIM: "ready"}
+    assert shown["refused_connections"]["a hello without a token"] >= 2
+
+
 def test_locks_that_others_hold_hold_up_nothing(machine: Machine) -> None:
     """As `flock /run/pyboot/apply.lock sleep 300` did."""
     places = "/run/pyboot /run/pyboot/* /run/pyboot/instances/*"

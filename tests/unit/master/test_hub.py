@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from support.poll import until
 
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.master.admission import NO_TOKEN, UNKNOWN, WRONG_TOKEN, Admission
 from pyboot_svc.master.hub import Hub, Reading
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.sockets.unix import open_listener
@@ -84,12 +86,17 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start_hub(path: Path) -> Iterator[StartHub]:
-    """Starts a hub with these instances configured."""
+    """Starts a hub with these instances configured; more may come of `models`."""
     with ExitStack() as stack:
 
-        def start(*configured: str) -> Hub:
+        def start(
+            *configured: str, models: Sequence[str] = (), hashes: Mapping[str, str] | None = None
+        ) -> Hub:
             listener = stack.enter_context(open_listener(path))
-            hub = Hub([listener], [InstanceId.parse(name) for name in configured])
+            instances = [InstanceId.parse(name) for name in configured]
+            hub = Hub([listener], instances)
+            admission = Admission(frozenset(configured), frozenset(models), hashes)
+            hub.configure(instances, admission=admission)
             hub.start()
             stack.callback(hub.stop)
             return hub
@@ -102,11 +109,11 @@ def connect(path: Path) -> Iterator[Connect]:
     """Makes connections, which say hello when an instance is given."""
     with ExitStack() as stack:
 
-        def make(instance: str | None = None) -> Peer:
+        def make(instance: str | None = None, **more: Any) -> Peer:
             peer = Peer(path)
             stack.callback(peer.close)
             if instance is not None:
-                peer.send(hello(instance=instance))
+                peer.send(hello(instance=instance, **more))
             return peer
 
         yield make
@@ -153,6 +160,10 @@ def ask(pool: ThreadPoolExecutor) -> Ask:
     return start
 
 
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
 def hello(**changes: Any) -> bytes:
     return json.dumps({"instance": "a-1", "pid": os.getpid(), **changes}).encode() + b"\n"
 
@@ -192,7 +203,7 @@ def test_a_scrape_gives_the_figures_of_that_moment(
 def test_configured_instances_come_first_and_in_their_order(
     start_hub: StartHub, report: Callable[..., None]
 ) -> None:
-    hub = start_hub("z-1", "a-1")
+    hub = start_hub("z-1", "a-1", models=["b"])
     for name in ("b-1", "a-1"):
         report(name, lambda: {"pre_queue": 0, "post_queue": 0})
     connected(hub, "b-1", "a-1")
@@ -216,10 +227,12 @@ def test_a_process_in_the_place_of_another_is_a_restart(
     start_hub: StartHub, connect: Connect, path: Path
 ) -> None:
     hub = start_hub("a-1", "a-2")
-    connect("a-1")
+    first = connect("a-1")
     until(lambda: hub.restarts("a-1") == 0, "it is there")
     assert hub.restarts("a-2") is None
+    first.close()
     for times in (1, 2):
+        until(lambda: hub.scrape()["a-1"] == ABSENT, "the former one has gone")
         with subprocess.Popen([sys.executable, "-c", SAYS_HELLO, str(path)]) as another:
             try:
                 until(lambda: hub.restarts("a-1") == times, "another process")  # noqa: B023
@@ -228,11 +241,12 @@ def test_a_process_in_the_place_of_another_is_a_restart(
 
 
 def test_who_comes_back_was_not_restarted(start_hub: StartHub, connect: Connect) -> None:
-    hub = start_hub("a-1")
+    hub = start_hub("a-1", models=["stranger"])
     for _ in range(3):
         peer = connect("a-1")
-        until(lambda: hub.restarts("a-1") is not None, "it is there")
+        until(lambda: hub.scrape()["a-1"] != ABSENT, "it is there")
         peer.close()
+        until(lambda: hub.scrape()["a-1"] == ABSENT, "it has gone")
     connect("a-1")
     connect("stranger-1")
     until(lambda: "stranger-1" in hub.scrape(), "all have said hello")
@@ -415,7 +429,7 @@ def test_who_says_no_hello_is_dropped(
 
 
 def test_instances_are_limited(start_hub: StartHub, connect: Connect, ask: Ask) -> None:
-    hub = start_hub("a-1")
+    hub = start_hub("a-1", models=["b", "x"])
     peers = [connect(f"x-{number}") for number in range(1, 2 * 1 + 32 + 1)]
     connected(hub, *(f"x-{number}" for number in range(1, 2 * 1 + 32 + 1)))
     connect("a-1").wait_dropped()
@@ -439,19 +453,74 @@ def test_of_those_without_a_hello_the_longest_waiting_makes_way(
     assert depth(scrape.result(20)["a-1"]) == 1
 
 
-def test_a_restarted_worker_takes_the_place_of_its_former_self(
+SECOND = "a second hello while the first connection lives"
+
+
+def test_a_second_one_is_refused_while_the_first_answers(
     start_hub: StartHub, connect: Connect, ask: Ask
 ) -> None:
     hub = start_hub("a-1")
+    first = connect("a-1")
+    until(lambda: hub.restarts("a-1") is not None, "it is there")
+    connect("a-1").wait_dropped()
+    first.wait_asked()  # the second one's coming had it looked after
+    first.answer()
+    scrape = ask(hub, first)
+    first.answer(pre=2)
+    assert depth(scrape.result(20)["a-1"]) == 2
+    assert hub.refused == {SECOND: 1}
+
+
+def test_a_restarted_worker_takes_the_place_of_one_that_does_not_answer(
+    start_hub: StartHub, connect: Connect, report: Callable[..., None]
+) -> None:
+    """As one whose host is gone; nobody else has to ask."""
+    hub = start_hub("a-1")
     former = connect("a-1")
-    scrape = ask(hub, former)
-    present = connect("a-1")
+    until(lambda: hub.restarts("a-1") is not None, "it is there")
+    report("a-1", lambda: {"pre_queue": 3, "post_queue": 0})
+    former.wait_asked()
     former.wait_dropped()
-    assert scrape.result(20) == {"a-1": ABSENT}
-    scrape = ask(hub, present)
-    present.answer(pre=3)
-    assert depth(scrape.result(20)["a-1"]) == 3
-    assert hub.refused == {}
+    until(lambda: hub.scrape()["a-1"].error is None, "the new one answers")
+    assert set(hub.refused) == {SECOND}
+
+
+def test_who_is_not_configured_is_refused(start_hub: StartHub, connect: Connect) -> None:
+    hub = start_hub("a-1")
+    for name in ("a-2", "b-1"):
+        connect(name).wait_dropped()
+    assert hub.refused == {UNKNOWN: 2}
+    assert hub.scrape() == {"a-1": ABSENT}
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ({}, NO_TOKEN),
+        ({"token": ""}, NO_TOKEN),
+        ({"token": 7}, NO_TOKEN),
+        ({"token": "of b-1"}, WRONG_TOKEN),
+        ({"token": "\ud800"}, WRONG_TOKEN),
+    ],
+    ids=["none", "empty", "number", "of-another", "surrogate"],
+)
+def test_who_has_not_the_instances_token_is_refused(
+    start_hub: StartHub, connect: Connect, token: dict[str, Any], reason: str
+) -> None:
+    hub = start_hub("a-1", "b-1", hashes={"a-1": digest("of a-1"), "b-1": digest("of b-1")})
+    connect("a-1", **token).wait_dropped()
+    assert hub.refused == {reason: 1}
+    connect("a-1", token="of a-1")
+    connected(hub, "a-1")
+
+
+def test_one_whose_hash_is_unknown_is_refused(start_hub: StartHub, connect: Connect) -> None:
+    hub = start_hub("a-1", hashes={})
+    connect("a-1", token="of a-1").wait_dropped()
+    hub.trust({"a-1": digest("of a-1")})
+    connect("a-1", token="of a-1")
+    connected(hub, "a-1")
+    assert hub.refused == {WRONG_TOKEN: 1}
 
 
 def test_many_scrapes_at_once_all_get_their_answers(

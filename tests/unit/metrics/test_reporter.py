@@ -85,6 +85,19 @@ def test_hello_then_one_snapshot_a_question(path: Path, reporter: Reporter) -> N
                 assert master.read() == {"pre_queue": number, "post_queue": 0}
 
 
+def test_its_token_is_read_anew_for_each_hello(path: Path) -> None:
+    tokens = ["", "first", "second"]
+    made = Reporter(path, "a-1", dict, lambda: tokens.pop(0))
+    with open_listener(path) as listener:
+        made.start()
+        found = []
+        for _ in range(3):
+            with closing(Master(listener)) as master:
+                found.append(master.read().get("token"))
+    made.stop()
+    assert found == [None, "first", "second"]
+
+
 def test_questions_in_pieces_and_several_at_once(path: Path, reporter: Reporter) -> None:
     with open_listener(path) as listener:
         reporter.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from pyboot_svc.errors import ConfigError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.units import quoted, render_drop_in, unit_name
 
+TOKEN = Path("/run/pyboot/tokens/pump-1")
 MINIMAL = {
     "name": "pump",
     "pre_broker": "192.0.2.1",
@@ -34,7 +36,7 @@ def edge(brokers: dict[str, Any] | None = None, **more: Any) -> Edge:
 
 
 def drop_in(brokers: dict[str, Any] | None = None, **more: Any) -> str:
-    return render_drop_in(InstanceId("pump", 1), edge(brokers, **more))
+    return render_drop_in(InstanceId("pump", 1), edge(brokers, **more), TOKEN)
 
 
 def directives(text: str) -> list[tuple[str, str]]:
@@ -117,6 +119,7 @@ def test_the_smallest_drop_in() -> None:
         "IPAddressAllow=\n"
         "IPAddressAllow=192.0.2.1\n"
         "IPAddressAllow=localhost\n"
+        "LoadCredential=report-token:/run/pyboot/tokens/pump-1\n"
     )
 
 
@@ -160,6 +163,7 @@ def test_a_drop_in_of_everything() -> None:
         "LoadCredential=pre.ca:/etc/ca.pem",
         "LoadCredential=pre.cert:/etc/pyboot/tls/100%%.pem",
         "LoadCredential=pre.key:/etc/k",
+        f"LoadCredential=report-token:{TOKEN}",
     ]
 
 
@@ -170,7 +174,7 @@ def test_a_models_secrets_are_handed_over() -> None:
 
 def test_every_instance_has_a_user_of_its_own_that_stays() -> None:
     identities = [InstanceId(name, number) for name in ("pump", "pump-1") for number in (1, 11)]
-    users = [of("User", directives(render_drop_in(one, edge())))[0] for one in identities]
+    users = [of("User", directives(render_drop_in(one, edge(), TOKEN)))[0] for one in identities]
     assert len(set(users)) == 4
     assert users[0] == "em-307e6f7921c7aeae"
     # useradd(8): what every system takes for the name of a user.
@@ -227,7 +231,7 @@ def test_no_variable_adds_a_directive(variables: dict[str, str]) -> None:
     given_over = [words(value, escapes=True) for value in of("Environment", found)]
     assert given_over == [[f"{name}={value}"] for name, value in variables.items()]
     assert [name for name, _ in found if name != "Environment"] == [
-        *("User", "IPAddressAllow", "IPAddressAllow", "IPAddressAllow")
+        *("User", "IPAddressAllow", "IPAddressAllow", "IPAddressAllow", "LoadCredential")
     ]
 
 
@@ -245,12 +249,12 @@ def test_no_path_adds_a_directive(name: str) -> None:
     found = directives(text)
     assert [name for name, _ in found] == [
         *("User", "ReadWritePaths", "PrivateDevices", "DeviceAllow"),
-        *("IPAddressAllow", "IPAddressAllow", "LoadCredential"),
+        *("IPAddressAllow", "IPAddressAllow", "LoadCredential", "LoadCredential"),
     ]
     assert words(of("ReadWritePaths", found)[0], escapes=False) == [f"/srv/{name}"]
     assert words(of("DeviceAllow", found)[0], escapes=False) == [f"/dev/{name}", "rw"]
     # Its value is taken as it stands, specifiers apart.
-    (credential,) = of("LoadCredential", found)
+    credential, _ = of("LoadCredential", found)
     file = edge({"plant": broker}, pre_broker="plant").credential_files["pre.password"]
     assert _expanded(credential) == f"pre.password:{file}"
 
@@ -258,7 +262,8 @@ def test_no_path_adds_a_directive(name: str) -> None:
 def with_folders(*folders: str) -> list[tuple[str, str]]:
     """What an environment in these folders adds."""
     plain, opened = (
-        directives(render_drop_in(InstanceId("pump", 1), edge(), given)) for given in ((), folders)
+        directives(render_drop_in(InstanceId("pump", 1), edge(), TOKEN, given))
+        for given in ((), folders)
     )
     return [line for line in opened if line not in plain]
 

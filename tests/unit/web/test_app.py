@@ -23,6 +23,7 @@ from pyboot_svc import __version__
 from pyboot_svc.config import Broker, Config, Edge, Endpoint, QueueLimits, WebAddress
 from pyboot_svc.config.settings import NO_AUTH
 from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.master.admission import Admission
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
 from pyboot_svc.metrics.figures import FIGURES, INFO, READY, RESTARTS, UP
@@ -117,6 +118,9 @@ class Web:
         self._path = folder / "metrics.sock"
         listener = stack.enter_context(open_listener(self._path))
         self.hub = Hub([listener], EXPECTED)
+        # One that is taken away stays until it has drained, and pods come and go.
+        models = frozenset({"temp", "flow", "stranger"})
+        self.hub.configure(EXPECTED, admission=Admission(models=models))
         self.hub.start()
         stack.callback(self.hub.stop)
         self.view = View(CONFIG, self.hub, services, EXPECTED)
@@ -543,7 +547,7 @@ def test_instances_that_come_and_go_are_shown_while_they_are_there_and_never_mis
 ) -> None:
     expected = [identity for identity in EXPECTED if identity.model != "flow"]
     web.view.configure(CONFIG, expected)
-    web.hub.configure(expected)
+    web.hub.configure(expected, admission=Admission(models=frozenset({"temp", "flow"})))
     web.worker("temp-1")
     web.worker("temp-2")
     web.worker("flow-4711")
