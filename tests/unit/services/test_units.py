@@ -168,8 +168,8 @@ def test_a_drop_in_of_everything() -> None:
 
 
 def test_a_models_secrets_are_handed_over() -> None:
-    found = directives(render_drop_in(InstanceId("m", 1), edge(secrets={"KEY": "/etc/50%"})))
-    assert of("LoadCredential", found) == ["secret.KEY:/etc/50%%"]
+    found = directives(render_drop_in(InstanceId("m", 1), edge(secrets={"KEY": "/etc/50%"}), TOKEN))
+    assert of("LoadCredential", found)[0] == "secret.KEY:/etc/50%%"
 
 
 def test_every_instance_has_a_user_of_its_own_that_stays() -> None:
