@@ -339,7 +339,7 @@ def _sound_head(file: Path) -> Iterator[None]:
     with file.open("rb") as database:
         found = database.read(len(_HEAD))
     alike = sum(one == other for one, other in zip(found, _HEAD, strict=False))
-    if len(_HEAD) // 2 < alike < len(_HEAD):
+    if len(found) == len(_HEAD) and len(_HEAD) // 4 < alike < len(_HEAD):
         _write_head(file, _HEAD)
         yield
         _write_head(file, found)
