@@ -52,7 +52,8 @@ lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the v
 
 unit: $(VENV)/.test build/oldest/.installed ## each part by itself, with the newest and the oldest dependencies
 	@packaging/need.sh mosquitto mosquitto
-	$(call on_each,$(UNIT_ON),$(AS_ROOT),$(COMPUTING) tests/unit)
+	@packaging/need.sh systemd-analyze systemd
+	$(call on_each,$(UNIT_ON),$(AS_ROOT),$(COMPUTING) tests/unit tests/fuzz)
 
 integration: $(VENV)/.test build/oldest/.installed ## real processes on a real broker, and what the documentation shows
 	@packaging/need.sh mosquitto mosquitto
@@ -111,6 +112,12 @@ chaos: $(VENV)/.test ## all of them; CHAOS_SEED=N repeats a run; needs root
 	@packaging/need.sh mmdebstrap mmdebstrap
 	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full
 	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=full
+
+# Inputs made by machines, for FUZZ_SECONDS in all; FUZZ="codecs web" picks some targets. What one
+# finds is kept in tests/fuzz/corpus, as a test from then on.
+FUZZ_SECONDS ?= 3600
+fuzz: $(VENV)/.test ## inputs made by machines, for an hour; FUZZ_SECONDS=, FUZZ=targets
+	@PYTHONPATH=tests:. $(BIN)/python -m fuzz.campaign $(FUZZ_SECONDS) $(FUZZ)
 
 # A million messages: does the worker grow? Prints its figures.
 soak: $(VENV)/.test ## a million messages: does the worker grow?

@@ -97,8 +97,11 @@ _DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS = b"0" * 19
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ZEROS_AND_SPACE = b"\0 \t\r\n"
-# Texts, which are left alone, and what is no number, as C and others write it.
-_NO_NUMBERS = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])[-+]?(?:nan|inf(?:inity)?)(?![\w.])', re.I)
+# Texts, which are left alone, and what is no number, as C and others write it. A text without an
+# end goes as far as there is something, once: looked for from each quote on, 2 MB take hours.
+_NO_NUMBERS = re.compile(
+    r'"(?:[^"\\]|\\.)*+"?|(?<![\w.])[-+]?(?:nan|inf(?:inity)?)(?![\w.])', re.I | re.S
+)
 
 
 class _StandardJson:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,10 @@ from pyboot_svc.model.plain import Nan, NotPlain, plain, simpler, type_name
 
 _BYTE_ORDER_MARK = "\ufeff"
 _GZIP_BITS, _ZLIB_BITS = 31, 15
+# CBOR's tags 25, 28, 29 and 256, in any length; or what looks like one, within a text.
+_CBOR_REFERENCE = re.compile(
+    rb"(?:\xd8|\xd9\0|\xda\0\0\0|\xdb\0{7})[\x19\x1c\x1d]|(?:\xd9|\xda\0\0|\xdb\0{6})\x01\0"
+)
 # In bytes. A step of a stream may become 30,000 times as much.
 _MOST_ZSTD_WINDOW, _ZSTD_STEP = 8 * 1024**2, 64
 # What brings a library: Debian's package, and pip's extra.
@@ -120,7 +125,17 @@ def _text(nan: Nan) -> Codec:
             raise PayloadError(PayloadFault.NOT_ENCODABLE, reason)
         return (str(value).lower() if isinstance(value, bool) else str(value)).encode()
 
-    return Codec(_as_text, encode)
+    return Codec(_as_text, partial(_written, encode))
+
+
+def _written(encode: Callable[[Any], bytes], result: Any) -> bytes:
+    try:
+        return encode(result)
+    except PayloadError:
+        raise
+    except Exception as error:  # an integer of more digits than Python writes; the result's own
+        reason = f"the result can't be encoded: {error}"
+        raise PayloadError(PayloadFault.NOT_ENCODABLE, reason) from None
 
 
 def _as_text(payload: bytes) -> str:
@@ -152,7 +167,7 @@ def _csv(nan: Nan) -> Codec:
         csv.writer(written, lineterminator="\n").writerows(rows)
         return written.getvalue().removesuffix("\n").encode()
 
-    return Codec(decode, encode)
+    return Codec(decode, partial(_written, encode))
 
 
 def _value(cell: str) -> Any:
@@ -193,6 +208,8 @@ def _cbor(nan: Nan) -> Codec:
         value = cbor2.load(source)
         if source.read(1):
             raise ValueError("there is more behind it")
+        if _CBOR_REFERENCE.search(payload) and _is_larger(value, len(payload)):
+            raise ValueError("it repeats parts of itself by reference")
         return value
 
     def default(encoder: Any, value: Any) -> None:
@@ -206,6 +223,28 @@ def _sparkplug_b(nan: Nan) -> Codec:
     from pyboot_svc.model.sparkplug.codec import sparkplug_b  # which others don't need
 
     return sparkplug_b(codec_named("json", nan).decode)
+
+
+def _is_larger(value: Any, most: int) -> bool:
+    """Whether it would take more than `most` bytes if each part were written where it is.
+
+    Of references to references 200 bytes may stand for gigabytes, which a result made of it has to
+    spell out; one to what it is in never ends.
+    """
+    left, waiting = most, [value]
+    while waiting:
+        one = waiting.pop()
+        left -= 1 + (len(one) if isinstance(one, str | bytes) else 0)
+        if left < 0:
+            return True
+        if isinstance(one, Mapping):
+            waiting += one.keys()
+            waiting += one.values()
+        elif isinstance(one, list | tuple | Set):
+            waiting += one
+        elif hasattr(one, "tag"):
+            waiting.append(one.value)
+    return False
 
 
 class _TooLarge(Exception):

@@ -17,6 +17,8 @@ from typing import Any
 # Of numpy's dtypes: those whose `tolist` gives numbers, truth values and text; not long doubles,
 # which it leaves as they are.
 _SIMPLE = frozenset("?bhilqpBHILQPefdU")
+# What Python writes of an integer, at most.
+_MOST_DIGITS = sys.int_info.default_max_str_digits
 _ADVICE = "return numbers, text, lists and dicts of them"
 
 
@@ -51,8 +53,7 @@ def simpler(value: Any) -> Any:
     if isinstance(value, _classes("datetime", "timedelta")):
         return value.total_seconds()
     if isinstance(value, _classes("decimal", "Decimal")):
-        whole = value.is_finite() and value.as_tuple().exponent >= 0
-        return int(value) if whole else float(value)
+        return _of_decimal(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, _classes("uuid", "UUID")):
@@ -147,6 +148,15 @@ class _Walk:
         if isinstance(key, str):
             return _text(key, place)
         return key.value if isinstance(key, Enum) else key
+
+
+def _of_decimal(value: Any) -> int | float:
+    if not value.is_finite():
+        return float(value)
+    # 1E+999999999 is written in a few bytes, and as an integer it takes hours.
+    if value.adjusted() >= _MOST_DIGITS:
+        raise TypeError(f"{type_name(value)} of more than {_MOST_DIGITS} digits: return a float")
+    return int(value) if value.as_tuple().exponent >= 0 else float(value)
 
 
 def _of_numpy(value: Any) -> Any:

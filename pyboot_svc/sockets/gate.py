@@ -22,7 +22,7 @@ from enum import Enum
 from typing import Protocol
 
 from pyboot_svc.sockets.descriptors import Listeners
-from pyboot_svc.sockets.http import END_OF_HEAD, response
+from pyboot_svc.sockets.http import END_OF_HEAD, is_request, response
 from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
 
@@ -249,10 +249,14 @@ class Gate:
                 and END_OF_HEAD not in visit.head[: self._bounds.head_bytes]
             ):
                 most = f"its head is larger than {self._bounds.head_bytes} bytes"
-                refused = "431 Request Header Fields Too Large"
-                self._answer(visit, response(refused, {"error": refused, "message": most}))
+                self._refuse(visit, "431 Request Header Fields Too Large", most)
                 return
         visit.head = visit.head.partition(END_OF_HEAD)[0] + END_OF_HEAD
+        if not is_request(visit.head):
+            self._refuse(
+                visit, "400 Bad Request", "it is no HTTP/1.0 or HTTP/1.1 that asks for a path"
+            )
+            return
         visit.phase = _Phase.ANSWERING
         self._selector.unregister(visit.channel)
         unsent = sum(len(other.unsent) for other in self._visits)
@@ -260,6 +264,9 @@ class Gate:
             visit.reply(busy())
         else:
             self._serve(visit)
+
+    def _refuse(self, visit: Visit, status: str, message: str) -> None:
+        self._answer(visit, response(status, {"error": status, "message": message}))
 
     def _take_reply(self, visit: Visit, answer: bytes) -> None:
         self._replies.append((visit, answer))

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from pyboot_svc.sockets.lines import encode_line
 
 END_OF_HEAD = b"\r\n\r\n"
+# RFC 9112, sections 2 to 5: method, path and version, then fields, whose names are tokens. Another
+# target than a path is for proxies.
+_WELL_FORMED = re.compile(
+    rb"[A-Z]+ /(?!/)[\x21-\x7e]* HTTP/1\.[01]\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
+)
+
+
+def is_request(head: bytes) -> bool:
+    """Whether all of a request's head is as HTTP/1 has it: a framework stumbles over what isn't."""
+    return _WELL_FORMED.fullmatch(head) is not None
 
 
 def request_line(head: bytes) -> tuple[bytes, str]:

@@ -34,6 +34,8 @@ def guarded(
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         # A browser always says by which name.
         name = environ.get("HTTP_HOST", "")
+        if not name and environ.get("SERVER_PROTOCOL") != "HTTP/1.0":
+            return refuse(start_response, "400 Bad Request", "HTTP/1.1 has a Host header")
         if own_names_only and name and not _OWN_NAME.fullmatch(name):
             return refuse(start_response, "421 Misdirected Request", "ask for localhost")
         if credentials is None:

@@ -70,8 +70,16 @@ _SEALED = {
 _MOST_VALUE_BYTES = 2**29
 _STEPS_A_LOOK = 10_000
 _PARTS = ("", "-wal", "-shm")
+# How the file begins, and where that says which version may write it: SQLite's file format, 1.3.
+_HEAD, _WRITE_VERSION = b"SQLite format 3\0\x10\0\2\2\0@  ", 18
+_MAGIC = _HEAD[:16]
 # The text of an error may quote what is damaged, and then it can't be decoded.
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
+# Of operational errors, which are those of the host else: what a damaged head or schema leads to.
+_DAMAGE = (
+    *("malformed", "unsupported file format", "no such table", "no such column"),
+    *("has no column", "may not be altered", "may not be modified", "values for", "no such index"),
+)
 
 
 _lenient_text = partial(str, encoding="utf-8", errors="replace")
@@ -143,6 +151,10 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
     return found
 
 
+def _tells_of_damage(text: str) -> bool:
+    return any(words in text for words in _DAMAGE)
+
+
 @contextmanager
 def troubles(file: Path) -> Iterator[None]:
     """Turns SQLite's errors into ours."""
@@ -150,7 +162,7 @@ def troubles(file: Path) -> Iterator[None]:
         yield
     except ERRORS as error:
         text = str(error)
-        broken = not isinstance(error, sqlite3.OperationalError) or "malformed" in text
+        broken = not isinstance(error, sqlite3.OperationalError) or _tells_of_damage(text)
         kind = DatabaseDamaged if broken else DatabaseTrouble
         raise kind(f"{file}: {text}") from error
 
@@ -206,6 +218,20 @@ def check(connection: sqlite3.Connection) -> None:
     """Raises sqlite3.DatabaseError when the file is damaged."""
     _check_pages(connection)
     _check_rows(connection)
+
+
+def _check_head(file: Path) -> None:
+    """One damaged byte has SQLite take the file for one of a later version, which it only reads.
+
+    To be called while this process has no connection to it: to close a file gives up its locks.
+    """
+    try:
+        with file.open("rb") as database:
+            head = database.read(len(_HEAD))
+    except OSError:
+        return  # what that means, SQLite says
+    if head.startswith(_MAGIC) and head[_WRITE_VERSION : _WRITE_VERSION + 1] not in (b"\1", b"\2"):
+        raise sqlite3.DatabaseError("malformed: its head is not what was written")
 
 
 def _check_pages(connection: sqlite3.Connection) -> None:
@@ -285,6 +311,7 @@ def count_kept(file: Path) -> int:
 
 
 def _open(file: Path, log_bytes: int) -> sqlite3.Connection:
+    _check_head(file)
     connection = connect(file)
     try:
         # One of an earlier version is rewritten by `give_back`.
@@ -328,9 +355,11 @@ def _free_name(file: Path) -> Path:
 def _salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
     """Copy the rows that can be read, table by table; how many of each."""
     saved = dict.fromkeys(_TABLES, 0)
-    old = sqlite3.connect(damaged, isolation_level=None)
-    old.text_factory = _lenient_text
-    try:
+    with (
+        _sound_head(damaged),
+        closing(sqlite3.connect(damaged, isolation_level=None)) as old,
+    ):
+        old.text_factory = _lenient_text
         for table in reversed(_TABLES):
             if table == "spool":
                 # Without it SQLite reads nothing of a file that is shorter than it should be; with
@@ -338,9 +367,26 @@ def _salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
                 with suppress(*ERRORS):
                     old.execute("PRAGMA writable_schema = ON")
             saved[table] = _salvage_table(old, fresh, table)
-    finally:
-        old.close()
     return saved
+
+
+@contextmanager
+def _sound_head(file: Path) -> Iterator[None]:
+    """Meanwhile it begins as it should: with one byte damaged there, no row could be read."""
+    with file.open("rb") as database:
+        found = database.read(len(_HEAD))
+    alike = sum(one == other for one, other in zip(found, _HEAD, strict=False))
+    if len(found) == len(_HEAD) and len(_HEAD) // 4 < alike < len(_HEAD):
+        _write_head(file, _HEAD)
+        yield
+        _write_head(file, found)
+    else:
+        yield  # it is none, or sound
+
+
+def _write_head(file: Path, head: bytes) -> None:
+    with file.open("r+b") as database:
+        database.write(head)
 
 
 def _salvage_table(old: sqlite3.Connection, fresh: sqlite3.Connection, table: str) -> int:

@@ -336,3 +336,14 @@ def test_results_that_wait_take_little_memory() -> None:
 def resident_kib() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1024
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'"' + b'\\"' * 500_000, b"[nan" + b',"' * 500_000, b"[" + b'"\\\n' * 500_000],
+    ids=["a text without an end", "texts of commas", "line ends that are escaped"],
+)
+def test_what_is_no_json_is_seen_in_one_pass(codec: Codec, payload: bytes) -> None:
+    """From each quote on anew, this would take hours."""
+    with pytest.raises(PayloadError, match="the payload is not JSON"):
+        codec.decode(payload)

@@ -251,3 +251,44 @@ def test_a_codec_that_can_not_be_loaded(monkeypatch: pytest.MonkeyPatch, value: 
 def test_a_codec_that_nobody_brings() -> None:
     with pytest.raises(ModelError, match="there is no codec 'upper': no installed package"):
         codec("upper")
+
+
+@pytest.mark.parametrize("name", ["json", "text", "csv", "msgpack", "cbor"])
+def test_a_number_that_is_too_large_is_the_messages_trouble(name: str) -> None:
+    """Nine bytes of CBOR say 1E+999999999: made an integer, it would take hours."""
+    value = codec("cbor").decode(bytes.fromhex("c4821a3b9ac9ff01"))
+    if name == "cbor":
+        assert codec("cbor").encode(value)
+    else:
+        assert fault(codec(name).encode, [value]).startswith("not_encodable: the result can't be")
+    with pytest.raises(PayloadError):
+        codec("text" if name == "cbor" else name).encode(10**5000)
+
+
+def nested(depth: int) -> Any:
+    value: Any = ["ha"] * 10
+    for _ in range(depth):
+        value = [value] * 10
+    return value
+
+
+def test_references_that_make_a_payload_larger_are_refused() -> None:
+    """200 bytes of CBOR may stand for gigabytes, and be their own part."""
+    said = "not_decodable: the payload is not CBOR: ValueError: it repeats parts of itself"
+    larger = cbor2.dumps(nested(8), value_sharing=True)
+    assert len(larger) < 500
+    strings = cbor2.dumps(["a long text" * 50] * 500, string_referencing=True)
+    for payload in (
+        larger,
+        strings,
+        bytes.fromhex("d81c81d81d00"),
+        bytes.fromhex("d9001c81d81d00"),
+    ):
+        assert fault(codec("cbor").decode, payload).startswith(said)
+
+
+def test_what_only_looks_like_a_reference_is_read() -> None:
+    value = {"a": b"\xd8\x1c", "b": ["\x19", "text"], "c": (b"\xd9\x01\x00",)}
+    assert codec("cbor").decode(cbor2.dumps(value)) == {**value, "c": [b"\xd9\x01\x00"]}
+    once = cbor2.dumps(["x"], value_sharing=True)
+    assert codec("cbor").decode(once) == ["x"]

@@ -232,3 +232,29 @@ def test_a_head_is_answered_without_the_body() -> None:
     answer = response("200 OK", {"a": 1}, "X-Y: z", method=b"HEAD")
     assert answer.endswith(b"X-Y: z\r\n\r\n")
     assert response("200 OK", {"a": 1}, "X-Y: z") == answer + b'{"a":1}\n'
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(
+            b"GET /\xff HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.\t0\r\n\r\n",
+            b"GET http://[::1 HTTP/1.1\r\n\r\n",
+        ),
+        *(b"GET //x/ HTTP/1.1\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/1.1\r\nHo\0t: a\r\n\r\n"),
+        *(
+            b"GET / HTTP/1.1\r\n folded\r\n\r\n",
+            b"GET / HTTP/1.1\r\na: \x1b[2J\r\n\r\n",
+            b"\r\n\r\n",
+        ),
+    ],
+    ids=range(9),
+)
+def test_what_is_no_request_reaches_nobody(serve: Serve, head: bytes) -> None:
+    """A framework stumbles over it, and answers with a traceback."""
+    served = serve()
+    said = ask(served, head)
+    assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"asks for a path" in said
+    assert not served.visits

@@ -567,3 +567,15 @@ def test_the_page_says_why_and_what_is_to_be_noticed(web: Web) -> None:
     web.worker("flow-1", notices=["in a call for 37 s"])
     page = web.request("/").text
     assert "<li>temp-2: pre broker &lt;a&gt;: no answer<li>flow-1: in a call for 37 s</ul>" in page
+
+
+def test_without_a_host_the_answer_tells_nothing_of_the_inside(web: Web) -> None:
+    """CherryPy would answer with its own page: a traceback, paths, and no headers of ours."""
+    with socket.create_connection((web.address.host, web.address.port), 20) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        said = b""
+        while data := peer.recv(65536):
+            said += data
+    assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b'"HTTP/1.1 has a Host header"' in said
+    assert b"Content-Security-Policy" in said

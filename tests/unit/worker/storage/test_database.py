@@ -316,3 +316,28 @@ def test_a_row_whose_number_is_damaged_is_carried_over_behind_the_rest(
         last = connection.execute("SELECT payload FROM spool ORDER BY id DESC LIMIT 1").fetchone()
         assert (len(numbers), min(numbers), last) == (ROWS, 1, payload)
         assert sum(rows.count(connection, lane)[0] for lane in (0, 1)) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("at", "byte"), [(0, 0), (16, 0xFF), (18, 6), (19, 6), (21, 9), (44, 0xA5), (56, 9)]
+)
+def test_a_damaged_head_costs_no_row(file: Path, at: int, byte: int) -> None:
+    """Read-only or "unsupported file format": that is no trouble of the disk's, which may pass."""
+    fill(file)
+    content = bytearray(file.read_bytes())
+    content[at] = byte
+    file.write_bytes(content)
+    with closing(open_database(file)) as connection:
+        with transaction(connection, file):
+            keep(connection, "new", "1")
+        assert spooled(connection) == expected()
+    assert [put_aside.read_bytes() for put_aside in aside(file)] in ([], [bytes(content)])
+
+
+def test_a_file_that_has_shifted_is_damaged(file: Path) -> None:
+    fill(file)
+    content = file.read_bytes()
+    file.write_bytes(content[:16] + content[:16] + content[16:])
+    with closing(open_database(file)) as connection, transaction(connection, file):
+        keep(connection, "new", "1")
+    assert aside(file)
