@@ -11,6 +11,9 @@ BENCH ?= full
 BENCH_VENV := .venv-bench
 SWEEP_OPTIONS = $(if $(QOS),--qos $(QOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	$(if $(SECONDS),--seconds $(SECONDS))
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Nothing is built with libraries that no hash is known of: setuptools is locked, too.
+PIP_LOCKED := $(PIP_INSTALL) --require-hashes --no-build-isolation --requirement
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
@@ -31,7 +34,7 @@ CHAOS_ON ?= oldest-bulk newest-plain
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes bench bench-quick breakdown deb rpm images release clean
+.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes bench bench-quick breakdown lock audit deb rpm images release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -208,19 +211,42 @@ $(BIN)/python:
 		{ echo "$(PYTHON) is too old: Python 3.11 is needed (make PYTHON=python3.11 …)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/.build: requirements/build.txt | $(BIN)/python
+	$(PIP_LOCKED) $<
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+$(VENV)/.run: requirements/run.txt pyproject.toml setup.py $(VENV)/.build
+	$(PIP_LOCKED) $<
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-build/oldest/.installed: tests/oldest.txt | $(VENV)/.test
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	$(PIP_LOCKED) $<
+	@touch $@
+
+build/oldest/.installed: requirements/oldest.txt | $(VENV)/.test
 	rm -rf build/oldest
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		--target build/oldest --requirement $<
+	$(PIP_LOCKED) $< --no-deps --target build/oldest
 	@touch $@
+
+# Beside the tests' environment, since these have requirements of their own.
+build/tools/.installed: requirements/tools.txt
+	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv
+	rm -rf build/tools
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement $<
+	@touch $@
+
+# uv doesn't read pip's configuration, and asks the same index.
+lock: build/tools/.installed ## renew requirements/*.txt: the newest versions, and the hashes of all their files
+	@UV=build/tools/bin/uv packaging/lock.sh
+
+audit: build/tools/.installed ## known vulnerabilities of what requirements/*.txt names; asks pypi.org
+	@for file in requirements/run.txt requirements/test.txt requirements/tools.txt; do \
+		echo "$$file:"; \
+		build/tools/bin/pip-audit --require-hashes --disable-pip --requirement $$file || exit; \
+	done
 
 # A .deb in dist/, built from a copy: dpkg wants its folder at the top.
 deb: ## dist/pyboot-svc_*.deb
