@@ -34,7 +34,7 @@ CHAOS_ON ?= oldest-bulk newest-plain
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes bench bench-quick breakdown lock audit deb rpm images release clean
+.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes bench bench-quick breakdown lock audit deb rpm wheel images release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -48,7 +48,7 @@ test: lint unit integration chaos-quick test-hosts test-brokers test-system test
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy pyboot_svc tests benchmarks packaging/release.py docs/reference.py docs/demo/run.py docs/demo/plant.py
+	$(BIN)/mypy pyboot_svc tests benchmarks packaging/release.py packaging/sbom.py docs/reference.py docs/demo/run.py docs/demo/plant.py
 	$(BIN)/python docs/reference.py --check || \
 		{ echo "what docs/reference.py writes is out of date: $(BIN)/python docs/reference.py" >&2; exit 1; }
 	$(BIN)/python packaging/release.py check
@@ -184,7 +184,7 @@ build/bench/node_modules: benchmarks/package.json
 	@mkdir -p $@ && touch $@
 
 # In a booted Debian 13; its root file system is made once and kept in /var/cache/pyboot-test.
-test-system: $(VENV)/.test deb rpm ## the packages in a booted Debian 13, and the README on a fresh one; needs root
+test-system: $(VENV)/.test deb rpm wheel ## the packages in a booted Debian 13, and the README on a fresh one; needs root
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
@@ -263,6 +263,9 @@ rpm: $(VENV)/.test ## dist/pyboot-svc-*.rpm, and the .src.rpm
 	@packaging/need.sh pip3 python3-pip
 	@packaging/need.sh dh_python3 dh-python
 	@PYTEST=$(CURDIR)/$(BIN)/pytest PYTEST_ADDOPTS="$(COMPUTING)" packaging/build-rpm.sh dist
+
+wheel: $(VENV)/.run ## dist/pyboot_svc-*.whl, and the sdist
+	@PYTHON=$(BIN)/python packaging/build-wheel.sh dist
 
 # The container image, by docker, podman or buildah (ENGINE=…), on BASE if it is given.
 images: ## the container image, by docker, podman or buildah; ENGINE=, BASE=, IMAGE=

@@ -1,4 +1,4 @@
-"""What the Makefile installs is named with its version and hashes, as pyproject.toml asks for it."""
+"""What the Makefile installs has versions and hashes, and is what pyproject.toml asks for."""
 
 from __future__ import annotations
 
