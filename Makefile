@@ -34,7 +34,7 @@ CHAOS_ON ?= oldest-bulk newest-plain
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes bench bench-quick breakdown lock audit deb rpm wheel images release clean
+.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes bench bench-quick breakdown lock audit deb rpm wheel images repository release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -189,6 +189,10 @@ test-system: $(VENV)/.test deb rpm wheel ## the packages in a booted Debian 13, 
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
 	@packaging/need.sh rpmlint rpmlint
+	@packaging/need.sh gpg gpg
+	@packaging/need.sh apt-ftparchive apt-utils
+	@packaging/need.sh createrepo_c createrepo-c
+	@packaging/need.sh dnf dnf
 	$(AS_ROOT) $(BIN)/pytest $(HOSTS) tests/system
 
 # The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
@@ -270,6 +274,16 @@ wheel: $(VENV)/.run ## dist/pyboot_svc-*.whl, and the sdist
 # The container image, by docker, podman or buildah (ENGINE=…), on BASE if it is given.
 images: ## the container image, by docker, podman or buildah; ENGINE=, BASE=, IMAGE=
 	packaging/build-image.sh $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE))
+
+# Packages in dist/ are added to those in REPOSITORY, whose key signs all of it.
+REPOSITORY ?= dist/repository
+repository: ## KEY=: an apt and a dnf repository of what is in dist/, signed; REPOSITORY=folder
+	@test -n "$(KEY)" || { echo "which key signs it? make repository KEY=id, or KEY=file" >&2; exit 64; }
+	@packaging/need.sh gpg gpg
+	@packaging/need.sh apt-ftparchive apt-utils
+	@packaging/need.sh rpmsign rpm
+	@packaging/need.sh createrepo_c createrepo-c
+	@packaging/build-repository.sh "$(KEY)" dist "$(REPOSITORY)"
 
 # Sets the version, dates the changelogs, commits and tags; pushes nothing.
 release: ## VERSION=1.2.3: prepare a release: a commit and a tag, nothing is pushed
