@@ -55,7 +55,7 @@ def test_a_second_build_elsewhere_gives_the_same_bytes(
     for pattern in patterns:
         [first], [second] = DIST.glob(pattern), again.glob(pattern)
         assert first.name == second.name
-        assert first.read_bytes() == second.read_bytes(), f"{first} is another than {second}"
+        assert first.read_bytes() == second.read_bytes(), f"{first} isn't of this tree: make {kind}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
