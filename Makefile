@@ -90,11 +90,11 @@ test-brokers: $(VENV)/.test build/brokers/node_modules ## brokers of other maker
 	@packaging/need.sh mmdebstrap mmdebstrap
 	$(AS_ROOT) $(BIN)/pytest tests/brokers
 
-build/brokers/node_modules: tests/brokers/package.json
+build/brokers/node_modules: tests/brokers/package.json tests/brokers/package-lock.json
 	@packaging/need.sh node nodejs
 	@packaging/need.sh npm npm
-	@mkdir -p $(@D) && cp $< $(@D)
-	cd $(@D) && npm install --no-audit --no-fund --loglevel=error
+	@mkdir -p $(@D) && cp $^ $(@D)
+	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # What a thousand workers take of a master and a broker: the measured figures of docs/scaling.md.
@@ -243,13 +243,14 @@ build/tools/.installed: requirements/tools.txt
 	@touch $@
 
 # uv doesn't read pip's configuration, and asks the same index.
-lock: build/tools/.installed ## renew requirements/*.txt: the newest versions, and the hashes of all their files
+lock: build/tools/.installed ## renew requirements/*.txt and npm's: the newest versions, and the hashes of all their files
+	@packaging/need.sh npm npm
 	@UV=build/tools/bin/uv packaging/lock.sh
 
 audit: build/tools/.installed ## known vulnerabilities of what requirements/*.txt names; asks pypi.org
 	@for file in requirements/run.txt requirements/test.txt requirements/tools.txt; do \
 		echo "$$file:"; \
-		build/tools/bin/pip-audit --require-hashes --disable-pip --requirement $$file || exit; \
+		build/tools/bin/pip-audit --strict --require-hashes --disable-pip --requirement $$file || exit; \
 	done
 
 # A .deb in dist/, built from a copy: dpkg wants its folder at the top.

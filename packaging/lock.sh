@@ -1,6 +1,7 @@
 #!/bin/sh
 # lock.sh: renew requirements/*.txt, which name each version of each library that the Makefile
-# installs, for all supported Pythons and platforms, with the hashes of all its files. UV names uv.
+# installs, for all supported Pythons and platforms, with the hashes of all its files; and the same of
+# npm's. UV names uv.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,3 +26,8 @@ lock build requirements/build.in --constraint requirements/test.txt
 lock run pyproject.toml requirements/build.in --constraint requirements/test.txt
 lock oldest --no-deps tests/oldest.txt
 lock tools requirements/tools.in
+
+cd tests/brokers
+rm -f package-lock.json
+npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund \
+    --loglevel=error

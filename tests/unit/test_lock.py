@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -77,6 +78,17 @@ def test_the_oldest_dependencies_are_locked_as_they_are_listed() -> None:
         version + name for python in PYTHONS for name, version in locked("oldest", python).items()
     }
     assert found == listed
+
+
+def test_npms_packages_have_hashes_and_no_address() -> None:
+    lock = json.loads((ROOT / "tests" / "brokers" / "package-lock.json").read_text())
+    asked = json.loads((ROOT / "tests" / "brokers" / "package.json").read_text())
+    root = lock["packages"].pop("")
+    assert root["dependencies"] == asked["dependencies"]
+    assert lock["packages"]
+    for name, package in lock["packages"].items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
 
 
 def test_nothing_is_installed_without_hashes() -> None:
