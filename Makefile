@@ -11,6 +11,9 @@ BENCH ?= full
 BENCH_VENV := .venv-bench
 SWEEP_OPTIONS = $(if $(QOS),--qos $(QOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	$(if $(SECONDS),--seconds $(SECONDS))
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Nothing is built with libraries that no hash is known of: setuptools is locked, too.
+PIP_LOCKED := $(PIP_INSTALL) --require-hashes --no-build-isolation --requirement
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
@@ -31,7 +34,7 @@ CHAOS_ON ?= oldest-bulk newest-plain
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool arrays publishes sparkplug bench bench-quick breakdown deb rpm images release clean
+.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick breakdown lock audit deb rpm wheel images repository release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -45,7 +48,7 @@ test: lint unit integration chaos-quick test-hosts test-brokers test-system test
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy pyboot_svc tests benchmarks packaging/release.py docs/reference.py docs/demo/run.py docs/demo/plant.py
+	$(BIN)/mypy pyboot_svc tests benchmarks packaging/release.py packaging/sbom.py docs/reference.py docs/demo/run.py docs/demo/plant.py
 	$(BIN)/python docs/reference.py --check || \
 		{ echo "what docs/reference.py writes is out of date: $(BIN)/python docs/reference.py" >&2; exit 1; }
 	$(BIN)/python packaging/release.py check
@@ -88,11 +91,11 @@ test-brokers: $(VENV)/.test build/brokers/node_modules ## brokers of other maker
 	@packaging/need.sh mmdebstrap mmdebstrap
 	$(AS_ROOT) $(BIN)/pytest tests/brokers
 
-build/brokers/node_modules: tests/brokers/package.json
+build/brokers/node_modules: tests/brokers/package.json tests/brokers/package-lock.json
 	@packaging/need.sh node nodejs
 	@packaging/need.sh npm npm
-	@mkdir -p $(@D) && cp $< $(@D)
-	cd $(@D) && npm install --no-audit --no-fund --loglevel=error
+	@mkdir -p $(@D) && cp $^ $(@D)
+	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # What a thousand workers take of a master and a broker: the measured figures of docs/scaling.md.
@@ -193,11 +196,15 @@ build/bench/node_modules: benchmarks/package.json
 	@mkdir -p $@ && touch $@
 
 # In a booted Debian 13; its root file system is made once and kept in /var/cache/pyboot-test.
-test-system: $(VENV)/.test deb rpm ## the packages in a booted Debian 13, and the README on a fresh one; needs root
+test-system: $(VENV)/.test deb rpm wheel ## the packages in a booted Debian 13, and the README on a fresh one; needs root
 	@packaging/need.sh mmdebstrap mmdebstrap
 	@packaging/need.sh systemd-nspawn systemd-container
 	@packaging/need.sh lintian lintian
 	@packaging/need.sh rpmlint rpmlint
+	@packaging/need.sh gpg gpg
+	@packaging/need.sh apt-ftparchive apt-utils
+	@packaging/need.sh createrepo_c createrepo-c
+	@packaging/need.sh dnf dnf
 	$(AS_ROOT) $(BIN)/pytest $(HOSTS) tests/system tests/security/host
 
 # The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
@@ -220,19 +227,43 @@ $(BIN)/python:
 		{ echo "$(PYTHON) is too old: Python 3.11 is needed (make PYTHON=python3.11 …)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/.build: requirements/build.txt | $(BIN)/python
+	$(PIP_LOCKED) $<
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+$(VENV)/.run: requirements/run.txt pyproject.toml setup.py $(VENV)/.build
+	$(PIP_LOCKED) $<
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-build/oldest/.installed: tests/oldest.txt | $(VENV)/.test
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	$(PIP_LOCKED) $<
+	@touch $@
+
+build/oldest/.installed: requirements/oldest.txt | $(VENV)/.test
 	rm -rf build/oldest
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		--target build/oldest --requirement $<
+	$(PIP_LOCKED) $< --no-deps --target build/oldest
 	@touch $@
+
+# Beside the tests' environment, since these have requirements of their own.
+build/tools/.installed: requirements/tools.txt
+	@PYTHON=$(PYTHON) packaging/need.sh python3-venv python3-venv
+	rm -rf build/tools
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement $<
+	@touch $@
+
+# uv doesn't read pip's configuration, and asks the same index.
+lock: build/tools/.installed ## renew requirements/*.txt and npm's: the newest versions, and the hashes of all their files
+	@packaging/need.sh npm npm
+	@UV=build/tools/bin/uv packaging/lock.sh
+
+audit: build/tools/.installed ## known vulnerabilities of what requirements/*.txt names; asks pypi.org
+	@for file in requirements/run.txt requirements/test.txt requirements/tools.txt; do \
+		echo "$$file:"; \
+		build/tools/bin/pip-audit --strict --require-hashes --disable-pip --requirement $$file || exit; \
+	done
 
 # A .deb in dist/, built from a copy: dpkg wants its folder at the top.
 deb: ## dist/pyboot-svc_*.deb
@@ -250,9 +281,22 @@ rpm: $(VENV)/.test ## dist/pyboot-svc-*.rpm, and the .src.rpm
 	@packaging/need.sh dh_python3 dh-python
 	@PYTEST=$(CURDIR)/$(BIN)/pytest PYTEST_ADDOPTS="$(COMPUTING)" packaging/build-rpm.sh dist
 
+wheel: $(VENV)/.run ## dist/pyboot_svc-*.whl, and the sdist
+	@PYTHON=$(BIN)/python packaging/build-wheel.sh dist
+
 # The container image, by docker, podman or buildah (ENGINE=…), on BASE if it is given.
 images: ## the container image, by docker, podman or buildah; ENGINE=, BASE=, IMAGE=
 	packaging/build-image.sh $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE))
+
+# Packages in dist/ are added to those in REPOSITORY, whose key signs all of it.
+REPOSITORY ?= dist/repository
+repository: ## KEY=: an apt and a dnf repository of what is in dist/, signed; REPOSITORY=folder
+	@test -n "$(KEY)" || { echo "which key signs it? make repository KEY=id, or KEY=file" >&2; exit 64; }
+	@packaging/need.sh gpg gpg
+	@packaging/need.sh apt-ftparchive apt-utils
+	@packaging/need.sh rpmsign rpm
+	@packaging/need.sh createrepo_c createrepo-c
+	@packaging/build-repository.sh "$(KEY)" dist "$(REPOSITORY)"
 
 # Sets the version, dates the changelogs, commits and tags; pushes nothing.
 release: ## VERSION=1.2.3: prepare a release: a commit and a tag, nothing is pushed

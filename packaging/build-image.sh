@@ -5,7 +5,7 @@
 set -eu
 tag=$1
 shift
-source=$(realpath "$(dirname "$0")/..")
+packaging=$(realpath "$(dirname "$0")")
 
 # docker's client alone, without a daemon, is no engine.
 answers() {
@@ -26,10 +26,16 @@ if [ -z "$engine" ]; then
         "start one, install one, or name one with ENGINE=" >&2
     exit 1
 fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+SOURCE_DATE_EPOCH=$("$packaging/source.sh" "$work/source")
+export SOURCE_DATE_EPOCH
 case $engine in
+    # BuildKit takes the times of the image from SOURCE_DATE_EPOCH, but not those of its files.
     docker*) ;;
     # OCI's own format of images knows no health check.
-    *) set -- --format docker "$@" ;;
+    *) set -- --format docker --timestamp "$SOURCE_DATE_EPOCH" "$@" ;;
 esac
 # Unquoted, so that options of the engine are words of their own.
-exec $engine build --file "$source/packaging/container/Containerfile" --tag "$tag" "$@" "$source"
+$engine build --file "$work/source/packaging/container/Containerfile" --tag "$tag" \
+    --build-arg SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" "$@" "$work/source"

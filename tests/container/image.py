@@ -15,15 +15,18 @@ from rig.commands import finish
 ROOT = Path(__file__).parents[2]
 # What debian:trixie-slim has beside the essential packages.
 _BASE_PACKAGES = ("ca-certificates",)
+_DIGEST = "{{.FromImageDigest}}"
 
 
 @dataclass(frozen=True)
 class Image:
-    """The unpacked image; `config` is what an engine reads of it: Entrypoint, Cmd, User, …"""
+    """The unpacked image; `config` is what an engine reads of it: Entrypoint, Cmd, User, …;
+    `layers` are their digests."""
 
     root: Path
     config: dict[str, Any]
     bytes: int
+    layers: list[str]
 
 
 class Builder:
@@ -34,20 +37,27 @@ class Builder:
         # vfs works on any file system, an overlay among them.
         self._buildah = ("buildah", "--storage-driver", "vfs", *folders)
 
-    def build(self) -> Image:
+    def base(self) -> str:
+        """Debian as an image, by its digest, as BASE should name one."""
         base = self._run("from", "scratch")
         tarball = base_image(_BASE_PACKAGES, default_cache_dir())
         self._run("add", "--quiet", base, str(tarball), "/")
         self._run("commit", "--quiet", base, "base")
         self._run("rm", base)
+        digest = self._run("inspect", "--type", "image", "--format", _DIGEST, "base")
+        return f"localhost/base@{digest}"
+
+    def build(self, base: str, tag: str = "pyboot") -> Image:
         script = str(ROOT / "packaging" / "build-image.sh")
-        options = ("--isolation", "chroot", "--build-arg", "BASE=localhost/base")
-        self._finish([script, "pyboot", *options], {"ENGINE": " ".join(self._buildah)})
-        container = self._run("from", "localhost/pyboot")
-        described = json.loads(self._run("inspect", "--type", "image", "localhost/pyboot"))
+        options = ("--isolation", "chroot", "--build-arg", f"BASE={base}")
+        self._finish([script, tag, *options], {"ENGINE": " ".join(self._buildah)})
+        name = f"localhost/{tag}"
+        container = self._run("from", name)
+        described = json.loads(self._run("inspect", "--type", "image", name))
         root = Path(self._run("mount", container))
         size = self._finish(["du", "--summarize", "--bytes", str(root)], {}).split()[0]
-        return Image(root, described["Docker"]["config"], int(size))
+        layers = described["OCIv1"]["rootfs"]["diff_ids"]
+        return Image(root, described["Docker"]["config"], int(size), layers)
 
     def close(self) -> None:
         self._run("rm", "--all")

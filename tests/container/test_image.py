@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from container import Container
 from image import Builder, Image
+from support.bills import problems
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
+
+from pyboot_svc import __version__
 
 # The first of them has the image built, and its base made before that.
 pytestmark = pytest.mark.timeout(900)
@@ -33,12 +36,22 @@ Start = Callable[..., Container]
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     builder = Builder(tmp_path_factory.mktemp("image"))
     try:
-        yield builder.build()
+        yield builder
     finally:
         builder.close()
+
+
+@pytest.fixture(scope="session")
+def base(builder: Builder) -> str:
+    return builder.base()
+
+
+@pytest.fixture(scope="session")
+def image(builder: Builder, base: str) -> Image:
+    return builder.build(base)
 
 
 @pytest.fixture
@@ -131,3 +144,27 @@ def test_a_model_that_hangs_makes_it_unhealthy(start: Start, broker: Broker) -> 
     with Plant(broker.port) as plant:
         plant.publish("in", 1, 1)
         until(lambda: not container.healthy(), "the health check fails", 30)
+
+
+def test_a_second_build_on_the_same_base_gives_the_same_layers(
+    builder: Builder, base: str, image: Image
+) -> None:
+    assert "@sha256:" in base
+    assert builder.build(base, "again").layers == image.layers
+
+
+def test_byte_code_is_good_whatever_the_time_of_its_source(image: Image) -> None:
+    """An image's files have its time, not that which Python's byte code would name."""
+    compiled = list(image.root.glob("usr/lib/python3*/**/*.pyc"))
+    # Bit 0 of the flags: it goes by a digest of its source.
+    assert [file for file in compiled if not file.read_bytes()[4] & 1] == []
+    assert any("pyboot_svc" in file.parts for file in compiled)
+
+
+def test_the_image_tells_what_it_is_made_of(image: Image) -> None:
+    text = (image.root / "usr/share/pyboot/sbom.cdx.json").read_text()
+    assert problems(text) == ""
+    bill = json.loads(text)
+    names = {component["name"] for component in bill["components"]}
+    assert {"python3", "python3-paho-mqtt", "tini"} <= names
+    assert bill["metadata"]["component"]["version"] == __version__

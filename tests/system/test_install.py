@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from fleet import MODELS, config, edge
 from machine import Machine
 from support.poll import until
 
@@ -50,10 +54,27 @@ def test_the_units_are_verified_without_a_word(machine: Machine) -> None:
     assert done.stdout + done.stderr == ""
 
 
-def test_the_sandbox_is_rated_at_most_1_0(machine: Machine) -> None:
-    for unit in (UNIT, "pyboot.service"):
+def test_no_unit_is_rated_above_what_the_documentation_says(
+    machine: Machine, configure: Callable[..., None]
+) -> None:
+    rated = re.findall(
+        r"^\| (?:… with `sandbox: (.*)`|`(\S+)\.service`.*) \| (\d\.\d) \|$",
+        (ROOT / "docs" / "hardening.md").read_text(),
+        re.MULTILINE,
+    )
+    units = {"edge-model@NAME-N": "edge-model@plain-1", "pyboot": "pyboot"}
+    edges, most = [edge("plain")], {}
+    for number, (opened, unit, rating) in enumerate(rated):
+        if opened:
+            edges.append({**edge(f"opened{number}"), "sandbox": yaml.safe_load(opened)})
+        most[units.get(unit, f"edge-model@opened{number}-1")] = float(rating)
+    configure(config(*edges), MODELS)
+    machine.wait_active(*(f"{unit}.service" for unit in most))
+    assert len(most) == 7
+    for unit, rating in most.items():
         # The threshold is ten times the rating; the exit code says whether it was exceeded.
-        machine.run("systemd-analyze", "security", "--threshold=10", unit)
+        threshold = f"--threshold={rating * 10:.0f}"
+        machine.run("systemd-analyze", "security", threshold, f"{unit}.service")
 
 
 def test_the_documentation_is_there(machine: Machine) -> None:

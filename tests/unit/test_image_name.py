@@ -19,12 +19,18 @@ ALIVE = 'echo "$0 $*" >>"$CALLS"'
 # docker's client tells its own version, and fails at all that needs the daemon.
 CLIENT = '[ "$1" = --version ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }'
 
+# What the script itself needs, source.sh included.
+PROGRAMS = (
+    *("chmod", "date", "dirname", "find", "git", "head", "mkdir", "mktemp", "realpath", "rm"),
+    *("sed", "sh", "tar", "timeout", "touch"),
+)
+
 
 def build(tmp_path: Path, **engines: str) -> tuple[subprocess.CompletedProcess[str], str]:
     """Run build-image.sh where only these engines are; gives how it went, and the build's call."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("realpath", "dirname", "timeout", "sh"):
+    for name in PROGRAMS:
         (programs / name).symlink_to(f"/usr/bin/{name}")
     for name, script in engines.items():
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -60,6 +66,8 @@ def test_the_first_engine_that_answers_builds(
     [call] = [line for line in (tmp_path / "calls").read_text().splitlines() if " build " in line]
     assert call.startswith(f"{tmp_path}/bin/{chosen} build ")
     assert f"--tag {IMAGE} " in call
+    # docker has no such option.
+    assert ("--timestamp" in call) == (chosen != "docker")
 
 
 def test_engines_that_do_not_answer_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_manifests_on_standard_output_and_advice_beside(config: str, tmp_path: P
         "pyboot: create this Secret: kubectl create secret generic pyboot-credentials "
         f"--namespace=ns '--from-file=the-password={tmp_path}/the password'",
     ]
+
+
+def test_an_image_by_its_digest(config: str) -> None:
+    image = f"registry.example/plant@sha256:{'0a' * 32}"
+    ended = run_pyboot("render", "kubernetes", "--config", config, "--image", image)
+    images = re.findall(r"\bimage: *(\S+)", ended.stdout)
+    assert len(images) == 3
+    assert {name.strip("\"'") for name in images} == {image}
 
 
 def test_files_for_kubectl_apply_k(config: str, tmp_path: Path) -> None:
