@@ -180,7 +180,7 @@ def test_the_end_of_the_terminal_is_no_reload(project: Project, tmp_path: Path) 
         process.send_signal(signal.SIGHUP)
         until(lambda: "reloaded the configuration" in log.read_text(), "it reloads")
         os.close(ours)
-        assert process.wait(20) == ExitCode.OK
+        assert process.wait(60) == ExitCode.OK
     finally:
         process.kill()
         process.wait()
