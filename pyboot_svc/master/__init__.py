@@ -1,5 +1,7 @@
 """What the master knows of the workers.
 
-hub    asks all workers at once, over the metrics socket
-view   puts together what the web shows: their answers, and what their service manager knows
+hub      asks all workers at once, over the metrics socket
+history  the last day of all of them, in bounded memory
+load     how many instances a model's input needs
+view     puts together what the web shows: their answers, and what their service manager knows
 """
