@@ -48,7 +48,7 @@ export class Chart {
     this.cursor = s("path", { class: "cursor", d: "" });
     this.svg = s(
       "svg",
-      { viewBox: `0 -2 ${WIDTH} ${HEIGHT + 4}`, preserveAspectRatio: "none", role: "img", tabindex: "0" },
+      { viewBox: `0 -2 ${WIDTH} ${HEIGHT + 4}`, preserveAspectRatio: "none", role: "img", tabindex: "0", "aria-label": title },
       s("path", { class: "base", d: `M0 ${HEIGHT}H${WIDTH}M0 0H${WIDTH}` }),
       this.paths,
       this.cursor,

@@ -157,7 +157,7 @@ function away(instances, side) {
 }
 
 const cut = (text, width) => {
-  const fits = Math.max(Math.floor(width / 7.4), 4);
+  const fits = Math.max(Math.floor(width / 7.8), 4);
   return text.length > fits ? `${text.slice(0, fits - 1)}…` : text;
 };
 
@@ -224,8 +224,8 @@ function curve(x1, y1, x2, y2) {
 class Rows {
   constructor(rows, width) {
     const at = (share) => Math.round(width * share);
-    const [broker, topic, model] = [at(0.13), at(0.17), at(0.22)];
-    const x = { preBroker: 0, pre: at(0.165), model: at(0.41), post: at(0.7), postBroker: width - at(0.1) };
+    const [broker, topic, model] = [at(0.12), at(0.16), at(0.21)];
+    const x = { preBroker: 0, pre: at(0.155), model: at(0.4), post: at(0.685), postBroker: width - broker };
     this.models = new Map();
     this.brokers = [];
     const [flows, nodes] = [[], []];
@@ -258,7 +258,7 @@ class Rows {
       nodes.push(drawn.box.element, drawn.in, drawn.out);
     }
     this.add(preBrokers, 0, broker, "preAway", nodes);
-    this.add(postBrokers, x.postBroker, at(0.1), "postAway", nodes);
+    this.add(postBrokers, x.postBroker, broker, "postAway", nodes);
     const height = Math.max(rows.length * ROW, ...[...pres, ...posts, ...preBrokers, ...postBrokers].map((node) => node.y + 30));
     this.element = picture(width, height, flows, nodes);
   }
