@@ -1,6 +1,6 @@
 """Makes the pictures of the page for the documentation: PNG files in the folder that is named.
 
-All instances are simulated, so that each picture shows what it is there for.
+All instances are simulated, so that each picture shows what it is there for; five minutes of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ edge:
   - {name: vibration, edge_mode: my.spectrum, pre_topic: plant/vibration/+, post_topic: vibration}
 """  # noqa: E501
 INSTANCES = ("temperature-1", "temperature-2", "alarm-1", "vibration-1")
-_SECONDS = 75.0
+_SECONDS = 300.0
+_GROWS_AFTER = 200.0
 _WIDTH = 1200
 
 
@@ -38,9 +39,15 @@ class Day:
         self._workers = workers
         self._begun = time.monotonic()
 
-    def turn(self) -> None:
+    def go_on(self, seconds: float) -> None:
+        begun = time.monotonic()
+        while time.monotonic() - begun < seconds:
+            self._turn()
+            time.sleep(0.2)
+
+    def _turn(self) -> None:
         seconds = time.monotonic() - self._begun
-        waits = int(max(seconds - 20, 0) * 60)
+        waits = int(max(seconds - _GROWS_AFTER, 0) * 60)
         wave = 10 * (seconds % 11) / 11
         self._say("temperature-1", 95 + wave, 95 + wave, seconds, 0.5)
         self._say("temperature-2", 105 - wave, 105 - wave, seconds, 0.5)
@@ -85,10 +92,7 @@ def main(folder: Path) -> None:
         day = Day(workers)
         browser.size(_WIDTH, 600)
         browser.open(master.url + "/")
-        begun = time.monotonic()
-        while time.monotonic() - begun < _SECONDS:
-            day.turn()
-            time.sleep(0.5)
+        day.go_on(_SECONDS)
         browser.wait_text("vibration-1", ".troubles")
         shoot(browser, folder / "page.png", 590)
         for view, name, height in (
@@ -97,9 +101,7 @@ def main(folder: Path) -> None:
         ):
             browser.open(f"{master.url}/{view}")
             browser.wait("document.querySelector('path.line[d^=M]') !== null", "lines are drawn")
-            day.turn()
-            # CPU is known from the second answer on.
-            time.sleep(5)
+            day.go_on(6)  # CPU is known from the second answer on
             shoot(browser, folder / name, height)
 
 

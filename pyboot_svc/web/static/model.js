@@ -118,7 +118,7 @@ export function loadSentence(load, config) {
     : `A message takes ${milliseconds(message_ms)} of CPU time`;
   const runs = `it runs ${running}`;
   const needs = `${needed} ${needed === 1 ? "instance" : "instances"}`;
-  const verdict = needed > running ? `▲ ${runs}: set instance: ${needed}.` : `● ${runs}.`;
+  const verdict = needed > running ? `▲ ${runs}. Set instance: ${needed}.` : `● ${runs}.`;
   const least = measured ? "" : " What the model waits for is not in it.";
   return `${takes}, ${rate(arriving)} arrive: ${needs}, with 30 % to spare; ${verdict}${least}`;
 }

@@ -156,6 +156,9 @@ function away(instances, side) {
   return without ? without.reason || without.state : null;
 }
 
+// A broker's address, without the port that is everybody's.
+const brokerName = (address) => address.replace(/:1883$/, "");
+
 const cut = (text, width) => {
   const fits = Math.max(Math.floor(width / 7.8), 4);
   return text.length > fits ? `${text.slice(0, fits - 1)}…` : text;
@@ -230,10 +233,10 @@ class Rows {
     this.brokers = [];
     const [flows, nodes] = [[], []];
     const y = (model_) => rows.findIndex((row) => row.model === model_) * ROW + ROW / 2;
-    const preBrokers = placed(rows, (row) => row.pre.broker, (row) => row.pre.broker, 52);
+    const preBrokers = placed(rows, (row) => row.pre.broker, (row) => brokerName(row.pre.broker), 52);
     const pres = placed(rows, (row) => `${row.pre.broker} ${row.pre.topic}`, (row) => row.pre.topic, 34);
     const posts = placed(rows, (row) => `${row.post.broker} ${row.post.topic}`, (row) => row.post.topic, 34);
-    const postBrokers = placed(rows, (row) => row.post.broker, (row) => row.post.broker, 52);
+    const postBrokers = placed(rows, (row) => row.post.broker, (row) => brokerName(row.post.broker), 52);
     const meets = (nodesOf, model_) => nodesOf.find((node) => node.rows.includes(model_));
     for (const node of pres) {
       const from = meets(preBrokers, node.rows[0]);
@@ -325,7 +328,7 @@ class Blocks {
       setText(drawn.out, rate(row.out));
       for (const side of ["pre", "post"]) {
         const reason = row[`${side}Away`];
-        const place = `${row[side].topic} at ${row[side].broker}`;
+        const place = `${row[side].topic} at ${brokerName(row[side].broker)}`;
         setText(drawn[side], cut(reason ? `✕ away: ${place}` : place, drawn.width));
         setAttribute(drawn[side], "class", reason ? "small state bad" : "small");
       }

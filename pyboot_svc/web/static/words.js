@@ -63,7 +63,11 @@ export function number(value) {
 }
 
 export const rate = (value) => (known(value) ? `${number(value)}/s` : "–");
-export const milliseconds = (value) => (known(value) ? `${number(value)} ms` : "–");
+export function milliseconds(value) {
+  if (!known(value)) return "–";
+  return value < 10000 ? `${number(value)} ms` : `${number(value / 1000)} s`;
+}
+
 export const megabytes = (value) => (known(value) ? `${number(value / 1e6)} MB` : "–");
 export const percent = (value) => (known(value) ? `${number(value * 100)} %` : "–");
 
