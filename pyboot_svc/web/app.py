@@ -78,7 +78,7 @@ class Api:
         found = self._view.model_history(model) if model else self._view.history.recent()
         if found is None:
             raise cherrypy.NotFound
-        return _json(found)
+        return _json(found, (",", ":"))
 
 
 # The page loads its own files and asks its own master, and nothing is for pages of others.
@@ -126,9 +126,9 @@ def _without_query(app: WsgiApp) -> WsgiApp:
     return answer
 
 
-def _json(document: Any) -> bytes:
+def _json(document: Any, separators: tuple[str, str] | None = None) -> bytes:
     cherrypy.response.headers["Content-Type"] = "application/json"
-    return json.dumps(document).encode() + b"\n"
+    return json.dumps(document, separators=separators).encode() + b"\n"
 
 
 def _error_page(status: str, message: str, traceback: str, version: str) -> bytes:

@@ -89,7 +89,7 @@ const TILES = [
     },
   },
   {
-    title: "given up",
+    title: "dead letters",
     value: ({ instances }) => ({ text: number(sum(instances.map(errorsOf))), href: "#/dead" }),
   },
   {

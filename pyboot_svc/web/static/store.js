@@ -1,7 +1,9 @@
-// What the master says: all instances every two seconds, the last minutes every fifteen.
+// What the master says: all instances every two seconds, the last minutes every fifteen, and of many
+// instances less often.
 
 const SECONDS = 2;
 const HISTORY_SECONDS = 15;
+const HISTORY_SECONDS_EACH = 0.1;
 const PATIENCE_SECONDS = 8;
 // A master that needs long to answer is asked less often.
 const SHARE_OF_TIME = 10;
@@ -37,7 +39,8 @@ export class Store extends EventTarget {
       this.awaySince = null;
       if (begun >= this.historyDue) {
         this.history = await ask("api/history");
-        this.historyDue = performance.now() + HISTORY_SECONDS * 1000;
+        const seconds = Math.max(HISTORY_SECONDS, HISTORY_SECONDS_EACH * this.instances.length);
+        this.historyDue = performance.now() + seconds * 1000;
       }
     } catch (error) {
       this.awaySince ??= new Date();
