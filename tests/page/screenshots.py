@@ -29,7 +29,7 @@ edge:
 INSTANCES = ("temperature-1", "temperature-2", "alarm-1", "vibration-1")
 _SECONDS = 300.0
 _GROWS_AFTER = 200.0
-_WIDTH = 1200
+_WIDTH = 1280
 
 
 class Day:
@@ -58,7 +58,7 @@ class Day:
     def _say(
         self, name: str, arriving: float, out: float, seconds: float, cost: float, waits: int = 0
     ) -> None:
-        done = int(seconds * min(arriving, 240))
+        done = int(seconds * min(round(arriving, -2), 240))
         latency = {"p50": cost + waits / 240, "p99": 3 * cost + 1000 * waits / 240}
         changes: dict[str, Any] = {
             "rates": {"in": round(arriving, 1), "out": round(out, 1)},

@@ -52,7 +52,8 @@ export class Overview {
   sayTroubles() {
     const found = this.store.instances
       .map((instance) => ({ instance, condition: condition(instance) }))
-      .filter((one) => ["bad", "warn"].includes(one.condition.kind));
+      .filter((one) => ["bad", "warn"].includes(one.condition.kind))
+      .sort((a, b) => rank(a) - rank(b));
     const lines = found.slice(0, 8).map(({ instance, condition: { kind, shape, word, why } }) =>
       h("li", {}, h("span", { class: `state ${kind}` }, `${shape} ${word}`), " ",
         h("a", { href: `#/model/${encodeURIComponent(instance.model)}` }, instance.instance), why ? `: ${why}` : ""));
@@ -169,7 +170,7 @@ function box(className, x, y, width, height) {
 }
 
 function picture(width, height, ...children) {
-  return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "The plant: from brokers through models to results" },
+  return s("svg", { width, height, viewBox: `-2 0 ${width + 4} ${height}`, role: "group", "aria-label": "The plant: from brokers through models to results" },
     s("defs", {}, s("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
       s("path", { d: "M0 0L8 4L0 8z", class: "head" }))),
     ...children);
