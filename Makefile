@@ -34,7 +34,7 @@ CHAOS_ON ?= oldest-bulk newest-plain
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick breakdown lock audit deb rpm wheel images repository release clean
+.PHONY: help run test lint unit integration test-page screenshots test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick breakdown lock audit deb rpm wheel images repository release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -43,7 +43,7 @@ run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; 
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration chaos-quick test-hosts test-brokers test-system test-openrc test-container ## everything that CI proves; about half an hour on two cores
+test: lint unit integration test-page chaos-quick test-hosts test-brokers test-system test-openrc test-container ## everything that CI proves; about half an hour on two cores
 
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .
@@ -66,6 +66,24 @@ integration: $(VENV)/.test build/oldest/.installed ## real processes on a real b
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
 	$(call on_each,$(INTEGRATION_ON),,$(WAITING) tests/integration tests/field tests/security/web)
+
+# The page at `/`, in a browser. axe-core, from npm, looks whether everybody can use it.
+test-page: $(VENV)/.test build/page/node_modules ## the page, in a headless Chromium
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh chromium chromium
+	$(BIN)/pytest $(COMPUTING) tests/page
+
+build/page/node_modules: tests/page/package.json
+	@packaging/need.sh node nodejs
+	@packaging/need.sh npm npm
+	@mkdir -p $(@D) && cp $< $(@D)
+	cd $(@D) && npm install --no-audit --no-fund --loglevel=error
+	@touch $@
+
+screenshots: $(VENV)/.test ## docs/page*.png: the page, with simulated instances
+	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh chromium chromium
+	@PYTHONPATH=tests $(BIN)/python -m page.screenshots docs
 
 # A suite COUNT times, each time in another order: unit, integration, chaos-quick, hosts, system,
 # openrc or container. LOAD=1: beside busy loops on every core.

@@ -8,12 +8,14 @@ from typing import Any
 from pyboot_svc import __version__
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.master.history import History
 from pyboot_svc.master.hub import Hub, Reading
+from pyboot_svc.master.load import reckon
 from pyboot_svc.services import ServiceManager
 
 
 class View:
-    """Answers each question by asking all workers once."""
+    """Answers each question by asking all workers once; what was before is in `history`."""
 
     def __init__(
         self,
@@ -25,6 +27,7 @@ class View:
         self._hub = hub
         self._services = services
         self._started = time.time()
+        self.history = History(hub.scrape)
         self.configure(config, expected)
 
     def configure(self, config: Config, expected: list[InstanceId]) -> None:
@@ -74,6 +77,22 @@ class View:
             "started": self._started,
             "refused_connections": dict(self._hub.refused),
             "instances": rows,
+        }
+
+    def model_history(self, model: str) -> dict[str, Any] | None:
+        """A model's day, all its instances together, and what it needs; None: there is no such."""
+        names = [name for name in self.history.instances() if InstanceId.parse(name).model == model]
+        edge = self._edges.get(model)
+        if not names and edge is None:
+            return None
+        # Where each instance gets every message, more of them take nothing off each other.
+        shared = edge is not None and edge.share
+        load = reckon(self.history, names, len(names)) if shared else None
+        return {
+            "model": model,
+            "now": time.time(),
+            "tiers": self.history.combined(names),
+            "load": load.as_dict() if load else None,
         }
 
     def readiness(self) -> tuple[list[str], list[str]]:

@@ -183,12 +183,14 @@ class WebStarter(Starter):
     def setup(self, context: StarterContext) -> None:
         config, hub = context.require_config(), context.require_hub()
         self._view = View(config, hub, context.services, context.expected_instances())
+        self._to_undo.callback(self._view.history.stop)
         self._server = WebServer(_web(config, context.settings), self._view)
         self._to_undo.callback(self._server.stop)
         context.web = self._server.bind()
         context.watched["the web"] = lambda: self._server.turns
 
     def start(self, context: StarterContext) -> None:
+        self._view.history.start(context.crashed)
         self._server.start(context.crashed)
 
     def reload(self, context: StarterContext) -> None:

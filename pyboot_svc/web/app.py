@@ -11,8 +11,9 @@ from pyboot_svc.config import WebAddress
 from pyboot_svc.master.view import View
 from pyboot_svc.web.access import UNKNOWN, WsgiApp, guarded
 from pyboot_svc.web.credentials import Credentials
-from pyboot_svc.web.page import STYLE_HASH, render_page
+from pyboot_svc.web.page import render_page
 from pyboot_svc.web.prometheus import CONTENT_TYPE, render_metrics
+from pyboot_svc.web.static import read_static
 
 
 class Root:
@@ -21,6 +22,16 @@ class Root:
     def __init__(self, view: View) -> None:
         self._view = view
         self.api = Api(view)
+        self._static = read_static()
+
+    @cherrypy.expose
+    def static(self, name: str = "") -> bytes:
+        """What the page is made of."""
+        file = self._static.get(name)
+        if file is None:
+            raise cherrypy.NotFound
+        cherrypy.response.headers["Content-Type"] = file.kind
+        return file.content
 
     @cherrypy.expose
     def index(self) -> bytes:
@@ -61,8 +72,16 @@ class Api:
     def instances(self) -> bytes:
         return _json(self._view.instances())
 
+    @cherrypy.expose
+    def history(self, model: str = "") -> bytes:
+        """The last minutes of all instances, or the day of a model."""
+        found = self._view.model_history(model) if model else self._view.history.recent()
+        if found is None:
+            raise cherrypy.NotFound
+        return _json(found, (",", ":"))
 
-# The page has one style and no script, and nothing is for pages of others.
+
+# The page loads its own files and asks its own master, and nothing is for pages of others.
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -71,8 +90,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src '{STYLE_HASH}'; frame-ancestors 'none'; "
-        "base-uri 'none'; form-action 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     ),
 }
 
@@ -107,9 +126,9 @@ def _without_query(app: WsgiApp) -> WsgiApp:
     return answer
 
 
-def _json(document: Any) -> bytes:
+def _json(document: Any, separators: tuple[str, str] | None = None) -> bytes:
     cherrypy.response.headers["Content-Type"] = "application/json"
-    return json.dumps(document).encode() + b"\n"
+    return json.dumps(document, separators=separators).encode() + b"\n"
 
 
 def _error_page(status: str, message: str, traceback: str, version: str) -> bytes:

@@ -1,9 +1,7 @@
-"""The page at `/`: a table of all instances, for a person with a browser."""
+"""The page at `/`: a table of all instances, which the scripts of `static` replace by more."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import time
 from collections.abc import Iterator
 from html import escape
@@ -15,15 +13,6 @@ from pyboot_svc.text import ago, printable
 _LAST = ("last input", "last result", "last error")
 _LINKS = ("/queue_size_metrics", "/metrics", "/api/instances", "/readyz", "/healthz")
 _LONGEST_REMARK = 1000
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
-    "table{border-collapse:collapse}"
-    "td,th{padding:.25rem .6rem;border-bottom:1px solid #ccc;text-align:right;white-space:nowrap}"
-    "td:last-child{white-space:normal}"
-    "td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}"
-)
-# For the policy of contents, which allows no other.
-STYLE_HASH = f"sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}"
 
 
 def render_page(document: dict[str, Any]) -> str:
@@ -36,11 +25,16 @@ def render_page(document: dict[str, Any]) -> str:
     rows = "".join(_row(instance) for instance in document["instances"])
     links = " · ".join(f'<a href="{link}">{link}</a>' for link in _LINKS)
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=2>"
-        f"<title>{title}</title><style>{_STYLE}</style>"
-        f"<h1>{title}</h1><p>{escape(document['description'])}</p>"
-        f"<table><tr>{head}</tr>{rows}</table>{_remarks(document['instances'])}"
-        f"<p>{links}</p></html>"
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width,initial-scale=1">'
+        "<noscript><meta http-equiv=refresh content=2></noscript>"
+        f"<title>{title}</title><link rel=stylesheet href=static/page.css>"
+        "<link rel=icon href=static/icon.svg>"
+        "<script type=module src=static/main.js></script></head>"
+        f"<body><header><h1>{title}</h1><p>{escape(document['description'])}</p></header>"
+        f"<main id=main><div class=wide><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>{_remarks(document['instances'])}</main>"
+        f"<footer>{links}</footer></body></html>"
     )
 
 

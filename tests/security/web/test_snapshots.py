@@ -59,7 +59,8 @@ def test_no_report_ends_a_page(
     answer_with(hello("bad-1"), f'{{"pre_queue": 1, "post_queue": 2, {attack}}}')
     until(lambda: master.instance("good-1")["error"] is None, "the good one is read")
     until(lambda: judged(master), "what the bad one reports has been read")
-    for path in ("/", "/metrics", "/api/instances", "/queue_size_metrics", "/readyz"):
+    told = ("/metrics", "/api/instances", "/api/history", "/queue_size_metrics", "/readyz")
+    for path in ("/", *told):
         status, body = master.get(path)
         assert status == (503 if path == "/readyz" else 200), body
         assert len(json.dumps(body)) < 20_000

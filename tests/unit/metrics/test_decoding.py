@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from support.snapshots import process, traffic
 
 from pyboot_svc.cli.table import table_lines
+from pyboot_svc.master.history import History
+from pyboot_svc.master.hub import Reading
 from pyboot_svc.metrics.decoding import (
     KINDS,
     LONGEST_SENTENCE,
@@ -55,6 +57,11 @@ def show(report: dict[str, Any]) -> None:
     render_page(document).encode()
     render_metrics(document)
     "\n".join(table_lines([row])).encode()
+    moments = iter((5.0, 10.0))
+    history = History(lambda: {"a-1": Reading(report, None)}, lambda: next(moments))
+    history.sample()
+    history.sample()
+    json.dumps([history.recent(), history.combined(["a-1"])], allow_nan=False)
 
 
 def test_what_a_worker_reports_is_taken_as_it_is() -> None:

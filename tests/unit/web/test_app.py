@@ -19,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.poll import until
 
+import pyboot_svc.web.static
 from pyboot_svc import __version__
 from pyboot_svc.config import Broker, Config, Edge, Endpoint, QueueLimits, WebAddress
 from pyboot_svc.config.settings import NO_AUTH
@@ -416,11 +417,15 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: set[str] = set()
+        self.loads: set[str | None] = set()
         self.texts: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        if tag in ("script", "link"):
+            named = dict(attrs)
+            self.loads.add(named.get("src", named.get("href")))
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
@@ -432,7 +437,8 @@ def test_the_page_shows_texts_as_texts(web: Web) -> None:
     response = web.request("/")
     assert (response.status, response.kind) == (200, "text/html;charset=utf-8")
     page = Page(response.text)
-    assert page.tags.isdisjoint({"b", "script", "img", "i"})
+    assert page.tags.isdisjoint({"b", "style", "img", "i"})
+    assert page.loads == {"static/main.js", "static/page.css", "static/icon.svg"}
     for text in ("plant & <b>", '"edge" <script>', "temp-1", "flow-1"):
         assert text in page.texts, text
     assert any(text.endswith("<img src=x> & <i>") for text in page.texts)
@@ -448,13 +454,57 @@ def test_nothing_is_cached_and_the_page_loads_nothing_from_elsewhere(web: Web) -
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
+def test_what_the_page_is_made_of_is_served_and_small(web: Web) -> None:
+    kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    folder = Path(pyboot_svc.web.static.__file__).parent
+    files = [file for file in folder.iterdir() if file.suffix.lstrip(".") in kinds]
+    assert len(files) > 5
+    for file in files:
+        response = web.request(f"/static/{file.name}")
+        assert (response.status, response.text) == (200, file.read_text())
+        assert (response.kind or "").partition(";")[0] == kinds[file.suffix[1:]]
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert sum(file.stat().st_size for file in files) < 150_000
+
+
+def test_only_own_scripts_and_styles_may_be_loaded(web: Web) -> None:
+    policy = web.request("/").headers["Content-Security-Policy"]
+    assert "unsafe" not in policy
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules.pop("default-src") == "'none'"
+    own = {name for name, allowed in rules.items() if allowed == "'self'"}
+    assert own == {"script-src", "style-src", "connect-src", "img-src"}
+    assert {rules[name] for name in rules.keys() - own} == {"'none'"}
+
+
+def test_what_was_before_is_told(web: Web) -> None:
+    web.worker("temp-1")
+    web.view.history.sample()
+    recent = web.request("/api/history").json
+    line = dict(zip(recent["columns"], recent["instances"]["temp-1"], strict=True))
+    assert (line["in"][-1], line["pre_queue"][-1]) == (10.5, 3)
+    assert recent["instances"].keys() == {"temp-1", "temp-2", "flow-1"}
+    day = web.request("/api/history/temp").json
+    assert [tier["seconds"] for tier in day["tiers"]] == [5, 60, 600]
+    assert day["tiers"][0]["in"][-1] == 10.5
+    assert day["load"] is None
+
+
+def test_a_model_that_has_said_nothing_yet_has_an_empty_day(web: Web) -> None:
+    day = web.request("/api/history/temp").json
+    assert (day["model"], day["load"], day["tiers"][0]["in"]) == ("temp", None, [])
+
+
 def test_head_is_answered(web: Web) -> None:
     response = web.request("/healthz", "HEAD")
     assert (response.status, response.text) == (200, "")
 
 
 def test_what_is_not_there_is_404(web: Web) -> None:
-    for path in ("/nowhere", "/api", "/api/nothing", "/healthz/x", "/_view", "/api/_view", "/.."):
+    nowhere = ("/nowhere", "/api", "/api/nothing", "/healthz/x", "/_view", "/api/_view", "/..")
+    files = ("/static", "/static/x.js", "/static/__init__.py", "/static/../app.py", "/static/a/b")
+    history = ("/api/history/nobody", "/api/history/temp/1")
+    for path in (*nowhere, *files, *history):
         response = web.request(path)
         assert response.status == 404, path
         assert response.json["error"] == "404 Not Found"
