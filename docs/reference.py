@@ -34,7 +34,17 @@ from pyboot_svc.config.schema import (
     WEB_TLS,
 )
 from pyboot_svc.config.sections import Key, Section
-from pyboot_svc.metrics.figures import FIELDS, FIGURES, INFO, READY, RESTARTS, UP
+from pyboot_svc.metrics.figures import (
+    FIELDS,
+    FIGURES,
+    INFO,
+    MASTER_INFO,
+    MASTER_STARTED,
+    MASTERS,
+    READY,
+    REFUSED,
+    UP,
+)
 from pyboot_svc.metrics.meaning import Meaning
 
 METRICS = Path(__file__).parent / "metrics.md"
@@ -132,14 +142,28 @@ def _figures() -> Iterator[str]:
     yield "| `/api/instances` | `/metrics` | kind | unit | meaning |\n|---|---|---|---|---|"
     for figure in FIGURES:
         yield _figure_row(f"`{'.'.join(figure.path)}`", figure.meaning)
-    yield _figure_row("`restarts`", RESTARTS.meaning)
+    for figure in MASTERS:
+        yield _figure_row(f"`{'.'.join(figure.path)}`", figure.meaning)
     yield _figure_row("`error` is null", UP)
     yield _figure_row("`state` is `ready`", READY)
     yield _figure_row("`error` is null", INFO)
+    yield "\nThe master tells of itself, without the labels `model` and `instance`:\n"
+    yield "| `/api/instances` | `/metrics` | kind | unit | meaning |\n|---|---|---|---|---|"
+    yield _figure_row("`version`, `app_name`", MASTER_INFO)
+    yield _figure_row("`started`", MASTER_STARTED)
+    yield _figure_row("`refused_connections`", REFUSED)
+    yield "\nHistograms have buckets with these upper bounds, the same for all instances; in"
+    yield "`/api/instances` `counts` has how many are in each, and at its end how many are beyond"
+    yield "the last:\n"
+    yield "| histogram | bounds |\n|---|---|"
+    for figure in FIGURES:
+        if bounds := figure.meaning.bounds:
+            told = ", ".join(f"{bound:g}" for bound in bounds)
+            yield f"| `{figure.meaning.prometheus}` | {told} |"
     yield "\nBeside its figures an instance tells, of `brokers.post` as of `brokers.pre`:\n"
     yield "| `/api/instances` | meaning |\n|---|---|"
     for one in FIELDS:
-        if one not in FIGURES and one.path[:2] != ("brokers", "post"):
+        if not one.meaning.kind and one.path[:2] != ("brokers", "post"):
             yield f"| `{'.'.join(one.path)}` | {one.meaning.text} |"
     yield ""
 

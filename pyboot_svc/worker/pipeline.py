@@ -331,6 +331,7 @@ class Pipeline:
             errors=counted.errors,
             rates=counted.rates,
             latency_ms=counted.latency_ms,
+            histograms=counted.histograms,
             last=counted.last,
             brokers=Brokers(self._inbox.status, self._outbox.status),
         )
