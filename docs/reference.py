@@ -1,7 +1,8 @@
 """Writes what the code's own tables say into the documentation.
 
 The configuration's reference, in docs/configuration.md and pyboot.yaml(5), the figures in
-docs/metrics.md, pyboot(1), bash's completion, and a JSON Schema of the configuration.
+docs/metrics.md and on a dashboard for Grafana, pyboot(1), bash's completion, and a JSON Schema of
+the configuration.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from completion import COMPLETION, completion
+from dashboard import DASHBOARD, dashboard
 from editor_schema import SCHEMA, editor_schema
 from manual import MANUAL, manual
 
@@ -241,6 +243,7 @@ def main() -> int:
         COMPLETION: completion(),
         MANUAL: manual(),
         SCHEMA: editor_schema(),
+        DASHBOARD: dashboard(),
     }
     stale = [file for file, text in wanted.items() if _text_of(file) != text]
     if "--check" in sys.argv[1:]:
