@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scrape [INSTANCES]`: what it takes the master to answer /metrics.
+"""`make bench-scrape`: what it takes the master to answer /metrics.
 
 The time from the request to the last byte, and the master's CPU time, of the best of a few; the
 instances are one program that tells a real worker's figures under many names.

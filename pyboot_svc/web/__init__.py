@@ -7,5 +7,5 @@ access       who may ask, and by which names
 credentials  their passwords and tokens
 app          the URLs, and what each of them answers
 page         the table at `/`, for a browser
-prometheus   the figures in Prometheus' text format
+prometheus   the figures in Prometheus' text format, and in OpenMetrics
 """
