@@ -1,7 +1,8 @@
 """Writes what the code's own tables say into the documentation.
 
 The configuration's reference, in docs/configuration.md and pyboot.yaml(5), the figures in
-docs/metrics.md, pyboot(1), bash's completion, and a JSON Schema of the configuration.
+docs/metrics.md and on a dashboard for Grafana, pyboot(1), bash's completion, and a JSON Schema of
+the configuration.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from completion import COMPLETION, completion
+from dashboard import DASHBOARD, dashboard
 from editor_schema import SCHEMA, editor_schema
 from manual import MANUAL, manual
 
@@ -29,12 +31,23 @@ from pyboot_svc.config.schema import (
     QUEUE,
     SANDBOX,
     SPOOL,
+    STATUS,
     TLS,
     WEB,
     WEB_TLS,
 )
 from pyboot_svc.config.sections import Key, Section
-from pyboot_svc.metrics.figures import FIELDS, FIGURES, INFO, READY, RESTARTS, UP
+from pyboot_svc.metrics.figures import (
+    FIELDS,
+    FIGURES,
+    INFO,
+    MASTER_INFO,
+    MASTER_STARTED,
+    MASTERS,
+    READY,
+    REFUSED,
+    UP,
+)
 from pyboot_svc.metrics.meaning import Meaning
 
 METRICS = Path(__file__).parent / "metrics.md"
@@ -50,6 +63,7 @@ _SECTIONS = (
     ("`spool:` of an edge", SPOOL),
     ("`on_error:` of an edge", ON_ERROR),
     ("`dead_letter:` of an edge", DEAD_LETTER),
+    ("`status:` of an edge", STATUS),
     ("`limits:` of an edge", LIMITS),
     ("`sandbox:` of an edge", SANDBOX),
     ("`kubernetes:` of an edge", KUBERNETES),
@@ -132,14 +146,28 @@ def _figures() -> Iterator[str]:
     yield "| `/api/instances` | `/metrics` | kind | unit | meaning |\n|---|---|---|---|---|"
     for figure in FIGURES:
         yield _figure_row(f"`{'.'.join(figure.path)}`", figure.meaning)
-    yield _figure_row("`restarts`", RESTARTS.meaning)
+    for figure in MASTERS:
+        yield _figure_row(f"`{'.'.join(figure.path)}`", figure.meaning)
     yield _figure_row("`error` is null", UP)
     yield _figure_row("`state` is `ready`", READY)
     yield _figure_row("`error` is null", INFO)
+    yield "\nThe master tells of itself, without the labels `model` and `instance`:\n"
+    yield "| `/api/instances` | `/metrics` | kind | unit | meaning |\n|---|---|---|---|---|"
+    yield _figure_row("`version`, `app_name`", MASTER_INFO)
+    yield _figure_row("`started`", MASTER_STARTED)
+    yield _figure_row("`refused_connections`", REFUSED)
+    yield "\nHistograms have buckets with these upper bounds, the same for all instances; in"
+    yield "`/api/instances` `counts` has how many are in each, and at its end how many are beyond"
+    yield "the last:\n"
+    yield "| histogram | bounds |\n|---|---|"
+    for figure in FIGURES:
+        if bounds := figure.meaning.bounds:
+            told = ", ".join(f"{bound:g}" for bound in bounds)
+            yield f"| `{figure.meaning.prometheus}` | {told} |"
     yield "\nBeside its figures an instance tells, of `brokers.post` as of `brokers.pre`:\n"
     yield "| `/api/instances` | meaning |\n|---|---|"
     for one in FIELDS:
-        if one not in FIGURES and one.path[:2] != ("brokers", "post"):
+        if not one.meaning.kind and one.path[:2] != ("brokers", "post"):
             yield f"| `{'.'.join(one.path)}` | {one.meaning.text} |"
     yield ""
 
@@ -217,6 +245,7 @@ def main() -> int:
         COMPLETION: completion(),
         MANUAL: manual(),
         SCHEMA: editor_schema(),
+        DASHBOARD: dashboard(),
     }
     stale = [file for file, text in wanted.items() if _text_of(file) != text]
     if "--check" in sys.argv[1:]:

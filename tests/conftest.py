@@ -7,7 +7,7 @@ from pathlib import Path
 from support.app import data_plane
 
 # What differs between the runs of a suite: see tests/on.sh.
-_SHOWN = ("paho-mqtt", "CherryPy", "cheroot", "PyYAML", "setproctitle", "prometheus-client")
+_SHOWN = ("paho-mqtt", "CherryPy", "cheroot", "PyYAML", "setproctitle")
 
 
 # Root takes models only from where nobody else can write, which /tmp isn't. Short, as the paths of

@@ -79,6 +79,7 @@ class MemoryOutbox:
 
     try_send = wake
 
+    def leaving(self, *, for_good: bool = False) -> None: ...
     def stop(self, timeout: float) -> None:
         self._open = False
         self.wake()

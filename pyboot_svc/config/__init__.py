@@ -34,6 +34,7 @@ from pyboot_svc.config.settings import (
     Sandbox,
     SparkplugOptions,
     SpoolLimits,
+    StatusOptions,
     Tls,
     WebAddress,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Sandbox",
     "SparkplugOptions",
     "SpoolLimits",
+    "StatusOptions",
     "Tls",
     "WebAddress",
 ]

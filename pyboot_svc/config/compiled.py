@@ -27,6 +27,7 @@ from pyboot_svc.config.settings import (
     Sandbox,
     SparkplugOptions,
     SpoolLimits,
+    StatusOptions,
     Tls,
 )
 from pyboot_svc.errors import ConfigError, Problem, UsageError
@@ -132,6 +133,7 @@ def _edge(values: Mapping[str, Any]) -> Edge:
         "spool": SpoolLimits(**values["spool"]),
         "on_error": OnError(**{**values["on_error"], "retry": tuple(values["on_error"]["retry"])}),
         "dead_letter": DeadLetters(**values["dead_letter"]),
+        "status": StatusOptions(**values["status"]) if values["status"] is not None else None,
         "limits": Limits(**values["limits"]),
         "sparkplug": _sparkplug(values["sparkplug"]),
         "sandbox": _sandbox(values["sandbox"]),

@@ -31,6 +31,7 @@ from pyboot_svc.config.settings import (
     Sandbox,
     SparkplugOptions,
     SpoolLimits,
+    StatusOptions,
     Tls,
     WebAddress,
     WebTls,
@@ -162,6 +163,7 @@ class _Edges:
             dead_letter=_dead_letter(
                 values["name"], values["dead_letter"] or {}, at_home=_same(pre.broker, post.broker)
             ),
+            status=self._status(values, post, node, path),
             limits=Limits(**(values["limits"] or {})),
             environment=values["environment"] or {},
             sandbox=self._sandbox(values, node, path),
@@ -226,6 +228,23 @@ class _Edges:
             place = node.value[key].node if key in node.value else node
             self._problems.add(place, f"{path}.{key}", message, hint)
         return SparkplugOptions(**(given or {}))
+
+    def _status(
+        self, values: Mapping[str, Any], post: Endpoint, node: Node, path: str
+    ) -> StatusOptions | None:
+        if values["status"] is None:
+            return None
+        status = StatusOptions(**values["status"])
+        codec, compression = values["codec"], values["compression"]
+        formats = _formats(codec, compression)
+        plain = (formats["codec_out"] or formats["codec"]) == "json"
+        packed = formats["compression_out"] is not None or formats["compression"] is not None
+        if status.home_assistant and ("{" in post.topic or packed or not plain):
+            message = "needs results in JSON at one topic, without compression"
+            hint = "leave it out, or set a `post_topic` without {…} and `codec: {out: json}`"
+            place = node.value["status"].node
+            self._problems.add(place, f"{path}.status.home_assistant", message, hint)
+        return status
 
     def _sandbox(self, values: Mapping[str, Any], node: Node, path: str) -> Sandbox:
         given = values["sandbox"] or {}

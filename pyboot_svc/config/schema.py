@@ -41,6 +41,7 @@ from pyboot_svc.config.settings import (
     Sandbox,
     SparkplugOptions,
     SpoolLimits,
+    StatusOptions,
     Tls,
     WebAddress,
     WebTls,
@@ -62,6 +63,7 @@ from pyboot_svc.config.types import (
     Plain,
     ResultTopic,
     Sharing,
+    StatusTopic,
     Text,
     Topic,
     TopicFilter,
@@ -189,6 +191,17 @@ ON_ERROR = Section(
         "retries": Key(Integer(0, 100), "how often to repeat such a call"),
         "backoff": Key(Seconds(0, 3600), "seconds before the first repetition; doubled each time"),
         "then": Key(Choice("dead_letter", "drop"), "where the message goes after the last attempt"),
+    },
+)
+
+STATUS = Section(
+    StatusOptions,
+    {
+        "topic": Key(
+            StatusTopic(),
+            "where: online, draining or offline, as JSON, on the post broker; with `{instance}`",
+        ),
+        "home_assistant": Key(Boolean(), "also tell Home Assistant which numbers the results have"),
     },
 )
 
@@ -349,6 +362,7 @@ EDGE = Section(
         "spool": Key(SPOOL, "results on disk while the post broker is away", None),
         "on_error": Key(ON_ERROR, "what happens when the model fails on a message", None),
         "dead_letter": Key(DEAD_LETTER, "messages that were given up", None),
+        "status": Key(STATUS, "a retained message of each instance that says whether it is online"),
         "limits": Key(LIMITS, "limits that the service manager enforces", None),
         "environment": Key(Environment(), "environment variables", None),
         "sandbox": Key(SANDBOX, "exceptions from the sandbox", None),

@@ -141,6 +141,9 @@ CODEC_GROUP = "pyboot.codecs"
 
 SPARKPLUG = "sparkplug_b"
 
+# In the topic of an instance's status: its name.
+INSTANCE = "{instance}"
+
 
 @dataclass(frozen=True)
 class SparkplugOptions:
@@ -201,6 +204,18 @@ class DeadLetters:
     max_bytes: int = 64 * _MIB
     publish: bool = True
     traceback: bool = True
+
+
+@dataclass(frozen=True)
+class StatusOptions:
+    """Where each instance says that it is online, in a retained message; with `home_assistant` also
+    what of its results that can show."""
+
+    topic: str = f"pyboot/status/{INSTANCE}"
+    home_assistant: bool = False
+
+    def topic_of(self, identity: InstanceId) -> str:
+        return self.topic.replace(INSTANCE, str(identity))
 
 
 @dataclass(frozen=True)
@@ -272,6 +287,7 @@ class Edge:
     spool: SpoolLimits = SpoolLimits()
     on_error: OnError = OnError()
     dead_letter: DeadLetters = DeadLetters(DEAD_LETTER_TOPIC)
+    status: StatusOptions | None = None
     limits: Limits = Limits()
     environment: Mapping[str, str] = field(default_factory=dict)
     # The Python environment that the model runs in; None: pyboot's own.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.document import Node, Problems, has_control
-from pyboot_svc.config.settings import CODEC_GROUP
+from pyboot_svc.config.settings import CODEC_GROUP, INSTANCE
 from pyboot_svc.config.yaml_traps import free_trap, free_value, trap
 from pyboot_svc.topics import BadTemplate, Field, TopicTemplate
 
@@ -224,6 +224,22 @@ class ResultTopic(Topic):
             hint = "as in plant/{device}/mean, of a key of the result, or out/{topic[1]}"
             raise Invalid(f"is no topic: {error}", hint) from None
         return value
+
+
+class StatusTopic(Topic):
+    """A topic to publish to that each instance has of its own."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> str:
+        value = super().read(node, path, problems)
+        hint = f"as in pyboot/status/{INSTANCE}"
+        if INSTANCE not in value:
+            raise Invalid(f"must have {INSTANCE}: each instance has a status of its own", hint)
+        if {"{", "}"} & {*value.replace(INSTANCE, "")}:
+            raise Invalid(f"can be filled in with {INSTANCE} alone", hint)
+        return value
+
+    def json_schema(self) -> dict[str, Any]:
+        return {**super().json_schema(), "pattern": r"^[^+#{}]*\{instance\}[^+#]*$"}
 
 
 def check_filter(value: str) -> None:

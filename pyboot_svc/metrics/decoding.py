@@ -101,10 +101,27 @@ def _record(record: type) -> _Decode:
     return decode
 
 
+def _distribution(buckets: int) -> _Decode:
+    def decode(value: Any, path: str) -> dict[str, Any]:
+        if type(value) is not dict or value.keys() != {"counts", "sum"}:
+            raise Malformed(f"{path} is no histogram")
+        counts = value["counts"]
+        if type(counts) is not list or len(counts) != buckets:
+            raise Malformed(f"{path} has other buckets")
+        # All at once: there are many.
+        if {*map(type, counts)} != {int} or min(counts) < 0 or max(counts) > _MOST_INTEGER:
+            raise Malformed(f"{path} has something that is no count")
+        return {"counts": counts, "sum": _float(value["sum"], path)}
+
+    return decode
+
+
 def _decoder(kind: Any) -> _Decode:
     if is_dataclass(kind):
         return _record(kind)  # type: ignore[arg-type]
-    [kind, *_] = get_args(kind)  # what is annotated
+    kind, meaning = get_args(kind)  # what is annotated
+    if meaning.bounds:
+        return _distribution(len(meaning.bounds) + 1)
     if NoneType not in get_args(kind):
         return _DECODERS[get_origin(kind) or kind]
     [there] = [_DECODERS[one] for one in get_args(kind) if one is not NoneType]

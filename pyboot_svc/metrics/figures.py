@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
-from pyboot_svc.metrics.meaning import Meaning, counter
+from pyboot_svc.metrics.meaning import OWNER, Meaning, counter, gauge, timestamp
 from pyboot_svc.metrics.snapshot import Process, Traffic, name_of
 
 
@@ -37,16 +37,20 @@ class Figure:
         found = self.value(instance)
         return sum(found.values()) if isinstance(found, Mapping) else found
 
-    def samples(self, instance: Mapping[str, Any]) -> Iterator[tuple[list[str], float]]:
-        """For Prometheus: the values of its label, if it has one, and the value."""
-        found = self.value(instance)
-        if found is None:
-            return
-        if self.meaning.label and not self.meaning.label_value:
-            yield from (([name], value) for name, value in found.items())
-        else:
-            own = [self.meaning.label_value] if self.meaning.label else []
-            yield own, found / self.meaning.divisor if self.meaning.divisor > 1 else found
+    @property
+    def spreads(self) -> bool:
+        """Whether it has a series for each of its values: by kind, by state."""
+        return bool(self.meaning.label) and not self.meaning.label_value
+
+    def number(self, found: Any) -> float:
+        """For Prometheus: of what `value` has found, and not None."""
+        meaning = self.meaning
+        if meaning.truth:
+            return int(found == meaning.truth)
+        if isinstance(found, list):
+            return len(found)
+        # Of a truth value, too.
+        return found / meaning.divisor if meaning.divisor > 1 else found + 0  # type: ignore[no-any-return]
 
 
 def _fields_of(record: type, path: tuple[str, ...] = ()) -> Iterator[Figure]:
@@ -57,6 +61,8 @@ def _fields_of(record: type, path: tuple[str, ...] = ()) -> Iterator[Figure]:
             yield from _fields_of(types[one.name], inner)
         else:
             [meaning] = get_args(types[one.name])[1:]
+            if meaning.label_value == OWNER:
+                meaning = replace(meaning, label_value=path[-1])
             yield Figure(inner, meaning)
 
 
@@ -68,7 +74,7 @@ FIGURES = tuple(one for one in FIELDS if one.meaning.kind)
 UP = Meaning("1 when the instance answers.", "gauge", "0 or 1", "pyboot_up")
 INFO = Meaning(
     "What runs: `version` of pyboot, `edge_mode`, `model_version`, `code`, as labels.",
-    "gauge",
+    "info",
     "1",
     "pyboot_instance_info",
 )
@@ -84,6 +90,45 @@ RESTARTS = Figure(
         "processes",
         title="restarts",
     ),
+)
+
+# What is known of each instance, also of one that doesn't answer.
+MASTERS = (
+    RESTARTS,
+    Figure(
+        ("state",),
+        replace(
+            gauge(
+                "1 under its `state`: that which it tells, or `absent`, `stalled`, `malformed`.",
+                "pyboot_state",
+                "1",
+            ),
+            label="state",
+        ),
+    ),
+    Figure(
+        ("configured",),
+        gauge("1 when the configuration lists it.", "pyboot_configured", "0 or 1"),
+    ),
+    Figure(
+        ("config", "queue", "pre"),
+        gauge("What `queue.pre` lets wait for the model.", "pyboot_pre_queue_limit_messages"),
+    ),
+    Figure(
+        ("config", "queue", "post"),
+        gauge("What `queue.post` lets wait to be published.", "pyboot_post_queue_limit_messages"),
+    ),
+)
+# Of the master itself, without the labels `model` and `instance`.
+MASTER_INFO = Meaning(
+    "The master: its `version`, and `app_name`.", "info", "1", "pyboot_master_info"
+)
+MASTER_STARTED = timestamp("When the master started", "pyboot_master_start_time_seconds")
+REFUSED = counter(
+    "Connections to the metrics socket that the master dropped, by reason.",
+    "pyboot_refused_connections_total",
+    "connections",
+    label="reason",
 )
 
 _TITLED = {figure.title: figure for figure in (*FIGURES, RESTARTS) if figure.title}

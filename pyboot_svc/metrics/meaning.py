@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+OWNER = "(the record it is in)"
 _LATENCY = (
     "From an input's arrival to its result's being published, spooled ones left out, over the "
     "last 10 s"
@@ -16,8 +17,11 @@ class Meaning:
 
     `prometheus` names its family at `/metrics`, empty when it isn't there, and `help` explains the
     family where several fields are of it. With a `label` it is told by that label: a mapping by its
-    keys, anything else under `label_value`. Prometheus is told the value by `divisor`. `title`
-    heads its column where people are shown a table.
+    keys, anything else under `label_value`, which may be the name of the record that it is in
+    (OWNER). Prometheus is told the value by `divisor`, of a list how long it is, of a text whether
+    it is `truth`. `title` heads its column where people are shown a table. A histogram's `bounds`
+    are the upper ones of its buckets, which are the same for all instances and versions: with
+    others it needs another name.
     """
 
     text: str
@@ -29,6 +33,8 @@ class Meaning:
     label_value: str = ""
     divisor: int = 1
     title: str = ""
+    truth: str = ""
+    bounds: tuple[float, ...] = ()
 
 
 def about(text: str) -> Meaning:
@@ -41,6 +47,19 @@ def counter(
     return Meaning(text, "counter", unit, prometheus, label=label, title=title)
 
 
+def histogram(text: str, prometheus: str, unit: str, bounds: tuple[float, ...]) -> Meaning:
+    return Meaning(text, "histogram", unit, prometheus, bounds=bounds)
+
+
+def timestamp(text: str, prometheus: str) -> Meaning:
+    return Meaning(f"{text}, in seconds of Unix time.", "gauge", "seconds", prometheus)
+
+
+def of_broker(meaning: Meaning, *, truth: str = "") -> Meaning:
+    """The same of each of the two brokers, told apart by a label."""
+    return replace(meaning, label="broker", label_value=OWNER, truth=truth)
+
+
 def gauge(text: str, prometheus: str = "", unit: str = "messages", *, title: str = "") -> Meaning:
     return Meaning(text, "gauge", unit, prometheus, title=title)
 
@@ -48,7 +67,7 @@ def gauge(text: str, prometheus: str = "", unit: str = "messages", *, title: str
 def latency(title: str, quantile: str, share: str) -> Meaning:
     return Meaning(
         f"{_LATENCY}: {share} of them took no longer.",
-        "gauge",
+        "summary",
         "ms",
         "pyboot_latency_seconds",
         help=f"{_LATENCY}.",

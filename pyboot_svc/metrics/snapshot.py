@@ -10,7 +10,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any
 
-from pyboot_svc.metrics.meaning import about, counter, gauge, latency
+from pyboot_svc.metrics.meaning import (
+    about,
+    counter,
+    gauge,
+    histogram,
+    latency,
+    of_broker,
+    timestamp,
+)
+
+# Few enough for a thousand instances, and fine enough for a quantile within a factor of 2.5.
+LATENCY_BOUNDS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 25.0, 50.0),
+)
+# Models differ more: from a few microseconds to half a minute, in steps of about three.
+MODEL_BOUNDS = (
+    *(0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+    *(1.0, 3.0, 10.0, 30.0),
+)
+BATCH_BOUNDS = tuple(float(2**power) for power in range(11))
 
 
 @dataclass(frozen=True)
@@ -113,13 +133,65 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """How values spread since the start: how many are in each bucket, those beyond the last bound
+    at the end; and their sum."""
+
+    counts: list[int]
+    sum: float
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Since the worker's start."""
+
+    latency_s: Annotated[
+        Distribution,
+        histogram(
+            "From an input's arrival to its result's being published, spooled ones left out.",
+            "pyboot_message_latency_seconds",
+            "seconds",
+            LATENCY_BOUNDS,
+        ),
+    ]
+    model_s: Annotated[
+        Distribution,
+        histogram(
+            "What a message takes of a model thread, decoding and encoding included. Of messages "
+            "that are taken together, which are of 2 ms at most or of one `batch`, their mean.",
+            "pyboot_model_duration_seconds",
+            "seconds",
+            MODEL_BOUNDS,
+        ),
+    ]
+    batch_size: Annotated[
+        Distribution,
+        histogram(
+            "How many messages a model thread takes at once: with `batch`, for one call.",
+            "pyboot_batch_size_messages",
+            "messages",
+            BATCH_BOUNDS,
+        ),
+    ]
+
+
+@dataclass(frozen=True)
 class Last:
     """When something happened last, in seconds of Unix time; None: not since the start."""
 
-    input: Annotated[float | None, about("When an input arrived last, in seconds of Unix time.")]
-    result: Annotated[float | None, about("When a result was published last.")]
+    input: Annotated[
+        float | None,
+        timestamp("When an input arrived last", "pyboot_last_input_timestamp_seconds"),
+    ]
+    result: Annotated[
+        float | None,
+        timestamp("When a result was published last", "pyboot_last_result_timestamp_seconds"),
+    ]
     error: Annotated[str | None, about("The last failure of a message, and its kind.")]
-    error_time: Annotated[float | None, about("When that was.")]
+    error_time: Annotated[
+        float | None,
+        timestamp("When a message failed last", "pyboot_last_error_timestamp_seconds"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -130,14 +202,59 @@ class ConnectionStatus:
     """
 
     address: Annotated[str, about("Where it listens.")]
-    state: Annotated[str, about("`connecting`, `connected` or `unreachable`.")]
+    state: Annotated[
+        str,
+        of_broker(
+            gauge(
+                "`connecting`, `connected` or `unreachable`; 1 when it is connected.",
+                "pyboot_broker_connected",
+                "0 or 1",
+            ),
+            truth="connected",
+        ),
+    ]
     reason: Annotated[
         str,
         about("Why it is not connected; while it is: not known yet whether the broker answers."),
     ]
-    since: Annotated[float, about("When that state began, in seconds of Unix time.")]
-    attempts: Annotated[int, about("Attempts to connect since it became unreachable.")] = 0
-    connects: Annotated[int, about("How often it was connected since the worker's start.")] = 0
+    since: Annotated[
+        float,
+        of_broker(
+            timestamp(
+                "When the connection's state began", "pyboot_broker_state_since_timestamp_seconds"
+            )
+        ),
+    ]
+    attempts: Annotated[
+        int,
+        of_broker(
+            gauge(
+                "Attempts to connect since it became unreachable.",
+                "pyboot_broker_attempts",
+                "attempts",
+            )
+        ),
+    ] = 0
+    connects: Annotated[
+        int,
+        of_broker(
+            counter(
+                "How often it was connected since the worker's start.",
+                "pyboot_broker_connects_total",
+                "connections",
+            )
+        ),
+    ] = 0
+    takeovers: Annotated[
+        int,
+        of_broker(
+            counter(
+                "How often another client took the session over: is the instance running twice?",
+                "pyboot_broker_takeovers_total",
+                "sessions",
+            )
+        ),
+    ] = 0
 
 
 @dataclass(frozen=True)
@@ -157,8 +274,15 @@ class Process:
     version: Annotated[str, about("Its version of pyboot.")]
     state: Annotated[str, about("`loading`, `waiting`, `ready` or `draining`.")]
     reasons: Annotated[list[str], about("Why it is not ready.")]
-    notices: Annotated[list[str], about("What a broker grants less than it was asked for.")]
-    started: Annotated[float, about("When it started, in seconds of Unix time.")]
+    notices: Annotated[
+        list[str],
+        gauge(
+            "What a broker grants less than it was asked for, and calls that last; how many.",
+            "pyboot_notices",
+            "notices",
+        ),
+    ]
+    started: Annotated[float, timestamp("When it started", "pyboot_start_time_seconds")]
     uptime_s: Annotated[
         float, gauge("Since the worker started.", "pyboot_uptime_seconds", "seconds")
     ]
@@ -171,7 +295,7 @@ class Process:
     edge_mode: Annotated[str, about("The model's function.")]
     model_version: Annotated[str, about("`__version__` of the model's module, if it has one.")]
     code: Annotated[str, about("A digest of the model's files, as they were loaded.")]
-    threads: Annotated[int, about("Its model threads.")]
+    threads: Annotated[int, gauge("Its model threads.", "pyboot_model_threads", "threads")]
 
 
 @dataclass(frozen=True)
@@ -237,6 +361,7 @@ class Traffic:
     ]
     rates: Rates
     latency_ms: Latency
+    histograms: Histograms
     last: Last
     brokers: Brokers
 

@@ -8,5 +8,5 @@ credentials  their passwords and tokens
 app          the URLs, and what each of them answers
 page         `/`, for a browser: a table
 static       the scripts that make more of it, their style, and how both are read
-prometheus   the figures in Prometheus' text format
+prometheus   the figures in Prometheus' text format, and in OpenMetrics
 """

@@ -12,7 +12,7 @@ from pyboot_svc.master.view import View
 from pyboot_svc.web.access import UNKNOWN, WsgiApp, guarded
 from pyboot_svc.web.credentials import Credentials
 from pyboot_svc.web.page import render_page
-from pyboot_svc.web.prometheus import CONTENT_TYPE, render_metrics
+from pyboot_svc.web.prometheus import content_type, render_metrics
 from pyboot_svc.web.static import read_static
 
 
@@ -44,8 +44,10 @@ class Root:
 
     @cherrypy.expose
     def metrics(self) -> bytes:
-        cherrypy.response.headers["Content-Type"] = CONTENT_TYPE
-        return render_metrics(self._view.instances())
+        kind = content_type(cherrypy.request.headers.get("Accept", ""))
+        cherrypy.response.headers["Content-Type"] = kind
+        cherrypy.response.headers["Vary"] = "Accept"
+        return render_metrics(self._view.instances(), kind)
 
     @cherrypy.expose
     def healthz(self) -> bytes:

@@ -91,6 +91,7 @@ class Outbox(Protocol):
     def start(self, source: Source, on_crash: Callable[[], None]) -> None: ...
     def wake(self) -> None: ...
     def try_send(self) -> None: ...
+    def leaving(self, *, for_good: bool = False) -> None: ...
     def stop(self, timeout: float) -> None: ...
 
 
@@ -210,6 +211,7 @@ class Pipeline:
 
     def leave(self, timeout: float) -> None:
         """Before the last drain: take in what the broker holds for this instance, and no more."""
+        self._outbox.leaving(for_good=True)
         self._inbox.leave()
         deadline = time.monotonic() + timeout
         self._wait(lambda: self._inbox.quiet_seconds > _QUIET_SECONDS, deadline)
@@ -220,6 +222,7 @@ class Pipeline:
         Gives how many messages `timeout` left undone; those of QoS 1 and 2 stay with the broker.
         """
         deadline = time.monotonic() + timeout
+        self._outbox.leaving()
         farewell = min(_FAREWELL_SECONDS, max(timeout / 4, _SHORTEST_FAREWELL_SECONDS))
         self._ticker.stop()
         self._intake.close()
@@ -331,6 +334,7 @@ class Pipeline:
             errors=counted.errors,
             rates=counted.rates,
             latency_ms=counted.latency_ms,
+            histograms=counted.histograms,
             last=counted.last,
             brokers=Brokers(self._inbox.status, self._outbox.status),
         )

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from pyboot_svc.metrics.snapshot import Counters, Last, Latency, Rates
+from pyboot_svc.metrics.snapshot import (
+    BATCH_BOUNDS,
+    LATENCY_BOUNDS,
+    MODEL_BOUNDS,
+    Counters,
+    Distribution,
+    Histograms,
+    Last,
+    Latency,
+    Rates,
+)
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import ResultBatch
 
@@ -18,12 +29,13 @@ _LONGEST_ERROR = 200
 
 @dataclass(frozen=True)
 class Counted:
-    """Counters since the start, errors by kind, rates in 1/s, latency in ms."""
+    """Counters and histograms since the start, errors by kind, rates in 1/s, latency in ms."""
 
     counters: Counters
     errors: Mapping[str, int]
     rates: Rates
     latency_ms: Latency
+    histograms: Histograms
     last: Last
 
 
@@ -45,12 +57,18 @@ class Stats:
         self.processed: Callable[[int], None] = processed.append
         # How long they took, in ns, and how many they are.
         self._published: deque[tuple[int, int]] = deque()
+        # How long a model thread was at so many messages, in seconds.
+        self._worked: deque[tuple[float, int]] = deque()
+        self.worked: Callable[[tuple[float, int]], None] = self._worked.append
         self._counts = dict.fromkeys((one.name for one in fields(Counters)), 0)
         self._errors: Counter[str] = Counter()
         self._last_input: float | None = None
         self._last_result: float | None = None
         self._last_error: tuple[str | None, float | None] = (None, None)
         self._latency = LatencyHistogram()
+        self._latencies = Buckets(LATENCY_BOUNDS)
+        self._model_times = Buckets(MODEL_BOUNDS)
+        self._batch_sizes = Buckets(BATCH_BOUNDS)
         self._history: deque[tuple[float, int, int]] = deque(maxlen=_WINDOW_SECONDS + 1)
         self.tick()
 
@@ -101,6 +119,11 @@ class Stats:
                     round((self._counts["published"] - published) / elapsed, 1),
                 ),
                 Latency(self._latency.percentile(0.50), self._latency.percentile(0.99)),
+                Histograms(
+                    self._latencies.distribution(),
+                    self._model_times.distribution(),
+                    self._batch_sizes.distribution(),
+                ),
                 Last(self._last_input, self._last_result, *self._last_error),
             )
 
@@ -117,6 +140,27 @@ class Stats:
             took, count = self._published.popleft()
             self._counts["published"] += count
             self._latency.record(took, count)
+            self._latencies.add(took / 1e9, count)
+        while self._worked:
+            seconds, count = self._worked.popleft()
+            self._model_times.add(seconds / count, count)
+            self._batch_sizes.add(count, 1)
+
+
+class Buckets:
+    """How values spread over buckets with these upper bounds, which belong to them."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float, count: int) -> None:
+        self._counts[bisect_left(self._bounds, value)] += count
+        self._sum += value * count
+
+    def distribution(self) -> Distribution:
+        return Distribution(self._counts.copy(), round(self._sum, 6))
 
 
 class LatencyHistogram:

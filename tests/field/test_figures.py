@@ -52,8 +52,11 @@ def test_prometheus_and_the_api_say_the_same(
     assert told["pyboot_dead_letters_waiting_messages"] == 1
     for figure in FIGURES:
         steady = not figure.meaning.label and figure.key not in ("uptime_s", "rss_bytes", "cpu_s")
-        if steady and figure.meaning.prometheus:
-            assert told[figure.meaning.prometheus] == figure.value(instance), figure
+        found, name = figure.value(instance), figure.meaning.prometheus
+        if figure.meaning.bounds:
+            assert told[f"{name}_count"] == sum(found["counts"]), figure
+        elif steady and name:  # what has not happened yet has no time
+            assert told.get(name) == (None if found is None else figure.number(found)), figure
 
 
 def test_a_stop_says_what_of_qos_0_it_left(

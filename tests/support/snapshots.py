@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from pyboot_svc.metrics.snapshot import (
+    BATCH_BOUNDS,
+    LATENCY_BOUNDS,
+    MODEL_BOUNDS,
     Brokers,
     ConnectionStatus,
     Counters,
+    Distribution,
+    Histograms,
     Last,
     Latency,
     Process,
@@ -36,6 +41,11 @@ def process(**changes: Any) -> Process:
     return Process(**{**usual, **changes})
 
 
+def distribution(bounds: tuple[float, ...], *values: int, total: float = 0.0) -> Distribution:
+    """With so many values in the first buckets."""
+    return Distribution([*values, *[0] * (len(bounds) + 1 - len(values))], total)
+
+
 def traffic(**changes: Any) -> Traffic:
     """Of a worker that has had nothing to do yet."""
     connected = ConnectionStatus("plant:1883", "connected", "", 1_700_000_000.5, 0, 1)
@@ -51,6 +61,9 @@ def traffic(**changes: Any) -> Traffic:
         "errors": {},
         "rates": Rates(0.0, 0.0),
         "latency_ms": Latency(None, None),
+        "histograms": Histograms(
+            distribution(LATENCY_BOUNDS), distribution(MODEL_BOUNDS), distribution(BATCH_BOUNDS)
+        ),
         "last": Last(None, None, None, None),
         "brokers": Brokers(connected, connected),
     }

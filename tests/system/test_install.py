@@ -92,6 +92,8 @@ def test_man_pages_completion_and_schema_are_there(machine: Machine) -> None:
     assert "edge-model@" in machine.sh("man pyboot 2>/dev/null")
     assert "pre_broker" in machine.sh("man pyboot.yaml 2>/dev/null")
     assert '"pre_broker"' in machine.read("/usr/share/pyboot/config.schema.json")
+    assert "PybootMasterAway" in machine.read("/usr/share/pyboot/alerts.yml")
+    assert '"panels"' in machine.read("/usr/share/pyboot/grafana/pyboot.json")
     script = (
         "source /usr/share/bash-completion/bash_completion; "
         "_comp_load pyboot 2>/dev/null || __load_completion pyboot; "

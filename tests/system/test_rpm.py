@@ -94,7 +94,6 @@ def test_it_requires_the_packages_by_their_names_there(rpm: Path) -> None:
         "python3-cheroot",
         "python3-cherrypy",
         "python3-paho-mqtt",
-        "python3-prometheus_client",
         "python3-pyyaml",
         "python3-sdnotify",
         "python3-setproctitle",

@@ -173,7 +173,6 @@ def test_worker_and_services_never_import_each_other() -> None:
     [
         ("cherrypy", "web/"),
         ("cheroot", "web/"),
-        ("prometheus_client", "web/"),
         ("subprocess", "services/"),
         ("yaml", "config/"),
         ("numpy", "models/"),
@@ -224,7 +223,7 @@ def test_a_worker_with_a_compiled_file_loads_neither_yaml_nor_cherrypy() -> None
         "pyboot_svc.cli.commands.worker", "pyboot_svc.config.compiled", "pyboot_svc.worker.main"
     )
     assert "paho.mqtt.client" in loaded
-    heavy = {"yaml", "_yaml", "cherrypy", "cheroot", "prometheus_client", "subprocess", "asyncio"}
+    heavy = {"yaml", "_yaml", "cherrypy", "cheroot", "subprocess", "asyncio"}
     # What paho would take along.
     heavy |= {"urllib.request", "http.client", "email", "tempfile", "ssl", "_ssl", "_hashlib"}
     assert loaded & heavy == set()

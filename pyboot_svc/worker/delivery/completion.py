@@ -13,7 +13,7 @@ Whatever the end, the message is settled exactly once, and not before its end is
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -55,6 +55,8 @@ class Completion:
         self._saver = saver
         self._settlement = settlement
         self._stats = stats
+        # So many seconds a model thread was at so many messages.
+        self.worked: Callable[[tuple[float, int]], None] = stats.worked
         self._drop_log = RateLimit(1, 10.0)
 
     def dropped(self, count: int) -> None:

@@ -164,12 +164,14 @@ class ModelPool:
         spawn(f"model-{runner.number}", run, self._on_crash)
 
     def _run(self, runner: Runner, chunk: Chunk | None) -> None:
-        longest = 1
+        longest, worked = 1, self._completion.worked
         while chunk is not None or (chunk := self._next_chunk(runner, longest)) is not None:
             began, first = perf_counter(), len(chunk.results)
             if not runner.work(chunk):
                 return
             took, count = perf_counter() - began, len(chunk.results) - first
+            if count:
+                worked((took, count))
             if took * LONGEST_CHUNK <= CHUNK_SECONDS * count:
                 longest = LONGEST_CHUNK
             else:

@@ -133,6 +133,14 @@ class Handler(PlaneOwner, Protocol):
 
 
 @dataclass(frozen=True)
+class Will:
+    """What the broker publishes, retained, at QoS 1, when a client is gone without a DISCONNECT."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
 class Session:
     """How a client presents itself. `window` bounds its unacknowledged messages, either way, and
     `max_message` the bytes of a message's payload that it takes."""
@@ -141,3 +149,4 @@ class Session:
     persistent: bool
     window: int
     max_message: int = Edge.max_message
+    will: Will | None = None

@@ -33,6 +33,7 @@ from pyboot_svc.worker.mqtt.interfaces import (
 )
 from pyboot_svc.worker.mqtt.link.connection import Connection
 from pyboot_svc.worker.mqtt.link.life import Terms, TransportOptions
+from pyboot_svc.worker.mqtt.presence import presence_of
 from pyboot_svc.worker.mqtt.reactor import Reactor
 from pyboot_svc.worker.mqtt.refusal.holds import place_of
 from pyboot_svc.worker.mqtt.refusal.objections import Objections
@@ -83,7 +84,8 @@ class MqttOutbox:
         self._plane: DataPlane = NoPlane()
         self.waiting = False
         client_id = edge.post.broker.client_id_of(config.identity, "post")
-        session = Session(client_id, False, self._window)
+        self._presence = presence_of(config)
+        session = Session(client_id, False, self._window, will=self._presence.will)
         options = TransportOptions(bulk, edge.max_linger_us, reactor, edge.results)
         self._connection = Connection(Terms("post", edge.post.broker, session, options), self)
         # Look for something to send: soon, or results here and now if possible.
@@ -109,11 +111,17 @@ class MqttOutbox:
         return self._plane.in_flight
 
     def start(self, source: Source, on_crash: Callable[[], None]) -> None:
-        self._source = source
+        self._source = self._presence.watched(source)
         self._connection.start(on_crash)
+
+    def leaving(self, *, for_good: bool = False) -> None:
+        """What is at hand is being finished, and this instance won't come back if `for_good`."""
+        self._presence.leaving(for_good=for_good)
+        self.wake()
 
     def stop(self, timeout: float) -> None:
         self._stopping = True
+        self._presence.stopped()
         self._connection.stop(timeout)
 
     # What the connection tells:
@@ -130,6 +138,7 @@ class MqttOutbox:
         properties = self._usual.properties
         retain = self._retain and limits.retains
         self._usual = Destination(self._endpoint.topic, self._qos, retain, properties)
+        self._presence.connected()
         self._say_limits(limits)
         at_once = self._connection.status.attempts == 1
         self._objections.connected(limits, self._qos, at_once=at_once)
@@ -163,6 +172,7 @@ class MqttOutbox:
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
         objections, link = self._objections, self._link
+        in_flight = self._presence.without_own(in_flight)
         if self._untold is not None and not self._stopping:
             self._untold.lost(sum(map(count_of, in_flight)))
         # At a stop it is the worker that hangs up.
@@ -179,13 +189,19 @@ class MqttOutbox:
         return None if self._stopping else objections.explain(link)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
-        objections = self._objections
+        objections, presence = self._objections, self._presence
+        if presence.unanswered:
+            told = safe, refused
+            safe = presence.without_own(safe)
+            refused = [one for one in refused if presence.without_own([one[0]])]
+            presence.answered(*told)
         for item, refusal in refused:
             if not objections.takes(item, refusal):
                 self._refuse(item, f"the post broker: {refusal.text}")
         if objections.active:
             safe = objections.safe(safe)
-            for lane, again in objections.answered(self._plane.unsafe()):
+            unsafe = presence.without_own(self._plane.unsafe())
+            for lane, again in objections.answered(unsafe):
                 self._source.hold(lane, again)
             self._connection.wake()
         if not safe:
@@ -198,6 +214,8 @@ class MqttOutbox:
 
     def on_turn(self) -> None:
         source, objections = self._source, self._objections
+        if self._presence.due:
+            self._presence.send(self._plane, self._limits, self._room())
         if objections.active:
             for lane in objections.due():
                 source.resume(lane)

@@ -17,7 +17,7 @@ from rig.commands import RigError, finish
 SUITE = "trixie"
 _COMMON = (
     *("procps", "iproute2", "curl"),
-    *("python3", "python3-cherrypy3", "python3-paho-mqtt", "python3-prometheus-client"),
+    *("python3", "python3-cherrypy3", "python3-paho-mqtt"),
     *("python3-orjson", "python3-sdnotify", "python3-setproctitle"),
     *("python3-systemd", "python3-yaml", "python3-psutil"),
     *("mosquitto", "mosquitto-clients", "bash-completion", "man-db", "rpm"),

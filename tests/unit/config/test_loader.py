@@ -21,6 +21,7 @@ from pyboot_svc.config import (
     OnError,
     QueueLimits,
     SpoolLimits,
+    StatusOptions,
     Tls,
     WebAddress,
     document,
@@ -1117,3 +1118,47 @@ def test_sparkplug() -> None:
 def test_a_deployment_that_is_scaled() -> None:
     made = parse_edge(kubernetes="{deployment: true, most: 5, threshold: 50}")
     assert made.kubernetes == Kubernetes(deployment=True, most=5, threshold=50)
+
+
+def test_a_status() -> None:
+    assert parse_edge().status is None
+    found = parse_edge(status="{}").status
+    assert found is not None
+    assert found == StatusOptions("pyboot/status/{instance}", home_assistant=False)
+    assert found.topic_of(InstanceId("pump", 2)) == "pyboot/status/pump-2"
+    shown = parse_edge(status="{topic: 's/{instance}', home_assistant: true}").status
+    assert shown == StatusOptions("s/{instance}", home_assistant=True)
+
+
+STATUS_ERRORS = {
+    "no instance": ({"status": "{topic: pyboot/status}"}, "topic", "must have {instance}"),
+    "another field": (
+        {"status": "{topic: 'a/{instance}/{device}'}"},
+        "topic",
+        "can be filled in with {instance} alone",
+    ),
+    "a wildcard": ({"status": "{topic: '+/{instance}'}"}, "topic", "must not have the wildcards"),
+    "many topics": (
+        {"status": "{home_assistant: true}", "post_topic": "'out/{device}'"},
+        "home_assistant",
+        "needs results in JSON",
+    ),
+    "no JSON": (
+        {"status": "{home_assistant: true}", "codec": "raw"},
+        "home_assistant",
+        "needs results in JSON",
+    ),
+    "packed": (
+        {"status": "{home_assistant: true}", "compression": "{out: gzip}"},
+        "home_assistant",
+        "needs results in JSON",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "key", "said"), STATUS_ERRORS.values(), ids=STATUS_ERRORS)
+def test_what_is_no_status(changes: dict[str, str], key: str, said: str) -> None:
+    [(_, _, path, message, hint)] = wrong(f"edge:\n- {edge(**changes)}")
+    assert path == f"edge[0].status.{key}"
+    assert message.startswith(said)
+    assert hint or key == "topic"

@@ -103,6 +103,11 @@ BAD = {
     "text for a list": (("reasons",), "why"),
     "a number in a list": (("reasons",), ["why", 1]),
     "an endless list": (("notices",), ["x"] * 101),
+    "a list for a histogram": (("histograms", "model_s"), [1]),
+    "other buckets": (("histograms", "model_s"), {"counts": [1, 2], "sum": 1.0}),
+    "a negative bucket": (("histograms", "latency_s"), {"counts": [-1] * 17, "sum": 1.0}),
+    "a fraction of a bucket": (("histograms", "latency_s"), {"counts": [0.5] * 17, "sum": 1.0}),
+    "an infinite sum": (("histograms", "latency_s"), {"counts": [0] * 17, "sum": math.inf}),
     "an unknown state": (("state",), "splendid"),
 }
 

@@ -27,7 +27,16 @@ from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.master.admission import Admission
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
-from pyboot_svc.metrics.figures import FIGURES, INFO, READY, RESTARTS, UP
+from pyboot_svc.metrics.figures import (
+    FIGURES,
+    INFO,
+    MASTER_INFO,
+    MASTER_STARTED,
+    MASTERS,
+    READY,
+    REFUSED,
+    UP,
+)
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.services.base import NoServices, ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
@@ -366,7 +375,7 @@ def samples(web: Web) -> dict[str, dict[tuple[str, ...], float]]:
         assert family.documentation
         for sample in family.samples:
             labels = dict(sample.labels)
-            key = (labels.pop("model"), labels.pop("instance"), *labels.values())
+            key = (labels.pop("model", ""), labels.pop("instance", ""), *labels.values())
             found.setdefault(sample.name, {})[key] = sample.value
     return found
 
@@ -402,9 +411,10 @@ def test_metrics_as_prometheus_reads_them(web: Web) -> None:
         assert told[name] == {temp: value, flow: value}, name
     assert told["pyboot_errors_total"] == {(*temp, "not_json"): 2, (*temp, "model"): 1}
     assert told["pyboot_latency_seconds"] == {(*temp, "0.5"): 0.0015, (*temp, "0.99"): 0.02}
+    assert told["pyboot_state"][("temp", "1", "absent")] == 1
+    meanings = (UP, READY, INFO, MASTER_INFO, MASTER_STARTED, REFUSED)
     tabled = {
-        meaning.prometheus
-        for meaning in (UP, READY, INFO, *(f.meaning for f in (*FIGURES, RESTARTS)))
+        meaning.prometheus for meaning in (*meanings, *(f.meaning for f in (*FIGURES, *MASTERS)))
     }
     assert told.keys() >= expected.keys()
     # A worker of another version may tell less.

@@ -199,6 +199,7 @@ class MemoryOutbox:
         self.away = self.full = False
         self.wake()
 
+    def leaving(self, *, for_good: bool = False) -> None: ...
     def stop(self, timeout: float) -> None:
         assert timeout > 0
         self.stopped = True

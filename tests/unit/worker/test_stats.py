@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.columns import chunk_of, result_batch_of
 
-from pyboot_svc.metrics.snapshot import as_document
+from pyboot_svc.metrics.snapshot import BATCH_BOUNDS, LATENCY_BOUNDS, MODEL_BOUNDS, as_document
 from pyboot_svc.worker.messages import ResultBatch
-from pyboot_svc.worker.stats import LatencyHistogram, Stats
+from pyboot_svc.worker.stats import Buckets, LatencyHistogram, Stats
 
 SECOND = 1_000_000_000
 # From the finest that is told apart well (16 µs) to an hour.
@@ -144,3 +144,34 @@ def test_threads_lose_no_count() -> None:
             pool.submit(work)
     assert figures(tally)["counters"]["processed"] == 2_000
     assert figures(tally)["errors"] == {"model": 2_000}
+
+
+def test_histograms_keep_what_the_window_forgets() -> None:
+    tally = Stats()
+    tally.published(results_of(time.monotonic_ns() - 3 * SECOND))
+    for _ in range(20):
+        tally.tick()
+    found = figures(tally)
+    assert found["latency_ms"]["p50"] is None
+    latency = found["histograms"]["latency_s"]
+    assert dict(zip(LATENCY_BOUNDS, latency["counts"], strict=False))[5.0] == 1
+    assert latency["sum"] == pytest.approx(3, abs=1)
+
+
+def test_a_bound_belongs_to_its_bucket_and_what_is_beyond_all_to_the_last() -> None:
+    buckets = Buckets((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 2.0, 2.5, 100.0):
+        buckets.add(value, 2)
+    assert as_document(buckets.distribution()) == {"counts": [4, 4, 4], "sum": 215.0}
+
+
+def test_what_a_model_thread_took_at_once_is_told_by_message_and_by_size() -> None:
+    tally = Stats()
+    tally.worked((0.002, 20))
+    tally.worked((0.5, 1))
+    told = figures(tally)["histograms"]
+    model = dict(zip(MODEL_BOUNDS, told["model_s"]["counts"], strict=False))
+    assert (model[0.0001], model[1.0]) == (20, 1)
+    assert told["model_s"]["sum"] == pytest.approx(0.502)
+    sizes = dict(zip(BATCH_BOUNDS, told["batch_size"]["counts"], strict=False))
+    assert (sizes[1.0], sizes[32.0], told["batch_size"]["sum"]) == (1, 1, 21)

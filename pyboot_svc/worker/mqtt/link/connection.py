@@ -82,6 +82,8 @@ class Connection:
             ending = self._attempt()
             if life.stopping:
                 break
+            if ending.taken_over:
+                life.status.taken_over()
             pause, reason = retries.after(ending)
             life.status.lost(reason, refused=ending.refused and ending.lived >= 0)
             self._pause(pause)

@@ -51,6 +51,9 @@ _RETAINED_IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
 _TAKEN_OVER = 0x8E
 # Server unavailable, server busy: as while it starts.
 _SOON_THERE = (0x88, 0x89)
+# Not authorized, retain not supported, QoS not supported: of MQTT 3.1.1, not authorized.
+_OF_THE_WILL = (0x87, 0x9A, 0x9B)
+_WILL_QOS = 1
 HINT = "is it an MQTT broker, and of this protocol version?"
 
 # Topic, payload, packet identifier, the packet's first byte, its properties.
@@ -318,6 +321,9 @@ class ControlClient:
             if reason == "Client identifier not valid" and not self.v5:
                 # What mosquitto's max_keepalive makes of it, which has no other word for it.
                 hint = "; or is `keepalive` longer than it allows?"
+            if self._session.will is not None and reason.value in _OF_THE_WILL:
+                topic = printable(self._session.will.topic)
+                hint += f"; or doesn't it take a retained will at {topic} (`status`)?"
             refused = _with_details(
                 f"the broker refused: {reason}", properties, f"client id {self._session.client_id}"
             )
@@ -418,6 +424,8 @@ class ControlClient:
                 name = credential_name(self._role, "password")
                 password = read_password(delivered(broker.password_file, name))
             client.username_pw_set(broker.username, password)
+        if session.will is not None:
+            client.will_set(session.will.topic, session.will.payload, _WILL_QOS, retain=True)
         client.max_inflight_messages_set(session.window)
         client.on_log = self._on_log
         client.on_connect = self._on_connect

@@ -42,6 +42,10 @@ class StatusReporter:
         if reason != self.status.reason:
             self.status = replace(self.status, reason=reason)
 
+    def taken_over(self) -> None:
+        """By another client, which has the session now."""
+        self.status = replace(self.status, takeovers=self.status.takeovers + 1)
+
     def lost(self, reason: str, *, refused: bool = False) -> None:
         """The link is down; each reason is said once until it is up again.
 

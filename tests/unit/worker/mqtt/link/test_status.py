@@ -103,6 +103,7 @@ def test_status_as_a_document() -> None:
     assert isinstance(since, float)
     assert document == {
         "address": "b:1", "state": "connecting", "reason": "", "attempts": 0, "connects": 0,
+        "takeovers": 0,
     }  # fmt: skip
 
 
@@ -145,3 +146,11 @@ def untrusted() -> Exception:
 )
 def test_errors_in_a_users_words(error: Exception, words: str) -> None:
     assert words in explain(error, "plant")
+
+
+def test_takeovers_are_counted() -> None:
+    link = StatusReporter("pre", "b:1")
+    for _ in range(2):
+        link.taken_over()
+        link.lost("another client took over the session")
+    assert link.status.takeovers == 2

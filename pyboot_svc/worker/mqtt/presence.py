@@ -1,0 +1,186 @@
+"""What an instance says of itself to its post broker: online, draining, offline, retained.
+
+A birth when it is connected, and a last will for when it is gone without a word. Nothing of it is
+a result: it is not counted, not spooled, and not sent again but by the next connection's birth.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import deque
+from typing import Protocol, cast
+
+from pyboot_svc import __version__
+from pyboot_svc.config import InstanceConfig
+from pyboot_svc.text import printable
+from pyboot_svc.worker.messages import ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.mqtt.home_assistant import Sensors
+from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Source, Will
+from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.wire.plane import DataPlane
+
+ONLINE, DRAINING, OFFLINE = "online", "draining", "offline"
+# Of results that are looked at for what Home Assistant can show.
+_MOST_LOOKED_AT = 20
+
+log = logging.getLogger(__name__)
+
+
+class Presence(Protocol):
+    """Who is told of it: the outbox, from within its connection's calls, but for `leaving` and
+    `stopped`."""
+
+    # What the broker says when this one is gone.
+    will: Will | None
+    # Whether there is something to `send`.
+    due: bool
+    # What was sent and not answered.
+    unanswered: list[StoredMessage]
+
+    def watched(self, source: Source) -> Source:
+        """The same, looked at as long as that is of use."""
+
+    def connected(self) -> None: ...
+    def leaving(self, *, for_good: bool) -> None: ...
+    def stopped(self) -> None: ...
+    def send(self, plane: DataPlane, limits: BrokerLimits, room: int) -> None: ...
+    def without_own(self, items: list[Sendable]) -> list[Sendable]:
+        """What of it is not for the presence."""
+
+    def answered(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
+        """Some of these may be its own."""
+
+
+class NoPresence:
+    """It wasn't asked for."""
+
+    will: Will | None = None
+    due = False
+
+    def __init__(self) -> None:
+        self.unanswered: list[StoredMessage] = []
+
+    def watched(self, source: Source) -> Source:
+        return source
+
+    def connected(self) -> None: ...
+    def leaving(self, *, for_good: bool) -> None: ...
+    def stopped(self) -> None: ...
+    def send(self, plane: DataPlane, limits: BrokerLimits, room: int) -> None: ...
+    def without_own(self, items: list[Sendable]) -> list[Sendable]:
+        return items
+
+    def answered(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None: ...
+
+
+class RetainedPresence:
+    """At the topic that the edge names."""
+
+    def __init__(self, config: InstanceConfig) -> None:
+        assert config.edge.status is not None
+        self._instance = config.identity
+        self._topic = config.edge.status.topic_of(config.identity)
+        self.will: Will | None = Will(self._topic, self._payload(OFFLINE, None))
+        self.due = False
+        self.unanswered: list[StoredMessage] = []
+        self._state = ONLINE
+        self._for_good = False
+        self._sensors = Sensors(config) if config.edge.status.home_assistant else None
+        # What is to be said, in order: a state that lasted no longer than a moment, too.
+        self._unsaid: deque[tuple[str, bytes]] = deque()
+
+    def watched(self, source: Source) -> Source:
+        if self._sensors is None:
+            return source
+        return cast(Source, _FirstResults(source, self))
+
+    def look_at(self, payload: bytes) -> None:
+        """It is one of the first results."""
+        if self._sensors is not None:
+            self._say(*self._sensors.of(payload))
+
+    def connected(self) -> None:
+        self.unanswered = []  # of the connection before
+        self._unsaid.clear()
+        self._say_state()
+        if self._sensors is not None:
+            self._say(*self._sensors.known())
+
+    def leaving(self, *, for_good: bool) -> None:
+        self._for_good |= for_good
+        if self._state != DRAINING:
+            self._state = DRAINING
+            self._say_state()
+
+    def stopped(self) -> None:
+        self._state = OFFLINE
+        if not self._for_good:
+            self._say_state()
+            return
+        self._say((self._topic, b""))  # nobody is to wonder where it is
+        if self._sensors is not None and self._instance.number == 1:
+            self._say(*((topic, b"") for topic, _ in self._sensors.known()))
+
+    def _say_state(self) -> None:
+        self._say((self._topic, self._payload(self._state, round(time.time(), 1))))
+
+    def _say(self, *messages: tuple[str, bytes]) -> None:
+        self._unsaid.extend(messages)
+        self.due = bool(self._unsaid)
+
+    def send(self, plane: DataPlane, limits: BrokerLimits, room: int) -> None:
+        """Each is safe with the broker when that answers; without room for one more that waits for
+        an answer, they go without."""
+        self.due = False
+        while self._unsaid:
+            topic, payload = self._unsaid.popleft()
+            qos = min(1, limits.qos) if room > 0 else 0
+            room -= 1
+            row = StoredMessage(topic, payload, qos, {}, options=(limits.retains, b""))
+            self.unanswered.append(row)
+            plane.publish_rows([row])
+
+    def _payload(self, state: str, since: float | None) -> bytes:
+        told = {"state": state, "instance": str(self._instance), "model": self._instance.model}
+        return json.dumps({**told, "version": __version__, "since": since}).encode()
+
+    def without_own(self, items: list[Sendable]) -> list[Sendable]:
+        return [item for item in items if not self._is_own(item)]
+
+    def answered(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
+        for item, refusal in refused:
+            if self._is_own(item):
+                topic = printable(cast(StoredMessage, item).topic)
+                log.warning("the post broker refuses the status at %s: %s", topic, refusal.text)
+        ended = {id(item) for item in (*safe, *(item for item, _ in refused))}
+        self.unanswered = [row for row in self.unanswered if id(row) not in ended]
+
+    def _is_own(self, item: Sendable) -> bool:
+        return any(item is row for row in self.unanswered)
+
+
+class _FirstResults:
+    """A source whose first results are looked at; after them the outbox goes on with it alone."""
+
+    def __init__(self, source: Source, presence: RetainedPresence) -> None:
+        self._source = source
+        self._presence = presence
+        self._left = _MOST_LOOKED_AT
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._source, name)
+
+    def take_results(self, room: int) -> list[ResultBatch]:
+        taken = self._source.take_results(room)
+        for results in taken:
+            if not results.chunk.unusual:
+                for payload in results.payloads[: self._left]:
+                    self._presence.look_at(payload)
+                self._left -= min(self._left, len(results))
+        return taken
+
+
+def presence_of(config: InstanceConfig) -> Presence:
+    return NoPresence() if config.edge.status is None else RetainedPresence(config)
