@@ -170,6 +170,7 @@ class ModelPool:
             if not runner.work(chunk):
                 return
             took, count = perf_counter() - began, len(chunk.results) - first
+            chunk.began, chunk.took = began, took
             if took * LONGEST_CHUNK <= CHUNK_SECONDS * count:
                 longest = LONGEST_CHUNK
             else:
