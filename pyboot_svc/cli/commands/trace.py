@@ -23,8 +23,8 @@ Ctrl-C: topic, input, result, where it went, the time in each stage, the error. 
 that. For root, the group pyboot and the worker's own user; under systemd for root."""
 EXAMPLES = (
     ("sudo pyboot trace mean-1", "what passes now"),
-    ("sudo pyboot trace mean --errors -n 1", "the next that fails, in any instance"),
-    ("sudo pyboot trace mean-1 --topic 'plant/+/t' --json", "of some topics, for a program"),
+    ("sudo pyboot trace mean --errors -n 1", "the next that fails"),
+    ("sudo pyboot trace mean-1 --topic 'plant/+/t' --json", "for a program"),
 )
 _LONGEST_TEXT, _LONGEST_ERROR = 1000, 4000
 
