@@ -1,4 +1,5 @@
-"""Topics that are filled in for each result: `plant/{device}/mean`, `out/{topic[1]}`."""
+"""Topics: what filters stand for, and templates that are filled in for each result, as
+`plant/{device}/mean` and `out/{topic[1]}`."""
 
 from __future__ import annotations
 
@@ -13,6 +14,19 @@ _FORBIDDEN = re.compile(r"[/+#\0-\x1f\x7f-\x9f]")
 _LONGEST_VALUE = 1000
 # As a topic of results: where each input asks for its answer, by MQTT 5.
 RESPONSE = "{response}"
+
+
+def is_subscribed(topic_filter: str, topic: str) -> bool:
+    """Whether a subscription to the filter, with MQTT's wildcards, gets what has this topic."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if topic.startswith("$") and wanted[0] in ("+", "#"):
+        return False
+    for place, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if place >= len(levels) or level not in ("+", levels[place]):
+            return False
+    return len(wanted) == len(levels)
 
 
 class BadTemplate(ValueError):

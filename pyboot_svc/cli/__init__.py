@@ -15,6 +15,8 @@ planning         who manages the host, for `plan` and `apply`
 master_address   where `status` and `top` ask the master
 master_client    asks it
 table            the table of all instances that they show
+colours          of the words in it, on a terminal
+live             what `top` shows there
 models           what each does that takes a model
 letters          the dead letters that an instance keeps
 state            the folders in which instances keep their state

@@ -14,6 +14,7 @@ from typing import ClassVar
 from pyboot_svc.config.settings import WebAddress, WebTls
 from pyboot_svc.errors import UsageError
 from pyboot_svc.files import replace_text
+from pyboot_svc.services.log_files import lines_folder
 from pyboot_svc.starter.base import Starter, StarterContext
 
 _PRIVATE = 0o700
@@ -31,11 +32,17 @@ class RunningUp:
     port: int
     socket: str | None = None
     cert: str | None = None
+    run_dir: str | None = None
 
     @property
     def web(self) -> WebAddress:
         tls = WebTls(self.cert) if self.cert is not None else None
         return WebAddress(self.host, self.port, tls=tls, socket=self.socket)
+
+    @property
+    def log_dir(self) -> Path | None:
+        """Where it keeps what its workers write; None of one of an older version."""
+        return lines_folder(Path(self.run_dir)) if self.run_dir is not None else None
 
     def __str__(self) -> str:
         return f"pid {self.pid}, {self.config}, state in {self.state_dir}"
@@ -54,7 +61,9 @@ class NoteStarter(Starter):
         config, state_dir = str(settings.config_file.absolute()), str(settings.state_dir)
         cert = web.tls.cert if web.tls else None
         note = RunningUp(
-            *(pid, _began(pid), config, state_dir), web.host, web.port, web.socket, cert
+            *(pid, _began(pid), config, state_dir),
+            *(web.host, web.port, web.socket, cert),
+            run_dir=str(settings.run_dir),
         )
         with suppress(OSError):  # then nobody finds it by itself
             folder = _folder()

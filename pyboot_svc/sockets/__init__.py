@@ -2,6 +2,7 @@
 
 unix    makes a socket in the file system, or takes over one that a dead process left
 tcp     the metrics socket over a network, for workers on other hosts
+peers   who is at the other end
 lines   JSON objects as lines: what goes over both
 
 gate         stands before whatever answers HTTP: nobody who idles, drips or floods keeps others out

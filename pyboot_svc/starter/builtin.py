@@ -25,6 +25,7 @@ from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.services.foreground import ForegroundManager
 from pyboot_svc.services.foreground_host import AppliedFiles, ForegroundHost
 from pyboot_svc.services.lines import as_json, with_names
+from pyboot_svc.services.log_files import keep_lines, lines_folder
 from pyboot_svc.services.rollout import wanted_instances
 from pyboot_svc.services.tokens import issue_tokens
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog, Watchdog
@@ -109,12 +110,13 @@ class ProcessorStarter(Starter):
         if settings.watchdog_seconds > 0:
             sockets = partial(health_socket, settings.run_dir)
             watchdog = partial(Watchdog, sockets, settings.watchdog_seconds)
+        show = as_json() if settings.log_format == "json" else with_names()
         return ForegroundManager(
             partial(self._prepare, files, hub, settings),
             settings.stop_seconds,
             environment=files.variables,
             watchdog=watchdog,
-            show=as_json() if settings.log_format == "json" else with_names(),
+            show=keep_lines(show, lines_folder(settings.run_dir)),
         )
 
     def _prepare(

@@ -37,6 +37,7 @@ from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
 from pyboot_svc.threads import spawn
 from pyboot_svc.titles import show_title
+from pyboot_svc.tracing.server import TraceServer
 from pyboot_svc.undumpable import refuse_dumps
 from pyboot_svc.worker.condition import Condition, Draining, Loaded, Running
 from pyboot_svc.worker.durables import Durables
@@ -133,6 +134,7 @@ class Worker:
             # Whatever the model has made of them.
             self._signals.catch()
             hold_logging()
+            self._open_trace(pipeline)
             pipeline.start(on_crash=lambda: self._events.put("crash"), here=True)
             spawn("control", partial(self._control, pipeline))
             try:
@@ -199,6 +201,16 @@ class Worker:
                 raise
             log.warning("%s; `pyboot health` can't see how this instance does", error)
             return None
+
+    def _open_trace(self, pipeline: Pipeline) -> None:
+        """Beside the health socket, where there is one; else with the state, which is root's to
+        see and the worker's own."""
+        told = watchdog_seconds() is not None
+        folder = self._settings.state_dir if told else self._settings.health_socket.parent
+        try:
+            self._at_end.callback(TraceServer(folder, pipeline.tracer.watch).close)
+        except UnavailableError as error:
+            log.warning("%s; `pyboot trace` can't look at this instance", error)
 
     def _build(self) -> Pipeline:
         edge = self._config.edge

@@ -186,15 +186,16 @@ class Chunk:
     with: what to publish, or None; `failures` says of those that failed why, by their place.
     `unusual` says that a result may be several, or `Addressed`. `handed_on` counts those whose
     outcome was handed on already. `as_one_call` says that the model has all of the rest at once;
-    `singly`, that a model of batches gets one message a call.
+    `singly`, that a model of batches gets one message a call. `began` is when a model thread took
+    it up, in seconds of the clock of `arrived`, and `took` how long it worked; 0: it still does.
 
     Only the thread at work adds to it. Whoever takes the work away from it goes on with a
     successor of the same number.
     """
 
     __slots__ = (
-        *("_digests", "as_one_call", "batch", "failures", "handed_on", "number", "results"),
-        *("singly", "unusual"),
+        *("_digests", "as_one_call", "batch", "began", "failures", "handed_on", "number"),
+        *("results", "singly", "took", "unusual"),
     )
 
     def __init__(self, number: int, batch: MessageBatch) -> None:
@@ -203,6 +204,7 @@ class Chunk:
         self.results: list[Result] = []
         self.failures: dict[int, Fault] = {}
         self.handed_on = 0
+        self.began = self.took = 0.0
         self.as_one_call = self.singly = self.unusual = False
         self._digests: list[bytes] | None = None
 

@@ -39,6 +39,7 @@ from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
 from pyboot_svc.worker.silence import Silence
 from pyboot_svc.worker.stats import Stats
+from pyboot_svc.worker.tracer import Tracer
 
 _POLL_SECONDS = 0.02
 # The broker sends what it has without pause: after this it has nothing more.
@@ -130,8 +131,14 @@ class Pipeline:
         dead_letters = DeadLetters(
             config, durables.store, durables.spool.dead_letters, links.outbox.wake
         )
+        self.tracer = Tracer(edge.post.topic)
         self._completion = Completion(
-            self._post_queue, dead_letters, self._saver, self._settlement, self._stats
+            self._post_queue,
+            dead_letters,
+            self._saver,
+            self._settlement,
+            self._stats,
+            self.tracer,
         )
         self._forwarder = Forwarder(
             edge, self._post_queue, durables.spool, links.outbox, self._completion

@@ -132,3 +132,12 @@ def test_a_traceback_is_one_entry(machine: Machine) -> None:
     assert caught.startswith("caught\n")
     assert "Traceback (most recent call last):\n" in caught
     assert failed.startswith("message failed (model): topic fails/in, 1 bytes")
+
+
+def test_pyboot_logs_shows_the_same(machine: Machine) -> None:
+    machine.publish("printed/in", "7")
+    until(lambda: "printed 7" in messages(machine, "--unit=edge-model@printed-1"), "the print")
+    assert "printed 7" in machine.run("pyboot", "logs", "printed-1").stdout
+    assert "edge-model@printed-1.service" in machine.run("pyboot", "logs", "printed").stdout
+    assert "printed 7" not in machine.run("pyboot", "logs", "printed-1", "--errors").stdout
+    assert "-- No entries --" in machine.run("pyboot", "logs", "print").stdout

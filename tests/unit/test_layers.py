@@ -36,7 +36,7 @@ TIERS = (
         *("sockets", "text", "threads", "titles", "topics", "undumpable", "wakeup"),
     },
     {"config", "environments"},
-    {"health", "kubernetes", "metrics", "model", "models", "services", "worker"},
+    {"health", "kubernetes", "metrics", "model", "models", "services", "tracing", "worker"},
     {"bench", "brokers", "master", "starter", "web"},
     {"cli"},
     {"__main__"},
@@ -118,7 +118,7 @@ WINGS = {
     "messages": {"invalid_messages"},
     "mqtt": {"messages", "properties", "invalid_messages", "heartbeat", "notices"},
     "storage": {"messages"},
-    "delivery": {"messages", "invalid_messages", "memory_budget", "stats", "storage"},
+    "delivery": {"messages", "invalid_messages", "memory_budget", "stats", "storage", "tracer"},
     "execution": {
         *("messages", "properties", "invalid_messages", "memory_budget", "stats"),
         *("storage", "delivery"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyboot_svc.topics import BadTemplate, NotFilledIn, TopicTemplate, template_of
+from pyboot_svc.topics import BadTemplate, NotFilledIn, TopicTemplate, is_subscribed, template_of
 
 INPUT = "plant/hall 3/pump-7"
 
@@ -73,3 +73,25 @@ def test_braces_that_are_no_field(text: str) -> None:
 def test_a_topic_as_it_is_needs_no_template() -> None:
     assert template_of("plant/mean") is None
     assert template_of("plant/{device}") is not None
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "topic", "gets"),
+    [
+        ("a/b", "a/b", True),
+        ("a/b", "a", False),
+        ("a", "a/b", False),
+        ("a/+", "a/b", True),
+        ("a/+", "a", False),
+        ("a/+/c", "a/b/c", True),
+        ("a/#", "a", True),
+        ("a/#", "a/b/c", True),
+        ("#", "a/b", True),
+        ("#", "$SYS/a", False),
+        ("+/a", "$SYS/a", False),
+        ("$SYS/#", "$SYS/a", True),
+        ("+", "", True),
+    ],
+)
+def test_filters(topic_filter: str, topic: str, gets: bool) -> None:
+    assert is_subscribed(topic_filter, topic) == gets

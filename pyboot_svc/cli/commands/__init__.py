@@ -58,6 +58,8 @@ GROUPS = (
         {
             "status": "show all instances in one table",
             "top": "show the table of status, kept live",
+            "trace": "show messages as they pass through a worker",
+            "logs": "show what an instance, or a model, has logged",
             "health": "ask workers whether they make progress (exit code 1: one doesn't)",
         },
     ),

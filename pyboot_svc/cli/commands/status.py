@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_listen
+from pyboot_svc.cli.colours import painted, unpainted, wants_colour
 from pyboot_svc.cli.master_address import find_master
 from pyboot_svc.cli.master_client import add_token_file, fetch_instances
-from pyboot_svc.cli.table import table_lines, terminal_width
+from pyboot_svc.cli.table import table_lines, terminal_width, told_lines
 from pyboot_svc.errors import ExitCode, PybootError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import UnitState
@@ -20,7 +21,9 @@ from pyboot_svc.services.live import applied_states
 DESCRIPTION = """\
 Show all instances in one table: state, rates, queues, latency, errors. The figures
 come from the running master; where there is none, the table shows what the host's
-service manager knows. On a terminal it has the columns that fit, elsewhere all."""
+service manager knows. On a terminal it has the columns that fit, states in colour
+unless NO_COLOR is set, and under an instance why it isn't ready; elsewhere it has all
+columns, and the reasons below, each with the instance's name."""
 EXAMPLES = (
     ("pyboot status", "of the master at the configured address"),
     ("pyboot status --listen 127.0.0.1:5888 --json", "of another one, for a program"),
@@ -50,11 +53,19 @@ def run(options: argparse.Namespace) -> ExitCode:
         print(json.dumps(document, indent=1))
     else:
         rows = document["instances"]
-        print("\n".join([*table_lines(rows, terminal_width()), *_advice(rows)]))
+        print("\n".join([*_table(rows), *_advice(rows)]))
     if trouble is not None:
         sys.stdout.flush()
         raise trouble
     return ExitCode.OK
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """For people, or for what reads a pipe and looks for the instance's name in each line."""
+    width = terminal_width()
+    if width is None:
+        return table_lines(rows)
+    return told_lines(rows, width, painted if wants_colour(sys.stdout) else unpainted)
 
 
 def _explain_absence(instances: list[dict[str, Any]]) -> None:

@@ -35,6 +35,7 @@ from pyboot_svc.worker.messages import (
     topic_of,
 )
 from pyboot_svc.worker.stats import Stats
+from pyboot_svc.worker.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,9 @@ class Completion:
         saver: StateSaver,
         settlement: Settlement,
         stats: Stats,
+        tracer: Tracer | None = None,
     ) -> None:
+        """`tracer` is shown the ends while it is on."""
         self._post_queue = post_queue
         self._dead_letters = dead_letters
         self._saver = saver
@@ -57,6 +60,7 @@ class Completion:
         self._stats = stats
         # So many seconds a model thread was at so many messages.
         self.worked: Callable[[tuple[float, int]], None] = stats.worked
+        self._tracer = tracer or Tracer("")
         self._drop_log = RateLimit(1, 10.0)
 
     def dropped(self, count: int) -> None:
@@ -131,6 +135,9 @@ class Completion:
         silent = [place for place in places if place not in failures]
         if not chunk.batch.tick:
             self._stats.add("nothing_to_publish", len(silent))
+        if self._tracer.on:
+            self._tracer.ended_without(chunk, silent, "nothing to publish")
+            self._tracer.ended_without(chunk, failed, "dead letter")
         self._settlement.settle(chunk, silent)
         if failed:
             last = failures[failed[-1]]
@@ -146,6 +153,8 @@ class Completion:
         """The broker has these results."""
         for results in some:
             self._stats.published(results)
+            if self._tracer.on:
+                self._tracer.ended_with(results, "published")
             self._settlement.settle(results.chunk, results.places)
         self._post_queue.left(some)
 
@@ -153,6 +162,8 @@ class Completion:
         """These results are durable on disk."""
         for results in some:
             self._stats.add("spooled", len(results))
+            if self._tracer.on:
+                self._tracer.ended_with(results, "spooled")
             self._settlement.settle(results.chunk, results.places)
         self._post_queue.left(some)
 
@@ -173,6 +184,8 @@ class Completion:
                 self._dead_letters.add([result], lambda: None)
                 continue
             chunk, places = item.chunk, item.places
+            if self._tracer.on:
+                self._tracer.ended_with(item, "refused", f"{REFUSED}: {reason}")
             if item.names is None and not chunk.batch.tick:
                 letters = [(chunk.batch.message(place), refused(reason)) for place in places]
             else:  # there is no input, or others have come of it, which are published

@@ -172,6 +172,7 @@ class ModelPool:
             took, count = perf_counter() - began, len(chunk.results) - first
             if count:
                 worked((took, count))
+            chunk.began, chunk.took = began, took
             if took * LONGEST_CHUNK <= CHUNK_SECONDS * count:
                 longest = LONGEST_CHUNK
             else:

@@ -1,0 +1,137 @@
+"""What instances have written, as files have it: rotated, truncated, written meanwhile."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.log_files import keep_lines, last_lines, log_file, names_in, new_lines
+from pyboot_svc.services.log_lines import ErrorFilter, moment_of
+
+ONE, TWO = InstanceId("mean", 1), InstanceId("mean", 2)
+
+
+def plain(second: int, text: str, level: str = "INFO") -> str:
+    return f"2026-11-28T09:00:{second:02} {level} {text}"
+
+
+def test_lines_are_kept_and_shown(tmp_path: Path) -> None:
+    shown: list[bytes] = []
+    keep = keep_lines(lambda identity, line: shown.append(line), tmp_path / "log")
+    keep(ONE, b"one")
+    keep(TWO, b"\xff two")
+    assert shown == [b"one", b"\xff two"]
+    assert names_in(tmp_path / "log") == ["mean-1", "mean-2"]
+    kept = last_lines(tmp_path / "log", ["mean-1", "mean-2"], 10, errors=False)
+    assert kept == [("mean-1", "one"), ("mean-2", "� two")]
+
+
+def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
+    keep = keep_lines(lambda identity, line: None, tmp_path)
+    for _ in range(500):
+        keep(ONE, b"x" * 10_000)
+    keep(ONE, b"the last")
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 2_100_000
+    lines = last_lines(tmp_path, ["mean-1"], 120, errors=False)
+    assert len(lines) == 120
+    assert lines[-1] == ("mean-1", "the last")
+
+
+def test_a_folder_that_cant_be_written_keeps_nobody_from_being_shown(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a file")
+    shown: list[bytes] = []
+    keep_lines(lambda identity, line: shown.append(line), tmp_path / "log")(ONE, b"one")
+    assert shown == [b"one"]
+
+
+def test_rotated_files_come_first_and_all_are_in_the_order_of_time(tmp_path: Path) -> None:
+    (tmp_path / "mean-1.log.10.gz").write_bytes(gzip.compress(plain(0, "ten").encode() + b"\n"))
+    (tmp_path / "mean-1.log.2.gz").write_bytes(gzip.compress(plain(1, "two").encode() + b"\n"))
+    (tmp_path / "mean-1.log.3.gz").write_bytes(b"broken")
+    (tmp_path / "mean-1.log.1").write_text(plain(3, "one") + "\n")
+    (tmp_path / "mean-1.log.bak").write_text("somebody's\n")
+    (tmp_path / "mean-1.log").write_text(plain(5, "now") + "\n    and more\n")
+    (tmp_path / "mean-2.log").write_text(plain(2, "other") + "\n" + plain(4, "another") + "\n")
+    lines = last_lines(tmp_path, ["mean-1", "mean-2"], 100, errors=False)
+    said = [line.split()[-1] for _, line in lines]
+    assert said == ["ten", "two", "other", "one", "another", "now", "more"]
+    assert [name for name, _ in lines[-3:]] == ["mean-2", "mean-1", "mean-1"]
+    assert last_lines(tmp_path, ["mean-1", "mean-2"], 1, errors=False) == [lines[-1]]
+
+
+@pytest.mark.parametrize("how", ["renamed", "truncated", "another instance"])
+def test_following_goes_on(tmp_path: Path, how: str) -> None:
+    file = log_file(tmp_path, "mean-1")
+    file.write_text("before\n")
+    moments: list[str] = []
+
+    def names() -> list[str]:
+        """Asked once before the first look, and after each: what happens, happens here."""
+        moments.append("")
+        if len(moments) == 2:
+            with file.open("a") as log:
+                log.write("one\nbeg")
+        if len(moments) == 3:
+            with file.open("a") as log:
+                log.write("un\n")
+        if len(moments) == 4:
+            if how == "renamed":
+                file.rename(f"{file}.1")
+                file.write_text("two\n")
+            elif how == "truncated":
+                os.truncate(file, 0)
+                file.write_text("two\n")
+            else:
+                log_file(tmp_path, "mean-2").write_text("two\n")
+        return names_in(tmp_path)
+
+    lines = new_lines(tmp_path, names, errors=False)
+    assert [line for _, line in islice(lines, 3)] == ["one", "begun", "two"]
+
+
+def test_errors_come_with_what_belongs_to_them() -> None:
+    lines = [
+        plain(0, "well"),
+        "    more of it",
+        plain(1, "bad", "ERROR"),
+        "    Traceback (most recent call last):",
+        plain(2, "so so", "WARNING"),
+        "Traceback (most recent call last):",
+        '  File "x.py", line 1',
+        "ValueError: no",
+        "a print",
+        "pyboot: the model can't be loaded",
+        '{"time": 1, "level": "error", "message": "bad"}',
+        '{"time": 1, "level": "info", "message": "well"}',
+        "{broken",
+        plain(3, "the worst", "CRITICAL"),
+        f"[pod/edge-model-mean-0/worker] {plain(3, 'bad', 'ERROR')}",
+        f"[pod/edge-model-mean-0/worker] {plain(3, 'well')}",
+    ]
+    keep = ErrorFilter().keep
+    assert [number for number, line in enumerate(lines) if keep(line)] == [
+        *(2, 3, 5, 6, 7, 9, 10, 13, 14)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        (plain(1, "x"), True),
+        ("2026-99-99T09:00:00 INFO x", False),
+        ('{"time": 12.5}', True),
+        ('{"time": 1e300}', False),
+        ('{"time": "then"}', False),
+        ("[" * 100_000, False),
+        ("{" * 100_000, False),
+        ("", False),
+    ],
+    ids=["plain", "no date", "JSON", "no time", "a text", "nested", "nested objects", "empty"],
+)
+def test_when_it_was_written(line: str, known: bool) -> None:
+    assert (moment_of(line) is not None) == known
