@@ -143,7 +143,7 @@ def test_pods_of_a_stateful_set_share_the_work_and_report_to_the_master(
             for n in (1, 2)
         ]
     }
-    assert 'pyboot_up{instance="2",model="na_Med"} 1.0' in master.get("/metrics")[1]
+    assert 'pyboot_up{model="na_Med",instance="2"} 1\n' in master.get("/metrics")[1]
     assert pods[1].running.stop() == 0
     until(lambda: master.instance("na_Med-2")["state"] == "absent", "it is missed")
 
