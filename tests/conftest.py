@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
 from support.app import data_plane
 
 # What differs between the runs of a suite: see tests/on.sh.
-_SHOWN = ("paho-mqtt", "CherryPy", "cheroot", "PyYAML", "setproctitle", "prometheus-client")
+_SHOWN = ("paho-mqtt", "CherryPy", "cheroot", "PyYAML", "setproctitle")
 
 
 # Root takes models only from where nobody else can write, which /tmp isn't. Short, as the paths of
@@ -17,6 +18,15 @@ _ROOTS_OWN = Path("/run/t")
 if os.geteuid() == 0 and "PYTEST_DEBUG_TEMPROOT" not in os.environ:
     _ROOTS_OWN.mkdir(exist_ok=True)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_ROOTS_OWN)
+
+
+# What they start inherits what a shell has ignored that runs them in the background, or by nohup.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_report_header() -> str:

@@ -48,7 +48,9 @@ class Listener:
         self._client.publish(topic, json.dumps(payload), 1)
 
     def count(self, prefix: str) -> int:
-        return sum(len(found) for topic, found in self.heard.items() if topic.startswith(prefix))
+        return sum(
+            len(found) for topic, found in list(self.heard.items()) if topic.startswith(prefix)
+        )
 
     def close(self) -> None:
         self._client.disconnect()
