@@ -57,7 +57,7 @@ def failing_rig(make_rig: Callable[..., Rig], tmp_path: Path) -> Callable[..., R
 
 
 def test_dead_letter_tells_all_by_user_properties(failing_rig: Callable[..., Rig]) -> None:
-    rig = failing_rig([3])
+    rig = failing_rig([3], dead_letter={"traceback": True})
     rig.feed.send(5)
     found = rig.collect()
     found.expect_all(in_order=True)
