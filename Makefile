@@ -283,7 +283,7 @@ lock: build/tools/.installed ## renew requirements/*.txt and npm's: the newest v
 	@packaging/need.sh npm npm
 	@UV=build/tools/bin/uv packaging/lock.sh
 
-audit: build/tools/.installed ## known vulnerabilities of what requirements/*.txt names; asks pypi.org
+audit: build/tools/.installed ## known vulnerabilities of what requirements/*.txt names; needs the network
 	@for file in requirements/run.txt requirements/test.txt requirements/tools.txt; do \
 		echo "$$file:"; \
 		build/tools/bin/pip-audit --strict --require-hashes --disable-pip --requirement $$file || exit; \
