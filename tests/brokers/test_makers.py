@@ -41,11 +41,15 @@ def configure(
 ) -> Callable[..., Path]:
     """Writes a configuration whose brokers are all this one, with an edge for each of `topics`.
 
-    The first is named `m`.
+    The first is named `m`. Sessions are this test's own: what the broker keeps for the instances of
+    an earlier one would come to these as well.
     """
 
     def write(*topics: str, model: str = "same", more: str = "") -> Path:
-        head = f"brokers: {{it: {{host: 127.0.0.1, port: {broker.port}, protocol: '{protocol}'}}}}"
+        head = (
+            f"brokers: {{it: {{host: 127.0.0.1, port: {broker.port}, protocol: '{protocol}', "
+            f"client_id_prefix: '{topics[0][-8:]}-'}}}}"
+        )
         edges = [
             f"{{name: m{number or ''}, edge_mode: my_models.{model}, pre_broker: it, pre_qos: 1, "
             f"pre_topic: '{topic}/in', post_broker: it, post_topic: '{topic}/out', post_qos: 1"
