@@ -15,6 +15,7 @@ rollout      what `apply` and `pyboot up` make a plan of, and leave out of it
 secret_files  which certificates and passwords have changed
 apply        carries out a plan, one ready instance at a time
 log_files    what instances have written, in files of a folder
+log_tail     one of them, read to its end and on from there
 log_lines    what a line of them says of itself
 log_programs journalctl and kubectl, which show the others
 readiness    waits until instances are ready

@@ -24,6 +24,34 @@ def some(payload):
 """
 
 
+class Following:
+    """`pyboot logs -f` at work; what it says is read by `wait`, with a deadline."""
+
+    def __init__(self, env: dict[str, str], *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [*PYBOOT, "logs", *arguments], stdout=subprocess.PIPE, env={**os.environ, **env}
+        )
+        assert self.process.stdout is not None
+        self._output = self.process.stdout
+        os.set_blocking(self._output.fileno(), False)
+        self._said = b""
+
+    def __enter__(self) -> Following:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._output.close()
+
+    def wait(self, text: str) -> None:
+        def said() -> bool:
+            self._said += self._output.read() or b""
+            return text.encode() in self._said
+
+        until(said, text)
+
+
 def test_logs(
     write_config: Callable[..., Path],
     track: Callable[[Running], Running],
@@ -52,21 +80,9 @@ def test_logs(
     assert (wrong.returncode in (0, 64, 69), "more-1 |" in wrong.stdout) == (True, False)
     assert logs("../etc").returncode == 64
 
-    follow = subprocess.Popen(
-        [*PYBOOT, "logs", "one", "-f", "-n", "1"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    )
-    try:
-        assert follow.stdout is not None
-        follow.stdout.readline()
+    with Following(env, "one", "-f", "-n", "1") as follow:
+        follow.wait("\n")
         plant.publish(f"{topic}/one", "new", 1)
-        assert "got new" in follow.stdout.readline()
-        follow.send_signal(signal.SIGINT)
-        assert follow.wait(20) == 0
-    finally:
-        follow.kill()
-        follow.wait()
-        assert follow.stdout is not None
-        follow.stdout.close()
+        follow.wait("got new")
+        follow.process.send_signal(signal.SIGINT)
+        assert follow.process.wait(20) == 0

@@ -13,7 +13,7 @@ from pyboot_svc.cli.config_file import named_config
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import NAME_PATTERN, InstanceId
 from pyboot_svc.services import openrc, systemd
-from pyboot_svc.services.log_files import Line, last_lines, names_in, new_lines
+from pyboot_svc.services.log_files import Line, follow_lines, last_lines, names_in
 from pyboot_svc.services.log_programs import Asked, pod_lines, show_journal
 from pyboot_svc.text import printable
 
@@ -92,9 +92,13 @@ def _show_files(folder: Path, asked: Asked) -> None:
         who = asked.identity or asked.model
         raise UsageError(f"{who} has logged nothing in {folder}; there are logs of: {there}")
     several = asked.identity is None
-    _print_lines(last_lines(folder, names(), asked.most, errors=asked.errors), several)
+    lines: Iterable[Line]
     if asked.follow:
-        _print_lines(new_lines(folder, names, errors=asked.errors), several)
+        lines = follow_lines(folder, names, asked.most, errors=asked.errors)
+    else:
+        lines = last_lines(folder, names(), asked.most, errors=asked.errors)
+    for name, line in lines:
+        _print(f"{name} | {line}" if several else line)
 
 
 def _names(folder: Path, asked: Asked) -> list[str]:
@@ -108,11 +112,6 @@ def _is_asked(name: str, asked: Asked) -> bool:
         return InstanceId.parse(name).model == asked.model
     except UsageError:
         return False
-
-
-def _print_lines(lines: Iterable[Line], several: bool) -> None:
-    for name, line in lines:
-        _print(f"{name} | {line}" if several else line)
 
 
 def _print(line: str) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import grp
 import gzip
 import os
+import re
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.services.log_files import keep_lines, last_lines, log_file, names_in, new_lines
+from pyboot_svc.services.log_files import (
+    follow_lines,
+    keep_lines,
+    last_lines,
+    log_file,
+    names_in,
+)
 from pyboot_svc.services.log_lines import ErrorFilter, moment_of
 
 ONE, TWO = InstanceId("mean", 1), InstanceId("mean", 2)
@@ -64,34 +75,111 @@ def test_rotated_files_come_first_and_all_are_in_the_order_of_time(tmp_path: Pat
     assert last_lines(tmp_path, ["mean-1", "mean-2"], 1, errors=False) == [lines[-1]]
 
 
-@pytest.mark.parametrize("how", ["renamed", "truncated", "another instance"])
-def test_following_goes_on(tmp_path: Path, how: str) -> None:
+def test_what_was_full_stands_where_it_belongs(tmp_path: Path) -> None:
+    """OpenRC's script copies what grew too large before logrotate came."""
+    for number, name in enumerate((".2", ".full", ".1", "")):
+        file = tmp_path / f"mean-1.log{name}"
+        file.write_text(f"line {number}\n")
+        os.utime(file, (number, number))
+    said = [line for _, line in last_lines(tmp_path, ["mean-1"], 9, errors=False)]
+    assert said == ["line 0", "line 1", "line 2", "line 3"]
+
+
+def test_nothing_is_missed_between_what_was_and_what_comes(tmp_path: Path) -> None:
+    file = log_file(tmp_path, "mean-1")
+    file.write_text("zero\none\nbeg")
+    lines = follow_lines(tmp_path, lambda: ["mean-1"], 1, errors=False)
+    assert next(lines) == ("mean-1", "one")
+    with file.open("a") as log:
+        log.write("un\n")
+    assert next(lines) == ("mean-1", "begun")
+    assert last_lines(tmp_path, ["mean-1"], 1, errors=False) == [("mean-1", "begun")]
+
+
+def append(file: Path, text: str) -> None:
+    with file.open("a") as log:
+        log.write(text)
+
+
+def rename(file: Path) -> None:
+    append(file, "late\n")
+    file.rename(f"{file}.1")
+    file.write_text("two\n")
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, 0)
+    file.write_text("late\ntwo\n")
+
+
+def truncate_and_fill(file: Path) -> None:
+    """It is longer than before when it is looked at again."""
+    os.truncate(file, 0)
+    file.write_text("late\ntwo\n" + "more\n" * 1000)
+
+
+def write_another(file: Path) -> None:
+    append(file, "late\n")
+    log_file(file.parent, "mean-2").write_text("two\n")
+
+
+@pytest.mark.parametrize(
+    "change", [rename, truncate, truncate_and_fill, write_another], ids=lambda f: f.__name__
+)
+def test_following_goes_on(tmp_path: Path, change: Callable[[Path], None]) -> None:
     file = log_file(tmp_path, "mean-1")
     file.write_text("before\n")
-    moments: list[str] = []
+    # Asked before the first look, and after each: what happens, happens then.
+    changes = iter(
+        [lambda file: None, lambda f: append(f, "one\nbeg"), lambda f: append(f, "un\n")]
+    )
 
     def names() -> list[str]:
-        """Asked once before the first look, and after each: what happens, happens here."""
-        moments.append("")
-        if len(moments) == 2:
-            with file.open("a") as log:
-                log.write("one\nbeg")
-        if len(moments) == 3:
-            with file.open("a") as log:
-                log.write("un\n")
-        if len(moments) == 4:
-            if how == "renamed":
-                file.rename(f"{file}.1")
-                file.write_text("two\n")
-            elif how == "truncated":
-                os.truncate(file, 0)
-                file.write_text("two\n")
-            else:
-                log_file(tmp_path, "mean-2").write_text("two\n")
+        next(changes, done.append)(file)
+        if len(done) == 1:
+            change(file)
         return names_in(tmp_path)
 
-    lines = new_lines(tmp_path, names, errors=False)
-    assert [line for _, line in islice(lines, 3)] == ["one", "begun", "two"]
+    done: list[Path] = []
+    lines = follow_lines(tmp_path, names, 9, errors=False)
+    assert [line for _, line in islice(lines, 5)] == ["before", "one", "begun", "late", "two"]
+
+
+def test_a_traceback_that_goes_on_is_an_error_as_before(tmp_path: Path) -> None:
+    file = log_file(tmp_path, "mean-1")
+    file.write_text(plain(0, "bad", "ERROR") + "\n")
+    lines = follow_lines(tmp_path, lambda: ["mean-1"], 9, errors=True)
+    next(lines)
+    append(file, f"    its second line\n{plain(1, 'well')}\n{plain(2, 'worse', 'ERROR')}\n")
+    assert [line.split()[-1] for _, line in islice(lines, 2)] == ["line", "worse"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="reads as another user")
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "advice"),
+    [
+        (0o640, 0o755, "for root and the group adm: try as root (sudo), or join the group"),
+        (0o600, 0o755, "mean-1.log can't be read: permission denied; try as root (sudo)"),
+        (0o644, 0o700, "log can't be read: permission denied; try as root (sudo)"),
+    ],
+    ids=["a group's file", "root's file", "root's folder"],
+)
+def test_who_may_not_read_is_told_what_to_do(file_mode: int, folder_mode: int, advice: str) -> None:
+    with TemporaryDirectory() as open_folder:
+        Path(open_folder).chmod(0o755)
+        folder = Path(open_folder, "log")
+        folder.mkdir()
+        file = log_file(folder, "mean-1")
+        file.write_text("one\n")
+        os.chown(file, 0, grp.getgrnam("adm").gr_gid)
+        file.chmod(file_mode)
+        folder.chmod(folder_mode)
+        os.seteuid(65_534)
+        try:
+            with pytest.raises(UnavailableError, match=re.escape(advice)):
+                last_lines(folder, names_in(folder), 1, errors=False)
+        finally:
+            os.seteuid(0)
 
 
 def test_errors_come_with_what_belongs_to_them() -> None:
