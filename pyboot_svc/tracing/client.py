@@ -7,7 +7,7 @@ import selectors
 import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ class _Viewer:
         try:
             self.connection.settimeout(_SECONDS)
             _connect(self.connection, path)
-            self.connection.sendall(encode_line(wish.document()))
+            with suppress(BrokenPipeError):  # who may not look is told so before
+                self.connection.sendall(encode_line(wish.document()))
         except OSError as error:
             self.connection.close()
             if isinstance(error, ConnectionRefusedError):
@@ -92,7 +93,7 @@ class _Viewer:
     def documents(self) -> Sequence[dict[str, Any]] | None:
         """What has come; None at the end. Raises UnavailableError."""
         try:
-            data = self.connection.recv(MAX_LINE)
+            data = self._received()
             if not data:
                 return None
             *lines, self._begun = (self._begun + data).split(b"\n")
@@ -105,6 +106,12 @@ class _Viewer:
             if "time" not in document and "error" in document:
                 raise UnavailableError(f"{self.name} can't be looked at: {document['error']}")
         return [document for document in documents if "watching" not in document]
+
+    def _received(self) -> bytes:
+        try:
+            return self.connection.recv(MAX_LINE)
+        except ConnectionResetError:  # it has ended before it read what we wish
+            return b""
 
 
 def _connect(connection: socket.socket, path: Path) -> None:

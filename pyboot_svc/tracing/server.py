@@ -18,6 +18,7 @@ from pyboot_svc.threads import spawn
 from pyboot_svc.tracing.wish import Wish, read_wish
 
 SOCKET_NAME = "trace.sock"
+_WHO = "only root and the group pyboot may look"
 _WISH_SECONDS = 2.0
 _POLL_SECONDS = 0.1
 # Who reads nothing for so long, as one that was stopped, is left alone.
@@ -63,7 +64,7 @@ class TraceServer:
         with connection, suppress(OSError, ValueError):
             connection.settimeout(_WISH_SECONDS)
             if not may_look(connection):
-                _send(connection, {"error": "only root and the group pyboot may look"})
+                _send(connection, {"error": f"{_WHO}; try as root (sudo)"})
                 return
             with connection.makefile("rb") as stream:
                 wish = read_wish(decode_line(stream.readline(MAX_LINE)))

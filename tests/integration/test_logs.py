@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.app import PYBOOT, Running, Up, run_pyboot
 from support.client import Plant
 from support.poll import until
@@ -86,3 +87,17 @@ def test_logs(
         follow.wait("got new")
         follow.process.send_signal(signal.SIGINT)
         assert follow.process.wait(20) == 0
+
+
+def test_kubectl_ends_with_it(tmp_path: Path) -> None:
+    """Else it went on writing to the terminal."""
+    program, note = tmp_path / "kubectl", tmp_path / "pid"
+    program.write_text(f"#!/bin/sh\necho $$ >{note}\necho line\nexec sleep 600\n")
+    program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    with Following(env, "mean", "-f", "--namespace", "plant") as follow:
+        follow.wait("line")
+        follow.process.terminate()
+        assert follow.process.wait(20) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)

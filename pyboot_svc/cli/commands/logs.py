@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -47,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     asked = _asked(options)
+    # As by Ctrl-C: journalctl or kubectl ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.namespace is not None:
         for line in pod_lines(asked, options.namespace):
             _print(line)
