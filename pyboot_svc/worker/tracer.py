@@ -150,31 +150,23 @@ class Sampler:
         self._wanted: dict[str, bool] = {}
         self._second = 0
         self._left = 0
-        # How many passed that it was not shown.
-        self.skipped = 0
+        # How many passed that it was not shown, and of how many of them it was told.
+        self._skipped = self._told = 0
 
-    def chosen(self, chunk: Chunk, places: Sequence[int], *, failed: bool) -> Iterator[int]:
+    def chosen(self, chunk: Chunk, places: Sequence[int], *, failed: bool) -> Sequence[int]:
         """Which of the `places` to note, by their position."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._left = second, MOST_A_SECOND
-        topics, failures = chunk.batch.topics, chunk.failures
-        if self._wish.errors and not failed and not failures:
-            return
-        for at, place in enumerate(places):
-            if self._wish.errors and not failed and place not in failures:
-                continue
-            if self._wish.topic is not None and not self._wants(topics[place]):
-                continue
-            if self._left > 0:
-                self._left -= 1
-                yield at
-            else:
-                self.skipped += 1
+        wanted = self._wanted_of(chunk, places, failed)
+        chosen = wanted[: self._left]
+        self._left -= len(chosen)
+        self._skipped += len(wanted) - len(chosen)
+        return chosen
 
     def add(self, sample: Sample) -> None:
         if len(self._samples) == MOST_WAITING:
-            self.skipped += 1  # the oldest makes room
+            self._skipped += 1  # the oldest makes room
         self._samples.append(sample)
 
     def documents(self) -> Iterator[dict[str, Any]]:
@@ -184,12 +176,22 @@ class Sampler:
             except IndexError:
                 break
             yield sample.document()
-        if self.skipped:
-            skipped, self.skipped = self.skipped, 0
+        if (skipped := self._skipped - self._told) > 0:
+            self._told += skipped
             yield {"skipped": skipped}
 
     def close(self) -> None:
         self._tracer.leave(self)
+
+    def _wanted_of(self, chunk: Chunk, places: Sequence[int], failed: bool) -> Sequence[int]:
+        wanted: Sequence[int] = range(len(places))
+        if self._wish.errors and not failed:
+            failures = chunk.failures
+            wanted = [at for at in wanted if places[at] in failures] if failures else ()
+        if self._wish.topic is not None:
+            topics, wants = chunk.batch.topics, self._wants
+            wanted = [at for at in wanted if wants(topics[places[at]])]
+        return wanted
 
     def _wants(self, topic: str) -> bool:
         known = self._wanted.get(topic)

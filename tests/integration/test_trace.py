@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -33,24 +34,25 @@ Trace = Callable[..., "Tracing"]
 
 
 class Tracing:
-    """`pyboot trace` at work."""
+    """`pyboot trace` at work, with what it says in a file."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [*PYBOOT, "trace", *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
-        )
+    def __init__(self, folder: Path, number: int, *arguments: str) -> None:
+        self.file = folder / f"trace-{number}"
+        with self.file.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*PYBOOT, "trace", *arguments],
+                stdout=output,
+                env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
+            )
 
     def lines(self) -> list[dict[str, Any]]:
         """All, once it has ended."""
-        said, _ = self.process.communicate(timeout=30)
-        return [json.loads(line) for line in said.splitlines()]
+        self.process.wait(30)
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
 
     def close(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
 
 @pytest.fixture
@@ -71,7 +73,8 @@ def trace(worker: Up, tmp_path: Path) -> Iterator[Trace]:
     started: list[Tracing] = []
 
     def start(*arguments: str) -> Tracing:
-        started.append(Tracing(tmp_path, *arguments, "--run-dir", str(tmp_path / "run"), "--json"))
+        more = (*arguments, "--run-dir", str(tmp_path / "run"), "--json")
+        started.append(Tracing(tmp_path, len(started), *more))
         return started[-1]
 
     yield start
@@ -148,6 +151,33 @@ def test_who_reads_slowly_holds_nothing_up(
                 found["shown"] += "skipped" not in line
     assert found.total() == MESSAGES
     assert found["shown"] > 0 < found["skipped"]
+
+
+def test_several_look_and_are_stopped_and_the_worker_is_killed(
+    worker: Up, trace: Trace, plant: Plant, topic: str
+) -> None:
+    looking = [trace("some-1"), trace("some"), trace("some", "--topic", "+/+/in/a")]
+
+    def all_look() -> bool:
+        plant.publish(f"{topic}/in/a", "first", 1)
+        return all(one.file.stat().st_size for one in looking)
+
+    def numbers() -> list[Any]:
+        return [payload for payload in plant.payloads() if payload != "first"]
+
+    until(all_look, "all look")
+    plant.subscribe(f"{topic}/out", 1)
+    for one in looking[1:]:
+        one.process.send_signal(signal.SIGSTOP)
+    plant.publish_all(f"{topic}/in/a", list(range(MESSAGES)), 1)
+    until(lambda: len(plant.received) >= MESSAGES <= len(numbers()), "all results are there", 120)
+    assert numbers() == list(range(MESSAGES))
+    until(lambda: worker.instance("some-1")["unacknowledged"] == 0, "all are acknowledged")
+    os.kill(worker.instance("some-1")["pid"], signal.SIGKILL)
+    for one in looking[1:]:
+        one.process.send_signal(signal.SIGCONT)
+    assert [one.process.wait(20) for one in looking] == [69, 69, 69]
+    assert all(one.lines()[0]["input"] == '"first"' for one in looking)
 
 
 def test_no_more_than_a_few_look_at_a_time(worker: Up, tmp_path: Path) -> None:
