@@ -88,7 +88,7 @@ def _sum(instances: Sequence[Instance], title: str) -> float:
 
 def _foot(view: View) -> list[Line]:
     if view.page is not Page.TABLE:
-        return [[Span("any key: back  q quit")]]
+        return [[Span("q quit  any key: back")]]
     if view.typing:
         return [[Span("/", bold=True), Span(view.filter), Span(" ", reverse=True)]]
     sorts: Line = [Span("sort: ")]
@@ -98,7 +98,7 @@ def _foot(view: View) -> list[Line]:
             Span(f" {_SAY.get(title, title)}", reverse=title == view.sort),
             Span(GAP),
         ]
-    keys = "r reverse  Enter detail  / filter  ? help  q quit"
+    keys = "q quit  ? help  Enter detail  / filter  r reverse"
     filtered = f"  filter: {view.filter} (Esc ends it)" if view.filter else ""
     return [sorts, [Span(keys), Span(filtered, Colour.YELLOW)]]
 
