@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pyboot_svc.text import printable
+
 _SIGNS = ("alive", "loaded", "started", "ready")
 _TEXTS = ("reasons", "stalls", "notices")
+_LONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Health:
 def read_health(document: Mapping[str, Any]) -> Health:
     """Of what came over a socket; raises ValueError when that is no such answer.
 
-    A sign that is missing isn't there.
+    A sign that is missing isn't there. What a model can have written is made printable.
     """
     instance = document.get("instance")
     signs = {name: document.get(name, False) for name in _SIGNS}
@@ -52,8 +55,11 @@ def read_health(document: Mapping[str, Any]) -> Health:
     well = isinstance(instance, str) and all(isinstance(sign, bool) for sign in signs.values())
     if not well or not all(_are_texts(value) for value in texts.values()):
         raise ValueError("its answer doesn't say how it does")
-    told: dict[str, Any] = {**signs, **{name: tuple(text) for name, text in texts.items()}}
-    return Health(str(instance), **told)
+    told: dict[str, Any] = {
+        **signs,
+        **{name: tuple(printable(text, _LONGEST) for text in all_) for name, all_ in texts.items()},
+    }
+    return Health(printable(str(instance)), **told)
 
 
 def _are_texts(value: Any) -> bool:

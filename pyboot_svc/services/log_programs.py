@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pyboot_svc.errors import UnavailableError
+from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.kubernetes.cluster import selector
 from pyboot_svc.kubernetes.names import object_name
@@ -16,8 +16,8 @@ from pyboot_svc.services.child import how_it_ended
 from pyboot_svc.services.log_lines import ErrorFilter
 from pyboot_svc.services.units import unit_name
 
-# Digits of an instance's number: `*` would also find those of models with a longer name.
-_MOST_DIGITS = 4
+# A field that nobody but journald writes.
+_UNIT = "_SYSTEMD_UNIT"
 _MOST_PODS = 100
 
 
@@ -34,20 +34,35 @@ class Asked:
 
 def show_journal(asked: Asked) -> None:
     """Has journalctl print it. Raises UnavailableError."""
-    _show(journal_command(asked))
-
-
-def journal_command(asked: Asked) -> list[str]:
     if asked.identity is not None:
-        units, form = [unit_name(asked.identity)], "short-iso"
+        units = [unit_name(asked.identity)]
     else:
-        numbers = ("[0-9]" * digits for digits in range(1, _MOST_DIGITS + 1))
-        units = [f"edge-model@{asked.model}-{number}.service" for number in numbers]
-        form = "with-unit"
+        known = _lines(["journalctl", "--no-pager", "--quiet", f"--field={_UNIT}"])
+        units = sorted(unit for unit in known if _is_of(asked.model, unit))
+    _show(journal_command(asked, units or [unit_name(InstanceId(asked.model, 1))]))
+
+
+def journal_command(asked: Asked, units: Sequence[str]) -> list[str]:
+    """By what journald knows of who wrote a line, and what systemd wrote of a unit: `--unit=`
+    would take what anybody writes in the form of a core dump's record, too."""
+    form = "short-iso" if asked.identity is not None else "with-unit"
     command = ["journalctl", "--no-pager", f"--output={form}", f"--lines={asked.most}"]
     command += ["--follow"] if asked.follow else []
     command += ["--priority=err"] if asked.errors else []
-    return [*command, *(f"--unit={unit}" for unit in units)]
+    return [
+        *command,
+        *(f"{_UNIT}={unit}" for unit in units),
+        *("+", "_PID=1", *(f"UNIT={unit}" for unit in units)),
+    ]
+
+
+def _is_of(model: str, unit: str) -> bool:
+    name = unit.removeprefix("edge-model@").removesuffix(".service")
+    try:
+        identity = InstanceId.parse(name)
+    except UsageError:
+        return False
+    return identity.model == model and unit == unit_name(identity)
 
 
 def pod_lines(asked: Asked, namespace: str) -> Iterator[str]:

@@ -32,6 +32,7 @@ from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.settings import render_settings
 from pyboot_svc.services.users import ensure_user
 from pyboot_svc.sockets.unix import is_listening
+from pyboot_svc.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ _BUSY_SECONDS = 10.0
 _BUSY = ("is already running", "is already starting", "is already stopping", "is stopping")
 _AT_ONCE = 8
 _TAIL_BYTES = 8192
+_LONGEST_WORDS = 1000
 
 T = TypeVar("T")
 
@@ -207,7 +209,7 @@ class OpenrcManager:
             lines = []
         said = [line.removeprefix(marker) for line in lines if line.startswith(marker)]
         exit_code = (read_text(self._failure(identity)) or "").strip()
-        return said[-1] if said else f"exit code {exit_code}"
+        return printable(said[-1], _LONGEST_WORDS) if said else f"exit code {exit_code}"
 
     def _applied_unit(self, identity: InstanceId) -> str | None:
         return read_text(self._settings(identity)) if self._linked(identity) else None

@@ -25,6 +25,7 @@ from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.units import MASTER, TARGET, TEMPLATE, render_drop_in, unit_name
+from pyboot_svc.text import printable
 
 RUNNING = Path("/run/systemd/system")
 UNIT_DIR = Path("/run/systemd/system")
@@ -37,6 +38,8 @@ container, forbids a part of the units' sandbox. These drop-ins do without it; w
 `systemctl daemon-reload`, `systemctl restart pyboot` and `systemctl restart 'edge-model@*'`:
 
 {DROP_INS}"""
+# As a worker cuts its own.
+_LONGEST_STATUS = 1000
 # What a worker tells of itself, before its figures.
 _WAITING = re.compile("waiting: (.*?)(; in [0-9]+/s, .*)?")
 
@@ -183,7 +186,7 @@ def unit_state(facts: Mapping[str, str]) -> UnitState:
     # While a job waits or runs, the unit is on its way: up may be from before a restart, and down
     # the middle of it.
     settled = facts.get("Job", "") in ("", "0")
-    told = facts.get("StatusText", "")
+    told = _told(facts)
     waits = _WAITING.fullmatch(told)
     status = facts.get("ExecMainStatus", "")
     failing = active == "activating" and sub == "auto-restart" and settled
@@ -200,13 +203,18 @@ def unit_state(facts: Mapping[str, str]) -> UnitState:
     )
 
 
+def _told(facts: Mapping[str, str]) -> str:
+    """A worker's status; its model can have told systemd anything."""
+    return printable(facts.get("StatusText", ""), _LONGEST_STATUS)
+
+
 def _broken(facts: Mapping[str, str]) -> str:
     """How a unit ended that has failed, or does again and again."""
     end = explain_end(
         facts.get("ExecMainCode", ""), facts.get("ExecMainStatus", ""), facts.get("Result", "")
     )
     head = "failed" if facts["ActiveState"] == "failed" else "ended, will be restarted"
-    told = facts.get("StatusText", "")
+    told = _told(facts)
     said = [text for text in (head, end, told) if text]
     return f"{': '.join(said)} (journalctl -u {facts['Id'].removesuffix('.service')})"
 

@@ -188,7 +188,7 @@ def _row(identity: InstanceId, letter: dict[str, Any]) -> tuple[str, ...]:
         str(identity),
         str(letter["id"]),
         _time(letter["created"]),
-        letter["kind"] + (" (retry)" if letter["request"] else ""),
+        printable(letter["kind"]) + (" (retry)" if letter["request"] else ""),
         str(letter["attempts"]),
         str(letter["bytes"]),
         printable(letter["topic"]),

@@ -222,6 +222,17 @@ def test_a_terminal_is_shown_no_control_characters(
     assert capsys.readouterr().out.rstrip().endswith("\\x1b]0;title\\x07 of")
 
 
+def test_nor_of_what_a_model_has_written_into_the_file(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(state, "a-1", b"1", kind="\x1b[2J")
+    assert dead(state, "list") == 0
+    assert dead(state, "show", "a-1", "--all") == 0
+    shown = capsys.readouterr().out
+    assert shown.count(r"\x1b[2J") == 2
+    assert "\x1b" not in shown
+
+
 def test_retry_asks_the_worker(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add(state, "a-1", b"1", b"2", b"3")
     assert dead(state, "retry", "a-1", "1", "3") == 0

@@ -207,6 +207,12 @@ def test_what_is_asked_for_in_vain_is_shown_only_when_there_is_any() -> None:
     assert "notices" not in ANSWER.document()
 
 
+def test_what_a_model_answers_in_its_workers_stead_steers_no_terminal() -> None:
+    answer = read_health({**ANSWER.document(), "reasons": ["\x1b[2J", "x" * 100_000]})
+    assert answer.reasons[0] == r"\x1b[2J"
+    assert len(answer.trouble) < 5000
+
+
 def test_why_it_is_not_well_is_one_text() -> None:
     assert Health("mean-1", reasons=("a",), stalls=("b", "c")).trouble == "b; c; a"
     assert Health("mean-1").trouble == ""

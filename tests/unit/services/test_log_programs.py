@@ -8,27 +8,9 @@ import pytest
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.services.log_programs import Asked, journal_command, pod_lines, show_journal
+from pyboot_svc.services.log_programs import Asked, pod_lines, show_journal
 
 ONE = InstanceId("telm_temperature", 2)
-
-
-def test_the_journal_of_one_instance() -> None:
-    command = journal_command(Asked(ONE.model, ONE, 7, errors=True))
-    assert command == [
-        *("journalctl", "--no-pager", "--output=short-iso", "--lines=7", "--priority=err"),
-        "--unit=edge-model@telm_temperature-2.service",
-    ]
-
-
-def test_the_journal_of_a_model_is_that_of_no_other() -> None:
-    """`edge-model@mean-*` would be that of a model `mean-max`, too."""
-    command = journal_command(Asked("mean", None, 100, follow=True))
-    assert command[2:5] == ["--output=with-unit", "--lines=100", "--follow"]
-    assert command[5:7] == [
-        "--unit=edge-model@mean-[0-9].service",
-        "--unit=edge-model@mean-[0-9][0-9].service",
-    ]
 
 
 @pytest.fixture
@@ -40,6 +22,48 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(program: Path, name: str, script: str) -> None:
     (program / name).write_text(f"#!/bin/sh\n{script}\n")
     (program / name).chmod(0o755)
+
+
+JOURNALCTL = """
+case $* in
+    *--field=*) printf '%s.service\\n' edge-model@mean-10 edge-model@mean-max-1 edge-model@mean-2 \\
+        edge-model@mean-x mean-3 ;;
+    *) printf '%s\\n' "$@" ;;
+esac
+"""
+
+
+def test_the_journal_of_one_instance(program: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """By fields that nobody can forge: _SYSTEMD_UNIT is journald's, and _PID=1 systemd."""
+    write(program, "journalctl", JOURNALCTL)
+    show_journal(Asked(ONE.model, ONE, 7, errors=True))
+    unit = "edge-model@telm_temperature-2.service"
+    assert capfd.readouterr().out.split() == [
+        *("--no-pager", "--output=short-iso", "--lines=7", "--priority=err"),
+        *(f"_SYSTEMD_UNIT={unit}", "+", "_PID=1", f"UNIT={unit}"),
+    ]
+
+
+def test_the_journal_of_a_model_is_that_of_no_other(
+    program: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`edge-model@mean-*` would be that of a model `mean-max`, too."""
+    write(program, "journalctl", JOURNALCTL)
+    show_journal(Asked("mean", None, 100, follow=True))
+    units = [f"edge-model@mean-{number}.service" for number in (10, 2)]
+    assert capfd.readouterr().out.split() == [
+        *("--no-pager", "--output=with-unit", "--lines=100", "--follow"),
+        *(f"_SYSTEMD_UNIT={unit}" for unit in units),
+        *("+", "_PID=1", *(f"UNIT={unit}" for unit in units)),
+    ]
+
+
+def test_a_model_that_has_logged_nothing_has_an_empty_journal(
+    program: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(program, "journalctl", JOURNALCTL)
+    show_journal(Asked("median", None, 100))
+    assert "_SYSTEMD_UNIT=edge-model@median-1.service" in capfd.readouterr().out
 
 
 def test_pods_are_found_by_the_labels_of_the_manifests(program: Path) -> None:

@@ -185,6 +185,7 @@ def test_an_instance_that_does_not_run(
     ("log", "detail"),
     [
         ("INFO loaded\npyboot: old\npyboot: no such model\n", "failed: no such model"),
+        ("pyboot: \x1b[2J is well\n", r"failed: \x1b[2J is well"),
         ("", "failed: exit code 78"),
     ],
 )

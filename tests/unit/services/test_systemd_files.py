@@ -204,6 +204,11 @@ FIGURES = "; in 0/s, out 0/s, pre_queue 0, post_queue 0, errors 0"
             f"activating (start): waiting: pre broker a:1: no answer{FIGURES}",
         ),
         (
+            {**UP, "StatusText": "ready\x1b]0;\u202eowned\x07"},
+            "ready",
+            r"active (running): ready\x1b]0;\u202eowned\x07",
+        ),
+        (
             {**START, "StatusText": "loading the model"},
             "starting",
             "activating (start): loading the model",
