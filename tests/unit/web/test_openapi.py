@@ -111,10 +111,10 @@ class Web:
         peer.sendall(encode_line({"instance": name, "pid": os.getpid(), "version": "1"}))
         return peer
 
-    def get(self, path: str, **headers: str) -> tuple[int, str, bytes]:
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, bytes]:
         """Status, media type and body."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
-            connection.request("GET", path, headers=headers)
+            connection.request(method, path, headers=headers)
             response = connection.getresponse()
             kind = response.headers.get_content_type()
             return response.status, kind, response.read()
@@ -176,6 +176,12 @@ def test_each_answer_is_as_it_says(web: Web, path: str) -> None:
     answer = web.get(real(path))
     assert answer[0] == (503 if path == "/readyz" else 200)
     check(path, answer)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_head_is_the_same_without_a_body(web: Web, path: str) -> None:
+    status, kind, _ = web.get(real(path))
+    assert web.get(real(path), "HEAD") == (status, kind, b"")
 
 
 def test_instances_in_each_state_are_as_it_says(web: Web) -> None:
