@@ -1,8 +1,8 @@
 """Writes what the code's own tables say into the documentation.
 
 The configuration's reference, in docs/configuration.md and pyboot.yaml(5), the figures in
-docs/metrics.md and on a dashboard for Grafana, pyboot(1), bash's completion, and a JSON Schema of
-the configuration.
+docs/metrics.md and on a dashboard for Grafana, pyboot(1), bash's completion, a JSON Schema of the
+configuration, and the OpenAPI document of the master's web.
 
 python docs/reference.py          rewrite it
 python docs/reference.py --check  only say whether it is true (exit 1: it is not)
@@ -10,6 +10,7 @@ python docs/reference.py --check  only say whether it is true (exit 1: it is not
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,8 +50,11 @@ from pyboot_svc.metrics.figures import (
     UP,
 )
 from pyboot_svc.metrics.meaning import Meaning
+from pyboot_svc.web.openapi import openapi_document
+from pyboot_svc.web.static import read_static
 
 METRICS = Path(__file__).parent / "metrics.md"
+OPENAPI = Path(__file__).parent / "openapi.json"
 CONFIGURATION = Path(__file__).parent / "configuration.md"
 MAN_PAGE = Path(__file__).parent / "man" / "pyboot.yaml.5"
 _BEGIN = "<!-- reference: written by docs/reference.py -->\n"
@@ -246,6 +250,7 @@ def main() -> int:
         MANUAL: manual(),
         SCHEMA: editor_schema(),
         DASHBOARD: dashboard(),
+        OPENAPI: json.dumps(openapi_document(read_static()), indent=1) + "\n",
     }
     stale = [file for file, text in wanted.items() if _text_of(file) != text]
     if "--check" in sys.argv[1:]:

@@ -34,6 +34,7 @@ PLACES = (
     Place(SOURCE, r'^__version__ = "(.+)"$'),
     Place(SPEC, r"^Version: +(\S+)$"),
     Place("docs/man/pyboot.1", r'^\.TH .*"pyboot (\S+)"'),
+    Place("docs/openapi.json", r'^  "version": "(.+)",$'),
     Place("docs/containers.md", r"pyboot-svc:(\d[\w.]*)"),
     Place("docs/kubernetes.md", r"pyboot-svc:(\d[\w.]*)"),
     Place("packaging/container/compose.yaml", r"pyboot-svc:(\d[\w.]*)"),

@@ -6,6 +6,7 @@ tls          its certificates
 access       who may ask, and by which names
 credentials  their passwords and tokens
 app          the URLs, and what each of them answers
+openapi      the same for programs: an OpenAPI document
 page         `/`, for a browser: a table
 static       the scripts that make more of it, their style, and how both are read
 prometheus   the figures in Prometheus' text format, and in OpenMetrics

@@ -7,8 +7,7 @@ import pytest
 from support.app import Running, Up
 from support.chromium import Chromium
 from support.fixtures import broker, plant, topic, track, up, write_config
-
-from page.simulated import Simulated
+from support.simulated import Simulated
 
 __all__ = ["broker", "plant", "topic", "track", "up", "write_config"]
 

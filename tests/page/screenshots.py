@@ -14,8 +14,7 @@ from typing import Any
 
 from support.app import Up
 from support.chromium import Chromium
-
-from page.simulated import Simulated
+from support.simulated import Simulated
 
 CONFIG = """\
 app_name: Plant 7

@@ -16,8 +16,7 @@ from support.broker import Broker
 from support.chromium import Chromium
 from support.client import Plant
 from support.poll import until
-
-from page.simulated import Simulated
+from support.simulated import Simulated
 
 AXE = Path(__file__).parents[2] / "build" / "page" / "node_modules" / "axe-core" / "axe.min.js"
 MODELS = "def double(payload):\n    return payload * 2\n"

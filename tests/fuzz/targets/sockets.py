@@ -10,15 +10,17 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from support.broker import free_port
+from support.poll import until
 
 from fuzz.target import Target
-from fuzz.targets.snapshots import CONFIG
+from fuzz.targets.snapshots import CONFIG, WELL
 from pyboot_svc.address import Address
 from pyboot_svc.config import WebAddress
 from pyboot_svc.health.probes import ProbeServer
 from pyboot_svc.health.record import Health
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
+from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.services.base import NoServices
 from pyboot_svc.sockets.unix import open_listener
 from pyboot_svc.web.server import WebServer
@@ -36,10 +38,16 @@ def probes() -> Address:
 
 @cache
 def web() -> Address:
+    """With all its workers, which are ready."""
     identities = [instance.identity for instance in CONFIG.instances()]
-    hub = Hub([open_listener(Path(mkdtemp()) / "metrics.sock")], identities)
+    path = Path(mkdtemp()) / "metrics.sock"
+    hub = Hub([open_listener(path)], identities)
     hub.start()
-    server = WebServer(WebAddress("127.0.0.1", 0), View(CONFIG, hub, NoServices(), identities))
+    view = View(CONFIG, hub, NoServices(), identities)
+    for identity in identities:
+        Reporter(path, str(identity), lambda: WELL).start()
+    until(lambda: not view.readiness()[0], "the workers")
+    server = WebServer(WebAddress("127.0.0.1", 0), view)
     address = server.bind()
     server.start()
     return address.host, address.port

@@ -514,7 +514,12 @@ def test_what_is_not_there_is_404(web: Web) -> None:
     nowhere = ("/nowhere", "/api", "/api/nothing", "/healthz/x", "/_view", "/api/_view", "/..")
     files = ("/static", "/static/x.js", "/static/__init__.py", "/static/../app.py", "/static/a/b")
     history = ("/api/history/nobody", "/api/history/temp/1")
-    for path in (*nowhere, *files, *history):
+    # What CherryPy would find by itself, on its way along Python's objects.
+    inside = (
+        *("/metrics/__func__/x", "/__class__/metrics/x", "/metrics/__self__/metrics"),
+        *("/api/history/__func__/x", "/static/__func__/x", "/index", "/queue.size.metrics"),
+    )
+    for path in (*nowhere, *files, *history, *inside):
         response = web.request(path)
         assert response.status == 404, path
         assert response.json["error"] == "404 Not Found"

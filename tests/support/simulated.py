@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support.snapshots import process, traffic
-
 from pyboot_svc.metrics.snapshot import Latency, Rates, Snapshot
+from support.snapshots import process, traffic
 
 
 class Simulated:
