@@ -90,6 +90,11 @@ class Dnf:
             check=False,
         )
 
+    def close(self) -> None:
+        """dnf keeps the keys of each repository apart, and gpg has an agent for each such place."""
+        for home in self._root.glob("**/pubring/"):
+            end_agent(home)
+
     def version(self) -> str:
         """That of the package as installed."""
         database = next(self._root.glob("**/rpmdb.sqlite")).parent

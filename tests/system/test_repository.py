@@ -81,7 +81,7 @@ def machine(image: Path, repository: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def dnf(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Dnf:
+def dnf(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dnf]:
     [rpm] = (repository / "dnf").glob("*.rpm")
     query = ["rpm", "--query", "--package", str(rpm), "--requires"]
     shown = subprocess.run(query, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
@@ -89,7 +89,11 @@ def dnf(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Dnf:
     found = (re.match(r"\(?([^\s(]+)( >= \S+)?", line) for line in shown.stdout.splitlines())
     wanted = {match[1] + (match[2] or "").replace(">", "") for match in found if match}
     wanted -= {name for name in wanted if name.startswith(("rpmlib", "config"))}
-    return Dnf(tmp_path_factory.mktemp("dnf"), repository, sorted(wanted))
+    made = Dnf(tmp_path_factory.mktemp("dnf"), repository, sorted(wanted))
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def installed(machine: Machine) -> str:
