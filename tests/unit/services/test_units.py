@@ -222,7 +222,8 @@ def test_the_address_of_a_collector_is_allowed(
     tracing: dict[str, str], variables: dict[str, str], allowed: list[str]
 ) -> None:
     hosts = {"pre_broker": "192.0.2.1", "post_broker": "192.0.2.1"}
-    found = directives(drop_in(**hosts, tracing=tracing, environment=variables))
+    edge: dict[str, Any] = {**hosts, "tracing": tracing, "environment": variables}
+    found = directives(drop_in(**edge))
     assert of("IPAddressAllow", found) == allowed
 
 
