@@ -34,6 +34,7 @@ from pyboot_svc.config.schema import (
     SPOOL,
     STATUS,
     TLS,
+    TRACING,
     WEB,
     WEB_TLS,
 )
@@ -68,6 +69,7 @@ _SECTIONS = (
     ("`on_error:` of an edge", ON_ERROR),
     ("`dead_letter:` of an edge", DEAD_LETTER),
     ("`status:` of an edge", STATUS),
+    ("`tracing:` of an edge", TRACING),
     ("`limits:` of an edge", LIMITS),
     ("`sandbox:` of an edge", SANDBOX),
     ("`kubernetes:` of an edge", KUBERNETES),

@@ -7,6 +7,7 @@ schema       every key: its type, its default, what it is for
 sections     mappings with known keys, and how one is laid over another
 types        the types of value, each with its check and its message
 broker_url   a broker as a URL
+collector_url where the spans of OpenTelemetry go
 host_types   the types by which an edge asks the host for something
 loops        finds models whose results or dead letters come in again as input
 advice       what is right, and may be regretted
@@ -36,6 +37,7 @@ from pyboot_svc.config.settings import (
     SpoolLimits,
     StatusOptions,
     Tls,
+    Tracing,
     WebAddress,
 )
 
@@ -58,5 +60,6 @@ __all__ = [
     "SpoolLimits",
     "StatusOptions",
     "Tls",
+    "Tracing",
     "WebAddress",
 ]

@@ -29,6 +29,7 @@ from pyboot_svc.config.settings import (
     SpoolLimits,
     StatusOptions,
     Tls,
+    Tracing,
 )
 from pyboot_svc.errors import ConfigError, Problem, UsageError
 from pyboot_svc.files import replace_text
@@ -134,6 +135,7 @@ def _edge(values: Mapping[str, Any]) -> Edge:
         "on_error": OnError(**{**values["on_error"], "retry": tuple(values["on_error"]["retry"])}),
         "dead_letter": DeadLetters(**values["dead_letter"]),
         "status": StatusOptions(**values["status"]) if values["status"] is not None else None,
+        "tracing": Tracing(**values["tracing"]) if values.get("tracing") is not None else None,
         "limits": Limits(**values["limits"]),
         "sparkplug": _sparkplug(values["sparkplug"]),
         "sandbox": _sandbox(values["sandbox"]),

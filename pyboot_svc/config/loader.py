@@ -33,6 +33,7 @@ from pyboot_svc.config.settings import (
     SpoolLimits,
     StatusOptions,
     Tls,
+    Tracing,
     WebAddress,
     WebTls,
     usual_port,
@@ -164,6 +165,7 @@ class _Edges:
                 values["name"], values["dead_letter"] or {}, at_home=_same(pre.broker, post.broker)
             ),
             status=self._status(values, post, node, path),
+            tracing=Tracing(**values["tracing"]) if values["tracing"] is not None else None,
             limits=Limits(**(values["limits"] or {})),
             environment=values["environment"] or {},
             sandbox=self._sandbox(values, node, path),

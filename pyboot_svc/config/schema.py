@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from pyboot_svc.config.broker_url import BrokerHost, with_url
+from pyboot_svc.config.collector_url import CollectorUrl
 from pyboot_svc.config.document import Node, Problems
 from pyboot_svc.config.host_types import (
     AbsolutePath,
@@ -43,6 +44,7 @@ from pyboot_svc.config.settings import (
     SpoolLimits,
     StatusOptions,
     Tls,
+    Tracing,
     WebAddress,
     WebTls,
     usual_port,
@@ -53,6 +55,7 @@ from pyboot_svc.config.types import (
     Choice,
     CodecName,
     FilePath,
+    Fraction,
     Host,
     Integer,
     Invalid,
@@ -202,6 +205,22 @@ STATUS = Section(
             "where: online, draining or offline, as JSON, on the post broker; with `{instance}`",
         ),
         "home_assistant": Key(Boolean(), "also tell Home Assistant which numbers the results have"),
+    },
+)
+
+TRACING = Section(
+    Tracing,
+    {
+        "otlp": Key(
+            CollectorUrl(),
+            "the collector, e.g. http://127.0.0.1:4318; without it `OTEL_EXPORTER_OTLP_ENDPOINT` "
+            "says where",
+        ),
+        "sample": Key(
+            Fraction(),
+            "of how many messages that come without a trace, e.g. 0.01; without it "
+            "`OTEL_TRACES_SAMPLER` says, or it is all",
+        ),
     },
 )
 
@@ -363,6 +382,7 @@ EDGE = Section(
         "on_error": Key(ON_ERROR, "what happens when the model fails on a message", None),
         "dead_letter": Key(DEAD_LETTER, "messages that were given up", None),
         "status": Key(STATUS, "a retained message of each instance that says whether it is online"),
+        "tracing": Key(TRACING, "spans of messages for OpenTelemetry (`pyboot-svc[otel]`)", None),
         "limits": Key(LIMITS, "limits that the service manager enforces", None),
         "environment": Key(Environment(), "environment variables", None),
         "sandbox": Key(SANDBOX, "exceptions from the sandbox", None),

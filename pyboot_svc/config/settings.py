@@ -219,6 +219,15 @@ class StatusOptions:
 
 
 @dataclass(frozen=True)
+class Tracing:
+    """Spans for OpenTelemetry: the base URL of the collector, and of how many of the messages that
+    come without a trace there are some, from 0 to 1; None: as its own variables say."""
+
+    otlp: str | None = None
+    sample: float | None = None
+
+
+@dataclass(frozen=True)
 class Limits:
     """What the service manager holds the process to, in its own notation; None: no limit."""
 
@@ -288,6 +297,7 @@ class Edge:
     on_error: OnError = OnError()
     dead_letter: DeadLetters = DeadLetters(DEAD_LETTER_TOPIC)
     status: StatusOptions | None = None
+    tracing: Tracing | None = None
     limits: Limits = Limits()
     environment: Mapping[str, str] = field(default_factory=dict)
     # The Python environment that the model runs in; None: pyboot's own.

@@ -144,6 +144,20 @@ class Integer(ValueType):
         return {"type": "integer", "minimum": self._least, "maximum": self._most}
 
 
+class Fraction(ValueType):
+    """A number from 0 to 1."""
+
+    def read(self, node: Node, path: str, problems: Problems) -> float:
+        value = node.value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value <= 1:
+            raise Invalid(f"must be a number from 0 to 1, as in 0.01, not {shown(value)}")
+        return float(value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "number", "minimum": 0, "maximum": 1}
+
+
 class Boolean(ValueType):
     def read(self, node: Node, path: str, problems: Problems) -> bool:
         if not isinstance(node.value, bool):

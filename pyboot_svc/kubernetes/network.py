@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from pyboot_svc.config import Edge
+from pyboot_svc.config.collector_url import collector_address
 from pyboot_svc.kubernetes.cluster import (
     MASTER,
     REPORTS_PORT,
@@ -19,8 +20,8 @@ _DNS = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 5
 
 
 def worker_policy(cluster: Cluster, name: str, edge: Edge) -> Manifest:
-    """Nobody reaches a worker (but its node, for the probes); it reaches its brokers, if their
-    addresses are literal: a name can mean any address."""
+    """Nobody reaches a worker (but its node, for the probes); it reaches its brokers, and a
+    collector of spans, if their addresses are literal: a name can mean any address."""
     spec: Manifest = {
         "podSelector": {"matchLabels": selector(name)},
         "policyTypes": ["Ingress"],
@@ -51,8 +52,11 @@ def master_policy(cluster: Cluster) -> Manifest:
 
 
 def _egress(cluster: Cluster, edge: Edge) -> list[Manifest] | None:
-    brokers = [(role.broker.host, role.broker.port) for role in (edge.pre, edge.post)]
-    targets = brokers if cluster.master is None else [*brokers, cluster.master]
+    targets = [(role.broker.host, role.broker.port) for role in (edge.pre, edge.post)]
+    if edge.tracing is not None:
+        targets.append(collector_address(edge.tracing.otlp, edge.environment))
+    if cluster.master is not None:
+        targets.append(cluster.master)
     blocks = {_block(host): port for host, port in targets}
     if edge.sandbox.network or None in blocks:
         return None

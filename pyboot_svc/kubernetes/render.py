@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from pyboot_svc.config import Config, Edge
+from pyboot_svc.config.collector_url import collector_address
 from pyboot_svc.errors import ConfigError, Problem
 from pyboot_svc.kubernetes.cluster import MASTER, Cluster, Manifest
 from pyboot_svc.kubernetes.credentials import credential_keys
@@ -59,16 +60,22 @@ def _problems(cluster: Cluster, config: Config, file: str) -> Iterator[Problem]:
                 hint = f"leave it out for Kubernetes, and {hint}"
                 yield Problem(file, 0, 0, f"{path}.sandbox.{key}", message, hint)
         if not cluster.kubeedge:
-            yield from _lonely_brokers(edge, path, file)
+            yield from _lonely(edge, path, file)
 
 
-def _lonely_brokers(edge: Edge, path: str, file: str) -> Iterator[Problem]:
+def _lonely(edge: Edge, path: str, file: str) -> Iterator[Problem]:
     for role, endpoint in (("pre", edge.pre), ("post", edge.post)):
         host = endpoint.broker.host
         if _is_loopback(host):
             message = f"{host} is the pod itself, where there is no broker"
             hint = "name its Service, as in mosquitto.default.svc; with --kubeedge it is the node"
             yield Problem(file, 0, 0, f"{path}.{role}_broker", message, hint)
+    if edge.tracing is not None and edge.tracing.otlp is not None:
+        host, _ = collector_address(edge.tracing.otlp, {})
+        if _is_loopback(host):
+            message = f"{host} is the pod itself, where there is no collector"
+            hint = "name its Service, as in http://collector.default.svc:4318"
+            yield Problem(file, 0, 0, f"{path}.tracing.otlp", message, hint)
 
 
 def _is_loopback(host: str) -> bool:

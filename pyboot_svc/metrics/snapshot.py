@@ -114,6 +114,14 @@ class Counters:
             "pyboot_spool_overflowed_results_total",
         ),
     ]
+    spans_dropped: Annotated[
+        int,
+        counter(
+            "Spans for OpenTelemetry that the collector did not take in time.",
+            "pyboot_dropped_spans_total",
+            "spans",
+        ),
+    ]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from unicodedata import category
 
 from pyboot_svc.config import Edge, Limits, Sandbox
+from pyboot_svc.config.collector_url import collector_address
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.tokens import TOKEN_NAME
 from pyboot_svc.services.users import user_of
@@ -114,8 +115,11 @@ def _bind_source(path: str) -> str:
 
 
 def _network(edge: Edge) -> Iterator[str]:
-    """The brokers' addresses only, when they are literal; a name can mean any address."""
+    """The addresses of the brokers and of a collector only, when they are literal; a name can mean
+    any address."""
     hosts = [edge.pre.broker.host, edge.post.broker.host]
+    if edge.tracing is not None:
+        hosts.append(collector_address(edge.tracing.otlp, edge.environment)[0])
     addresses = sorted({_address(host) for host in hosts})
     if edge.sandbox.network or "" in addresses:
         yield "IPAddressDeny="

@@ -15,7 +15,8 @@ properties         what MQTT 5 says of a message, beside topic and payload
 invalid_messages   those that can't be taken as they came
 memory_budget      how many bytes of messages are held
 stats              what is counted: messages, errors, rates, latency
-tracer             samples of messages, for whoever looks
+tracer             who wants to know of messages: who looks at samples, OpenTelemetry
+message_spans      spans of messages for OpenTelemetry, and the context that results carry on
 silence            what fails without an error: nothing comes in, or nothing comes out
 notices            what is to be noticed, and no reason to stop
 heartbeat          whether the worker makes progress

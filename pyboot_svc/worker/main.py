@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,6 +55,8 @@ from pyboot_svc.worker.storage.claim import claim_state
 
 # What a drain may take beyond its deadline.
 _FAREWELL_SECONDS = 10.0
+# Of the drain, for spans that wait to be sent.
+_FLUSH_SECONDS = 2.0
 # Of another process of this instance, if there is one.
 _ANSWER_SECONDS = 2.0
 # How long a stall lasts until every thread's stack is written, where nobody sends SIGABRT.
@@ -95,6 +98,8 @@ class Worker:
         self._heartbeat = Heartbeat()
         self._condition = Condition(config, self._heartbeat)
         self._at_end = ExitStack()
+        # For so many seconds at most.
+        self._close_spans: Callable[[float], None] = lambda seconds: None
         self._exit_code = ExitCode.INTERNAL
         self._controlled = threading.Event()
 
@@ -135,6 +140,7 @@ class Worker:
             self._signals.catch()
             hold_logging()
             self._open_trace(pipeline)
+            self._open_spans(pipeline)
             pipeline.start(on_crash=lambda: self._events.put("crash"), here=True)
             spawn("control", partial(self._control, pipeline))
             try:
@@ -212,8 +218,28 @@ class Worker:
         except UnavailableError as error:
             log.warning("%s; `pyboot trace` can't look at this instance", error)
 
+    def _open_spans(self, pipeline: Pipeline) -> None:
+        """For OpenTelemetry, where the edge asks for that: others don't load it."""
+        edge, version = self._config.edge, self._condition.model_version
+        if edge.tracing is None:
+            return
+        from pyboot_svc.tracing.provider import open_telemetry
+        from pyboot_svc.worker.message_spans import MessageSpans
+
+        dropped = partial(pipeline.add, "spans_dropped")
+        telemetry = open_telemetry(
+            edge.tracing, self._config.identity, version, os.environ, dropped
+        )
+        spans = MessageSpans(edge, telemetry)
+        pipeline.tracer.export(spans)
+        self._close_spans = spans.close
+
     def _build(self) -> Pipeline:
         edge = self._config.edge
+        if edge.tracing is not None:
+            from pyboot_svc.tracing.provider import import_libraries
+
+            import_libraries()
         durables = Durables(self._config, self._settings.state_dir)
         # One a thread, since each has its own topic at hand and its own calls; a single thread is
         # the one that makes the model, which may keep what it gets.
@@ -275,7 +301,9 @@ class Worker:
             log.info("%s: no longer configured: ending its session", self._config.identity)
             seconds /= 2
             pipeline.leave(seconds)
-        left = pipeline.drain(seconds)
+        flush = 0.0 if self._config.edge.tracing is None else min(_FLUSH_SECONDS, seconds / 4)
+        left = pipeline.drain(seconds - flush)
+        self._close_spans(flush)
         if left:
             log.warning("%s: stopped with %d messages unfinished", self._config.identity, left)
         else:

@@ -276,6 +276,10 @@ class Pipeline:
             except Exception:
                 log.exception("a step of the stop failed; the others go on")
 
+    def add(self, counter: str, count: int) -> None:
+        """To one of those that the figures have."""
+        self._stats.add(counter, count)
+
     def tick(self) -> None:
         """About once a second: move the figures' window, and look after overlong calls."""
         now = time.monotonic()
@@ -324,7 +328,8 @@ class Pipeline:
 
     def notices(self) -> list[str]:
         """What is less than it was asked for, and no reason to stop."""
-        return [*self._inbox.notices, *self._silence.texts, *self._pool.long_calls()]
+        calls, spans = self._pool.long_calls(), self.tracer.notices
+        return [*self._inbox.notices, *self._silence.texts, *calls, *spans]
 
     def figures(self) -> Traffic:
         pre, post = self.depths()

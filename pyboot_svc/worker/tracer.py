@@ -1,7 +1,8 @@
-"""Samples of the messages that pass, for whoever looks: at their ends, where all is known.
+"""Who wants to know of the messages that pass: those who look at samples, and OpenTelemetry.
 
-Whoever handles messages looks at one flag. With nobody there is nothing more to it; for somebody,
-a few a second are noted, without waiting for anything, and the rest is counted.
+Whoever handles messages looks at one flag. With nobody there is nothing more to it; for somebody
+who looks, a few a second are noted at their ends, where all is known, without waiting for anything,
+and the rest is counted.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pyboot_svc.text import clip_utf8
 from pyboot_svc.topics import is_subscribed
 from pyboot_svc.tracing.wish import Wish
-from pyboot_svc.worker.messages import Chunk, ResultBatch, topic_of
+from pyboot_svc.worker.messages import Chunk, Result, ResultBatch, topic_of
 
 MOST_WATCHES = 4
 # Of one who looks: so many a second, and so many that wait to be read.
@@ -68,12 +69,24 @@ class Sample(NamedTuple):
         return found
 
 
+class Spans(Protocol):
+    """Spans of messages, which results carry on."""
+
+    @property
+    def notices(self) -> list[str]: ...
+    def begin(self, chunk: Chunk, places: range, found: Sequence[Result]) -> Sequence[Result]: ...
+    def ended(self, results: ResultBatch, end: str, error: str | None) -> None: ...
+
+
 class Tracer:
-    """`on` while somebody looks. `usual` is the topic of results that have none of their own."""
+    """`on` while somebody looks, or there are spans. `usual` is the topic of results that have none
+    of their own."""
 
     def __init__(self, usual: str) -> None:
         self.usual = usual
         self.on = False
+        # Whoever hands results on asks whether there are any.
+        self.spans: Spans | None = None
         # Replaced as a whole, since model threads read it.
         self._watches: tuple[Sampler, ...] = ()
 
@@ -88,10 +101,34 @@ class Tracer:
 
     def leave(self, watch: Sampler) -> None:
         self._watches = tuple(other for other in self._watches if other is not watch)
-        self.on = bool(self._watches)
+        self.on = bool(self._watches) or self.spans is not None
+
+    def export(self, spans: Spans) -> None:
+        """From now on there are spans."""
+        self.spans = spans
+        self.on = True
+
+    @property
+    def notices(self) -> list[str]:
+        return [] if self.spans is None else self.spans.notices
+
+    def handed_on(self, chunk: Chunk, places: range, found: Sequence[Result]) -> Sequence[Result]:
+        """The results of messages at these places, with the context of their spans."""
+        if self.spans is None:
+            return found
+        try:
+            return self.spans.begin(chunk, places, found)
+        except Exception:
+            self._fail("spans failed, and are over")
+            return found
 
     def ended_with(self, results: ResultBatch, end: str, error: str | None = None) -> None:
         """These results have come to this `end`, and with them their inputs."""
+        if self.spans is not None:
+            try:
+                self.spans.ended(results, end, error)
+            except Exception:
+                self._fail("spans failed, and are over")
         self._ended(results.chunk, results.places, end, results.payloads, error)
 
     def ended_without(self, chunk: Chunk, places: Sequence[int], end: str) -> None:
@@ -114,9 +151,12 @@ class Tracer:
                     result = payloads[at] if payloads else None
                     watch.add(self._sample(chunk, places[at], end, result, error))
         except Exception:
-            # Whatever is wrong here, the messages go their way.
-            log.exception("a trace failed, and is over")
-            self._watches, self.on = (), False
+            self._fail("a trace failed, and is over")
+
+    def _fail(self, what: str) -> None:
+        """Whatever is wrong here, the messages go their way."""
+        log.exception(what)
+        self._watches, self.spans, self.on = (), None, False
 
     def _sample(
         self, chunk: Chunk, place: int, end: str, result: bytes | None, error: str | None

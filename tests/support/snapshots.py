@@ -57,7 +57,7 @@ def traffic(**changes: Any) -> Traffic:
         "spooled": 0,
         "dead_letters_waiting": 0,
         "held_bytes": 0,
-        "counters": Counters(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        "counters": Counters(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
         "errors": {},
         "rates": Rates(0.0, 0.0),
         "latency_ms": Latency(None, None),

@@ -34,6 +34,7 @@ from pyboot_svc.services.guests import run_guest
 from pyboot_svc.services.trust import trouble_with
 from pyboot_svc.services.unprivileged import asked_without_rights
 from pyboot_svc.text import block, printable
+from pyboot_svc.tracing.provider import import_libraries
 
 if TYPE_CHECKING:
     from pyboot_svc.brokers.audit import Audit  # which takes paho
@@ -80,7 +81,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     audited: Audit | None = None
     try:
         config = load_config(file, model_path=model_path(options))
-        problems = list(_model_problems(config, options)) if options.models else []
+        examined = _model_problems if options.models else _tracing_problems
+        problems = list(examined(config, options))
         audited = _audit(config, options.publish) if options.brokers else None
     except ConfigError as error:
         if options.instances:
@@ -158,6 +160,18 @@ def _warnings(config: Config) -> Iterator[str]:
             )
 
 
+def _tracing_problems(config: Config, options: argparse.Namespace) -> Iterator[Problem]:
+    """Of the libraries that spans need, where the models run in this environment."""
+    for index, edge in enumerate(config.edges):
+        try:
+            if edge.tracing is not None and is_here(edge.python):
+                import_libraries()
+        except EnvironmentUnusable:
+            continue  # with --models it is said
+        except ModelError as error:
+            yield Problem(str(config_file(options)), 0, 0, f"edge[{index}].tracing", str(error))
+
+
 def _model_problems(config: Config, options: argparse.Namespace) -> Iterator[Problem]:
     """Of all models; in a model's environment, of those whose environment it is."""
     file = config_file(options)
@@ -230,6 +244,8 @@ def _load(edge: Edge, model_path: Sequence[str]) -> None:
         )
         model = load_model(edge.edge_mode, model_path, context)
         codec_of(edge)
+        if edge.tracing is not None:
+            import_libraries()
         concurrency_of(model, edge.concurrency)
         ticking(model, edge.every)
         model.close()

@@ -96,7 +96,10 @@ class Completion:
         else:
             self._stats.processed(stop - start)
         # A copy of a part: the thread at work may add another one meanwhile.
+        found: Sequence[Result]
         found = chunk.results if last and not start else chunk.results[start:stop]
+        if self._tracer.spans is not None:
+            found = self._tracer.handed_on(chunk, places, found)
         if all(found) and not chunk.unusual:  # by far the most frequent
             results = ResultBatch(chunk, places, found) if found else None  # type: ignore[arg-type]
             self._post_queue.put(chunk.number, results, last=last)

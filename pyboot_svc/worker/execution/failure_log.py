@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Iterable
 
@@ -14,6 +15,8 @@ from pyboot_svc.worker.messages import Message
 _SHOWN_BYTES = 64
 # Who calls a model: their lines say nothing of what is wrong with it.
 _CALLERS = ("pyboot_svc.worker.", "pyboot_svc.model.", "asyncio.")
+
+_RAISED = re.compile(r"the model raised (\w+): ")
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,13 @@ class FailureLog:
                 type(error).__name__,
                 printable(_text(error)),
             )
+
+
+def exception_in(told: str) -> tuple[str, str]:
+    """Type and message of the exception that a `summary` tells of; "" where it tells of none."""
+    head, _, _ = told.partition("\n")
+    found = _RAISED.match(head)
+    return (found[1], head[found.end() :]) if found else ("", head)
 
 
 def summary(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from pyboot_svc.config import (
     SpoolLimits,
     StatusOptions,
     Tls,
+    Tracing,
     WebAddress,
     document,
 )
@@ -1128,6 +1129,44 @@ def test_a_status() -> None:
     assert found.topic_of(InstanceId("pump", 2)) == "pyboot/status/pump-2"
     shown = parse_edge(status="{topic: 's/{instance}', home_assistant: true}").status
     assert shown == StatusOptions("s/{instance}", home_assistant=True)
+
+
+def test_tracing() -> None:
+    assert parse_edge().tracing is None
+    assert parse_edge(tracing="{}").tracing == Tracing(None, None)
+    found = parse_edge(tracing="{otlp: 'http://127.0.0.1:4318', sample: 0.01}").tracing
+    assert found == Tracing("http://127.0.0.1:4318", 0.01)
+    assert parse_edge(tracing="{otlp: 'https://[::1]/a', sample: 1}").tracing == Tracing(
+        "https://[::1]/a", 1.0
+    )
+
+
+TRACING_ERRORS = {
+    "no scheme": ("{otlp: '127.0.0.1:4318'}", "otlp", "must be a URL as in http://127.0.0.1:4318"),
+    "another scheme": ("{otlp: 'grpc://a:4317'}", "otlp", "must be a URL as in http://127"),
+    "gRPC": ("{otlp: 'http://a:4317'}", "otlp", "must not have port 4317, which is gRPC's"),
+    "a port too high": ("{otlp: 'http://a:65536'}", "otlp", "must be a URL as in http://127"),
+    "a query": ("{otlp: 'http://a:1/?token=1'}", "otlp", "must be a URL as in http://127"),
+    "a password": ("{otlp: 'http://u:secret@a'}", "otlp", "must be a URL without user name"),
+    "no host": ("{otlp: 'http://:4318'}", "otlp", "has a host that must not be empty"),
+    "a host with a blank": ("{otlp: 'http://a b'}", "otlp", "has a host that must be a host name"),
+    "more than all": ("{sample: 1.5}", "sample", "must be a number from 0 to 1, as in 0.01, not 1"),
+    "less than none": ("{sample: -1}", "sample", "must be a number from 0 to 1, as in 0.01, not -"),
+    "a percentage": (
+        "{sample: 1%}",
+        "sample",
+        "must be a number from 0 to 1, as in 0.01, not '1%'",
+    ),
+    "a word": ("{sample: true}", "sample", "must be a number from 0 to 1, as in 0.01, not true"),
+}
+
+
+@pytest.mark.parametrize(("given", "key", "said"), TRACING_ERRORS.values(), ids=TRACING_ERRORS)
+def test_what_is_no_tracing(given: str, key: str, said: str) -> None:
+    [(_, _, path, message, _)] = wrong(f"edge:\n- {edge(tracing=given)}")
+    assert path == f"edge[0].tracing.{key}"
+    assert message.startswith(said)
+    assert "secret" not in message
 
 
 STATUS_ERRORS = {

@@ -128,6 +128,11 @@ def test_secrets_are_references() -> None:
         ("pre_broker: 10.0.0.1, post_broker: '2001:db8::1'", {"10.0.0.1/32", "2001:db8::1/128"}),
         ("pre_broker: 10.0.0.1, post_broker: 10.0.0.1, post_port: 8883", {"10.0.0.1/32"}),
         ("pre_broker: 10.0.0.1, post_broker: b.svc", None),
+        (
+            "pre_broker: 10.0.0.1, post_broker: 10.0.0.1, tracing: {otlp: 'http://10.0.0.3:4318'}",
+            {"10.0.0.1/32", "10.0.0.3/32"},
+        ),
+        ("pre_broker: 10.0.0.1, post_broker: 10.0.0.1, tracing: {}", None),
         ("pre_broker: 10.0.0.1, post_broker: 10.0.0.2, sandbox: {network: true}", None),
     ],
 )
@@ -191,7 +196,7 @@ def test_a_pod_has_longer_to_end_than_its_worker_to_drain() -> None:
 
 def test_everything_that_pods_cannot_do_is_said_at_once() -> None:
     sandbox = "sandbox: {write: [/srv], devices: [/dev/ttyUSB0], groups: [dialout]}"
-    hosts = "pre_broker: localhost, post_broker: '::1'"
+    hosts = "pre_broker: localhost, post_broker: '::1', tracing: {otlp: 'http://127.0.0.1:4318'}"
     with pytest.raises(ConfigError) as caught:
         manifests(config(sandbox, hosts))
     assert [problem.path for problem in caught.value.problems] == [
@@ -200,6 +205,7 @@ def test_everything_that_pods_cannot_do_is_said_at_once() -> None:
         "edge[0].sandbox.groups",
         "edge[0].pre_broker",
         "edge[0].post_broker",
+        "edge[0].tracing.otlp",
     ]
     assert all(problem.hint for problem in caught.value.problems)
     assert "::1 is the pod itself" in str(caught.value)

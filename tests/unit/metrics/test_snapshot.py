@@ -23,7 +23,7 @@ from pyboot_svc.metrics.snapshot import (
 from pyboot_svc.web.page import render_page
 from pyboot_svc.web.prometheus import render_metrics
 
-COUNTERS = Counters(100, 97, 90, 2, 4, 11, 5, 12, 1, 3, 13, 14)
+COUNTERS = Counters(100, 97, 90, 2, 4, 11, 5, 12, 1, 3, 13, 14, 15)
 BUSY = traffic(
     pre_queue=3,
     post_queue=1,
@@ -57,7 +57,7 @@ TRAFFIC = (
     '"dead_letters_waiting":8,"held_bytes":900,'
     '"counters":{"received":100,"processed":97,"published":90,"nothing_to_publish":2,'
     '"ticks":4,"spooled":11,"dropped":5,"dropped_at_stop":12,"sessions_lost":1,"sessions_unsure":3,'
-    '"spool_expired":13,"spool_overflowed":14},'
+    '"spool_expired":13,"spool_overflowed":14,"spans_dropped":15},'
     '"errors":{"model":1,"not_json":2},"rates":{"in":10.5,"out":9.5},'
     '"latency_ms":{"p50":1.5,"p99":20.0},"histograms":{'
     f'"latency_s":{{"counts":[0,40,50{",0" * 14}],"sum":0.25}},'
@@ -109,6 +109,7 @@ pyboot_sessions_lost_total 1
 pyboot_sessions_unsure_total 3
 pyboot_spool_expired_results_total 13
 pyboot_spool_overflowed_results_total 14
+pyboot_dropped_spans_total 15
 pyboot_restarts_total 2
 pyboot_up 1
 pyboot_ready 1

@@ -198,6 +198,35 @@ def test_addresses_of_brokers_are_allowed(hosts: list[str], allowed: list[str]) 
     assert of("IPAddressDeny", found) == ([""] if "plant.example" in hosts else [])
 
 
+@pytest.mark.parametrize(
+    ("tracing", "variables", "allowed"),
+    [
+        ({}, {}, ["", "192.0.2.1", "localhost"]),
+        ({"otlp": "http://192.0.2.9:4318"}, {}, ["", "192.0.2.1", "192.0.2.9"]),
+        ({"otlp": "https://[2001:db8::9]/base"}, {}, ["", "192.0.2.1", "2001:db8::9"]),
+        ({"otlp": "http://collector:4318"}, {}, [""]),
+        ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.9:1"}, ["", "192.0.2.1", "192.0.2.9"]),
+        (
+            {},
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.8",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://192.0.2.9/own",
+            },
+            ["", "192.0.2.1", "192.0.2.9"],
+        ),
+        ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "nonsense"}, [""]),
+    ],
+    ids=["default", "IPv4", "IPv6", "name", "variable", "own variable", "no URL"],
+)
+def test_the_address_of_a_collector_is_allowed(
+    tracing: dict[str, str], variables: dict[str, str], allowed: list[str]
+) -> None:
+    hosts = {"pre_broker": "192.0.2.1", "post_broker": "192.0.2.1"}
+    edge: dict[str, Any] = {**hosts, "tracing": tracing, "environment": variables}
+    found = directives(drop_in(**edge))
+    assert of("IPAddressAllow", found) == allowed
+
+
 def test_a_model_with_network_reaches_all() -> None:
     found = directives(drop_in(sandbox={"network": True}))
     assert of("IPAddressDeny", found) == [""]
