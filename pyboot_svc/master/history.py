@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.hub import Reading
+from pyboot_svc.master.spread import Spread
+from pyboot_svc.master.tiers import SAMPLE_SECONDS, Tier
 from pyboot_svc.threads import end_process, spawn
 
 Fold = Callable[[Sequence[float]], float]
@@ -64,18 +67,10 @@ RECENT = ("in", "out", "pre_queue", "post_queue", "p99", "errors")
 _SAMPLES_A_POINT = 3
 
 
-@dataclass(frozen=True)
-class Tier:
-    """So many values, each of so many seconds."""
-
-    seconds: int
-    values: int
-
-
 # 15 minutes, 3 hours, a day; each is made of the one before.
-TIERS = (Tier(5, 180), Tier(60, 180), Tier(600, 144))
+TIERS = (Tier(SAMPLE_SECONDS, 180), Tier(60, 180), Tier(600, 144))
 # What one instance takes at most, with what Python needs to keep it.
-MOST_BYTES = 25_000
+MOST_BYTES = 28_000
 
 
 class _Series:
@@ -85,6 +80,10 @@ class _Series:
         self.tiers = tuple(
             {name: array("f", [NOTHING] * tier.values) for name in COLUMNS} for tier in TIERS
         )
+        # Of the finest tier, as a table shows it: to be asked for often, and for all at once.
+        self._points = {
+            name: array("d", [NOTHING] * (TIERS[0].values // _SAMPLES_A_POINT)) for name in RECENT
+        }
         self._before: tuple[float, Mapping[str, float]] | None = None
 
     def push(self, tier: int, values: Mapping[str, float]) -> None:
@@ -97,6 +96,16 @@ class _Series:
         count = TIERS[tier].seconds // TIERS[tier - 1].seconds
         finer = self.tiers[tier - 1]
         self.push(tier, {name: one.later(finer[name][-count:]) for name, one in COLUMNS.items()})
+
+    def mark(self, samples: int) -> None:
+        """The last samples are one point; the first of them has made a new one."""
+        for name, points in self._points.items():
+            if samples == 1:
+                points[:-1] = points[1:]
+            points[-1] = _rounded(COLUMNS[name].later(self.tiers[0][name][-samples:]))
+
+    def points(self) -> list[list[float | None]]:
+        return [[_number(value) for value in points] for points in self._points.values()]
 
     def values(self, reading: Reading | None, now: float) -> dict[str, float]:
         """What a reading says; of counters, by how much they grew since the one before."""
@@ -124,6 +133,7 @@ class History:
         self._scrape = scrape
         self._clock = clock
         self._series: dict[str, _Series] = {}
+        self._spreads: dict[str, Spread] = {}
         self._slot: int | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -144,6 +154,8 @@ class History:
         slot = int(now // TIERS[0].seconds)
         with self._lock:
             self._series = {name: self._series.get(name) or _Series() for name in readings}
+            models = dict.fromkeys(map(_model_of, readings))
+            self._spreads = {name: self._spreads.get(name) or Spread() for name in models}
             # Those that were missed, as on a host that stood still, are empty.
             missed = 0 if self._slot is None else slot - self._slot - 1
             for number in range(slot - min(missed, TIERS[0].values), slot):
@@ -159,7 +171,7 @@ class History:
     def recent(self) -> dict[str, Any]:
         """The last 15 minutes of all instances: `points` of each, by column, the oldest first."""
         with self._lock:
-            points = {name: _points(series.tiers[0]) for name, series in self._series.items()}
+            points = {name: series.points() for name, series in self._series.items()}
         return {
             "now": time.time(),
             "seconds": TIERS[0].seconds * _SAMPLES_A_POINT,
@@ -187,6 +199,11 @@ class History:
             for tier, found in zip(TIERS, columns, strict=True)
         ]
 
+    def latency(self, model: str) -> dict[str, Any]:
+        """The day of its messages by how long they took: see `Spread.document`."""
+        with self._lock:
+            return (self._spreads.get(model) or Spread()).document()
+
     def lately(self, instance: str, name: str) -> list[float]:
         """Of the last minute, what is known of this column."""
         samples = TIERS[1].seconds // TIERS[0].seconds
@@ -195,8 +212,11 @@ class History:
             return known(series.tiers[0][name][-samples:]) if series else []
 
     def _push(self, slot: int, readings: Mapping[str, Reading], now: float = 0.0) -> None:
+        for model, counted in _latencies(self._spreads, readings).items():
+            self._spreads[model].push(slot, counted)
         for name, series in self._series.items():
             series.push(0, series.values(readings.get(name), now))
+            series.mark(slot % _SAMPLES_A_POINT + 1)
             for number, tier in enumerate(TIERS):
                 if number and (slot + 1) % (tier.seconds // TIERS[0].seconds) == 0:
                     series.fold(number)
@@ -231,19 +251,33 @@ def _counted(snapshot: Mapping[str, Any]) -> dict[str, float]:
     return told if snapshot else {}
 
 
-def _points(tier: Mapping[str, array[float]]) -> list[list[float | None]]:
-    starts = range(0, TIERS[0].values, _SAMPLES_A_POINT)
-    return [
-        [
-            _short(COLUMNS[name].later(tier[name][start : start + _SAMPLES_A_POINT]))
-            for start in starts
-        ]
-        for name in RECENT
-    ]
+def _latencies(
+    models: Iterable[str], readings: Mapping[str, Reading]
+) -> dict[str, dict[str, list[int]]]:
+    """What the instances of each model have counted by latency."""
+    found: dict[str, dict[str, list[int]]] = {model: {} for model in models}
+    for name, reading in readings.items():
+        histograms = (reading.snapshot or {}).get("histograms") or {}
+        if "latency_s" in histograms:
+            found[_model_of(name)][name] = histograms["latency_s"]["counts"]
+    return found
+
+
+def _model_of(instance: str) -> str:
+    return InstanceId.parse(instance).model
 
 
 def _short(value: float) -> float | None:
-    """Four digits are more than a line shows; null where nothing is known."""
+    return _number(_rounded(value))
+
+
+def _rounded(value: float) -> float:
+    """Four digits are more than a line shows; what is whole stays so."""
+    return value if value.is_integer() else float(f"{value:.4g}")
+
+
+def _number(value: float) -> float | None:
+    """Null where nothing is known."""
     if not math.isfinite(value):
         return None
-    return int(value) if value == int(value) else float(f"{value:.4g}")
+    return int(value) if value.is_integer() else value

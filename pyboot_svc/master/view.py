@@ -92,6 +92,7 @@ class View:
             "model": model,
             "now": time.time(),
             "tiers": self.history.combined(names),
+            "latency": self.history.latency(model),
             "load": load.as_dict() if load else None,
         }
 

@@ -167,26 +167,34 @@ def test_500_instances_sort_and_filter(browser: Chromium, simulated: Start) -> N
     master, workers = simulated(20, 25)
     workers.changes["model_07-3"] = {"pre_queue": 9999}
     browser.open(master.url + "/#/instances")
-    browser.wait_text("500 of 500 instances", "output")
+    browser.wait_text("500 of 500 instances", "output", 60)
     first = "document.querySelector('tbody th').textContent"
     assert browser.run(first) == "model_01-1"
     names = "[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent)"
     assert browser.run(f"{names}[9]") == "model_01-10"
+    rows = "document.querySelectorAll('tbody tr').length"
+    assert browser.run(rows) < 100, "only what can be seen is made"
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    last = "[...document.querySelectorAll('tbody th')].at(-1).textContent"
+    until(lambda: browser.run(last) == "model_20-25", "the last one is found at the end")
+    assert browser.run("document.querySelector('tbody tr:last-child').ariaRowIndex") == "501"
+    assert browser.run(rows) < 100
+    browser.run("scrollTo(0, 0)")
     browser.run("[...document.querySelectorAll('th button')][4].click()")
     browser.run("[...document.querySelectorAll('th button')][4].click()")
-    until(lambda: browser.run(first) == "model_07-3", "the longest queue comes first")
+    until(lambda: browser.run(first) == "model_07-3", "the longest queue comes first", 60)
     assert browser.run("document.querySelectorAll('th')[4].ariaSort") == "descending"
     browser.run(
         "((box) => { box.value = 'backlog'; box.dispatchEvent(new Event('input')); })"
         "(document.getElementById('filter'))"
     )
-    browser.wait_text("1 of 500 instances", "output")
+    browser.wait_text("1 of 500 instances", "output", 60)
     assert browser.run(f"{names}.join()") == "model_07-3"
     browser.run("location.hash = '#/'")
-    wait_picture(browser, "25 of 25 ready")
-    until(lambda: tile(browser, "messages in") == "5,000/s", "all are added up")
+    until(lambda: "25 of 25 ready" in picture(browser), "the picture", 60)
+    until(lambda: tile(browser, "messages in") == "5,000/s", "all are added up", 60)
     workers.rate = 20.0
-    until(lambda: tile(browser, "messages in") == "10,000/s", "it changes")
+    until(lambda: tile(browser, "messages in") == "10,000/s", "it changes", 60)
 
 
 @pytest.mark.parametrize("width", [320, 390, 800, 2560])

@@ -31,6 +31,8 @@ export class Sparkline {
   }
 
   update(values) {
+    if (values === this.values) return;
+    this.values = values;
     setAttribute(this.path, "d", linePath(values, 80, 20, most(values)));
   }
 }

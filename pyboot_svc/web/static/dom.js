@@ -31,5 +31,9 @@ export function setChildren(node, children) {
   const same =
     node.childNodes.length === children.length &&
     children.every((child, at) => node.childNodes[at] === child);
-  if (!same) node.replaceChildren(...children);
+  if (same) return;
+  const focused = node.contains(document.activeElement) ? document.activeElement : null;
+  node.replaceChildren(...children);
+  // What has only moved keeps the keyboard.
+  if (focused?.isConnected) focused.focus({ preventScroll: true });
 }

@@ -1,9 +1,14 @@
-// The table: all instances, in any order, as many as a filter leaves.
+// The table: all instances, in any order, as many as a filter leaves. Of many, only those rows are
+// made that are on the screen or near it.
 
 import { Sparkline } from "./chart.js";
 import { h, setAttribute, setChildren, setText } from "./dom.js";
 import { condition, errorsOf, known, megabytes, milliseconds, number, percent, rate } from "./words.js";
 
+// Rows above and below the screen: the keyboard finds the next one there. In pixels, a row's height
+// until one can be measured.
+const SPARE_ROWS = 10;
+const ROW_HEIGHT = 52;
 const SEVERITY = ["bad", "warn", "calm", "good"];
 
 // `value` is what is sorted by, `text` what is shown, `line` the column of its last minutes.
@@ -29,8 +34,10 @@ export class Instances {
     this.store = store;
     this.title = "Instances";
     this.sorted = { column: 0, down: false };
+    this.found = [];
     this.rows = new Map();
-    this.visible = new Set();
+    this.shown = [];
+    this.names = new Intl.Collator("en", { numeric: true });
     this.filter = h("input", { type: "search", id: "filter", autocomplete: "off", oninput: () => this.update() });
     this.only = h("select", { id: "only", onchange: () => this.update() },
       h("option", { value: "" }, "all"), h("option", { value: "bad warn" }, "with a trouble"), h("option", { value: "good" }, "well"));
@@ -38,21 +45,19 @@ export class Instances {
     this.heads = COLUMNS.map((column, at) =>
       h("th", { scope: "col", title: column.hint ?? null, class: column.head || column.state || column.word ? "word" : null },
         h("button", { type: "button", onclick: () => this.sort(at) }, column.title)));
+    this.above = new Space();
+    this.below = new Space();
     this.body = h("tbody", {});
+    this.table = h("table", { class: "instances" }, h("caption", { class: "hidden" }, "Instances; the lines are the last 15 minutes"),
+      h("thead", {}, h("tr", { "aria-rowindex": 1 }, this.heads)), this.body);
     this.element = h("div", {},
       h("form", { class: "filter", role: "search", onsubmit: (event) => event.preventDefault() },
         h("label", { for: "filter" }, "Filter "), this.filter, h("label", { for: "only" }, "Show "), this.only, this.count),
       h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "All instances" },
-        h("table", { class: "instances" }, h("caption", { class: "hidden" }, "Instances; the lines are the last 15 minutes"),
-          h("thead", {}, h("tr", {}, this.heads)), this.body)));
-    // Lines are drawn where they can be seen.
-    this.observer = new IntersectionObserver((entries) => {
-      for (const entry of entries) {
-        if (entry.isIntersecting) this.visible.add(entry.target);
-        else this.visible.delete(entry.target);
-        if (entry.isIntersecting) this.drawLines(entry.target);
-      }
-    }, { rootMargin: "200px" });
+        this.table));
+    for (const moved of ["scroll", "resize"]) {
+      window.addEventListener(moved, () => requestAnimationFrame(() => this.element.isConnected && this.show()), { passive: true });
+    }
   }
 
   sort(at) {
@@ -63,23 +68,34 @@ export class Instances {
   update() {
     const wanted = this.filter.value.trim().toLowerCase();
     const kinds = this.only.value;
-    const found = this.store.instances.filter((one) => {
+    this.found = this.ordered(this.store.instances.filter((one) => {
       const { word, kind, why } = condition(one);
       const text = `${one.instance} ${word} ${why} ${one.model_version ?? ""} ${one.edge_mode ?? ""}`.toLowerCase();
       return text.includes(wanted) && (!kinds || kinds.includes(kind));
-    });
-    setText(this.count, `${found.length} of ${this.store.instances.length} instances`);
+    }));
+    setText(this.count, `${this.found.length} of ${this.store.instances.length} instances`);
     this.heads.forEach((head, at) =>
       setAttribute(head, "aria-sort", at !== this.sorted.column ? null : this.sorted.down ? "descending" : "ascending"));
+    setAttribute(this.table, "aria-rowcount", this.found.length + 1);
     this.forget(new Set(this.store.instances.map((one) => one.instance)));
-    setChildren(this.body, this.ordered(found).map((one) => this.row(one)));
-    for (const element of this.visible) this.drawLines(element);
+    this.show();
+  }
+
+  show() {
+    const height = this.shown[0]?.element.offsetHeight || ROW_HEIGHT;
+    const passed = Math.floor(-this.body.getBoundingClientRect().top / height);
+    const count = Math.ceil(window.innerHeight / height) + 2 * SPARE_ROWS;
+    const first = Math.max(Math.min(passed - SPARE_ROWS, this.found.length - count), 0);
+    this.shown = this.found.slice(first, first + count).map((one, at) => this.row(one, first + at + 2));
+    const above = this.above.rows(first, height);
+    const below = this.below.rows(this.found.length - first - this.shown.length, height);
+    setChildren(this.body, [...above, ...this.shown.map((row) => row.element), ...below]);
   }
 
   ordered(found) {
     const { column, down } = this.sorted;
     const value = COLUMNS[column].value;
-    const names = new Intl.Collator("en", { numeric: true });
+    const names = this.names;
     const keyed = found.map((one) => ({ one, key: value(one) }));
     keyed.sort((a, b) => {
       // Unknown ones come last, whichever way.
@@ -90,29 +106,33 @@ export class Instances {
     return keyed.map((entry) => entry.one);
   }
 
-  row(one) {
+  row(one, index) {
     let row = this.rows.get(one.instance);
     if (!row) {
       row = new Row(one);
       this.rows.set(one.instance, row);
-      row.element.row = row;
-      this.observer.observe(row.element);
     }
-    row.update(one);
-    return row.element;
-  }
-
-  drawLines(element) {
-    element.row.drawLines(this.store);
+    row.update(one, index, this.store);
+    return row;
   }
 
   forget(present) {
-    for (const [name, row] of this.rows) {
-      if (present.has(name)) continue;
-      this.observer.unobserve(row.element);
-      this.visible.delete(row.element);
-      this.rows.delete(name);
+    for (const name of this.rows.keys()) {
+      if (!present.has(name)) this.rows.delete(name);
     }
+  }
+}
+
+// In place of the rows that are not made.
+class Space {
+  constructor() {
+    this.cell = h("td", { colspan: COLUMNS.length });
+    this.element = h("tr", { "aria-hidden": "true", class: "space" }, this.cell);
+  }
+
+  rows(count, height) {
+    this.cell.style.height = `${count * height}px`;
+    return count ? [this.element] : [];
   }
 }
 
@@ -142,7 +162,8 @@ class Row {
     this.element = h("tr", {}, this.cells.map((cell) => cell.element));
   }
 
-  update(one) {
+  update(one, index, store) {
+    setAttribute(this.element, "aria-rowindex", index);
     COLUMNS.forEach((column, at) => {
       const { text, why } = this.cells[at];
       if (column.state) {
@@ -150,13 +171,11 @@ class Row {
         setAttribute(text, "class", `state ${kind}`);
         setText(text, `${shape} ${word}`);
         setText(why, reason);
+        setAttribute(why, "title", reason || null);
       } else if (!column.head) {
         setText(text, (column.text ?? number)(column.value(one)));
       }
     });
-  }
-
-  drawLines(store) {
     for (const [column, spark] of this.lines) spark.update(store.line(this.name, column));
   }
 }

@@ -85,7 +85,7 @@ const TILES = [
     title: "errors a minute",
     line: "errors",
     value: (store) => {
-      const value = store.errorsPerMinute(store.instances);
+      const value = store.errorsPerMinute();
       return { text: number(value), bad: value > 0 };
     },
   },
@@ -115,7 +115,7 @@ class Tile {
     const { text, bad } = this.tile.value(store);
     setText(this.value, bad ? `▲ ${text}` : text);
     setAttribute(this.element, "class", bad ? "tile warn" : "tile");
-    this.spark?.update(store.lines(store.instances, this.tile.line));
+    this.spark?.update(store.total(this.tile.line));
   }
 }
 

@@ -5,8 +5,9 @@ const SECONDS = 2;
 const HISTORY_SECONDS = 15;
 const HISTORY_SECONDS_EACH = 0.1;
 const PATIENCE_SECONDS = 8;
-// A master that needs long to answer is asked less often.
-const SHARE_OF_TIME = 10;
+// A master that needs long to answer is asked less often, within limits.
+const SHARE_OF_TIME = 4;
+const LONGEST_SECONDS = 8;
 
 export async function ask(path) {
   const response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_SECONDS * 1000) });
@@ -21,6 +22,7 @@ export class Store extends EventTarget {
     this.instances = [];
     this.models = new Map();
     this.history = { columns: [], instances: {} };
+    this.added = new Map();
     this.awaySince = null;
     this.timer = null;
     this.historyDue = 0;
@@ -34,11 +36,16 @@ export class Store extends EventTarget {
   async turn() {
     clearTimeout(this.timer);
     const begun = performance.now();
+    let took = 0;
     try {
       this.take(await ask("api/instances"), begun);
       this.awaySince = null;
+      took = performance.now() - begun;
       if (begun >= this.historyDue) {
+        // What is known already is shown meanwhile.
+        this.dispatchEvent(new Event("change"));
         this.history = await ask("api/history");
+        this.added = new Map();
         const seconds = Math.max(HISTORY_SECONDS, HISTORY_SECONDS_EACH * this.instances.length);
         this.historyDue = performance.now() + seconds * 1000;
       }
@@ -48,10 +55,10 @@ export class Store extends EventTarget {
       this.historyDue = 0;
     }
     this.dispatchEvent(new Event("change"));
-    const took = performance.now() - begun;
     clearTimeout(this.timer);
     if (!document.hidden) {
-      this.timer = setTimeout(() => this.turn(), Math.max(SECONDS * 1000, SHARE_OF_TIME * took));
+      const rest = Math.min(Math.max(SECONDS * 1000, SHARE_OF_TIME * took), LONGEST_SECONDS * 1000);
+      this.timer = setTimeout(() => this.turn(), rest);
     }
   }
 
@@ -80,18 +87,24 @@ export class Store extends EventTarget {
     return lines ? lines[this.history.columns.indexOf(column)] ?? [] : [];
   }
 
-  // Of several, added up point by point; where none is known, null.
-  lines(instances, column) {
-    const all = instances.map((one) => this.line(one.instance, column)).filter((line) => line.length);
-    if (!all.length) return [];
-    return all[0].map((_, at) => {
-      const values = all.map((line) => line[at]).filter((value) => value !== null);
-      return values.length ? values.reduce((a, b) => a + b, 0) : null;
-    });
+  // Of all, added up point by point, once for each history; where none is known, null.
+  total(column) {
+    if (!this.added.has(column)) {
+      this.added.set(column, addUp(this.instances.map((one) => this.line(one.instance, column)).filter((line) => line.length)));
+    }
+    return this.added.get(column);
   }
 
-  errorsPerMinute(instances) {
-    const last = this.lines(instances, "errors").slice(-4).filter((value) => value !== null);
+  errorsPerMinute() {
+    const last = this.total("errors").slice(-4).filter((value) => value !== null);
     return last.length ? (last.reduce((a, b) => a + b, 0) / last.length) * 60 : null;
   }
+}
+
+function addUp(lines) {
+  return (lines[0] ?? []).map((_, at) => {
+    let sum = null;
+    for (const line of lines) if (line[at] !== null) sum = (sum ?? 0) + line[at];
+    return sum;
+  });
 }
