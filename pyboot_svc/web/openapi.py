@@ -214,6 +214,14 @@ def _schemas() -> dict[str, Schema]:
             now=_NUMBER,
             tiers={**_list(tier), "minItems": size, "maxItems": size},
             load=_or_null("Load"),
+            latency=_reference("Latency"),
+        ),
+        "Latency": _about(
+            "How many messages took how long, in the buckets up to each of the bounds, and above.",
+            _object(
+                bounds_s=_list(_NUMBER),
+                tiers=_list(_object(seconds=COUNT, counts=_list(nullable(_list(COUNT))))),
+            ),
         ),
         "Load": _about("What the model needs.", whole(record_schema(Load))),
         "OpenAPI": {"type": "object"},
