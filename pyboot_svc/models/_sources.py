@@ -76,7 +76,7 @@ def _senml(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str,
             raise ValueError("payload: must be a list of SenML records")
         base.update({key: value for key, value in record.items() if key in _SENML_BASES})
         name = f"{base.get('bn', '')}{record.get('n', '')}"
-        value = record.get("v")
+        value: Any = record.get("v")
         if not _is_number(value) or not name.endswith("" if quantity == "value" else quantity):
             continue
         seconds = _senml_number(base, "bt") + _senml_number(record, "t")
