@@ -3,15 +3,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _LEVEL = re.compile(r"topic\[(\d{1,3})\]")
 _KEY = re.compile(r"[^\W\d][\w-]*(\.[\w-]+)*")
-_FORBIDDEN = re.compile(r"[/+#\0-\x1f\x7f-\x9f]")
+# What brokers close the connection for (MQTT 5, section 1.5.4): control characters, halves of
+# characters, and code points that are none.
+_NO_TEXT = r"\0-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
+    chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
+)
+_UNSENDABLE = re.compile(f"[{_NO_TEXT}]")
+_FORBIDDEN = re.compile(f"[/+#{_NO_TEXT}]")
 _LONGEST_VALUE = 1000
+# In bytes, of any text in MQTT.
+LONGEST_TEXT = 65_535
 # As a topic of results: where each input asks for its answer, by MQTT 5.
 RESPONSE = "{response}"
 
@@ -27,6 +37,32 @@ def is_subscribed(topic_filter: str, topic: str) -> bool:
         if place >= len(levels) or level not in ("+", levels[place]):
             return False
     return len(wanted) == len(levels)
+
+
+def check_text(text: str, what: str) -> None:
+    """Raises ValueError for what no broker takes in a packet: one closes the connection for it."""
+    found = _UNSENDABLE.search(text)
+    if found is not None:
+        raise ValueError(f"{what} {text[:40]!r} has {found[0]!r} in it, which MQTT doesn't allow")
+    if _is_too_long(text):
+        raise ValueError(f"{what} {text[:40]!r}… is longer than {LONGEST_TEXT} bytes")
+
+
+def check_topic(topic: Any) -> None:
+    """Raises ValueError for one that nobody can publish to."""
+    if not isinstance(topic, str):
+        raise ValueError(f"a topic is text, not {type(topic).__name__}")
+    if not topic or set(topic) & set("+#") or topic.startswith("$"):
+        raise ValueError(
+            f"{topic[:40]!r} is no topic to publish to: it may neither be empty, nor begin with $, "
+            "nor have + or # in it"
+        )
+    check_text(topic, "the topic")
+
+
+def _is_too_long(text: str) -> bool:
+    # A character has up to 4 bytes.
+    return len(text) > LONGEST_TEXT // 4 and len(text.encode()) > LONGEST_TEXT
 
 
 class BadTemplate(ValueError):
@@ -61,7 +97,7 @@ class Field:
         """Raises NotThere."""
         try:
             return self._find(payload, levels)
-        except (LookupError, TypeError, AttributeError):
+        except Exception:  # what is there may be of any class, with properties that raise anything
             raise NotThere from None
 
     def text(self, payload: Any, topic: str) -> str:
@@ -69,7 +105,10 @@ class Field:
         value = self.value(payload, topic.split("/") if self.is_level else [])
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise NotThere
-        return str(value)
+        try:
+            return str(value)
+        except ValueError:  # an integer of more digits than Python writes
+            raise NotThere from None
 
 
 class TopicTemplate:
@@ -96,30 +135,56 @@ class TopicTemplate:
         """Whether it is a topic as it is."""
         return not self._fields
 
-    def fill(self, result: Any, topic: str) -> str:
-        """The topic of a result for an input of `topic`; raises NotFilledIn."""
+    def fill(
+        self, result: Any, topic: str, simpler: Callable[[Any], Any] = lambda value: value
+    ) -> str:
+        """The topic of a result for an input of `topic`; raises NotFilledIn.
+
+        `simpler` makes text or a number of what is neither; it may raise TypeError.
+        """
         levels = topic.split("/")
         fields = zip(self._names, self._fields, strict=True)
-        values = iter([self._value(name, field, result, levels) for name, field in fields])
-        return _FIELD.sub(lambda _: next(values), self._text)
+        values = iter([_filled(name, field, result, levels, simpler) for name, field in fields])
+        filled = _FIELD.sub(lambda _: next(values), self._text)
+        if filled.startswith("$") and not self._text.startswith("$"):
+            raise NotFilledIn(f"post_topic would be {filled[:40]!r}: it must not begin with $")
+        if _is_too_long(filled):
+            raise NotFilledIn(f"post_topic would be longer than {LONGEST_TEXT} bytes")
+        return filled
 
-    def _value(self, name: str, field: Field, result: Any, levels: list[str]) -> str:
-        try:
-            value = field.value(result, levels)
-        except NotThere:
-            where = "the input's topic" if field.is_level else "the result"
-            raise NotFilledIn(f"post_topic needs {{{name}}}, which {where} doesn't have") from None
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise NotFilledIn(
-                f"post_topic's {{{name}}} must be text or a number, not {type(value).__name__}"
-            )
-        text = str(value)
-        if not text or len(text) > _LONGEST_VALUE or _FORBIDDEN.search(text):
-            raise NotFilledIn(
-                f"post_topic's {{{name}}} is {text[:40]!r}: it must be one level of a topic, "
-                "without / + # and control characters"
-            )
-        return text
+
+def _filled(
+    name: str, field: Field, result: Any, levels: list[str], simpler: Callable[[Any], Any]
+) -> str:
+    try:
+        value = field.value(result, levels)
+    except NotThere:
+        where = "the input's topic" if field.is_level else "the result"
+        raise NotFilledIn(f"post_topic needs {{{name}}}, which {where} doesn't have") from None
+    text = value if type(value) is str else _as_text(name, value, simpler)
+    if not text or len(text) > _LONGEST_VALUE or _FORBIDDEN.search(text):
+        raise NotFilledIn(
+            f"post_topic's {{{name}}} is {text[:40]!r}: it must be one level of a topic, "
+            f"of up to {_LONGEST_VALUE} characters, without / + # and control characters"
+        )
+    return text
+
+
+def _as_text(name: str, value: Any, simpler: Callable[[Any], Any]) -> str:
+    """As it stands in the result's JSON."""
+    plain = value
+    try:
+        if isinstance(value, Enum) or not isinstance(value, str | int | float):
+            plain = simpler(value)
+        if isinstance(plain, str | int | float) and not isinstance(plain, bool | Enum):
+            if not isinstance(plain, float) or math.isfinite(plain):
+                return str(plain)
+            raise NotFilledIn(f"post_topic's {{{name}}} is {plain}, which is no number")
+    except (TypeError, ValueError):  # no JSON either, or more digits than Python writes
+        pass
+    raise NotFilledIn(
+        f"post_topic's {{{name}}} must be text or a number, not {type(value).__name__}"
+    )
 
 
 def template_of(topic: str) -> TopicTemplate | None:

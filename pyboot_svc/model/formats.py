@@ -11,6 +11,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence, Set
+from datetime import UTC
 from functools import partial
 from typing import Any
 
@@ -159,7 +160,7 @@ def _csv(nan: Nan) -> Codec:
 
     def encode(result: Any) -> bytes:
         try:
-            rows = _rows(plain(result, nan))
+            rows = [list(map(_cell, row)) for row in _rows(plain(result, nan))]
         except (NotPlain, RecursionError) as error:
             reason = f"the result can't be encoded: {error}"
             raise PayloadError(PayloadFault.NOT_ENCODABLE, reason) from None
@@ -181,6 +182,12 @@ def _value(cell: str) -> Any:
     return cell
 
 
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        raise NotPlain(f"a {type_name(value)} in a cell of CSV: return a text or a number for each")
+    return value
+
+
 def _rows(value: Any) -> Sequence[Sequence[Any]]:
     """Objects become rows below their keys; a list of single values is one row."""
     if isinstance(value, Mapping):
@@ -196,7 +203,13 @@ def _rows(value: Any) -> Sequence[Sequence[Any]]:
 def _msgpack(nan: Nan) -> Codec:
     msgpack = _library("msgpack", "`codec: msgpack`")
     decode = partial(msgpack.unpackb, strict_map_key=False, timestamp=3)
-    encode = partial(msgpack.packb, default=simpler)
+
+    def default(value: Any) -> Any:
+        if isinstance(value, int):
+            raise TypeError("an integer of more than 64 bits: return a float or a text")
+        return simpler(value)
+
+    encode = partial(msgpack.packb, default=default)
     return Codec(partial(_decoded, decode, "MessagePack"), partial(_encoded, encode, "MessagePack"))
 
 
@@ -215,7 +228,8 @@ def _cbor(nan: Nan) -> Codec:
     def default(encoder: Any, value: Any) -> None:
         encoder.encode(simpler(value))
 
-    encode = partial(cbor2.dumps, default=default)
+    # CBOR has no time without a zone.
+    encode = partial(cbor2.dumps, default=default, timezone=UTC)
     return Codec(partial(_decoded, decode, "CBOR"), partial(_encoded, encode, "CBOR"))
 
 
@@ -295,6 +309,8 @@ def _zstd_reader() -> Callable[[bytes, int], bytes]:
             data += stream.decompress(payload[start : start + step])
             if len(data) >= most:
                 raise _TooLarge
+            if stream.eof and (stream.unused_data or start + step < len(payload)):
+                raise ValueError("there is more behind it")
         if not stream.eof:
             raise ValueError("it ends too early")
         return bytes(data)

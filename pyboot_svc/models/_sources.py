@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pyboot_svc.models._options import is_number, shown
 from pyboot_svc.topics import Field, NotThere
 
 # The topic's last levels, a payload, and the quantity that is asked for: readings, maybe none.
@@ -23,7 +24,9 @@ _SENML_UNITS = {"Cel": "C", "degF": "F"}
 
 
 def _zigbee2mqtt(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
-    """`zigbee2mqtt/FRIENDLY_NAME`; a name may have slashes."""
+    """`zigbee2mqtt/FRIENDLY_NAME`; a name may have slashes. What it is told isn't what it says."""
+    if levels[-1] in ("set", "get"):
+        return
     if isinstance(payload, dict) and _is_number(payload.get(quantity)):
         found = {"device": "/".join(levels[1:]), "value": payload[quantity]}
         seen = payload.get("last_seen")
@@ -31,27 +34,31 @@ def _zigbee2mqtt(levels: list[str], payload: Any, quantity: str) -> Iterator[dic
 
 
 def _tasmota(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
-    """`tele/DEVICE/SENSOR`: one object for each sensor. `Time` has no zone, and is left out."""
+    """`tele/DEVICE/SENSOR`, or with `tele` elsewhere: one object for each sensor. `Time` has no
+    zone, and is left out."""
     if not isinstance(payload, dict):
         return
     unit = payload.get("TempUnit") if quantity == "temperature" else None
+    device = "/".join(level for level in levels[:-1] if level != "tele") or "/".join(levels)
     sensors = {name: part for name, part in payload.items() if isinstance(part, dict)}
     for name, part in sensors.items():
         for key, value in part.items():
             if key.lower() == quantity.lower() and _is_number(value):
-                found = {"device": f"{_level(levels, 1)}/{name}", "value": value}
+                found = {"device": f"{device}/{name}", "value": value}
                 yield found if unit is None else {**found, "unit": unit}
 
 
 def _shelly(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
-    """Generation 1: `shellies/DEVICE/sensor/QUANTITY`, a number. Generation 2: `DEVICE/status/…`
-    and `DEVICE/events/rpc`."""
+    """Generation 1: `shellies/DEVICE/sensor/QUANTITY` and, where it has several of a kind,
+    `shellies/DEVICE/emeter/0/QUANTITY`, numbers. Generation 2: `PREFIX/status/…` and
+    `PREFIX/events/rpc`."""
     key = _SHELLY_KEYS.get(quantity, quantity)
     if levels[0] == "shellies":
         if _is_number(payload) and levels[-1] == quantity:
-            yield {"device": _level(levels, 1), "value": payload}
+            channel = levels[2:-1] if len(levels) > 3 and levels[-2].isdecimal() else []
+            yield {"device": "/".join([_level(levels, 1), *channel]), "value": payload}
     elif isinstance(payload, dict):
-        device, parts, ts = levels[0], {levels[-1]: payload}, None
+        device, parts, ts = "/".join(levels[:-2]) or levels[0], {levels[-1]: payload}, None
         if isinstance(payload.get("params"), dict):
             device, parts = str(payload.get("src", device)), payload["params"]
             ts = parts.get("ts")
@@ -69,14 +76,21 @@ def _senml(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str,
             raise ValueError("payload: must be a list of SenML records")
         base.update({key: value for key, value in record.items() if key in _SENML_BASES})
         name = f"{base.get('bn', '')}{record.get('n', '')}"
-        value = record.get("v")
+        value: Any = record.get("v")
         if not _is_number(value) or not name.endswith("" if quantity == "value" else quantity):
             continue
-        seconds = base.get("bt", 0) + record.get("t", 0)
+        seconds = _senml_number(base, "bt") + _senml_number(record, "t")
         now = 0.0 if seconds >= _SENML_ABSOLUTE else time.time()
         unit = record.get("u", base.get("bu"))
-        found = {"device": name, "value": base.get("bv", 0) + value, "ts": now + seconds}
+        found = {"device": name, "value": _senml_number(base, "bv") + value, "ts": now + seconds}
         yield found if unit is None else {**found, "unit": _SENML_UNITS.get(unit, unit)}
+
+
+def _senml_number(record: Mapping[str, Any], label: str) -> float:
+    value = record.get(label, 0)
+    if is_number(value):
+        return value
+    raise ValueError(f"{label}: must be a number, not {shown(value)}")
 
 
 def _sparkplug(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
@@ -86,7 +100,7 @@ def _sparkplug(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[
     """
     if len(levels) < 4 or levels[2] not in _SPARKPLUG_TYPES or not isinstance(payload, dict):
         return
-    for metric in payload.get("metrics", []):
+    for metric in payload.get("metrics") or ():
         *folders, name = str(metric.get("name", "")).split("/")
         value = metric.get("value")
         if name == quantity and _is_number(value) and not metric.get("is_historical"):

@@ -92,9 +92,11 @@ class window_statistics(SeriesModel):
         series = stored or {"latest": -math.inf, "closed": -math.inf, "late": 0, "windows": {}}
         series["echo"] = echo
         assert reading.seconds is not None
+        # A window that would close at once is closed already, whether it was ever open or not.
+        closed = max(series["closed"], series["latest"] - self._lateness)
         taken = False
         for start in self._starts(reading.seconds):
-            if start + self._size > series["closed"]:
+            if start + self._size > closed:
                 name = repr(start)
                 before = series["windows"].get(name, [])
                 series["windows"][name] = merged(before, single(reading.value))

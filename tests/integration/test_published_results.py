@@ -66,6 +66,9 @@ def wrong(payload, context):
         "wildcard": dict(topic="a/+"), "empty": dict(topic=""), "system": dict(topic="$SYS/x"),
         "qos": dict(qos=2), "expiry": dict(expiry=-1), "property": dict(properties={"a": 1}),
         "id": dict(properties={"pyboot-id": "x"}), "truth": dict(expiry=True),
+        "control": dict(topic="a/\\x01"), "no-character": dict(topic="a/\\ufffe"),
+        "line": dict(properties={"a": "b\\nc"}), "pairs": dict(properties=[("a", "b")]),
+        "text": dict(retain="no"), "fraction": dict(qos=1.0), "qos-truth": dict(qos=True),
     }
     context.publish({"n": 1}, **kinds[payload])
 """
@@ -219,6 +222,13 @@ def test_whatever_the_model_is(
         ("property", "properties are texts, not int"),
         ("id", "the property pyboot-id is pyboot's own"),
         ("truth", "expiry must be a whole number of seconds above 0, not True"),
+        ("control", "the topic 'a/\\x01' has '\\x01' in it, which MQTT doesn't allow"),
+        ("no-character", "has '\\ufffe' in it, which MQTT doesn't allow"),
+        ("line", "has '\\n' in it, which MQTT doesn't allow"),
+        ("pairs", "properties are a dict of texts, not list"),
+        ("text", "retain must be True or False, not 'no'"),
+        ("fraction", "qos must be 0 to 1, not 1.0"),
+        ("qos-truth", "qos must be 0 to 1, not True"),
     ],
 )
 def test_what_can_not_be_published_is_an_error_in_the_model(

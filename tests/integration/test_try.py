@@ -140,6 +140,8 @@ def test_it_is_closed(attempt: Try, tmp_path: Path) -> None:
         (("counts",), 64, "try needs a message: --payload FILE"),
         (("counts", "--lines", "absent"), 64, "absent can't be read"),
         (("counts", "-"), 64, "standard input has no non-empty line"),
+        (("counts", "-", "--topic", "a/+"), 64, "--topic 'a/+': name one topic, without the"),
+        (("counts", "-", "--topic", ""), 64, "--topic '': name one topic, without the wildcards"),
         (("other", "-"), 64, "no model is named 'other'; configured: counts, looks"),
         (
             ("counts", "-", "--payload", "x"),

@@ -94,6 +94,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode | int:
     if not options.live and (options.n, options.seconds) != (None, None):
         raise UsageError("-n and --seconds go with --live")
+    if not options.live and options.topic is not None and _has_no_message(options.topic):
+        raise UsageError(
+            f"--topic {options.topic!r}: name one topic, without the wildcards + and #"
+        )
     if options.stdin and (options.payload or options.lines or options.live):
         raise UsageError("messages come from a file, standard input (-) or --live: one of them")
     configure_logging()
@@ -137,6 +141,10 @@ def _try(
             failed = sum(one.fault is not None for one in tried)
             subject.model.close()
     return _FAILED if failed else ExitCode.OK
+
+
+def _has_no_message(topic: str) -> bool:
+    return not topic or "+" in topic or "#" in topic
 
 
 def _filters(options: argparse.Namespace, config: InstanceConfig) -> tuple[str, ...]:

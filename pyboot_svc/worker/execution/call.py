@@ -6,14 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import index
 from typing import Any
 
 from pyboot_svc.config import Edge
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
 from pyboot_svc.model.context import NO_CALL, ReceivedMessage
-from pyboot_svc.topics import RESPONSE, NotFilledIn, template_of
+from pyboot_svc.model.plain import simpler
+from pyboot_svc.topics import RESPONSE, NotFilledIn, check_text, check_topic, template_of
 from pyboot_svc.worker.messages import ID_PROPERTY, About, Addressed, Destination, MessageBatch
-from pyboot_svc.worker.properties import LONGEST_STRING, PublishProperties, decode_properties
+from pyboot_svc.worker.properties import PublishProperties, decode_properties
 
 # In one call: they are all held in memory until the broker has them.
 MOST_RESULTS = 10_000
@@ -82,22 +84,24 @@ class Publishing:
             if found == self._usual.topic:
                 return encoded  # what has no destination of its own goes where all else goes
             return Addressed.to(self._as_usual(found), encoded)
-        if qos is not None and qos not in range(self._most_qos + 1):
-            more = "" if self._most_qos == _MOST_QOS else "; 2 needs `post_qos: 2`"
-            raise ValueError(f"qos must be 0 to {self._most_qos}, not {qos!r}{more}")
         if (user or expiry is not None) and not self._v5:
             raise ValueError("properties and expiry need `protocol: 5` of the post broker")
-        if expiry is not None and (type(expiry) is not int or not 0 < expiry <= _MOST_EXPIRY):
-            raise ValueError(f"expiry must be a whole number of seconds above 0, not {expiry!r}")
-        to = self._destination(found, call, _pairs(user or {}), expiry)
+        to = self._destination(found, call, _pairs(user or {}), _checked_expiry(expiry))
         return Addressed.to(
             replace(
                 to,
-                qos=to.qos if qos is None else qos,
-                retain=to.retain if retain is None else bool(retain),
+                qos=to.qos if qos is None else self._checked_qos(qos),
+                retain=to.retain if retain is None else _truth(retain),
             ),
             encoded,
         )
+
+    def _checked_qos(self, qos: Any) -> int:
+        number = _whole(qos, 0, self._most_qos)
+        if number is None:
+            more = "" if self._most_qos == _MOST_QOS else "; 2 needs `post_qos: 2`"
+            raise ValueError(f"qos must be 0 to {self._most_qos}, not {qos!r}{more}")
+        return number
 
     def _as_usual(self, topic: str) -> Destination:
         """That topic, and all else as it is configured."""
@@ -118,7 +122,7 @@ class Publishing:
             except ValueError as error:
                 raise NotFilledIn(f"the message's response topic can't be used: {error}") from None
         if self._template is not None:
-            return self._template.fill(result, call.topic)
+            return self._template.fill(result, call.topic, simpler)
         return self._usual.topic
 
     def _destination(
@@ -236,27 +240,43 @@ def _received(batch: MessageBatch, place: int) -> ReceivedMessage:
 
 
 def _checked_topic(topic: str) -> str:
-    if not isinstance(topic, str):
-        raise ValueError(f"a topic is text, not {type(topic).__name__}")
-    try:
-        size = len(topic.encode())
-    except UnicodeEncodeError:
-        raise ValueError(f"the topic {topic!r} can't be encoded") from None
-    if not topic or set(topic) & set("+#\0") or topic.startswith("$") or size > LONGEST_STRING:
-        raise ValueError(
-            f"{topic[:40]!r} is no topic to publish to: it may be neither empty nor longer than "
-            f"{LONGEST_STRING} bytes, begin with $, nor have + # or a zero character in it"
-        )
+    check_topic(topic)
     return topic
 
 
 def _pairs(user: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    if not isinstance(user, Mapping):
+        raise TypeError(f"properties are a dict of texts, not {type(user).__name__}")
     pairs = tuple(user.items())
     if ID_PROPERTY in user:
         raise ValueError(f"the property {ID_PROPERTY} is pyboot's own")
     for text in (text for pair in pairs for text in pair):
         if not isinstance(text, str):
             raise TypeError(f"properties are texts, not {type(text).__name__}")
-        if len(text.encode()) > LONGEST_STRING:
-            raise ValueError(f"a property is longer than {LONGEST_STRING} bytes")
+        check_text(text, "the property")
     return pairs
+
+
+def _checked_expiry(expiry: Any) -> int | None:
+    if expiry is None:
+        return None
+    seconds = _whole(expiry, 1, _MOST_EXPIRY)
+    if seconds is None:
+        raise ValueError(f"expiry must be a whole number of seconds above 0, not {expiry!r}")
+    return seconds
+
+
+def _whole(value: Any, least: int, most: int) -> int | None:
+    """An integer between these, also one of numpy's; None if it isn't."""
+    try:
+        number = index(value)
+    except TypeError:
+        return None
+    return number if type(value) is not bool and least <= number <= most else None
+
+
+def _truth(value: Any) -> bool:
+    """Also one of numpy's; a text such as "no" would be true."""
+    if value in (0, 1):
+        return bool(value)
+    raise ValueError(f"retain must be True or False, not {value!r}")

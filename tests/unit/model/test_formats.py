@@ -7,7 +7,7 @@ import math
 import sys
 import zlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -151,6 +151,29 @@ def test_results_as_csv(result: Any, payload: bytes) -> None:
     assert codec("csv").encode(result) == payload
 
 
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"a": [1, 2]}, "a list in a cell of CSV: return a text or a number for each"),
+        ([1, {"b": 2}], "a dict in a cell of CSV: return a text or a number for each"),
+        ([{"a": 1}, [2]], "a dict in a cell of CSV: return a text or a number for each"),
+    ],
+)
+def test_what_is_no_cell(result: Any, said: str) -> None:
+    assert said in fault(codec("csv").encode, result)
+
+
+def test_an_integer_that_messagepack_does_not_have() -> None:
+    said = fault(codec("msgpack").encode, {"a": 10**30})
+    assert said.endswith("an integer of more than 64 bits: return a float or a text")
+
+
+def test_a_time_without_a_zone_is_one_of_utc_in_cbor() -> None:
+    both = codec("cbor")
+    naive = datetime(2026, 1, 2, 3, 4, 5)
+    assert both.decode(both.encode({"at": naive})) == {"at": naive.replace(tzinfo=UTC)}
+
+
 def test_one_format_in_and_another_one_out() -> None:
     both = codec("msgpack", codec_out="text")
     assert both.decode(msgpack.packb({"a": 1})) == {"a": 1}
@@ -197,6 +220,26 @@ def test_what_is_cut_or_something_else(name: str) -> None:
     whole = compress(b"some words that are long enough to be cut" * 20)
     for payload in (whole[:-3], b"plain words", b""):
         assert fault(both.decode, payload).startswith(f"not_decodable: the payload is not {name}: ")
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("more", [b"\0", b"x" * 100, None], ids=["zero", "words", "twice"])
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_what_stands_behind_the_compressed_is_not_passed_over(
+    name: str, more: bytes | None, size: int
+) -> None:
+    compress, _ = LIBRARIES[name]
+    both = codec("raw", compression=name)
+    whole = compress(b"0" * size)
+    said = fault(both.decode, whole + (whole if more is None else more))
+    assert said == f"not_decodable: the payload is not {name}: there is more behind it"
+
+
+def test_what_stands_behind_a_stream_is_not_passed_over() -> None:
+    whole = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(range(250)))
+    both = codec("raw", compression="zstd")
+    for more in (b"x", b"x" * 100):
+        assert fault(both.decode, whole + more).endswith("there is more behind it")
 
 
 @pytest.mark.parametrize(

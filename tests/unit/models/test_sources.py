@@ -92,6 +92,26 @@ def temperatures(topic: str, payload: str, **options: Any) -> list[tuple[str, fl
             [("shellyhtg3-84fce63a8e9c/temperature:0", 23.2)],
         ),
         ("shelly", "shellyhtg3-84fce63a8e9c/online", "true", []),
+        ("shelly", "temperature", "21.5", []),
+        (
+            "shelly",
+            "home/bath/ht/status/temperature:0",
+            '{"id":0,"tC":25.6,"tF":78.1}',
+            [("home/bath/ht/temperature:0", 25.6)],
+        ),
+        ("zigbee2mqtt", "zigbee2mqtt/radiator/set", '{"temperature":25}', []),
+        (
+            "tasmota",
+            "attic/tele/SENSOR",
+            '{"DS18B20":{"Temperature":20.6},"TempUnit":"C"}',
+            [("attic/DS18B20", 20.6)],
+        ),
+        (
+            "tasmota",
+            "tele/home/attic/SENSOR",
+            '{"DS18B20":{"Temperature":20.6},"TempUnit":"C"}',
+            [("home/attic/DS18B20", 20.6)],
+        ),
         (
             "senml",
             "plant/gateway",
@@ -109,6 +129,18 @@ def test_presets(preset: str, topic: str, payload: str, found: list[tuple[str, f
 
 def test_a_plain_payload_is_as_it_was() -> None:
     assert temperatures("plant/a", '{"temperature": 21.5}') == [("plant/a", 21.5)]
+
+
+def test_channels_of_one_shelly_are_devices_of_their_own() -> None:
+    context: Any = Context(preset="shelly", point="power", high=5)
+    model = threshold_alarm(context)
+    for channel, power in ((0, 230.1), (1, 0.1), (0, 230.2)):
+        context.topic = f"shellies/shellyem-B9E1D2/emeter/{channel}/power"
+        found = model(power, context)
+        if channel == 0 and power == 230.1:
+            assert found["device"] == "shellyem-B9E1D2/emeter/0"
+        else:
+            assert found is None
 
 
 def test_another_quantity_than_the_usual_one() -> None:
@@ -201,6 +233,14 @@ def test_paths(
         ("a", '{"value": 1}', {"device": "topic[3]"}, r"device: the topic has no topic\[3\]"),
         ("a", '{"v": "warm"}', {"value": "v"}, "value: must be a number, not 'warm'"),
         ("a", "5", {"preset": "senml"}, "payload: must be a list of SenML records"),
+        *(
+            ("a", f'[{{"n":"temperature","v":1,"{label}":{wrong}}}]', {"preset": "senml"}, says)
+            for label, wrong, says in (
+                ("bt", '"x"', "bt: must be a number, not 'x'"),
+                ("t", "null", "t: must be a number, not null"),
+                ("bv", "true", "bv: must be a number, not true"),
+            )
+        ),
     ],
 )
 def test_what_is_not_where_a_path_says(

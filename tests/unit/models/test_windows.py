@@ -195,3 +195,10 @@ def test_each_reading_is_in_all_its_windows_once(
     wanted = [(start, len(v), statistics.fmean(v)) for start, v in sorted(expected.items())]
     assert [one[:2] for one in found] == [one[:2] for one in wanted]
     assert [one[2] for one in found] == pytest.approx([one[2] for one in wanted], abs=1e-9)
+
+
+def test_what_is_too_late_makes_no_window_of_its_own() -> None:
+    windows = Windows(size=60, lateness=10)
+    windows.at(1000, 1)
+    assert windows.at(500, 2) == windows.at(501, 4) == []
+    assert windows.at(2000, 1) == [(960, 1, 1.0)]
