@@ -5,6 +5,7 @@ meaning    what a field says of itself, for people and for Prometheus
 figures    the same fields, as those read them who show them
 decoding   the fields again, of what a worker reports, checked
 protocol   what is said on the metrics socket
+letters    dead letters, as a worker tells of them when it is asked
 tokens     by which workers prove to the master who they are
 reporter   the worker's end of it; the master's is `pyboot_svc.master.hub`
 """
