@@ -16,6 +16,7 @@ from typing import Any
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.admission import Admission
 from pyboot_svc.metrics.decoding import Malformed, decode_snapshot
+from pyboot_svc.metrics.letters import decode_answer
 from pyboot_svc.metrics.protocol import ASK, LONGEST_HELLO
 from pyboot_svc.sockets.descriptors import Listeners
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
@@ -68,6 +69,23 @@ class _Scrape:
             self.done.set()
 
 
+class _Inquiry:
+    """Another question than for figures, to one worker."""
+
+    def __init__(self, instance: str, asked: str) -> None:
+        self.instance = instance
+        self.asked = asked
+        self.answer: dict[str, Any] = {
+            "error": f"no answer within {ANSWER_SECONDS:.0f} s; a worker of an earlier version "
+            "gives none"
+        }
+        self.done = threading.Event()
+
+    def end(self, answer: dict[str, Any]) -> None:
+        self.answer = answer
+        self.done.set()
+
+
 class _Peer:
     """One connection: a worker, once it has said hello."""
 
@@ -79,6 +97,8 @@ class _Peer:
         self.claimed = ""
         self.hello_due = time.monotonic() + HELLO_SECONDS
         self.unanswered: deque[_Scrape] = deque()
+        # Who waits for the answer to which question. A worker of an earlier version gives none.
+        self.inquiries: dict[str, list[_Inquiry]] = {}
         self._pending = b""
 
     @property
@@ -118,6 +138,7 @@ class Hub:
         self.configure(configured)
         self._peers: dict[socket.socket, _Peer] = {}
         self._requests: deque[_Scrape] = deque()
+        self._inquiries: deque[_Inquiry] = deque()
         self._added: deque[socket.socket] = deque()
         self._wakeup = Wakeup()
         self._stopping = False
@@ -188,6 +209,14 @@ class Hub:
         names = dict.fromkeys([*self._configured, *sorted(answers), *sorted(silent)])
         return {name: _reading(answers.get(name), name in silent) for name in names}
 
+    def inquire(self, instance: str, asked: str) -> dict[str, Any]:
+        """What a worker answers to a question of `metrics.letters`, decoded; `error`: why not."""
+        inquiry = _Inquiry(instance, asked)
+        self._inquiries.append(inquiry)
+        self._wakeup.call()
+        inquiry.done.wait(ANSWER_SECONDS)
+        return inquiry.answer
+
     # The thread:
 
     def _run(self) -> None:
@@ -212,6 +241,8 @@ class Hub:
                     self._taking.add(self._added.popleft())
                 while self._requests:
                     self._ask(self._requests.popleft())
+                while self._inquiries:
+                    self._pass_on(self._inquiries.popleft())
             for peer in list(self._peers.values()):
                 self._close(peer)
         self._wakeup.close()
@@ -305,6 +336,9 @@ class Hub:
     def _note_answer(self, peer: _Peer, line: bytes) -> None:
         snapshot = decode_line(line)
         assert peer.instance is not None
+        if "asked" in snapshot:
+            self._note_told(peer, snapshot)
+            return
         if not peer.unanswered:
             raise Nonsense("an answer without a question")
         depths = (snapshot.get("pre_queue"), snapshot.get("post_queue"))
@@ -326,9 +360,35 @@ class Hub:
         if len(peer.unanswered) < _MOST_UNANSWERED and self._send(peer):
             peer.unanswered.append(request)
 
-    def _send(self, peer: _Peer) -> bool:
+    def _pass_on(self, inquiry: _Inquiry) -> None:
+        peer = self._peer_of(inquiry.instance)
+        if peer is None:
+            inquiry.end({"error": "it is not connected"})
+        elif inquiry.asked in peer.inquiries:
+            # It has the question; who has waited in vain waits no longer.
+            peer.inquiries[inquiry.asked] = [inquiry, *peer.inquiries[inquiry.asked]][:_MOST_SILENT]
+        elif len(peer.inquiries) >= _MOST_UNANSWERED:
+            inquiry.end({"error": "it is behind with its answers"})
+        elif self._send(peer, inquiry.asked.encode() + b"\n"):
+            peer.inquiries[inquiry.asked] = [inquiry]
+
+    def _peer_of(self, instance: str) -> _Peer | None:
+        return next((one for one in self._peers.values() if one.instance == instance), None)
+
+    def _note_told(self, peer: _Peer, document: dict[str, Any]) -> None:
+        asked = document["asked"]
+        if not isinstance(asked, str) or asked not in peer.inquiries:
+            raise Nonsense("an answer without a question")
         try:
-            peer.connection.send(ASK)
+            told = decode_answer(document)
+        except Malformed as error:
+            told = {"error": f"malformed: {error}"}
+        for inquiry in peer.inquiries.pop(asked):
+            inquiry.end(told)
+
+    def _send(self, peer: _Peer, question: bytes = ASK) -> bool:
+        try:
+            peer.connection.send(question)
         except BlockingIOError:
             return False
         except OSError:
@@ -349,6 +409,8 @@ class Hub:
         for request in peer.unanswered:
             assert peer.instance is not None
             request.answer(peer.instance, None)
+        for inquiry in (one for some in peer.inquiries.values() for one in some):
+            inquiry.end({"error": "its connection ended"})
 
     def _count(self, reason: str, peer: _Peer | None) -> None:
         self.refused[reason] += 1

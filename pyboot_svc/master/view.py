@@ -7,10 +7,12 @@ from typing import Any
 
 from pyboot_svc import __version__
 from pyboot_svc.config import Config, Edge
+from pyboot_svc.errors import UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.history import History
 from pyboot_svc.master.hub import Hub, Reading
 from pyboot_svc.master.load import reckon
+from pyboot_svc.metrics.letters import question
 from pyboot_svc.services import ServiceManager
 
 
@@ -96,6 +98,18 @@ class View:
             "load": load.as_dict() if load else None,
         }
 
+    def dead_letters(self, instance: str, number: int | None = None) -> dict[str, Any] | None:
+        """The newest that an instance keeps, or the one of this number; None: there is none such.
+
+        An `error` says why its worker doesn't tell.
+        """
+        if not self._lists(instance):
+            return None
+        told = self._hub.inquire(instance, question(number))
+        if "error" in told:
+            return {"instance": instance, "kept": None, "letters": [], **told}
+        return {"instance": instance, **told} if number is None or told["letters"] else None
+
     def readiness(self) -> tuple[list[str], list[str]]:
         """Why not every configured instance is ready, empty when all are; and what brokers grant
         less than they were asked for."""
@@ -105,13 +119,23 @@ class View:
             [f"{row['instance']}: {notice}" for row in rows for notice in row.get("notices", ())],
         )
 
+    def _lists(self, instance: str) -> bool:
+        try:
+            identity = InstanceId.parse(instance)
+        except UsageError:
+            return False
+        return self._is_configured(identity)
+
+    def _is_configured(self, identity: InstanceId) -> bool:
+        return identity in self._expected or identity.model in self._passing
+
     def _row(self, identity: InstanceId, reading: Reading) -> dict[str, Any]:
         edge = self._edges.get(identity.model)
         known = {
             "instance": str(identity),
             "model": identity.model,
             "number": identity.number,
-            "configured": identity in self._expected or identity.model in self._passing,
+            "configured": self._is_configured(identity),
             "unit": f"edge-model@{identity}.service",
             "sub_process_name": identity.metrics_name,
             "error": reading.error,

@@ -6,6 +6,7 @@ figures      the same fields, as those read them who show them
 json_schema  the fields as programs know them before they ask
 decoding     the fields again, of what a worker reports, checked
 protocol     what is said on the metrics socket
+letters      dead letters, as a worker tells of them when it is asked
 tokens       by which workers prove to the master who they are
 reporter     the worker's end of it; the master's is `pyboot_svc.master.hub`
 """

@@ -1,7 +1,8 @@
 """What is said on the metrics socket.
 
 A worker says hello once, `{"instance": NAME-N, "pid": PID, "version": V, "token": T}`, then answers
-every `?` line with one line: its snapshot, a JSON object.
+every `?` line with one line: its snapshot, a JSON object. What else it may be asked is in
+`letters`; a question that it doesn't know it doesn't answer.
 """
 
 from __future__ import annotations

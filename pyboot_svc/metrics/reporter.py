@@ -24,7 +24,8 @@ class Reporter:
     """Connects, says hello, answers; and connects again, for ever.
 
     `master` is its socket's path, or its address on the network; `token` gives what proves that it
-    is this instance, empty for nothing.
+    is this instance, empty for nothing. `tell` answers other questions than for figures, as far as
+    it knows them.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Reporter:
         instance: str,
         snapshot: Callable[[], dict[str, Any]],
         token: Callable[[], str] = str,
+        tell: Callable[[str], dict[str, Any] | None] = lambda asked: None,
     ) -> None:
         self._master = master
         self._hello = {"instance": instance, "pid": os.getpid(), "version": __version__}
         self._snapshot = snapshot
         self._token = token
+        self._tell = tell
         self._stopping = threading.Event()
         self._backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
 
@@ -81,5 +84,7 @@ class Reporter:
                 if question + b"\n" == ASK:
                     connection.sendall(encode_line(self._snapshot()))
                     self._backoff.reset()
+                elif told := self._tell(question.decode(errors="replace")):
+                    connection.sendall(encode_line(told))
             if len(pending) > MAX_LINE:
                 return

@@ -119,6 +119,16 @@ class Dispatcher:
         family = self._families.get("/" + "/".join(parts[:-1])) if parts else None
         return cherrypy.NotFound() if family is None else partial(family, parts[-1])
 
+    @cherrypy.expose
+    def dead(self, instance: str = "", number: str = "") -> bytes:
+        """The newest dead letters of an instance, or one of them."""
+        if number and not (number.isascii() and number.isdecimal() and len(number) < 19):
+            raise cherrypy.NotFound
+        found = self._view.dead_letters(instance, int(number) if number else None)
+        if found is None:
+            raise cherrypy.NotFound
+        return _json(found)
+
 
 # The page loads its own files and asks its own master, and nothing is for pages of others.
 HEADERS = {

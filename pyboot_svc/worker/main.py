@@ -41,6 +41,7 @@ from pyboot_svc.titles import show_title
 from pyboot_svc.tracing.server import TraceServer
 from pyboot_svc.undumpable import refuse_dumps
 from pyboot_svc.worker.condition import Condition, Draining, Loaded, Running
+from pyboot_svc.worker.delivery.told_dead_letters import tell_dead_letters
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.pool import NoIdleWork
 from pyboot_svc.worker.heartbeat import TICK_SECONDS, Heartbeat
@@ -52,6 +53,7 @@ from pyboot_svc.worker.pipeline import Links, Pipeline
 from pyboot_svc.worker.readiness import Readiness
 from pyboot_svc.worker.signals import Signals
 from pyboot_svc.worker.storage.claim import claim_state
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 # What a drain may take beyond its deadline.
 _FAREWELL_SECONDS = 10.0
@@ -125,6 +127,7 @@ class Worker:
             instance,
             lambda: condition.snapshot().document(),
             partial(read_token, self._settings.token),
+            partial(tell_dead_letters, self._settings.state_dir / DATABASE_NAME),
         )
         reporter.start()
         if self._settings.probes is not None:

@@ -20,6 +20,11 @@ from support.simulated import Simulated
 
 AXE = Path(__file__).parents[2] / "build" / "page" / "node_modules" / "axe-core" / "axe.min.js"
 MODELS = "def double(payload):\n    return payload * 2\n"
+STRICT = """def double(payload):
+    if isinstance(payload, dict):
+        raise ValueError("no number")
+    return payload * 2 if payload != [1] else 1 / 0
+"""
 VIEWS = ("#/", "#/instances", "#/dead", "#/model/model_01")
 Write = Callable[..., Path]
 Start = Callable[..., tuple[Up, Simulated]]
@@ -105,6 +110,33 @@ def test_a_broker_that_is_away_is_seen_where_it_is(
         own.stop()
 
 
+def test_what_failed_is_seen_in_full_with_what_tries_it_again(
+    browser: Chromium, write_config: Write, up: Callable[..., Up], plant: Plant, topic: str
+) -> None:
+    running = up(write_config(edge(topic), models=STRICT))
+    evil = b'{"n": "<img src=x>"}'
+    for payload in (evil, b"\xff\x00\x01", b"[1]"):
+        plant.publish(topic, payload)
+    until(lambda: sum(running.instance("double-1")["errors"].values()) == 3, "all have failed")
+    browser.open(running.url + "/#/model/double")
+    browser.wait_text(f"{topic}, {len(evil)} bytes", ".letters")
+    browser.wait_text("model: 2")
+    browser.run("location.hash = '#/dead'")
+    browser.wait_text("double-1", "tbody")
+    browser.run("document.querySelector('tbody a').click()")
+    browser.wait_text("3 are kept:")
+    assert browser.run("document.querySelectorAll('#main img').length") == 0
+    browser.run("[...document.querySelectorAll('tbody a')].at(-1).click()")
+    browser.wait_text('{\n  "n": "<img src=x>"\n}', "pre[aria-label=Payload]")
+    assert "ValueError: no number" in browser.text("pre[aria-label=Error]")
+    browser.run("document.querySelector('input[value=hex]').click()")
+    browser.wait_text("000000  7b 22 6e 22 3a 20", "pre[aria-label=Payload]")
+    browser.wait_text("pyboot dead retry double-1 1", "code")
+    browser.run("location.hash = '#/dead/double-1/2'")
+    browser.wait_text("000000  ff 00 01", "pre[aria-label=Payload]")
+    assert browser.run("document.querySelector('input[value=JSON]').disabled")
+
+
 def test_the_page_says_that_the_master_is_away_and_comes_back(
     browser: Chromium, tmp_path: Path, write_config: Write, up: Callable[..., Up], topic: str
 ) -> None:
@@ -137,6 +169,30 @@ def test_a_backlog_and_what_it_needs(browser: Chromium, simulated: Start) -> Non
     browser.wait_text("Too few messages in the last minute", ".load")
     assert browser.run("document.activeElement.tagName") == "H2"
     assert "edge_mode" in browser.text(".config")
+
+
+def test_latency_is_seen_as_it_spreads(browser: Chromium, simulated: Start) -> None:
+    master, workers = simulated(1, 1)
+    begun = time.monotonic()
+
+    def work() -> str:
+        """Nine of ten messages take up to 5 ms, the others up to 1 s."""
+        done = int((time.monotonic() - begun) * 10)
+        counts = [0] * 17
+        counts[3], counts[10] = 9 * done, done
+        workers.changes["model_01-1"] = {"histograms": {"latency_s": {"counts": counts, "sum": 0}}}
+        return browser.text(".chart:last-child figcaption")
+
+    browser.open(master.url + "/#/model/model_01")
+    until(lambda: "half within 5 ms, 99 % within 1 s" in work(), "it is said", 60)
+    assert browser.run("document.querySelector('.h4').getAttribute('d')").startswith("M")
+    assert browser.run("document.querySelector('.h2').getAttribute('d')").startswith("M")
+    browser.run("document.querySelector('.chart:last-child svg').focus()")
+    for _ in range(2):
+        browser.press("ArrowLeft")
+    browser.wait_text("at ", ".chart:last-child .moment")
+    browser.call("Page.reload")
+    browser.wait("document.querySelector('.h4')?.getAttribute('d')?.startsWith('M')", "it is kept")
 
 
 def test_what_a_model_needs_is_reckoned_by_what_it_does(

@@ -5,10 +5,12 @@ store      what the master says, asked every two seconds
 dom        elements by a call
 words      how an instance does, in a word, a shape and a colour; figures as text
 chart      lines in SVG
+heat       a histogram over time
 overview   the plant as a picture, and its figures
 instances  the table
 model      one model
-dead       dead letters, as far as the master knows them
+dead       which instances have dead letters
+letters    those of an instance, and one in full
 """
 
 from __future__ import annotations

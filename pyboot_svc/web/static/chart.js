@@ -37,36 +37,31 @@ export class Sparkline {
   }
 }
 
-const [WIDTH, HEIGHT] = [600, 120];
+export const [WIDTH, HEIGHT] = [600, 120];
 
-// A figure with up to two lines, and what they are at the pointer or, by arrow keys, at a moment.
-export class Chart {
-  constructor(title, names, format = number) {
-    this.names = names;
-    this.format = format;
-    this.lines = [];
+// What has an axis of time: it tells what was at the pointer or, by arrow keys, at a moment.
+export class Plot {
+  constructor(title, shapes, keys) {
+    this.title = title;
     this.at = null;
-    this.paths = names.map((_, index) => s("path", { class: `line ${"ab"[index]}` }));
+    this.count = 0;
     this.cursor = s("path", { class: "cursor", d: "" });
     this.svg = s(
       "svg",
       { viewBox: `0 -2 ${WIDTH} ${HEIGHT + 4}`, preserveAspectRatio: "none", role: "img", tabindex: "0", "aria-label": title },
       s("path", { class: "base", d: `M0 ${HEIGHT}H${WIDTH}M0 0H${WIDTH}` }),
-      this.paths,
+      shapes,
       this.cursor,
     );
-    this.title = title;
     this.top = h("span", { class: "top" });
-    this.values = names.map(() => h("b", {}));
-    const keys = names.map((name, index) =>
-      h("span", { class: `key ${"ab"[index]}` }, `${"━┅"[index]} ${name} `, this.values[index]));
+    this.bottom = h("span", { class: "bottom" });
     this.moment = h("span", { class: "moment" });
     this.start = h("span", {});
     this.element = h(
       "figure",
       { class: "chart" },
       h("figcaption", {}, h("strong", {}, title), keys, this.moment),
-      h("div", { class: "plot" }, this.top, this.svg),
+      h("div", { class: "plot" }, this.top, this.bottom, this.svg),
       h("div", { class: "axis", "aria-hidden": "true" }, this.start, h("span", {}, "now")),
     );
     this.svg.addEventListener("pointermove", (event) => {
@@ -84,38 +79,48 @@ export class Chart {
     });
   }
 
-  get count() {
-    return this.lines[0]?.length ?? 0;
-  }
-
-  update(lines, seconds) {
-    this.lines = lines;
+  // So many values, each of so many seconds, are drawn; `told` is what they say in words.
+  span(count, seconds, told) {
+    this.count = count;
     this.seconds = seconds;
-    const top = most(lines.flat()) ?? 0;
-    lines.forEach((line, index) =>
-      setAttribute(this.paths[index], "d", linePath(line, WIDTH, HEIGHT, top)));
-    setText(this.top, this.format(top));
-    const minutes = (seconds * this.count) / 60;
+    const minutes = (seconds * count) / 60;
     setText(this.start, minutes > 90 ? `${Math.round(minutes / 60)} h ago` : `${Math.round(minutes)} min ago`);
-    const told = this.names.map((name, index) => `${name} ${this.format(this.latest(index))} now, at most ${this.format(most(lines[index]))}`);
-    setAttribute(this.svg, "aria-label", `${this.title}: ${told.join("; ")}. Arrow keys show what was.`);
+    setAttribute(this.svg, "aria-label", `${this.title}: ${told}. Arrow keys show what was.`);
     this.look(this.at);
-  }
-
-  latest(index) {
-    return this.lines[index]?.at(-1) ?? null;
   }
 
   look(at) {
     this.at = at === null || !this.count ? null : Math.min(Math.max(at, 0), this.count - 1);
-    this.names.forEach((_, index) => {
-      const value = this.at === null ? this.latest(index) : this.lines[index][this.at];
-      setText(this.values[index], this.format(value));
-    });
+    this.tell(this.at ?? this.count - 1);
     const x = this.at === null ? null : (this.at / Math.max(this.count - 1, 1)) * WIDTH;
     setAttribute(this.cursor, "d", x === null ? "" : `M${x} 0V${HEIGHT}`);
     const back = this.at === null ? 0 : (this.count - 1 - this.at) * this.seconds;
     const moment = new Date(Date.now() - back * 1000).toLocaleTimeString();
     setText(this.moment, this.at === null ? "" : `at ${moment}`);
+  }
+}
+
+// A figure with up to two lines.
+export class Chart extends Plot {
+  constructor(title, names, format = number) {
+    const paths = names.map((_, index) => s("path", { class: `line ${"ab"[index]}` }));
+    const values = names.map(() => h("b", {}));
+    super(title, paths, names.map((name, index) =>
+      h("span", { class: `key ${"ab"[index]}` }, `${"━┅"[index]} ${name} `, values[index])));
+    Object.assign(this, { names, format, paths, values, lines: [] });
+  }
+
+  update(lines, seconds) {
+    this.lines = lines;
+    const top = most(lines.flat()) ?? 0;
+    lines.forEach((line, index) =>
+      setAttribute(this.paths[index], "d", linePath(line, WIDTH, HEIGHT, top)));
+    setText(this.top, this.format(top));
+    const told = this.names.map((name, index) => `${name} ${this.format(lines[index].at(-1))} now, at most ${this.format(most(lines[index]))}`);
+    this.span(lines[0].length, seconds, told.join("; "));
+  }
+
+  tell(at) {
+    this.values.forEach((value, index) => setText(value, this.format(this.lines[index]?.[at])));
   }
 }

@@ -3,6 +3,7 @@
 import { h, setAttribute, setText } from "./dom.js";
 import { Dead } from "./dead.js";
 import { Instances } from "./instances.js";
+import { Letter, Letters } from "./letters.js";
 import { Model } from "./model.js";
 import { Overview } from "./overview.js";
 import { Store } from "./store.js";
@@ -31,14 +32,21 @@ class Page {
   }
 
   show() {
-    const model = location.hash.match(/^#\/model\/(.+)$/);
-    this.view = model ? new Model(this.store, decoded(model[1])) : this.kept[location.hash] ?? this.kept["#/"];
+    this.view = this.viewOf(location.hash);
     this.links.forEach((link) =>
       setAttribute(link, "aria-current", this.kept[link.getAttribute("href")] === this.view ? "page" : null));
     setText(this.heading, this.view.title);
     document.title = `${this.view.title} · ${this.name}`;
     this.place.replaceChildren(this.view.element);
     this.update();
+  }
+
+  viewOf(hash) {
+    const model = hash.match(/^#\/model\/(.+)$/);
+    if (model) return new Model(this.store, decoded(model[1]));
+    const dead = hash.match(/^#\/dead\/([^/]+)(?:\/(\d+))?$/);
+    if (dead) return dead[2] ? new Letter(decoded(dead[1]), dead[2]) : new Letters(decoded(dead[1]));
+    return this.kept[hash] ?? this.kept["#/"];
   }
 
   update() {

@@ -2,11 +2,16 @@
 
 import { Chart } from "./chart.js";
 import { h, setText } from "./dom.js";
+import { Heat } from "./heat.js";
+import { address, head, reason, when } from "./letters.js";
 import { ask } from "./store.js";
 import { ago, condition, megabytes, milliseconds, number, percent, rate } from "./words.js";
 
 const RANGES = ["15 minutes", "3 hours", "24 hours"];
 const DAY_SECONDS = 10;
+// Of so many instances the last errors are shown, and of each kind so many messages.
+const MOST_ASKED = 4;
+const MOST_LETTERS = 5;
 
 export class Model {
   constructor(store, name) {
@@ -16,12 +21,14 @@ export class Model {
     this.range = 0;
     this.day = null;
     this.due = 0;
+    this.errorsDue = 0;
     this.charts = [
       { chart: new Chart("Messages a second", ["in", "out"], rate), columns: ["in", "out"] },
       { chart: new Chart("Waiting", ["for the model", "to be published"]), columns: ["pre_queue", "post_queue"] },
       { chart: new Chart("From input to result", ["p50", "p99"], milliseconds), columns: ["p50", "p99"] },
       { chart: new Chart("Errors a second", ["errors"], rate), columns: ["errors"] },
     ];
+    this.heat = new Heat("How long messages took");
     this.load = h("p", { class: "load", role: "status" });
     this.gone = h("p", {});
     this.instances = h("tbody", {});
@@ -32,7 +39,7 @@ export class Model {
     this.element = h("div", {},
       this.gone, this.load,
       h("fieldset", { class: "ranges" }, h("legend", {}, "Over the last"), ranges),
-      h("div", { class: "charts" }, this.charts.map(({ chart }) => chart.element)),
+      h("div", { class: "charts" }, this.charts.map(({ chart }) => chart.element), this.heat.element),
       h("h3", {}, "Instances"),
       h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `Instances of ${name}` },
         h("table", {}, h("thead", {}, h("tr", {}, HEADS.map((title, at) => h("th", { scope: "col", class: at < 2 ? "word" : null }, title)))), this.instances)),
@@ -66,21 +73,24 @@ export class Model {
     if (!this.day) return;
     const tier = this.day.tiers[this.range];
     for (const { chart, columns } of this.charts) chart.update(columns.map((name) => tier[name]), tier.seconds);
+    const { bounds_s: bounds, tiers } = this.day.latency;
+    this.heat.update(tiers[this.range].counts, bounds, tiers[this.range].seconds);
   }
 
-  sayErrors(instances) {
+  async sayErrors(instances) {
     const kinds = new Map();
     for (const one of instances) {
       for (const [kind, count] of Object.entries(one.errors ?? {})) kinds.set(kind, (kinds.get(kind) ?? 0) + count);
     }
-    const last = instances.filter((one) => one.last?.error);
-    const said = JSON.stringify([[...kinds], last.map((one) => [one.instance, one.last])]);
-    if (said === this.saidErrors) return;
+    const last = instances.filter((one) => one.last?.error).sort((a, b) => b.last.error_time - a.last.error_time).slice(0, MOST_ASKED);
+    const said = JSON.stringify([[...kinds], last.map((one) => one.last.error_time)]);
+    if (said === this.saidErrors || performance.now() < this.errorsDue) return;
     this.saidErrors = said;
+    this.errorsDue = performance.now() + DAY_SECONDS * 1000;
+    const letters = (await Promise.all(last.map(({ instance }) => lettersOf(instance)))).flat().sort((a, b) => b.created - a.created);
     this.errors.replaceChildren(
-      kinds.size ? h("ul", {}, [...kinds].map(([kind, count]) => h("li", {}, `${kind}: ${number(count)}`))) : h("p", {}, "None since the instances' start."),
-      ...last.map((one) => h("p", {}, h("b", {}, one.instance), `, ${ago(Date.now() / 1000 - one.last.error_time)}: `, h("code", {}, one.last.error))),
-      ...(kinds.size ? [h("p", {}, "The messages, with payload and traceback: ", h("code", {}, "pyboot dead list"), ", and under ", h("a", { href: "#/dead" }, "Dead letters"), ".")] : []));
+      ...(kinds.size ? [...kinds].flatMap(([kind, count]) => [h("p", {}, h("b", {}, `${kind}: ${number(count)}`)), listOf(letters.filter((one) => one.kind === kind))]) : [h("p", {}, "None since the instances' start.")]),
+      ...last.map((one) => h("p", {}, `The last one of ${one.instance}, ${ago(Date.now() / 1000 - one.last.error_time)}: `, h("code", {}, one.last.error))));
   }
 
   sayConfig(config) {
@@ -93,6 +103,22 @@ export class Model {
         : [[key, value]]);
     this.config.replaceChildren(...pairs.flatMap(([key, value]) => [h("dt", {}, key), h("dd", {}, String(value))]));
   }
+}
+
+// Its newest dead letters; none where they can't be had.
+async function lettersOf(instance) {
+  try {
+    const { letters } = await ask(`api/dead/${encodeURIComponent(instance)}`);
+    return letters.map((letter) => ({ ...letter, instance }));
+  } catch {
+    return [];
+  }
+}
+
+function listOf(letters) {
+  return h("ul", { class: "letters" }, letters.slice(0, MOST_LETTERS).map((one) => h("li", {},
+    h("a", { href: address(one.instance, one.id) }, `${one.instance}, ${when(one)}`),
+    `: ${one.topic}, ${number(one.bytes)} bytes `, h("code", {}, head(one)), ` ${reason(one)}`)));
 }
 
 const HEADS = ["instance", "state", "in/s", "out/s", "wait", "to publish", "p50", "p99", "CPU", "memory", "process"];

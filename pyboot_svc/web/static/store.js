@@ -11,8 +11,9 @@ const LONGEST_SECONDS = 8;
 
 export async function ask(path) {
   const response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_SECONDS * 1000) });
-  if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
-  return response.json();
+  const said = response.headers.get("Content-Type") === "application/json" ? await response.json() : {};
+  if (!response.ok) throw new Error(said.message ?? said.error ?? `${response.status} ${response.statusText}`);
+  return said;
 }
 
 export class Store extends EventTarget {

@@ -49,8 +49,12 @@ class Peer:
     def has_something(self) -> bool:
         return bool(select.select([self._socket], [], [], 0)[0])
 
-    def wait_asked(self) -> None:
-        assert self._lines.readline() == b"?\n"
+    def wait_asked(self, question: str = "?") -> None:
+        assert self._lines.readline() == question.encode() + b"\n"
+
+    def wait_all_asked(self, count: int) -> None:
+        for _ in range(count):
+            assert self._lines.readline().startswith(b"dead ")
 
     def wait_dropped(self) -> None:
         try:
@@ -546,3 +550,75 @@ def test_stop_closes_all_connections(start_hub: StartHub, connect: Connect, ask:
     peer.wait_dropped()
     silent.wait_dropped()
     assert scrape.result(20) == {"a-1": ABSENT}
+
+
+LETTERS = {"kept": 0, "letters": []}
+
+
+def test_a_worker_is_asked_for_more_than_figures(
+    start_hub: StartHub, connect: Connect, ask: Ask, pool: ThreadPoolExecutor
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    scrape = ask(hub, peer)
+    inquiries = [pool.submit(hub.inquire, "a-1", "dead") for _ in range(3)]
+    peer.wait_asked("dead")
+    peer.say({"asked": "dead", **LETTERS})
+    peer.answer(3)
+    assert depth(scrape.result()["a-1"]) == 3
+    answers = [inquiry.result() for inquiry in inquiries]
+    assert LETTERS in answers  # who came later has asked again, and waited in vain
+    assert all(answer == LETTERS or "no answer" in answer["error"] for answer in answers)
+    assert hub.refused == {}
+
+
+def test_who_does_not_know_the_question_is_well_all_the_same(
+    start_hub: StartHub, connect: Connect, ask: Ask, pool: ThreadPoolExecutor
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    ask(hub, peer)
+    peer.answer()
+    waiting = [pool.submit(hub.inquire, "a-1", f"dead {number}") for number in range(9)]
+    errors = sorted(one.result()["error"][:20] for one in waiting)
+    assert errors == ["it is behind with its"[:20]] + ["no answer within 1 s"] * 8
+    peer.wait_all_asked(8)
+    scrape = ask(hub, peer)
+    peer.answer(5)
+    assert depth(scrape.result()["a-1"]) == 5
+
+
+def test_who_is_not_there_is_not_asked(
+    start_hub: StartHub, connect: Connect, ask: Ask, pool: ThreadPoolExecutor
+) -> None:
+    hub = start_hub("a-1")
+    assert hub.inquire("a-1", "dead") == {"error": "it is not connected"}
+    peer = connect("a-1")
+    ask(hub, peer)
+    inquiry = pool.submit(hub.inquire, "a-1", "dead")
+    peer.wait_asked("dead")
+    peer.close()
+    assert inquiry.result() == {"error": "its connection ended"}
+
+
+@pytest.mark.parametrize("asked", ["dead 8", 7, None, ["dead"]], ids=str)
+def test_an_answer_that_nobody_asked_for_is_refused(
+    start_hub: StartHub, connect: Connect, asked: Any
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    peer.say({"asked": asked, **LETTERS})
+    peer.wait_dropped()
+    assert hub.refused == {"an answer without a question": 1}
+
+
+def test_a_malformed_answer_is_said(
+    start_hub: StartHub, connect: Connect, ask: Ask, pool: ThreadPoolExecutor
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    ask(hub, peer)
+    inquiry = pool.submit(hub.inquire, "a-1", "dead")
+    peer.wait_asked("dead")
+    peer.say({"asked": "dead", "letters": "all"})
+    assert inquiry.result() == {"error": "malformed: letters is no list"}

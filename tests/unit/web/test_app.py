@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from pyboot_svc.services.base import NoServices, ServiceManager
 from pyboot_svc.services.foreground import ForegroundManager
 from pyboot_svc.sockets.unix import open_listener
 from pyboot_svc.web.server import WebServer
+from pyboot_svc.worker.delivery.told_dead_letters import tell_dead_letters
 
 LOOPBACK = WebAddress("127.0.0.1", 0)
 ABSENT = "absent: not connected"
@@ -140,9 +142,14 @@ class Web:
         """Connect a worker that answers as usual, but for `changes`."""
         self.report(name, worker_snapshot(**changes))
 
-    def report(self, name: str, snapshot: dict[str, Any]) -> None:
+    def report(
+        self,
+        name: str,
+        snapshot: dict[str, Any],
+        tell: Callable[[str], dict[str, Any] | None] = lambda asked: None,
+    ) -> None:
         """Connect a worker that answers so, and wait until it does."""
-        reporter = Reporter(self._path, name, lambda: snapshot)
+        reporter = Reporter(self._path, name, lambda: snapshot, tell=tell)
         reporter.start()
         self._stack.callback(reporter.stop)
         until(lambda: self._answers(name), f"{name} answers")
@@ -498,11 +505,27 @@ def test_what_was_before_is_told(web: Web) -> None:
     assert [tier["seconds"] for tier in day["tiers"]] == [5, 60, 600]
     assert day["tiers"][0]["in"][-1] == 10.5
     assert day["load"] is None
+    assert [tier["seconds"] for tier in day["latency"]["tiers"]] == [15, 180, 1800]
 
 
 def test_a_model_that_has_said_nothing_yet_has_an_empty_day(web: Web) -> None:
     day = web.request("/api/history/temp").json
     assert (day["model"], day["load"], day["tiers"][0]["in"]) == ("temp", None, [])
+
+
+def test_dead_letters_are_told(web: Web, tmp_path: Path) -> None:
+    web.report("temp-1", worker_snapshot(), partial(tell_dead_letters, tmp_path / "none"))
+    assert web.request("/api/dead/temp-1").json == {"instance": "temp-1", "kept": 0, "letters": []}
+    nowhere = ("temp-1/7", "temp-1/x", "temp-1/-7", f"temp-1/{10**20}", "temp-9", "nobody-1", "..")
+    for nothing in nowhere:
+        assert web.request(f"/api/dead/{nothing}").status == 404, nothing
+    away: dict[str, Any] = {
+        "instance": "temp-2",
+        "kept": None,
+        "letters": [],
+        "error": "it is not connected",
+    }
+    assert web.request("/api/dead/temp-2").json == away
 
 
 def test_head_is_answered(web: Web) -> None:
