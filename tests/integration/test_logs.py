@@ -80,6 +80,10 @@ def test_logs(
     wrong = logs("mor")
     assert (wrong.returncode in (0, 64, 69), "more-1 |" in wrong.stdout) == (True, False)
     assert logs("../etc").returncode == 64
+    plant.publish(f"{topic}/one", "größer", 1)
+    until(lambda: "größer" in logs("one-1").stdout, "all that there is")
+    few = run_pyboot("logs", "one-1", env={**env, "PYTHONIOENCODING": "ascii"})
+    assert (few.returncode, "gr\\xf6\\xdfer" in few.stdout) == (0, True), few.stderr
 
     with Following(env, "one", "-f", "-n", "1") as follow:
         follow.wait("\n")

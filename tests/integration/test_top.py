@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import chain, repeat
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from support.app import PYBOOT, Up, run_pyboot
@@ -58,7 +61,7 @@ def test_it_is_alive_in_80_by_24(
     assert len(lines) == 24
     assert max(map(len, lines)) <= 80
     assert lines[1].split()[:2] == ["INSTANCE", "STATE"]
-    assert lines[-1].startswith("r reverse  Enter detail  / filter  ? help  q quit")
+    assert lines[-1].startswith("q quit  ? help  Enter detail  / filter  r reverse")
     [reason] = [n for n, line in enumerate(lines) if line.startswith("    post broker 127.0.0.1:9")]
     assert lines[reason - 1].startswith("beta-1")
     assert {31, 32, 33} & top.screen.colours == {32, 33}
@@ -176,10 +179,71 @@ def test_without_colours_and_without_utf_8(master: list[str], terminal: Open) ->
     assert top.output.isascii()
 
 
-def test_a_terminal_that_cant(master: list[str], terminal: Open) -> None:
-    top = terminal("top", *master, env={"TERM": "dumb"})
+@pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1"])
+def test_no_locale_but_utf_8_gets_what_it_doesnt_know(
+    locale: str, master: list[str], terminal: Open
+) -> None:
+    """Over ssh: the locale is the one of the other end."""
+    top = terminal("top", *master, width=100, env={"LC_ALL": locale, "LANG": "C.UTF-8"})
+    top.wait("_")
+    top.press("\r")
+    top.wait("any key: back")
+    assert top.output.isascii()
+
+
+@pytest.mark.parametrize("size", [(40, 10), (20, 5)], ids=["40x10", "20x5"])
+def test_a_tiny_terminal(size: tuple[int, int], master: list[str], terminal: Open) -> None:
+    width, height = size
+    top = terminal("top", *master, width=width, height=height)
+    top.wait("alpha-1")
+    top.press("j\r")
+    top.wait("any key: back")
+    assert "beta-1" in top.read()
+    top.press(" ?")
+    top.wait("Up Down")
+    lines = top.read().split("\n")
+    assert (len(lines), max(map(len, lines)) <= width) == (height, True)
+    top.press(" q")
+    assert top.ended() == 0
+    assert not top.screen.alternate
+
+
+def test_the_first_keys_are_shown_in_40_columns(master: list[str], terminal: Open) -> None:
+    top = terminal("top", *master, width=40, height=10)
+    top.wait("q quit  ? help  Enter detail  / filter")
+
+
+@pytest.mark.parametrize("name", ["dumb", "unknown", "nothing-like-it", ""])
+def test_a_terminal_that_cant(name: str, master: list[str], terminal: Open) -> None:
+    top = terminal("top", *master, env={"TERM": name})
     assert top.ended() == 69
     assert "try `pyboot status`" in top.read().replace("\n", " ")
+
+
+class Strange(BaseHTTPRequestHandler):
+    """A master that gives its `answers` in turn."""
+
+    def do_GET(self) -> None:
+        answers: Iterator[bytes] = self.server.answers  # type: ignore[attr-defined]
+        body = next(answers)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *told: object) -> None: ...
+
+
+def test_a_bug_puts_the_screen_back(terminal: Open) -> None:
+    """And is told where it can be read."""
+    well = b'{"instances": [{"instance": "alpha-1", "state": "ready"}]}'
+    with HTTPServer(("127.0.0.1", 0), Strange) as master:
+        master.answers = chain([well, well], repeat(b'{"instances": [{}]}'))  # type: ignore[attr-defined]
+        Thread(target=master.serve_forever, daemon=True).start()
+        top = terminal("top", "--listen", f"127.0.0.1:{master.server_port}", "--interval", "0.1")
+        assert top.ended() == 70
+        master.shutdown()
+    assert (top.screen.alternate, top.settings()) == (False, top.before)
+    assert "KeyError: 'instance'" in top.read()
 
 
 def test_where_no_keys_can_be_pressed_it_prints_once(master: list[str], tmp_path: Path) -> None:

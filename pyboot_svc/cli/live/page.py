@@ -98,7 +98,7 @@ def _foot(view: View) -> list[Line]:
             Span(f" {_SAY.get(title, title)}", reverse=title == view.sort),
             Span(GAP),
         ]
-    keys = "r reverse  Enter detail  / filter  ? help  q quit"
+    keys = "q quit  ? help  Enter detail  / filter  r reverse"
     filtered = f"  filter: {view.filter} (Esc ends it)" if view.filter else ""
     return [sorts, [Span(keys), Span(filtered, Colour.YELLOW)]]
 

@@ -25,7 +25,11 @@ class Reading:
 
 
 class Poller:
-    """A thread that has `ask` called every `interval` seconds; `reading` is the latest."""
+    """A thread that has `ask` called every `interval` seconds; `reading` is the latest.
+
+    What else it raises than a PybootError is a bug, and the end of it: `failure`, for whoever can
+    put the terminal back before it is told.
+    """
 
     def __init__(self, ask: Callable[[], Instances], interval: float) -> None:
         """Asks once here and now; raises what `ask` does."""
@@ -33,15 +37,22 @@ class Poller:
         self._interval = interval
         self._ended = threading.Event()
         self.reading = Reading(ask(), 0, time.time())
+        self.failure: Exception | None = None
         spawn("poller", self._run)
 
     def stop(self) -> None:
         self._ended.set()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._interval):
-            before = self.reading
-            try:
-                self.reading = Reading(self._ask(), before.number + 1, time.time())
-            except PybootError as error:
-                self.reading = Reading(before.instances, before.number, before.moment, str(error))
+        try:
+            while not self._ended.wait(self._interval):
+                self._read()
+        except Exception as error:
+            self.failure = error
+
+    def _read(self) -> None:
+        before = self.reading
+        try:
+            self.reading = Reading(self._ask(), before.number + 1, time.time())
+        except PybootError as error:
+            self.reading = Reading(before.instances, before.number, before.moment, str(error))

@@ -142,6 +142,8 @@ class _Screen:
             if key == -1 and not os.isatty(0):
                 return  # the terminal has gone: nothing will ever be pressed
             self._press(key)
+            if self._poller.failure is not None:
+                raise self._poller.failure
 
     def _prepare(self, window: curses.window) -> None:
         window.timeout(_LOOK_MS)
