@@ -10,6 +10,7 @@ config_file      which configuration a command works with
 booting          brings up the starters, for `up` and `master`
 private          the folder of `up` when it isn't told another
 running          which `pyboot up` run for this user, and where their files are
+progress         how far something is that takes long, on a terminal
 terminal         whether the terminal of `up` has gone
 planning         who manages the host, for `plan` and `apply`
 master_address   where `status` and `top` ask the master

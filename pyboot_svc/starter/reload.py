@@ -7,7 +7,7 @@ import threading
 
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.errors import PybootError
-from pyboot_svc.services.apply import apply_plan
+from pyboot_svc.services.apply import Roll, apply_plan
 from pyboot_svc.services.examination import trouble_of
 from pyboot_svc.services.host import HostManager
 from pyboot_svc.services.plan import UNCHANGED, make_plan
@@ -66,7 +66,7 @@ class Reloads:
         )
         for name, why in troubles.items():
             log.error("%s stays as it is: its new code can't be loaded: %s", name, why)
-        apply_plan(plan, wanted, host, _READY_SECONDS, wait_for_new=True, say=self._say)
+        apply_plan(plan, wanted, host, Roll(_READY_SECONDS, wait_for_new=True, say=self._say))
         if not troubles:
             log.info("reloaded: all instances are as configured")
 

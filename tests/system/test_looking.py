@@ -155,3 +155,15 @@ def test_the_group_may_trace(machine: Machine, looking: type[Looking]) -> None:
 
     until(seen, "a message")
     assert "published to pair/out" in trace.said()
+
+
+def test_apply_shows_how_far_it_is_on_a_terminal_alone(machine: Machine) -> None:
+    bar = "[##########----------] 1 of 2 instances"
+    machine.write("/etc/pyboot/config.yaml", config(edge("pair", "said", instance=2)))
+    shown = machine.sh("TERM=xterm script -qec 'pyboot apply' /dev/null </dev/null")
+    assert bar in shown
+    assert shown.endswith("applied: restart 2\r\n")
+    machine.write("/etc/pyboot/config.yaml", config(edge("pair", "said", instance=2, share=False)))
+    piped = machine.sh("TERM=xterm pyboot apply")
+    assert ("\r" in piped, "\x1b" in piped, "[" in piped) == (False, False, False)
+    wait_active(machine, *PAIR)

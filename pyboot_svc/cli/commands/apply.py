@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pyboot_svc.cli.arguments import add_config, add_run_dir, add_service_manager, seconds
 from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.cli.planning import chosen_manager
+from pyboot_svc.cli.progress import Progress
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UnavailableError
+from pyboot_svc.identity import InstanceId
 from pyboot_svc.notify import Notifier
-from pyboot_svc.services.apply import apply_plan
+from pyboot_svc.services.apply import Roll, apply_plan
 from pyboot_svc.services.examination import trouble_of
 from pyboot_svc.services.folders import make_folders
 from pyboot_svc.services.lock import alone
@@ -77,14 +80,12 @@ def run(options: argparse.Namespace) -> int:
         made = make_plan(wanted, manager.applied())
         manager.tell_master(made.changes)
         made, wanted, troubles = without_broken(made, wanted, config, partial(_trouble_of, config))
-        apply_plan(
-            made,
-            wanted,
-            manager,
-            wait_seconds=options.wait_seconds,
-            wait_for_new=not options.boot,
-            say=say,
-        )
+        changed = [step.identity for step in made.steps if step.action != UNCHANGED]
+        with Progress(len(changed), "instances", sys.stdout) as progress:
+            roll = Roll(
+                options.wait_seconds, not options.boot, progress.above(say), _counter(progress)
+            )
+            apply_plan(made, wanted, manager, roll)
         withdraw_tokens(options.run_dir, kept)
     say(_summary(made))
     if troubles:
@@ -95,6 +96,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _trouble_of(config: Config, edge: Edge) -> str | None:
     return trouble_of(edge.edge_mode, config.model_path, edge.variables, edge.python)
+
+
+def _counter(progress: Progress) -> Callable[[Sequence[InstanceId]], None]:
+    finished: set[InstanceId] = set()
+
+    def done(instances: Sequence[InstanceId]) -> None:
+        finished.update(instances)
+        progress.at(len(finished))
+
+    return done
 
 
 def _teller(step_seconds: float) -> Callable[[str], None]:

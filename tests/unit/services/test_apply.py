@@ -13,7 +13,7 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services import readiness
-from pyboot_svc.services.apply import apply_plan
+from pyboot_svc.services.apply import Roll, apply_plan
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted, make_plan
 from pyboot_svc.services.readiness import NotReady
@@ -116,7 +116,7 @@ def apply(
     items = [Wanted(identity, NEW if changed else OLD, "unit") for identity in wanted]
     said: list[str] = []
     plan = make_plan(items, host.applied())
-    apply_plan(plan, items, host, wait_seconds, wait_for_new, said.append)
+    apply_plan(plan, items, host, Roll(wait_seconds, wait_for_new, said.append))
     return said
 
 
@@ -135,6 +135,17 @@ def test_what_is_gone_stops_before_units_are_written_and_what_is_new_starts_befo
     assert host.files == {PUMP_1: NEW, PUMP_2: NEW}
 
 
+def test_how_far_it_is_is_told() -> None:
+    host = Host(PUMP_1, PUMP_2, FAN_1)
+    said: list[str] = []
+    finished: list[list[InstanceId]] = []
+    host.now[PUMP_2] = STOPPED
+    items = [Wanted(identity, NEW, "unit") for identity in (PUMP_1, PUMP_2, PUMP_3)]
+    roll = Roll(10.0, True, said.append, lambda instances: finished.append([*instances]))
+    apply_plan(make_plan(items, host.applied()), items, host, roll)
+    assert finished == [[FAN_1], [PUMP_2], [PUMP_1], [PUMP_3]]
+
+
 PARTS_OLD, PARTS_NEW = (
     json.dumps({"edge": {"partition": "device", "share": True, "instance": count}})
     for count in (2, 3)
@@ -146,7 +157,7 @@ def of_parts(host: Host, compiled: str, *wanted: InstanceId) -> list[str]:
     items = [Wanted(identity, compiled, "unit") for identity in wanted]
     said: list[str] = []
     host.newest = compiled
-    apply_plan(make_plan(items, host.applied()), items, host, 10.0, True, said.append)
+    apply_plan(make_plan(items, host.applied()), items, host, Roll(10.0, True, said.append))
     return host.log
 
 
