@@ -28,5 +28,6 @@ def one(payload: Any) -> Any:
 
 
 def three(payload: Any, context: Any) -> None:
-    for _ in range(3):
-        context.publish(_RESULT)
+    context.publish(_RESULT)
+    context.publish(_RESULT)
+    context.publish(_RESULT)

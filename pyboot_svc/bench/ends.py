@@ -1,18 +1,35 @@
-"""A worker's two connections without a network: its data planes on sockets in memory."""
+"""A worker's two ends without a network: its data planes on sockets in memory, and what sees
+messages to their end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from pyboot_svc.config import Broker, Edge
-from pyboot_svc.worker.messages import Destination, MessageBatch, ResultBatch
+from pyboot_svc.config import Broker, Edge, InstanceConfig
+from pyboot_svc.model.state import ModelState
+from pyboot_svc.worker.delivery.completion import Completion
+from pyboot_svc.worker.delivery.dead_letters import DeadLetters
+from pyboot_svc.worker.delivery.model_state import StateSaver
+from pyboot_svc.worker.delivery.post_queue import PostQueue
+from pyboot_svc.worker.delivery.settlement import Settlement
+from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.memory_budget import MemoryBudget
+from pyboot_svc.worker.messages import (
+    Chunk,
+    Destination,
+    MessageBatch,
+    ResultBatch,
+    Sendable,
+    by_destination,
+)
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Session
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
 from pyboot_svc.worker.mqtt.wire.bulk_plane import BulkPlane
 from pyboot_svc.worker.mqtt.wire.decoder import Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder, encode_pubacks
 from pyboot_svc.worker.mqtt.wire.plane import PlaneOwner
+from pyboot_svc.worker.stats import Stats
 
 _SESSION = 1
 _WINDOW = 65_535
@@ -37,27 +54,54 @@ class PreEnd:
     def read(self) -> MessageBatch:
         while self._socket.unread:
             self._plane.read()
-        return self._taken.all()
+        batch = self._taken.all()
+        batch.origin = self
+        return batch
 
-    def acknowledge(self, batch: MessageBatch) -> None:
-        if any(batch.packet_ids):
-            self._plane.acknowledge(_SESSION, batch.packet_ids)
-            self._plane.write()
+    def acknowledge(self, batch: MessageBatch, start: int, stop: int) -> None:
+        self._plane.acknowledge(_SESSION, batch.packet_ids[start:stop])
+
+    def write(self) -> None:
+        """What was acknowledged since the last time."""
+        self._plane.write()
 
 
 class PostEnd:
-    """Where results go."""
+    """Where results go, from the model thread to the acknowledgement of their inputs."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, config: InstanceConfig, durables: Durables) -> None:
+        edge = config.edge
         protocol = edge.post.broker.protocol
+        budget = MemoryBudget(edge.queue.bytes)
+        # What the model keeps is not saved.
+        saver = StateSaver(ModelState({}), durables.store)
+        letters = DeadLetters(
+            config, durables.store, durables.spool.dead_letters, wake=lambda: None
+        )
+        self._queue = PostQueue(edge.queue.post, budget)
+        settlement = Settlement(budget, saver)
+        self._completion = Completion(self._queue, letters, saver, settlement, Stats())
         self._socket = MemorySocket()
-        self._plane = _plane("post", protocol, edge.max_message, self._socket, _Taken())
-        self._destination = Destination(edge.post.topic, min(edge.post.qos, 1))
+        self._plane = _plane("post", protocol, edge.max_message, self._socket, self)
+        self._usual = Destination(edge.post.topic, min(edge.post.qos, 1))
         self._broker = Decoder(protocol == "5", edge.max_message)
 
-    def write(self, results: Sequence[ResultBatch]) -> None:
-        self._plane.publish_results(self._destination, results)
+    def hand_on(self, chunk: Chunk) -> None:
+        """What the model has made of it, as a model thread does it; failures are none here."""
+        chunk.failures.clear()
+        self._completion.hand_on(chunk, last=True)
+
+    def write(self) -> bool:
+        """As much as is in the window; whether there was something."""
+        taken = self._queue.take(self._plane.room(_WINDOW))
+        if any(results.chunk.unusual for results in taken):
+            for results in taken:
+                for to, part in by_destination(results, self._usual):
+                    self._plane.publish_results(to, [part])
+        else:
+            self._plane.publish_results(self._usual, taken)
         self._plane.write()
+        return bool(taken)
 
     def answer(self) -> None:
         """The broker acknowledges what was written."""
@@ -69,6 +113,12 @@ class PostEnd:
         """Take the broker's answers."""
         while self._socket.unread:
             self._plane.read()
+
+    def on_messages(self, batch: MessageBatch) -> None:
+        raise AssertionError("results are only sent")
+
+    def on_published(self, safe: list[Sendable], refused: object) -> None:
+        self._completion.published([item for item in safe if isinstance(item, ResultBatch)])
 
 
 class MemorySocket:

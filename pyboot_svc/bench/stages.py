@@ -20,7 +20,7 @@ from pyboot_svc.model.formats import codec_of
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.call import Publishing
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
-from pyboot_svc.worker.messages import Chunk, ResultBatch, payloads_of
+from pyboot_svc.worker.messages import Chunk
 
 STAGES = ("read", "digest", "decode", "model", "encode", "write")
 # Enough for a p99; more would only take memory.
@@ -80,7 +80,6 @@ class _Meter:
         edge = subject.edge
         self._longest = edge.batch.max_size if edge.batch is not None else _LONGEST_ROUND
         self._payloads = cycle(subject.payloads)
-        self._pre, self._post = PreEnd(edge, subject.topic), PostEnd(edge)
         # What names a result, and lets a message that kills the process be recognised.
         self._named = edge.pre.qos > 0 or (edge.post.qos > 0 and edge.post.broker.protocol == "5")
         self._codec = codec_of(edge)
@@ -89,6 +88,8 @@ class _Meter:
         self.failures = CountedFailures()
         # In its own folder: it is no crash of the worker's when this process is killed.
         durables = Durables(subject.config, subject.folder)
+        self._pre, self._post = PreEnd(edge, subject.topic), PostEnd(subject.config, durables)
+        self._chunks = 0
         codec = _recording(self._codec, self._encoded)
         call = replace(
             ModelCall.of(edge, subject.model, durables, self.failures),
@@ -117,25 +118,26 @@ class _Meter:
         self._pre.offer(list(islice(self._payloads, count)))
         with self._stage("read"):
             batch = self._pre.read()
-        results = []
+        chunks = []
         for start in range(0, count, self._longest):
-            chunk = Chunk(0, batch.part(start, min(start + self._longest, count)))
+            chunk = Chunk(self._chunks, batch.part(start, min(start + self._longest, count)))
+            self._chunks += 1
             self._work(chunk)
-            made = [
-                (place, payload)
-                for place, result in enumerate(chunk.results)
-                for payload in payloads_of(result)
-            ]
-            if made:
-                places, payloads = zip(*made, strict=True)
-                results.append(ResultBatch(chunk, places, list(payloads)))
+            chunks.append(chunk)
         with self._stage("write"):
-            self._post.write(results)
-            self._pre.acknowledge(batch)
-        self._post.answer()
+            for chunk in chunks:
+                self._post.hand_on(chunk)
+        while self._write():
+            self._post.answer()
+            with self._stage("write"):
+                self._post.settle()
         with self._stage("write"):
-            self._post.settle()
+            self._pre.write()
         self.messages += count
+
+    def _write(self) -> bool:
+        with self._stage("write"):
+            return self._post.write()
 
     def costs(self) -> StageCosts:
         each = 1000 * self.messages

@@ -76,20 +76,16 @@ def fast_json(nan: Nan = Nan.NULL) -> Codec | None:
     except ImportError:
         return None
     standard = _StandardJson(nan)
-    # It makes null of NaN.
-    encode = _encode_fast if nan is Nan.NULL else _encode_fast_without_null
-    return Codec(
-        partial(_decode_fast, orjson.loads, standard.decode),
-        # What the standard library refuses or says otherwise is left to it.
-        partial(
-            encode,
-            orjson.dumps,
-            orjson.OPT_PASSTHROUGH_DATACLASS
-            | orjson.OPT_PASSTHROUGH_DATETIME
-            | orjson.OPT_PASSTHROUGH_SUBCLASS,
-            standard.encode,
-        ),
+    # What the standard library refuses or says otherwise is left to it.
+    options = (
+        orjson.OPT_PASSTHROUGH_DATACLASS
+        | orjson.OPT_PASSTHROUGH_DATETIME
+        | orjson.OPT_PASSTHROUGH_SUBCLASS
     )
+    encode = _fast_encoder(orjson.dumps, options, standard.encode)
+    if nan is not Nan.NULL:
+        encode = partial(_encode_without_null, encode, standard.encode)
+    return Codec(partial(_decode_fast, orjson.loads, standard.decode), encode)
 
 
 # Makes a run of digits recognisable: a number with so many may not fit into 64 bits.
@@ -187,23 +183,27 @@ def _decode_fast(
     return standard(payload)
 
 
-def _encode_fast(
-    dumps: Callable[..., bytes], options: int, standard: Callable[[Any], bytes], result: Any
-) -> bytes:
-    try:
-        encoded = dumps(result, simpler, options)
-    except Exception:  # the result's own methods may raise anything
-        return standard(result)
-    # A copy: what orjson gives may keep the whole buffer that it was written into, kilobytes for
-    # a few bytes, which a queue of results would fill the memory with.
-    return b"".join((encoded, b""))
+def _fast_encoder(
+    dumps: Callable[..., bytes], options: int, standard: Callable[[Any], bytes]
+) -> Callable[[Any], bytes]:
+    def encode(result: Any) -> bytes:
+        try:
+            encoded = dumps(result, simpler, options)
+        except Exception:  # the result's own methods may raise anything
+            return standard(result)
+        # A copy: what orjson gives may keep the whole buffer that it was written into, kilobytes
+        # for a few bytes, which a queue of results would fill the memory with.
+        return b"".join((encoded, b""))
+
+    return encode
 
 
-def _encode_fast_without_null(
-    dumps: Callable[..., bytes], options: int, standard: Callable[[Any], bytes], result: Any
+def _encode_without_null(
+    encode: Callable[[Any], bytes], standard: Callable[[Any], bytes], result: Any
 ) -> bytes:
-    encoded = _encode_fast(dumps, options, standard, result)
-    return standard(result) if b"null" in encoded else encoded  # it may have been a NaN
+    """Of `encode`, which makes null of NaN: what is none is asked for once more."""
+    encoded = encode(result)
+    return standard(result) if b"null" in encoded else encoded
 
 
 def _as_is(payload: bytes) -> bytes:

@@ -39,6 +39,7 @@ class Call(Protocol):
     def messages(self) -> tuple[ReceivedMessage, ...]:
         """Those that it is about, at least one; raises RuntimeError where it is about none."""
 
+    def publish_as_configured(self, payload: Any) -> None: ...
     def publish(
         self,
         payload: Any,
@@ -61,6 +62,9 @@ class NoCall:
 
     def messages(self) -> tuple[ReceivedMessage, ...]:
         raise RuntimeError("context.message is there during a call for a message only")
+
+    def publish_as_configured(self, payload: Any) -> None:
+        raise RuntimeError(NO_CALL)
 
     def publish(self, *arguments: Any) -> None:
         raise RuntimeError(NO_CALL)
@@ -110,7 +114,6 @@ class Context:
         self,
         payload: Any,
         topic: str | None = None,
-        *,
         retain: bool | None = None,
         qos: int | None = None,
         properties: Mapping[str, str] | None = None,
@@ -126,4 +129,8 @@ class Context:
         Raises TypeError or ValueError for what can't be published, and RuntimeError outside of a
         call.
         """
-        self.call.publish(payload, topic, retain, qos, properties, expiry)
+        call = self.call
+        if topic is None and retain is None and qos is None and not properties and expiry is None:
+            call.publish_as_configured(payload)  # the most frequent, by a way that is cheaper
+        else:
+            call.publish(payload, topic, retain, qos, properties, expiry)

@@ -104,7 +104,7 @@ class _Walk:
         if isinstance(value, Enum):
             return self.plain(value.value, place, around)
         if isinstance(value, int):
-            return int(value)
+            return _whole(int(value), place)
         if isinstance(value, float):
             return self._number(float(value), place)
         if id(value) in around:
@@ -150,9 +150,19 @@ class _Walk:
         return key.value if isinstance(key, Enum) else key
 
 
+def _whole(value: int, place: str) -> int:
+    try:
+        str(value)
+    except ValueError:  # Python writes no more
+        raise NotPlain(
+            f"{place}: int of more than {_MOST_DIGITS} digits: return a float, or text"
+        ) from None
+    return value
+
+
 def _of_decimal(value: Any) -> int | float:
     if not value.is_finite():
-        return float(value)
+        return math.nan if value.is_nan() else float(value)  # one that signals is no float
     # 1E+999999999 is written in a few bytes, and as an integer it takes hours.
     if value.adjusted() >= _MOST_DIGITS:
         raise TypeError(f"{type_name(value)} of more than {_MOST_DIGITS} digits: return a float")
@@ -171,6 +181,11 @@ def _of_numpy(value: Any) -> Any:
     if kind == "M":
         return str(value) if value == value else math.nan
     if kind == "m":
+        if value != value:
+            return math.nan
+        unit, _ = sys.modules["numpy"].datetime_data(value.dtype)
+        if unit in ("Y", "M"):
+            raise TypeError(f"{type_name(value)} of months or years: return their number")
         return float(value / sys.modules["numpy"].timedelta64(1, "s"))
     if kind == "f":  # a long double, which `item` leaves one
         return float(value)
@@ -195,6 +210,8 @@ def _of_a_library(value: Any, library: str) -> Any:
 def _of_pandas(value: Any) -> Any:
     kind = type(value).__name__
     if hasattr(value, "columns"):
+        if not value.columns.is_unique:  # only the last of them would be left
+            raise TypeError(f"{type_name(value)}: two columns of one name: give each its own")
         return value.to_dict("records")
     if hasattr(value, "index") and hasattr(value, "to_dict"):
         # With labels of its own it is a record, and a column otherwise.
@@ -242,6 +259,8 @@ def _advice(value: Any) -> str:
         return "decode it to text, or set `codec: raw` and return bytes alone"
     if isinstance(value, complex):
         return "return its parts, [value.real, value.imag]"
+    if hasattr(value, "numerator"):
+        return "return float(…) of it"
     if inspect.iscoroutine(value):
         return "await it"
     if isinstance(value, Iterator):

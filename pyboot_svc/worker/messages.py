@@ -255,23 +255,23 @@ def payloads_of(result: Result) -> tuple[bytes, ...]:
 class ResultBatch:
     """Results of one chunk on their way out: `payloads[n]` is that of the message `places[n]`.
 
-    Where a message has several, its place stands there several times, and `names` tells their
-    digests. `size` is how many bytes they have.
+    Where a message has several, its place stands there several times, and `numbers` count its
+    results from 0. `size` is how many bytes they have.
     """
 
-    __slots__ = ("chunk", "names", "payloads", "places", "size")
+    __slots__ = ("chunk", "numbers", "payloads", "places", "size")
 
     def __init__(
         self,
         chunk: Chunk,
         places: Sequence[int],
         payloads: list[bytes],
-        names: list[bytes] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self.chunk = chunk
         self.places = places
         self.payloads = payloads
-        self.names = names
+        self.numbers = numbers
         self.size = sum(map(len, payloads))
 
     def __len__(self) -> int:
@@ -281,13 +281,13 @@ class ResultBatch:
         """The results from `start` to `stop`; itself if those are all."""
         if start == 0 and stop >= len(self.payloads):
             return self
-        names = self.names[start:stop] if self.names is not None else None
-        return ResultBatch(self.chunk, self.places[start:stop], self.payloads[start:stop], names)
+        numbers = self.numbers[start:stop] if self.numbers is not None else None
+        return ResultBatch(self.chunk, self.places[start:stop], self.payloads[start:stop], numbers)
 
     def digests(self) -> list[bytes]:
-        if self.names is not None:
-            return self.names
         found = self.chunk.digests
+        if self.numbers is not None:
+            return _digests_of_results(found, self.places, self.numbers)
         return found if len(self.places) == len(found) else pick(found, self.places)
 
     def arrivals(self) -> list[int]:
@@ -332,11 +332,18 @@ def _lead(topic: str) -> bytes:
     return topic.encode() + b"\0"
 
 
-def digest_of_result(message: bytes, number: int) -> bytes:
-    """Names the result `number` of the message with this digest: the first as the message is."""
-    if not number:
-        return message
-    return blake2b(message + number.to_bytes(4), digest_size=DIGEST_BYTES).digest()
+def _digests_of_results(
+    digests: Sequence[bytes], places: Sequence[int], numbers: Sequence[int]
+) -> list[bytes]:
+    """Names the result `number` of the message at each place: the first as the message is.
+
+    The others have their number in front of what they have in common, which takes no hashing.
+    """
+    leads = [number.to_bytes(2) for number in range(max(numbers) + 1)]
+    return [
+        leads[number] + digests[place][:-2] if number else digests[place]
+        for place, number in zip(places, numbers, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,6 +414,9 @@ def by_destination(
     results: ResultBatch, usual: Destination
 ) -> Iterator[tuple[Destination, ResultBatch]]:
     """The results in runs that have a destination in common, in their order."""
+    if set(map(type, results.payloads)) == {bytes}:
+        yield usual, results
+        return
     start, found = 0, [getattr(payload, "destination", usual) for payload in results.payloads]
     for place in range(1, len(found) + 1):
         if place < len(found) and found[place] is found[start]:

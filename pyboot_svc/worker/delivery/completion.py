@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, repeat
 
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.worker.delivery.dead_letters import REFUSED, DeadLetters, refused, refused_result
@@ -30,7 +30,6 @@ from pyboot_svc.worker.messages import (
     Sendable,
     StoredMessage,
     count_of,
-    digest_of_result,
     payloads_of,
     topic_of,
 )
@@ -104,8 +103,13 @@ class Completion:
             results = ResultBatch(chunk, places, found) if found else None  # type: ignore[arg-type]
             self._post_queue.put(chunk.number, results, last=last)
             return
-        self._post_queue.put(chunk.number, self._some_results(chunk, places, found), last=last)
-        without = [place for place in places if found[place - start] is None]
+        some = None
+        if found.count(None) < len(found):
+            some = self._some_results(chunk, places, found)
+        self._post_queue.put(chunk.number, some, last=last)
+        without: Sequence[int] = places
+        if some is not None:
+            without = [place for place in places if found[place - start] is None]
         if without:
             self._end_without_result(chunk, without)
 
@@ -113,29 +117,25 @@ class Completion:
         self, chunk: Chunk, places: Sequence[int], found: Sequence[Result]
     ) -> ResultBatch | None:
         """Those that there are: of a message none, one, or several."""
-        kept: list[int] = []
-        payloads: list[bytes] = []
-        # Of a message with several, all but the first: it is settled when all of them are safe.
-        more: list[int] = []
-        names: list[bytes] = []
-        for place, result in zip(places, found, strict=True):
-            some = payloads_of(result)
-            kept += [place] * len(some)
-            more += [place] * (len(some) - 1)
-            payloads += some
-        if not kept:
+        each = [one if type(one) is tuple else payloads_of(one) for one in found]
+        payloads = list(chain.from_iterable(each))
+        if not payloads:
             return None
-        if not more:
+        counts = list(map(len, each))
+        kept, numbers = _places_and_numbers(places, counts)
+        if max(counts) == 1:
             return ResultBatch(chunk, kept, payloads)
-        self._settlement.hold(chunk, more)
-        for place, group in groupby(kept):
-            names += [digest_of_result(chunk.digests[place], n) for n, _ in enumerate(group)]
-        return ResultBatch(chunk, kept, payloads, names)
+        # A message is settled when all of them are safe.
+        self._settlement.hold(chunk, kept)
+        return ResultBatch(chunk, kept, payloads, numbers)
 
     def _end_without_result(self, chunk: Chunk, places: Sequence[int]) -> None:
         failures = dict(chunk.failures)
-        failed = [place for place in places if place in failures]
-        silent = [place for place in places if place not in failures]
+        failed: Sequence[int] = ()
+        silent = places
+        if failures:
+            failed = [place for place in places if place in failures]
+            silent = [place for place in places if place not in failures]
         if not chunk.batch.tick:
             self._stats.add("nothing_to_publish", len(silent))
         if self._tracer.on:
@@ -189,10 +189,24 @@ class Completion:
             chunk, places = item.chunk, item.places
             if self._tracer.on:
                 self._tracer.ended_with(item, "refused", f"{REFUSED}: {reason}")
-            if item.names is None and not chunk.batch.tick:
+            if item.numbers is None and not chunk.batch.tick:
                 letters = [(chunk.batch.message(place), refused(reason)) for place in places]
             else:  # there is no input, or others have come of it, which are published
                 payloads = [(topic_of(payload, ""), bytes(payload)) for payload in item.payloads]
                 letters = [(Message(*each), refused_result(reason)) for each in payloads]
             self._dead_letters.add(letters, partial(self._settlement.settle, chunk, places))
         self._post_queue.left([item for item in items if isinstance(item, ResultBatch)])
+
+
+def _places_and_numbers(
+    places: Sequence[int], counts: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Of so many results of the message at each place: the place, and which one it is."""
+    count = counts[0]
+    if counts.count(count) == len(counts):  # mostly a model publishes the same number each time
+        kept = [0] * (count * len(places))
+        for number in range(count):
+            kept[number::count] = places
+        return kept, [*range(count)] * len(places)
+    kept = list(chain.from_iterable(map(repeat, places, counts)))
+    return kept, list(chain.from_iterable(map(range, counts)))

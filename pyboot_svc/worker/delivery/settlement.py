@@ -32,12 +32,11 @@ class Settlement:
         with self._lock:
             self.unacknowledged += len(batch.packet_ids) - batch.packet_ids.count(0)
 
-    def hold(self, chunk: Chunk, places: Sequence[int]) -> None:
-        """One more thing has to come true before these are settled."""
+    def hold(self, chunk: Chunk, places: list[int]) -> None:
+        """Each of these, in ascending order, is to be settled as often as it stands there; to be
+        called before any of them is."""
         with self._lock:
-            holds = self._account(chunk).one_by_one()
-            for place in places:
-                holds[place] += 1
+            self._account(chunk).hold(places)
 
     def settle(self, chunk: Chunk, places: Sequence[int]) -> None:
         """One thing that each of these was held for has come true."""
@@ -110,31 +109,67 @@ class Settlement:
 
 
 class _Account:
-    """One chunk's: the first `settled` messages are; of the others `holds` says what has still to
-    come true, one thing each without it."""
+    """One chunk's: the first `settled` messages are.
+
+    While all goes in order, `due` has the places that are settled next where some are several
+    times, of which the first `met` are met. Otherwise `holds` says of each message how often it is
+    still to be settled, once without it.
+    """
 
     def __init__(self, batch: MessageBatch) -> None:
         self.batch = batch
         self.settled = 0
+        self._due: list[int] = []
+        self._met = 0
         self._holds: list[int] | None = None
 
     @property
     def complete(self) -> bool:
         return self.settled == len(self.batch)
 
-    def one_by_one(self) -> list[int]:
-        if self._holds is None:
-            self._holds = [0] * self.settled + [1] * (len(self.batch) - self.settled)
-        return self._holds
+    def hold(self, places: list[int]) -> None:
+        in_order = self._holds is None and self._met == len(self._due)
+        first, last = places[0], places[-1]
+        if in_order and first == self.settled and len(set(places)) == last + 1 - first:
+            self._due, self._met = places, 0
+            return
+        _hold(self._one_by_one(), places)
 
     def settle(self, places: Sequence[int]) -> None:
-        if self._holds is None and isinstance(places, range) and places.start == self.settled:
-            self.settled = places.stop
+        if self._holds is None and self._settle_in_order(places):
             return
-        holds = self.one_by_one()
+        holds = self._one_by_one()
         for place in places:
             holds[place] -= 1
         settled, count = self.settled, len(holds)
         while settled < count and holds[settled] <= 0:
             settled += 1
         self.settled = settled
+
+    def _settle_in_order(self, places: Sequence[int]) -> bool:
+        due, met = self._due, self._met
+        if met == len(due):
+            if isinstance(places, range) and places.start == self.settled:
+                self.settled = places.stop
+                return True
+            return False
+        self._met = stop = met + len(places)
+        if due[met:stop] != places:
+            self._met = met
+            return False
+        self.settled = due[stop] if stop < len(due) else due[-1] + 1
+        return True
+
+    def _one_by_one(self) -> list[int]:
+        if self._holds is None:
+            self._holds = [0] * self.settled + [1] * (len(self.batch) - self.settled)
+            _hold(self._holds, self._due[self._met :])
+        return self._holds
+
+
+def _hold(holds: list[int], places: Sequence[int]) -> None:
+    """Each as often as it stands there, and not once."""
+    for place in set(places):
+        holds[place] -= 1
+    for place in places:
+        holds[place] += 1

@@ -30,6 +30,8 @@ class Publishing:
 
     def __init__(self, edge: Edge, codec: Codec) -> None:
         self._codec = codec
+        # Of a result, also for those whose topic doesn't matter; raises PayloadError.
+        self.encode = codec.encode
         self._v5 = edge.post.broker.protocol == "5"
         self._response = edge.post.topic == RESPONSE
         self._template = None if self._response else template_of(edge.post.topic)
@@ -57,10 +59,6 @@ class Publishing:
         if not self._response:
             return Addressed.to(self._as_usual(topic), payload)
         return Addressed.to(self._destination(topic, call), payload)
-
-    def addressed(self, payload: bytes) -> Addressed:
-        """With where it goes, also where that is as usual."""
-        return payload if isinstance(payload, Addressed) else Addressed.to(self._usual, payload)
 
     def published(
         self,
@@ -147,6 +145,9 @@ class CallAtHand:
 
     def __init__(self, publishing: Publishing) -> None:
         self._publishing = publishing
+        self._encode = publishing.encode
+        # Where a topic has to be found for each.
+        self._differs = publishing.differs
         self._batch: MessageBatch | None = None
         self._places: Sequence[int] = ()
         # What the call has published so far.
@@ -185,6 +186,16 @@ class CallAtHand:
             raise RuntimeError("context.message is there during a call for a message only")
         return tuple(_received(batch, place) for place in self._at())
 
+    def publish_as_configured(self, payload: Any) -> None:
+        results = self.results
+        if self._differs or payload is None or not self.open or len(results) >= MOST_RESULTS:
+            self.publish(payload, None, None, None, None, None)
+            return
+        try:
+            results.append(self._encode(payload))
+        except PayloadError as error:
+            raise ValueError(str(error)) from None
+
     def publish(
         self,
         payload: Any,
@@ -212,7 +223,7 @@ class CallAtHand:
             return returned
         if returned is None:
             return tuple(published)
-        return *published, self._publishing.addressed(returned)
+        return *published, returned
 
     def forget(self) -> None:
         """The call has failed."""

@@ -261,9 +261,12 @@ class Runner:
                 encoded = None if result is None else encode(result)
                 if state.touched:
                     state.commit()
-                if at_hand.results:
+                if published := at_hand.results:
+                    at_hand.results = []
+                    if encoded is not None:
+                        published.append(encoded)
                     chunk.unusual = True
-                    append(at_hand.take(encoded))
+                    append(tuple(published))
                 else:
                     append(encoded)
             except BaseException as error:  # the user's code

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import datetime
 import decimal
+import fractions
 import json
 import math
 import pathlib
@@ -168,6 +169,33 @@ def test_as_scientists_expect_it(result: Any, json: str) -> None:
 )
 def test_what_has_no_json_is_named_by_its_place(result: Any, says: str) -> None:
     assert refused(result).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        ({"n": [10**5000]}, 'result["n"][0]: int of more than 4300 digits: return a float'),
+        ([fractions.Fraction(1, 3)], "result[0]: fractions.Fraction: return float(…) of it"),
+        ([np.timedelta64(3, "Y")], "result[0]: numpy.timedelta64 of months or years: return their"),
+        (
+            {"t": pd.DataFrame([[1, 2]], columns=["a", "a"])},
+            'result["t"]: pandas.',
+        ),
+    ],
+    ids=["huge", "fraction", "years", "columns"],
+)
+def test_what_would_be_cut_or_lost_is_refused(result: Any, says: str) -> None:
+    assert refused(result).startswith(says)
+
+
+def test_of_two_columns_of_one_name_none_is_lost_silently() -> None:
+    table = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    assert refused(table).endswith("two columns of one name: give each its own")
+
+
+def test_what_is_not_there_is_null_whatever_its_kind() -> None:
+    missing = [decimal.Decimal("sNaN"), np.timedelta64("NaT", "Y"), pd.Period("NaT")]
+    assert encoded(missing) == "[null,null,null]"
 
 
 def test_what_contains_itself() -> None:

@@ -212,8 +212,7 @@ def test_the_beginning_of_an_early_chunk_goes_with_the_end_of_the_one_before() -
 def test_what_is_held_waits_for_all_that_it_is_held_for() -> None:
     [chunk] = chunks_of([[1, 1]])
     settlement, acknowledged = begun([chunk])
-    settlement.hold(chunk, [0])
-    settlement.hold(chunk, [0])
+    settlement.hold(chunk, [0, 0, 0])
     settlement.settle(chunk, [1])
     settlement.settle(chunk, [0])
     settlement.settle(chunk, [0])
@@ -227,7 +226,7 @@ def test_some_of_a_range_are_held() -> None:
     [chunk] = chunks_of([[1] * 4])
     settlement, acknowledged = begun([chunk])
     settlement.settle(chunk, range(1))
-    settlement.hold(chunk, [2])
+    settlement.hold(chunk, [2, 2])
     settlement.settle(chunk, range(1, 4))
     assert (acknowledged.packet_ids, settlement.unacknowledged) == ([1, 2], 2)
     settlement.settle(chunk, [2])
@@ -238,7 +237,7 @@ def test_what_is_held_in_an_early_chunk() -> None:
     chunks = chunks_of([[1], [1, 1]])
     settlement, acknowledged = begun(chunks)
     first, second = chunks
-    settlement.hold(second, range(2))
+    settlement.hold(second, [0, 0, 1, 1])
     settlement.settle(second, range(2))
     settlement.settle(first, range(1))
     assert acknowledged.packet_ids == [1]
@@ -261,8 +260,7 @@ def test_the_last_of_what_a_message_is_held_for_settles_it_in_any_order(
     arrived = all_of(chunks)
     pending: list[Spot] = []
     for (chunk, place), (_, holds) in zip(arrived, chain(*arriving), strict=True):
-        for _ in range(holds):
-            settlement.hold(chunk, [place])
+        settlement.hold(chunk, [place] * (holds + 1))
         pending += [(chunk, place)] * (holds + 1)
     chance.shuffle(pending)
     while pending:
@@ -271,6 +269,37 @@ def test_the_last_of_what_a_message_is_held_for_settles_it_in_any_order(
         prefix = takewhile(lambda spot: spot not in pending, arrived)
         assert acknowledged.packet_ids == [mid(spot) for spot in prefix if mid(spot)]
     assert acknowledged.packet_ids == [mid(spot) for spot in arrived if mid(spot)]
+
+
+@given(
+    st.lists(st.integers(1, 3), min_size=1, max_size=8),
+    st.integers(0, 8),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_what_is_held_together_is_settled_by_and_by(
+    times: list[int], first: int, in_order: bool, chance: random.Random
+) -> None:
+    """As the broker has the results: mostly in order, a few at a time. Some messages before them
+    have none."""
+    [chunk] = chunks_of([[1] * (first + len(times))])
+    settlement, acknowledged = begun([chunk])
+    if first:
+        settlement.settle(chunk, range(first))
+    places = [place for place, count in enumerate(times, first) for _ in range(count)]
+    settlement.hold(chunk, places)
+    cuts = list(pieces(places, chance)) if not in_order else []
+    rest = places if in_order else []
+    while rest:
+        count = chance.randint(1, 4)
+        cuts.append(rest[:count])
+        rest = rest[count:]
+    open_ = list(places)
+    for some in cuts:
+        settlement.settle(chunk, some)
+        for place in some:
+            open_.remove(place)
+        assert acknowledged.packet_ids == list(range(1, min(open_, default=len(chunk)) + 1))
 
 
 def test_a_thread_cannot_overtake_another_that_acknowledges() -> None:
