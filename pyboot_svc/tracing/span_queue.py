@@ -21,8 +21,10 @@ from pyboot_svc.text import printable
 from pyboot_svc.threads import spawn
 
 _SAID_SECONDS = 600.0
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
+_LONGEST_PAUSE_SECONDS = 30.0
 _MOST_SPANS = 1_000_000
+# In characters; the library quotes what it was told by others.
+_LONGEST_REASON = 400
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +71,8 @@ class SpanQueue(SpanProcessor):
         self._dropped = dropped
         self._waiting: deque[ReadableSpan] = deque(maxlen=bounds.waiting)
         self._wake = threading.Event()
-        self._closing = False
-        self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+        self._closing = threading.Event()
+        self._backoff = Backoff(bounds.seconds, max(bounds.seconds, _LONGEST_PAUSE_SECONDS))
         # Why the last attempt failed; empty when it did not.
         self.trouble = ""
         self._said = RateLimit(1, _SAID_SECONDS)
@@ -88,7 +90,7 @@ class SpanQueue(SpanProcessor):
         """Send what waits, for `timeout` seconds at most, and nothing while the collector is away.
         The rest is dropped."""
         deadline = time.monotonic() + timeout
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         if not self.trouble:
             self._thread.join(max(deadline - time.monotonic(), 0))
@@ -99,17 +101,23 @@ class SpanQueue(SpanProcessor):
         self.trouble = "an internal error"
 
     def _run(self) -> None:
+        # The library says each time what is said once here.
+        logger = logging.getLogger(type(self._exporter).__module__)
         self._reasons = _Reasons(threading.get_ident())
-        logging.getLogger(type(self._exporter).__module__).addFilter(self._reasons)
-        pause = self._bounds.seconds
-        while not self._closing:
-            self._wake.wait(pause)
-            if self.trouble and not self._closing:
-                # Whatever comes meanwhile: a collector that is away is not asked more often.
-                time.sleep(self._backoff.next())
-            self._wake.clear()
-            while self._waiting and self._send():
-                pass
+        logger.addFilter(self._reasons)
+        try:
+            while not self._closing.is_set():
+                if self.trouble:
+                    # Whatever comes meanwhile: one that is away is not asked more often.
+                    if self._closing.wait(self._backoff.next()):
+                        break
+                else:
+                    self._wake.wait(self._bounds.seconds)
+                self._wake.clear()
+                while self._waiting and self._send():
+                    pass
+        finally:
+            logger.removeFilter(self._reasons)
 
     def _send(self) -> bool:
         """Some of what waits; whether to go on."""
@@ -129,13 +137,13 @@ class SpanQueue(SpanProcessor):
         return not failure
 
     def _failure(self, spans: list[ReadableSpan]) -> str:
-        self._reasons.last = ""
+        self._reasons.first = ""
         try:
             if self._exporter.export(spans) is SpanExportResult.SUCCESS:
                 return ""
         except Exception as error:  # a library's, of whatever is wrong with the network
             return f"{type(error).__name__}: {error}"
-        return self._reasons.last or "it failed"
+        return self._reasons.first or "it failed"
 
     def _say_away(self, failure: str) -> None:
         if not self.trouble and self._said.admit("away") is not None:
@@ -143,21 +151,22 @@ class SpanQueue(SpanProcessor):
             log.warning(
                 "spans don't reach %s: %s; messages go on without, up to %d spans wait",
                 self._url,
-                printable(failure),
+                printable(failure, _LONGEST_REASON),
                 self._bounds.waiting,
             )
 
 
 class _Reasons(logging.Filter):
-    """Keeps what the exporter says in this thread, which would say it each time, out of the log."""
+    """Keeps what the exporter says in this thread out of the log, and of it the first: the last is
+    that it gives up."""
 
     def __init__(self, thread: int) -> None:
         super().__init__()
         self._thread = thread
-        self.last = ""
+        self.first = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.thread != self._thread:
             return True
-        self.last = record.getMessage()
+        self.first = self.first or record.getMessage()
         return False

