@@ -33,6 +33,7 @@ def render_settings(identity: InstanceId, edge: Edge, token: Path) -> str:
         f"em_nice={limits.nice or 0}",
         f"em_cpus={quote(limits.cpus or '')}",
         f"em_groups={quote(','.join(edge.sandbox.groups))}",
+        *([f"em_tasks={limits.tasks}"] if limits.tasks is not None else []),
         f"em_cgroup={quote(chr(10).join(_cgroup(limits)))}",
         *(f"em_credential {name} {quote(file)}" for name, file in credentials.items()),
         *(f'set -- "$@" {quote(f"{name}={value}")}' for name, value in variables.items()),

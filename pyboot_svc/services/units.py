@@ -85,6 +85,7 @@ def _sandbox(sandbox: Sandbox) -> Iterator[str]:
         yield f"SupplementaryGroups={group}"
     if sandbox.jit:
         yield "MemoryDenyWriteExecute=no"
+        yield "SystemCallFilter=memfd_create"
         yield "NoExecPaths="
         yield "ExecPaths="
 

@@ -44,7 +44,10 @@ SANDBOX = {
     "RestrictSUIDSGID": {"yes"},
     "SystemCallArchitectures": {"native"},
     "SystemCallErrorNumber": {"EPERM"},
-    "SystemCallFilter": {"@system-service", "~@privileged @resources"},
+    "SystemCallFilter": {
+        *("@system-service", "~@privileged @resources"),
+        "~io_uring_setup io_uring_enter io_uring_register memfd_create userfaultfd",
+    },
     "IPAddressDeny": {"any"},
     "UMask": {"0077"},
 }
@@ -74,11 +77,13 @@ KNOWN = {
         *(OPENERS - {"BindPaths", "DeviceAllow", "ReadWritePaths", "SocketBindAllow"}),
         *("BindReadOnlyPaths", "DynamicUser", "Environment", "ExecReload", "ExecStart"),
         *(
+            "CPUWeight",
             "ExecStartPre",
             "Group",
             "KillMode",
             "LimitNOFILE",
             "LimitCORE",
+            "MemoryMax",
             "NoExecPaths",
             "NotifyAccess",
             "OOMScoreAdjust",
@@ -87,12 +92,12 @@ KNOWN = {
         ),
         *("RestartPreventExitStatus", "RestartSec", "RestartSteps", "Slice", "StateDirectory"),
         *("StateDirectoryMode", "TimeoutStartSec", "TimeoutStopSec", "Type", "User"),
-        "WatchdogSec",
+        *("TemporaryFileSystem", "WatchdogSec"),
     },
     "Socket": {
         *("DirectoryMode", "ListenStream", "RemoveOnStop", "SocketGroup", "SocketMode"),
     },
-    "Slice": {"MemoryMax"},
+    "Slice": {"CPUWeight", "MemoryMax", "TasksMax"},
     "Install": {"WantedBy"},
 }
 

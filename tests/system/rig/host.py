@@ -99,8 +99,9 @@ class Host:
     `init` is the image's: `systemd` or `openrc`.
 
     With `drop_capability`, it is a host that may do less, as many a container may.
-    With `memory_limits`, MemoryMax= is enforced. Where v1 still owns the memory controller, such a
-    host has v2 for everything else; an OOM kill there shows as `Result=signal`, not `oom-kill`.
+    With `memory_limits`, MemoryMax= and TasksMax= are enforced. Where v1 still owns the controllers
+    of that, such a host has v2 for everything else; an OOM kill there shows as `Result=signal`, not
+    `oom-kill`, and what cgroups do by BPF (IPAddressDeny=, SocketBindDeny=) is not enforced.
     """
 
     def __init__(
@@ -117,10 +118,11 @@ class Host:
         self._boot_options = f" --drop-capability={drop_capability}" if drop_capability else ""
         self._tree = Path(tempfile.gettempdir()).absolute() / self.name
         hierarchies = _hierarchies()
-        self._memory = hierarchies.get("memory") if memory_limits else None
+        controllers = ("memory", "pids") if memory_limits else ()
+        self._v1 = [hierarchies[name] for name in controllers if name in hierarchies]
         # A group of its own a host: two nspawns in one would share their payload's tree. On a
         # machine with v1 beside v2, nspawn mirrors its groups in v1's `name=systemd`.
-        mine = (hierarchies[""], hierarchies.get("name=systemd"), self._memory)
+        mine = (hierarchies[""], hierarchies.get("name=systemd"), *self._v1)
         self._cgroups = [folder / self.name for folder in mine if folder]
         self._janitor: subprocess.Popen[str] | None = None
         self._nspawn: subprocess.Popen[bytes] | None = None
@@ -259,7 +261,7 @@ class Host:
                 # Pure v2, as on a real Debian 13, whatever this machine itself mixes.
                 env={
                     **ENVIRONMENT,
-                    "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0" if self._memory else "1",
+                    "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0" if self._v1 else "1",
                 },
                 start_new_session=True,
             )
@@ -267,12 +269,13 @@ class Host:
             poll(f"boot of {self.name}", self._is_up, BOOT_SECONDS)
         except RigError as error:
             raise RigError(f"{error}\n{self.log}") from None
-        if self._memory:
-            self._claim_memory()
+        if self._v1:
+            self._claim_controllers()
 
-    def _claim_memory(self) -> None:
+    def _claim_controllers(self) -> None:
         """nspawn mounts v1's controllers read-only; systemd looks for them only when it starts."""
-        self.run("mount", "-o", "remount,bind,rw", "/sys/fs/cgroup/memory")
+        for folder in self._v1:
+            self.run("mount", "-o", "remount,bind,rw", f"/sys/fs/cgroup/{folder.name}")
         self.run("systemctl", "daemon-reexec")
 
     def _is_up(self) -> bool:

@@ -16,9 +16,11 @@ TOKEN = Path("/run/pyboot/tokens/m-1")
 # What `edge-model-run` does with them, and shows.
 _READ = """
 em_credential() { printf 'credential=%s=%s\\0' "$1" "$2"; }
+em_tasks=most
 set --
 . "$0"
-printf '%s\\0' "nice=$em_nice" "cpus=$em_cpus" "groups=$em_groups" "cgroup=$em_cgroup" "$@"
+printf '%s\\0' "nice=$em_nice" "cpus=$em_cpus" "groups=$em_groups" "tasks=$em_tasks" \
+    "cgroup=$em_cgroup" "$@"
 """
 AWKWARD = {
     "LINES": "one\ntwo\n$(touch broken)\n",
@@ -56,14 +58,14 @@ def read(tmp_path: Path, **more: Any) -> list[str]:
 
 
 def test_without_limits_there_are_none(tmp_path: Path) -> None:
-    assert read(tmp_path) == ["nice=0", "cpus=", "groups=", "cgroup="]
+    assert read(tmp_path) == ["nice=0", "cpus=", "groups=", "tasks=most", "cgroup="]
 
 
 def test_limits(tmp_path: Path) -> None:
     limits = {"memory": "200M", "cpu": "80%", "tasks": 64, "nice": 5, "cpus": "0-1"}
     found = read(tmp_path, limits=limits, sandbox={"groups": ["dialout", "video"]})
-    assert found[:3] == ["nice=5", "cpus=0-1", "groups=dialout,video"]
-    assert found[3].removeprefix("cgroup=").splitlines() == [
+    assert found[:4] == ["nice=5", "cpus=0-1", "groups=dialout,video", "tasks=64"]
+    assert found[4].removeprefix("cgroup=").splitlines() == [
         "memory.max 200M",
         "cpu.max 80000 100000",
         "pids.max 64",
@@ -73,7 +75,7 @@ def test_limits(tmp_path: Path) -> None:
 
 def test_variables_arrive_literally(tmp_path: Path) -> None:
     found = read(tmp_path, environment=AWKWARD)
-    assert found[4:] == [f"{name}={value}" for name, value in AWKWARD.items()]
+    assert found[5:] == [f"{name}={value}" for name, value in AWKWARD.items()]
     assert not (tmp_path / "broken").exists()
 
 

@@ -155,6 +155,7 @@ def test_a_drop_in_of_everything() -> None:
         'DeviceAllow="/dev/ttyUSB0" rw',
         "SupplementaryGroups=dialout",
         "MemoryDenyWriteExecute=no",
+        "SystemCallFilter=memfd_create",
         "NoExecPaths=",
         "ExecPaths=",
         "IPAddressDeny=",
