@@ -20,6 +20,8 @@ from pyboot_svc.web.static import read_static
 
 Page = Callable[..., bytes]
 _COMPACT = (",", ":")
+# As many digits fit into what SQLite counts in.
+_LONGEST_ID = 19
 
 
 class Pages:
@@ -41,6 +43,8 @@ class Pages:
             "/api/instances": self._instances,
             "/api/history": self._history,
             "/api/history/{model}": self._day,
+            "/api/dead/{instance}": self._dead_letters,
+            "/api/dead/{instance}/{id}": self._dead_letter,
             "/api/openapi.json": self._openapi,
         }
 
@@ -85,10 +89,16 @@ class Pages:
         return _json(self._view.history.recent(), _COMPACT)
 
     def _day(self, model: str) -> bytes:
-        found = self._view.model_history(model)
-        if found is None:
+        return _known(self._view.model_history(model))
+
+    def _dead_letters(self, instance: str) -> bytes:
+        """The newest of an instance."""
+        return _known(self._view.dead_letters(instance))
+
+    def _dead_letter(self, instance: str, number: str) -> bytes:
+        if not (number.isascii() and number.isdecimal() and len(number) < _LONGEST_ID):
             raise cherrypy.NotFound
-        return _json(found, _COMPACT)
+        return _known(self._view.dead_letters(instance, int(number)))
 
     def _openapi(self) -> bytes:
         return _json(openapi_document(self._static), _COMPACT)
@@ -102,32 +112,25 @@ class Dispatcher:
     """
 
     def __init__(self, routes: Mapping[str, Page]) -> None:
-        self._pages = {path: page for path, page in routes.items() if not path.endswith("}")}
-        self._families = {
-            path.rpartition("/")[0]: page for path, page in routes.items() if path.endswith("}")
-        }
+        self._routes = [(_parts(path), page) for path, page in routes.items()]
 
     def __call__(self, path: str) -> None:
         request = cherrypy.serving.request
         request.config = {**cherrypy.config, **request.app.config["/"]}
-        request.handler = self._find([part for part in path.split("/") if part])
+        request.handler = self._find(_parts(path))
 
-    def _find(self, parts: list[str]) -> Callable[[], bytes]:
-        page = self._pages.get("/" + "/".join(parts))
-        if page is not None:
-            return page
-        family = self._families.get("/" + "/".join(parts[:-1])) if parts else None
-        return cherrypy.NotFound() if family is None else partial(family, parts[-1])
+    def _find(self, asked: list[str]) -> Callable[[], bytes]:
+        for route, page in self._routes:
+            if len(route) == len(asked):
+                pairs = list(zip(route, asked, strict=True))
+                if all(own == part for own, part in pairs if not own.startswith("{")):
+                    return partial(page, *(part for own, part in pairs if own.startswith("{")))
+        missing: Callable[[], bytes] = cherrypy.NotFound()
+        return missing
 
-    @cherrypy.expose
-    def dead(self, instance: str = "", number: str = "") -> bytes:
-        """The newest dead letters of an instance, or one of them."""
-        if number and not (number.isascii() and number.isdecimal() and len(number) < 19):
-            raise cherrypy.NotFound
-        found = self._view.dead_letters(instance, int(number) if number else None)
-        if found is None:
-            raise cherrypy.NotFound
-        return _json(found)
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
 
 
 # The page loads its own files and asks its own master, and nothing is for pages of others.
@@ -174,6 +177,12 @@ def _without_query(app: WsgiApp) -> WsgiApp:
         return app({**environ, "QUERY_STRING": ""}, start_response)
 
     return answer
+
+
+def _known(document: dict[str, Any] | None) -> bytes:
+    if document is None:
+        raise cherrypy.NotFound
+    return _json(document, _COMPACT)
 
 
 def _json(document: Any, separators: tuple[str, str] | None = None) -> bytes:

@@ -12,9 +12,10 @@ from pyboot_svc import __version__
 from pyboot_svc.identity import NAME_MAX_LENGTH, NAME_PATTERN
 from pyboot_svc.master import history
 from pyboot_svc.master.load import Load
-from pyboot_svc.metrics.decoding import STATES
+from pyboot_svc.metrics.decoding import KINDS, STATES
 from pyboot_svc.metrics.figures import MASTER_STARTED, REFUSED, RESTARTS
 from pyboot_svc.metrics.json_schema import COUNT, nullable, record_schema, whole
+from pyboot_svc.metrics.letters import MOST_LISTED
 from pyboot_svc.metrics.snapshot import Process, Traffic
 from pyboot_svc.services.base import ServiceState
 from pyboot_svc.web.prometheus import OPEN_METRICS, PROMETHEUS
@@ -44,6 +45,7 @@ _ERRORS = {
     "500": "A bug; the log has it.",
     "503": "Too many requests at a time.",
 }
+_INSTANCE = f"^{NAME_PATTERN.pattern}-[1-9][0-9]*$"
 _LOGINS = {
     "password": {"type": "http", "scheme": "basic"},
     "token": {"type": "http", "scheme": "bearer"},
@@ -77,6 +79,8 @@ def _paths(files: Mapping[str, StaticFile]) -> dict[str, Any]:
     name = _parameter("name", {**_TEXT, "enum": sorted(files)})
     pattern = {"pattern": f"^{NAME_PATTERN.pattern}$", "maxLength": NAME_MAX_LENGTH}
     model = _parameter("model", {**_TEXT, **pattern})
+    instance = _parameter("instance", {**_TEXT, "pattern": _INSTANCE})
+    letter = _parameter("id", COUNT)
     kinds = {file.kind for file in files.values()}
     unready = {
         "503": _response("One is not, or too many requests at a time.", "Readiness", "Error")
@@ -111,6 +115,14 @@ def _paths(files: Mapping[str, StaticFile]) -> dict[str, Any]:
         ),
         "/api/history/{model}": _get(
             "A day of a model, its instances together.", _response("The model.", "Day"), model
+        ),
+        "/api/dead/{instance}": _get(
+            "The newest dead letters that an instance keeps.",
+            _response("The instance's.", "DeadLetters"),
+            instance,
+        ),
+        "/api/dead/{instance}/{id}": _get(
+            "One dead letter.", _response("It, in a list.", "DeadLetters"), instance, letter
         ),
         "/api/openapi.json": _get("This document.", _response("This document.", "OpenAPI")),
     }
@@ -224,6 +236,26 @@ def _schemas() -> dict[str, Schema]:
             ),
         ),
         "Load": _about("What the model needs.", whole(record_schema(Load))),
+        "DeadLetters": {
+            **_object(
+                instance=_TEXT,
+                kept=_about("How many it keeps; null when it doesn't tell.", nullable(COUNT)),
+                letters={**_list(_reference("DeadLetter")), "maxItems": MOST_LISTED},
+                error=_about("Why it doesn't tell.", _TEXT),
+            ),
+            "required": ["instance", "kept", "letters"],
+        },
+        "DeadLetter": _object(
+            id=COUNT,
+            kind={**_TEXT, "enum": sorted(KINDS)},
+            topic=_TEXT,
+            error=_TEXT,
+            created=_about("Unix time.", _NUMBER),
+            attempts=COUNT,
+            bytes=_about("Of the whole payload.", COUNT),
+            payload_base64=_about("The payload, or its beginning.", _TEXT),
+            retrying=_about("Whether it is about to be tried again.", _FLAG),
+        ),
         "OpenAPI": {"type": "object"},
     }
 

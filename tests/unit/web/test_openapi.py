@@ -38,7 +38,8 @@ jsonschema = pytest.importorskip("jsonschema")
 METRICS_PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 DOCUMENT = openapi_document(read_static())
 PATHS: Mapping[str, Any] = DOCUMENT["paths"]
-REAL = {"{name}": "main.js", "{model}": "temp"}
+SHOWN = {"{name}": "NAME", "{model}": "NAME", "{instance}": "NAME-N", "{id}": "ID"}
+REAL = {"{name}": "main.js", "{model}": "temp", "{instance}": "temp-1", "{id}": "1"}
 STARTED = ServiceState("running", 4711, 2, "killed by SIGKILL")
 CONFIG = Config(
     app_name="plant",
@@ -250,5 +251,7 @@ def test_each_figure_is_in_it(figure: Any) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_each_path_is_in_the_documentation(path: str) -> None:
-    shown = path.replace("{name}", "NAME").replace("{model}", "NAME")
+    shown = path
+    for name, value in SHOWN.items():
+        shown = shown.replace(name, value)
     assert f"| `{shown}` |" in METRICS_PAGE.read_text()
