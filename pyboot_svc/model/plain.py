@@ -10,7 +10,7 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from enum import Enum, StrEnum
 from typing import Any
 
@@ -265,6 +265,8 @@ def _advice(value: Any) -> str:
         return "await it"
     if isinstance(value, Iterator):
         return "return list(…) of it"
+    if isinstance(value, AsyncIterator):
+        return "return [one async for one in …] of it, from an `async def`"
     if isinstance(value, type) or callable(value):
         return "call it, and return what it gives"
     return _ADVICE

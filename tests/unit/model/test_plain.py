@@ -12,6 +12,7 @@ import math
 import pathlib
 import types
 import uuid
+from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -186,6 +187,13 @@ def test_what_has_no_json_is_named_by_its_place(result: Any, says: str) -> None:
 )
 def test_what_would_be_cut_or_lost_is_refused(result: Any, says: str) -> None:
     assert refused(result).startswith(says)
+
+
+def test_an_asynchronous_generator_is_to_be_gone_through() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    assert "async_generator: return [one async for one in …] of it" in refused([numbers()])
 
 
 def test_of_two_columns_of_one_name_none_is_lost_silently() -> None:
