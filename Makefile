@@ -71,7 +71,7 @@ integration: $(VENV)/.test build/oldest/.installed ## real processes on a real b
 test-page: $(VENV)/.test build/page/node_modules ## the page, in a headless Chromium
 	@packaging/need.sh mosquitto mosquitto
 	@packaging/need.sh chromium chromium
-	$(BIN)/pytest $(COMPUTING) tests/page
+	$(BIN)/pytest $(WAITING) tests/page
 
 build/page/node_modules: tests/page/package.json
 	@packaging/need.sh node nodejs

@@ -8,6 +8,7 @@ import os
 import selectors
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -34,6 +35,8 @@ class Chromium:
         self._number = 0
         self._unread = b""
         self._session: str | None = None
+        # It leaves files behind, and a socket, whose path has to be short.
+        self._leftovers = tempfile.TemporaryDirectory(prefix="chromium-")
         with ExitStack() as theirs:
             reads, self._out = os.pipe()
             self._in, writes = os.pipe()
@@ -49,7 +52,7 @@ class Chromium:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "HOME": str(folder)},
+                env={**os.environ, "HOME": str(folder), "TMPDIR": self._leftovers.name},
             )
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._in, selectors.EVENT_READ)
@@ -65,6 +68,7 @@ class Chromium:
         self._selector.close()
         os.close(self._in)
         os.close(self._out)
+        self._leftovers.cleanup()
 
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
