@@ -21,7 +21,7 @@ from pyboot_svc.master.history import History
 from pyboot_svc.master.hub import Reading
 from pyboot_svc.master.load import reckon
 from pyboot_svc.master.tiers import SAMPLE_SECONDS
-from pyboot_svc.metrics.snapshot import Rates, Snapshot
+from pyboot_svc.metrics.snapshot import Snapshot
 
 _MODELS, _EACH = 20, 25
 _ANSWERS = 5
