@@ -26,7 +26,8 @@ STRICT = """def double(payload):
         raise ValueError("no number")
     return payload * 2 if payload != [1] else 1 / 0
 """
-VIEWS = ("#/", "#/instances", "#/dead", "#/model/model_01")
+DEAD = ("#/dead", "#/dead/model_01-1", "#/dead/model_01-1/1")
+VIEWS = ("#/", "#/instances", *DEAD, "#/model/model_01")
 Write = Callable[..., Path]
 Start = Callable[..., tuple[Up, Simulated]]
 
@@ -347,4 +348,4 @@ def test_hostile_texts_are_texts(browser: Chromium, simulated: Start) -> None:
         browser.run(f"location.hash = '{view}'")
         browser.wait_text("model_01")
         assert browser.run("document.querySelectorAll('#main img, #main script').length") == 0
-    browser.wait_text(evil, "code")
+    browser.wait_text(evil, "p > code")
