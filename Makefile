@@ -34,7 +34,7 @@ CHAOS_ON ?= oldest-bulk newest-plain
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-page screenshots test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick bench-scrape breakdown lock audit deb rpm wheel images repository release clean
+.PHONY: help run test lint unit integration test-page screenshots test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick bench-scrape bench-history breakdown lock audit deb rpm wheel images repository release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -157,6 +157,9 @@ spool: $(VENV)/.test ## how fast results that waited on disk go out (docs/perfor
 # What Prometheus costs with a thousand instances: the figure of docs/monitoring.md.
 bench-scrape: $(VENV)/.test ## what /metrics takes with a thousand instances (docs/monitoring.md)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.scrape
+
+bench-history: $(VENV)/.test ## what the master's day of 500 instances takes (docs/keeping-up.md)
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.history
 
 # numpy arrays as results, beside lists: the figures of docs/performance.md.
 arrays: $(VENV)/.test ## what a numpy array costs as a result, beside a list (docs/performance.md)

@@ -25,7 +25,8 @@ STRICT = """def double(payload):
         raise ValueError("no number")
     return payload * 2 if payload != [1] else 1 / 0
 """
-VIEWS = ("#/", "#/instances", "#/dead", "#/model/model_01")
+DEAD = ("#/dead", "#/dead/model_01-1", "#/dead/model_01-1/1")
+VIEWS = ("#/", "#/instances", *DEAD, "#/model/model_01")
 Write = Callable[..., Path]
 Start = Callable[..., tuple[Up, Simulated]]
 
@@ -86,7 +87,10 @@ def test_one_that_cannot_start_is_absent_with_its_reason(
     browser: Chromium, write_config: Write, up: Callable[..., Up], topic: str
 ) -> None:
     running = up(write_config(edge(topic), models="import nowhere_at_all"), ready=False)
-    browser.open(running.url + "/#/instances")
+    browser.open(running.url + "/")
+    wait_picture(browser, "✕ absent · 0 of 1 ready")
+    assert tile(browser, "ready") == "▲ 0 of 1"
+    browser.run("location.hash = '#/instances'")
     browser.wait_text("✕ absent")
     browser.wait_text("absent: not connected; failed, ended with exit code 78")
 
@@ -135,6 +139,19 @@ def test_what_failed_is_seen_in_full_with_what_tries_it_again(
     browser.run("location.hash = '#/dead/double-1/2'")
     browser.wait_text("000000  ff 00 01", "pre[aria-label=Payload]")
     assert browser.run("document.querySelector('input[value=JSON]').disabled")
+
+
+def test_a_backlog_of_a_slow_model_is_seen(
+    browser: Chromium, write_config: Write, up: Callable[..., Up], plant: Plant, topic: str
+) -> None:
+    slow = "import time\ndef double(payload):\n    time.sleep(0.5)\n    return payload\n"
+    running = up(write_config(edge(topic), models=slow))
+    browser.open(running.url + "/")
+    wait_picture(browser, "1 of 1 ready")
+    for _ in range(2000):
+        plant.publish(topic, b"1")
+    wait_picture(browser, "▲ backlog · 1 of 1 ready")
+    browser.wait_text("wait for the model", ".troubles")
 
 
 def test_the_page_says_that_the_master_is_away_and_comes_back(
@@ -330,4 +347,4 @@ def test_hostile_texts_are_texts(browser: Chromium, simulated: Start) -> None:
         browser.run(f"location.hash = '{view}'")
         browser.wait_text("model_01")
         assert browser.run("document.querySelectorAll('#main img, #main script').length") == 0
-    browser.wait_text(evil, "code")
+    browser.wait_text(evil, "p > code")

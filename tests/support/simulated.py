@@ -11,8 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.metrics.letters import answer
 from pyboot_svc.metrics.snapshot import Latency, Rates, Snapshot
 from support.snapshots import process, traffic
+
+LETTER = {
+    "id": 1,
+    "topic": "plant/a",
+    "kind": "model",
+    "error": "ValueError: no\nTraceback",
+    "attempts": 1,
+    "created": 1e9,
+    "request": None,
+    "bytes": 7,
+    "head": b'{"a":1}',
+}
 
 
 class Simulated:
@@ -51,8 +64,10 @@ class Simulated:
                 if not asked:
                     self._leave(key)
                     continue
-                answer = json.dumps(self._snapshot(key.data)).encode() + b"\n"
-                connection.sendall(answer * asked.count(b"\n"))
+                for question in asked.decode().splitlines():
+                    figures = question == "?"
+                    told = self._snapshot(key.data) if figures else answer(question, 1, [LETTER])
+                    connection.sendall(json.dumps(told).encode() + b"\n")
 
     def _leave(self, key: selectors.SelectorKey) -> None:
         connection: Any = key.fileobj
