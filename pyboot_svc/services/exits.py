@@ -81,6 +81,7 @@ DROP_INS = """\
 [Service]
 DynamicUser=no
 User=edge-model
+TemporaryFileSystem=
 PrivateUsers=no
 ProtectControlGroups=yes
 
