@@ -35,7 +35,7 @@ from pyboot_svc.worker.mqtt.link.opening import (
 from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.encoder import encode_user_properties
-from pyboot_svc.worker.mqtt.wire.errors import Broken
+from pyboot_svc.worker.mqtt.wire.errors import Broken, Malformed
 from pyboot_svc.worker.mqtt.wire.tls_errors import explain_alert, would_block
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ _SOON_THERE = (0x88, 0x89)
 # Not authorized, retain not supported, QoS not supported: of MQTT 3.1.1, not authorized.
 _OF_THE_WILL = (0x87, 0x9A, 0x9B)
 _WILL_QOS = 1
+_PUBLISH = 0x30
 HINT = "is it an MQTT broker, and of this protocol version?"
 
 # Topic, payload, packet identifier, the packet's first byte, its properties.
@@ -77,14 +78,24 @@ class PatientClient(paho.Client):
     paho answers at once and tells it afterwards: a crash would lose what the broker has forgotten.
     And its socket is opened by `open_socket`: paho's timeouts differ from version to version, and
     begin anew with each byte. Its owner hears of the broker's DISCONNECT by `told_to_go`: paho 2.1
-    drops the reason of a short one.
+    drops the reason of a short one. And paho collects whatever is said to be one packet: of those
+    that are no message, none is larger than `most_bytes`.
     """
 
     open_socket: Callable[[], Any]
     told_to_go: Callable[[bytes], None]
+    most_bytes: int
 
     def _create_socket(self) -> Any:
         return self.open_socket()
+
+    def _packet_read(self) -> MQTTErrorCode:
+        result = super()._packet_read()
+        packet = self._in_packet
+        length = packet["remaining_length"]
+        if length > self.most_bytes and packet["command"] & 0xF0 != _PUBLISH:
+            raise Malformed(f"a packet of {length} bytes that is no message")
+        return result
 
     def _handle_disconnect(self) -> None:
         self.told_to_go(bytes(self._in_packet["packet"]))
@@ -316,6 +327,8 @@ class ControlClient:
     def _on_connect(
         self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
+        if self._up:
+            raise Malformed("a second CONNACK packet")
         if reason.is_failure:
             hint = "; set `protocol: 3.1.1`" if "protocol" in str(reason).lower() else ""
             if reason == "Client identifier not valid" and not self.v5:
@@ -430,6 +443,7 @@ class ControlClient:
         client.on_log = self._on_log
         client.on_connect = self._on_connect
         client.told_to_go = self._on_told_to_go
+        client.most_bytes = session.max_message + HEADROOM_BYTES
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe

@@ -18,6 +18,7 @@ from pyboot_svc.errors import ConfigError
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Session
 from pyboot_svc.worker.mqtt.link.opening import Deadline, Resolver
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient, loss, refusal
+from pyboot_svc.worker.mqtt.wire.errors import Broken
 
 SESSION = Session("pyboot-m-1", persistent=True, window=10, max_message=1000)
 
@@ -191,6 +192,25 @@ def test_why_the_broker_ends_it(
     line.hear()
     line.broker.send(packet, 1)
     assert line.hear() == (reason, taken_over, False)
+
+
+@pytest.mark.parametrize(
+    ("packet", "trouble"),
+    [
+        (CONNACK, "a second CONNACK packet"),
+        (b"\x90\xff\xff\xff\x7f", "a packet of 268435455 bytes that is no message"),
+    ],
+    ids=["another CONNACK", "a huge SUBACK"],
+)
+def test_what_breaks_the_protocol_ends_the_connection(
+    packet: bytes, trouble: str, talk: Callable[..., Talk]
+) -> None:
+    line = talk()
+    line.hear()
+    line.broker.send(packet, 1)
+    with pytest.raises(Broken) as caught:
+        line.hear()
+    assert str(caught.value.__cause__) == trouble
 
 
 def test_subscriptions(talk: Callable[..., Talk]) -> None:
