@@ -281,6 +281,7 @@ def test_a_broker_that_takes_less_than_it_says(
             plant.publish(topic, {"n": n, "text": "x" * size if n in (2, 4) else ""}, 1)
         until(lambda: numbers(stub, f"{topic}/out")[-1:] == [5], "what is behind it", LONG)
         until(lambda: counters(app)["published"] == 3, "safe")
+        until(lambda: len(dead(tmp_path)) == 2, "what the broker refuses is kept")
         assert [json.loads(payload)["n"] for _, _, payload, _, _ in dead(tmp_path)] == [2, 4]
         # The second is as large: the first told what becomes of it.
         assert numbers(stub, f"{topic}/out").count(4) <= 1
