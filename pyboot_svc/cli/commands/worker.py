@@ -20,7 +20,14 @@ from pyboot_svc.cli.arguments import (
 )
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
+from pyboot_svc.config.compiled import (
+    COMPILED_NAME,
+    compiled_file,
+    load_compiled,
+    model_file,
+    write_compiled,
+)
+from pyboot_svc.credentials import delivered
 from pyboot_svc.environments.interpreter import enter
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.health.client import health_socket
@@ -83,7 +90,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         _take_settings(options.run_dir, identity)
     options.run_dir = options.run_dir.absolute()  # the worker moves to the model's folder
     compiled = _compiled(options, identity)
-    config = load_compiled(compiled) if compiled else _from_file(options, identity)
+    config = _load_applied(compiled) if compiled else _from_file(options, identity)
     enter(config.edge.python, config.edge.variables)
     # For a worker that is started by hand; a service manager has set them, an administrator may
     # have changed them. Some have a say only before a library is imported.
@@ -129,6 +136,11 @@ def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:
     file = compiled_file(options.run_dir, identity)
     named = options.config is not None or options.model_path
     return file if not named and file.exists() else None
+
+
+def _load_applied(compiled: Path) -> InstanceConfig:
+    """From the copy that the service manager has handed over, where it has: the file is root's."""
+    return load_compiled(Path(delivered(str(compiled), COMPILED_NAME)))
 
 
 def _from_file(options: argparse.Namespace, identity: InstanceId) -> InstanceConfig:
