@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
+from pyboot_svc.address import is_loopback
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.errors import ConfigError, Problem
 from pyboot_svc.kubernetes.cluster import MASTER, Cluster, Manifest
@@ -65,14 +65,7 @@ def _problems(cluster: Cluster, config: Config, file: str) -> Iterator[Problem]:
 def _lonely_brokers(edge: Edge, path: str, file: str) -> Iterator[Problem]:
     for role, endpoint in (("pre", edge.pre), ("post", edge.post)):
         host = endpoint.broker.host
-        if _is_loopback(host):
+        if is_loopback(host):
             message = f"{host} is the pod itself, where there is no broker"
             hint = "name its Service, as in mosquitto.default.svc; with --kubeedge it is the node"
             yield Problem(file, 0, 0, f"{path}.{role}_broker", message, hint)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
