@@ -36,6 +36,9 @@ from pyboot_svc.files import replace_text
 from pyboot_svc.identity import InstanceId
 
 FORMAT = 1
+# The credential by which a service manager hands it over: the file itself is root's to read.
+COMPILED_NAME = "compiled"
+COMPILED_MODE = 0o600
 
 
 def compiled_file(run_dir: Path, identity: InstanceId) -> Path:
@@ -98,7 +101,7 @@ def write_compiled(instance: InstanceConfig, run_dir: Path) -> None:
     """Replace the instance's file as a whole: a reader meets the old one or the new one."""
     file = compiled_file(run_dir, instance.identity)
     file.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(file, render_compiled(instance))
+    replace_text(file, render_compiled(instance), mode=COMPILED_MODE)
 
 
 def load_compiled(file: Path) -> InstanceConfig:
@@ -114,6 +117,9 @@ def load_compiled(file: Path) -> InstanceConfig:
             edge=_edge(document["edge"]),
             model_path=tuple(document["model_path"]),
         )
+    except PermissionError as error:
+        message = "can't be read: it is for its owner alone; run this by sudo"
+        raise ConfigError([Problem(str(file), 0, 0, "", message)]) from error
     except OSError as error:
         raise _unusable(file, f"can't be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -4,6 +4,7 @@ render        all manifests, by file
 worker        one model: a StatefulSet or a Deployment, and what belongs to it
 master        the master: one pod, and its Service
 credentials   passwords, certificates and keys: a Secret, by reference
+tokens        what proves who reports, and who the master is: by reference, too
 network       who may talk to whom
 cluster       what the command line says of the cluster, and what all manifests share
 names         names that Kubernetes takes, for those that it doesn't

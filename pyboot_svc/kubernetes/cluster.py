@@ -28,6 +28,9 @@ class Cluster:
     image: str
     namespace: str | None = None
     secret: str = "pyboot-credentials"
+    token_secret: str = "pyboot-tokens"
+    # Of the type `tls`: the master's certificate, and whose it is. None: reports go in plain.
+    tls_secret: str | None = None
     storage_class: str | None = None
     drain_seconds: float = 20.0
     master: Address | None = None
@@ -37,7 +40,8 @@ class Cluster:
 
     @property
     def report_to(self) -> str:
-        return format_address(*(self.master or (MASTER, REPORTS_PORT)))
+        plain = "tcp://" if self.tls_secret is None else ""
+        return plain + format_address(*(self.master or (MASTER, REPORTS_PORT)))
 
     def object(self, api: str, kind: str, name: str, component: str, **rest: Any) -> Manifest:
         """One manifest, with the labels that all have."""

@@ -17,6 +17,13 @@ from pyboot_svc.kubernetes.cluster import (
     versioned,
 )
 from pyboot_svc.kubernetes.network import master_policy
+from pyboot_svc.kubernetes.tokens import (
+    hashes_mount,
+    hashes_volume,
+    master_options,
+    tls_mount,
+    tls_volume,
+)
 
 _CONFIG_DIR = "/etc/pyboot"
 _CONFIG_FILE = "config.yaml"
@@ -58,6 +65,8 @@ def _deployment(cluster: Cluster, settings: str) -> Manifest:
                     memory_volume("run", "16Mi"),
                     memory_volume("tmp", "16Mi"),
                     {"name": "settings", "configMap": {"name": settings}},
+                    hashes_volume(cluster),
+                    *tls_volume(cluster, "tls.crt", "tls.key"),
                 ],
             },
         },
@@ -68,6 +77,7 @@ def _deployment(cluster: Cluster, settings: str) -> Manifest:
 def _container(cluster: Cluster) -> Manifest:
     # Not /readyz, which is about the workers: they report through the Service, which would leave
     # out a master that is not ready.
+    reports = master_options(cluster, f"0.0.0.0:{REPORTS_PORT}")
     probe = {"httpGet": {"path": "/healthz", "port": "web"}, "timeoutSeconds": 5}
     return {
         "name": "master",
@@ -82,8 +92,7 @@ def _container(cluster: Cluster) -> Manifest:
             # Whoever is in the cluster may read it, unless the configuration says who may.
             "--web-auth",
             "none",
-            "--reports-listen",
-            f"0.0.0.0:{REPORTS_PORT}",
+            *(word for option in reports.items() for word in option),
             "--log-format",
             "json",
         ],
@@ -101,6 +110,8 @@ def _container(cluster: Cluster) -> Manifest:
             mount("settings", _CONFIG_DIR, read_only=True),
             mount("run", "/run/pyboot"),
             mount("tmp", "/tmp"),
+            hashes_mount(),
+            *tls_mount(cluster),
         ],
     }
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
+from pyboot_svc.address import is_loopback
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.collector_url import collector_address
 from pyboot_svc.errors import ConfigError, Problem
@@ -66,20 +66,13 @@ def _problems(cluster: Cluster, config: Config, file: str) -> Iterator[Problem]:
 def _lonely(edge: Edge, path: str, file: str) -> Iterator[Problem]:
     for role, endpoint in (("pre", edge.pre), ("post", edge.post)):
         host = endpoint.broker.host
-        if _is_loopback(host):
+        if is_loopback(host):
             message = f"{host} is the pod itself, where there is no broker"
             hint = "name its Service, as in mosquitto.default.svc; with --kubeedge it is the node"
             yield Problem(file, 0, 0, f"{path}.{role}_broker", message, hint)
     if edge.tracing is not None and edge.tracing.otlp is not None:
         host, _ = collector_address(edge.tracing.otlp, {})
-        if _is_loopback(host):
+        if is_loopback(host):
             message = f"{host} is the pod itself, where there is no collector"
             hint = "name its Service, as in http://collector.default.svc:4318"
             yield Problem(file, 0, 0, f"{path}.tracing.otlp", message, hint)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -29,6 +29,13 @@ from pyboot_svc.kubernetes.credentials import (
 )
 from pyboot_svc.kubernetes.names import object_name
 from pyboot_svc.kubernetes.network import worker_policy
+from pyboot_svc.kubernetes.tokens import (
+    tls_mount,
+    tls_volume,
+    token_mount,
+    token_volume,
+    worker_options,
+)
 
 _STATE_DIR = "/var/lib/edge-model"
 _RUN_DIR = "/run/pyboot"
@@ -162,6 +169,8 @@ def _pod(
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
             {"name": "settings", "configMap": {"name": settings}},
             *credential_volume(cluster, edge, keys),
+            token_volume(cluster, edge),
+            *tls_volume(cluster, "ca.crt"),
         ],
         **(_on_the_edge(name) if cluster.kubeedge else _spread(name)),
     }
@@ -212,7 +221,7 @@ def _container(cluster: Cluster, edge: Edge, port: int) -> Manifest:
     arguments = {
         "--drain-seconds": f"{cluster.drain_seconds:g}",
         "--probes-listen": format_address(host, port),
-        "--report-to": cluster.report_to,
+        **worker_options(cluster),
         "--log-format": "json",
     }
     options = [word for pair in arguments.items() for word in pair]
@@ -245,6 +254,8 @@ def _container(cluster: Cluster, edge: Edge, port: int) -> Manifest:
             mount("settings", f"{_RUN_DIR}/models", read_only=True),
             mount("tmp", "/tmp"),
             *credential_mount(edge),
+            token_mount(edge, _POD),
+            *tls_mount(cluster),
         ],
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections import Counter, deque
@@ -19,8 +18,11 @@ from pyboot_svc.metrics.decoding import Malformed, decode_snapshot
 from pyboot_svc.metrics.letters import decode_answer
 from pyboot_svc.metrics.protocol import ASK, LONGEST_HELLO
 from pyboot_svc.sockets.descriptors import Listeners
+from pyboot_svc.sockets.gate import Channel
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
+from pyboot_svc.sockets.peers import address_of, network_of, process_of
 from pyboot_svc.sockets.tcp import notice_silence
+from pyboot_svc.sockets.tls import Certificates, SecureChannel, TlsFailure
 from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
 
@@ -31,7 +33,6 @@ _SPARE_INSTANCES = 32
 # Connections without a hello: a worker says it at once.
 _MOST_SILENT = 256
 _ACCEPTED_AT_ONCE = 32
-_UCRED = struct.Struct("3i")
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +90,15 @@ class _Inquiry:
 class _Peer:
     """One connection: a worker, once it has said hello."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.pid = _process_of(connection)
+    def __init__(self, connection: socket.socket, certificates: Certificates | None) -> None:
+        """Secured by `certificates`, if it comes from the network. Raises OSError."""
+        self.pid = process_of(connection)
+        self.network = network_of(address_of(connection))
+        self.channel: Channel = connection
+        if connection.family != socket.AF_UNIX:
+            notice_silence(connection)
+            if certificates is not None:
+                self.channel = certificates.wrap(connection)
         self.instance: str | None = None
         # Which one it says to be, before that is believed.
         self.claimed = ""
@@ -102,6 +109,11 @@ class _Peer:
         self._pending = b""
 
     @property
+    def certified(self) -> frozenset[str] | None:
+        """Whom an authority vouches for; None where none is asked."""
+        return self.channel.certified if isinstance(self.channel, SecureChannel) else None
+
+    @property
     def is_mute(self) -> bool:
         """Whether it should have answered by now."""
         return bool(self.unanswered) and (
@@ -110,7 +122,7 @@ class _Peer:
 
     def read_lines(self) -> list[bytes]:
         """The complete lines; raises ConnectionError at the end, Nonsense when one is too long."""
-        data = self.connection.recv(MAX_LINE)
+        data = self.channel.recv(MAX_LINE)
         if not data:
             raise ConnectionResetError
         *lines, self._pending = (self._pending + data).split(b"\n")
@@ -121,22 +133,22 @@ class _Peer:
         return lines
 
 
-def _process_of(connection: socket.socket) -> int | None:
-    """Who is at the other end; None when that is another host, and nobody knows."""
-    if connection.family != socket.AF_UNIX:
-        return None
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid: int = _UCRED.unpack(credentials)[0]
-    return pid
-
-
 class Hub:
-    """Keeps the workers' connections in a thread of its own; `scrape` asks them."""
+    """Keeps the workers' connections in a thread of its own; `scrape` asks them.
 
-    def __init__(self, listeners: list[socket.socket], configured: list[InstanceId]) -> None:
+    With `certificates`, those from the network are secured.
+    """
+
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        configured: list[InstanceId],
+        certificates: Certificates | None = None,
+    ) -> None:
         self._listeners = list(listeners)
         self.configure(configured)
-        self._peers: dict[socket.socket, _Peer] = {}
+        self._certificates = certificates
+        self._peers: dict[Channel, _Peer] = {}
         self._requests: deque[_Scrape] = deque()
         self._inquiries: deque[_Inquiry] = deque()
         self._added: deque[socket.socket] = deque()
@@ -159,9 +171,10 @@ class Hub:
 
         Who may say hello is the `admission`'s to say; without one, these may.
         """
-        self._configured = [str(identity) for identity in instances]
+        # In their order, and quickly found.
+        self._configured = dict.fromkeys(str(identity) for identity in instances)
         self._admission = admission or Admission(frozenset(self._configured))
-        self._limit = 2 * (len(instances) + passing) + _SPARE_INSTANCES
+        self._limit = 2 * passing + _SPARE_INSTANCES
 
     def trust(self, hashes: Mapping[str, str]) -> None:
         """From now on, of these tokens."""
@@ -266,19 +279,24 @@ class Hub:
         if connection is None:
             return False
         try:
-            if connection.family != socket.AF_UNIX:
-                notice_silence(connection)
+            peer = _Peer(connection, self._certificates)
         except OSError:
             connection.close()
             return True
+        self._make_way()
+        self._peers[peer.channel] = peer
+        self._selector.register(peer.channel, selectors.EVENT_READ)
+        return True
+
+    def _make_way(self) -> None:
+        """A full house keeps no worker out: of the network that has the most strangers here, the
+        one that has waited longest goes."""
         silent = self._silent()
         if len(silent) >= _MOST_SILENT:
-            # Whoever has waited longest makes way: a full house keeps no worker out.
-            self._count("no hello, while others wait", silent[0])
-            self._close(silent[0])
-        self._peers[connection] = _Peer(connection)
-        self._selector.register(connection, selectors.EVENT_READ)
-        return True
+            [(crowd, _)] = Counter(peer.network for peer in silent).most_common(1)
+            longest = next(peer for peer in silent if peer.network == crowd)
+            self._count("no hello, while others wait", longest)
+            self._close(longest)
 
     def _receive(self, peer: _Peer) -> None:
         try:
@@ -289,6 +307,9 @@ class Hub:
                     self._note_answer(peer, line)
         except BlockingIOError:
             pass
+        except TlsFailure:
+            self._count("no TLS, or a certificate that isn't trusted", peer)
+            self._close(peer)
         except OSError:
             self._close(peer)
         except (Nonsense, ValueError) as error:
@@ -307,15 +328,22 @@ class Hub:
         if peer.pid is not None and pid != peer.pid:
             raise Nonsense("a hello with another process's id")
         peer.claimed = instance
-        if refusal := self._admission.refusal(identity, hello.get("token")):
+        token = hello.get("token")
+        if refusal := self._admission.refusal(identity, token, peer.certified):
             raise Nonsense(refusal)
         for other in list(self._peers.values()):
             if other.instance == instance:
                 self._replace(other)
-        if len(self._peers) - len(self._silent()) >= self._limit:
+        if instance not in self._configured and self._strangers() >= self._limit:
             raise Nonsense("too many instances")
         peer.instance = instance
         self._note_process(instance, peer.pid)
+
+    def _strangers(self) -> int:
+        """How many have said hello that are not missed when they are gone. They keep out none that
+        is."""
+        named = [peer.instance for peer in self._peers.values() if peer.instance is not None]
+        return sum(name not in self._configured for name in named)
 
     def _replace(self, former: _Peer) -> None:
         """By a worker that was restarted; raises Nonsense while the former one answers."""
@@ -388,7 +416,7 @@ class Hub:
 
     def _send(self, peer: _Peer, question: bytes = ASK) -> bool:
         try:
-            peer.connection.send(question)
+            peer.channel.send(memoryview(question))
         except BlockingIOError:
             return False
         except OSError:
@@ -403,9 +431,9 @@ class Hub:
                 self._close(peer)
 
     def _close(self, peer: _Peer) -> None:
-        self._selector.unregister(peer.connection)
-        del self._peers[peer.connection]
-        peer.connection.close()
+        self._selector.unregister(peer.channel)
+        del self._peers[peer.channel]
+        peer.channel.close()
         for request in peer.unanswered:
             assert peer.instance is not None
             request.answer(peer.instance, None)

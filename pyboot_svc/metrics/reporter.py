@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc import __version__
-from pyboot_svc.address import Address
+from pyboot_svc.address import Address, format_address
 from pyboot_svc.backoff import Backoff
 from pyboot_svc.metrics.protocol import ASK
 from pyboot_svc.sockets.lines import MAX_LINE, encode_line
@@ -19,13 +20,15 @@ from pyboot_svc.threads import spawn
 
 _FIRST_RETRY, _LAST_RETRY = 0.1, 2.0
 
+log = logging.getLogger(__name__)
+
 
 class Reporter:
     """Connects, says hello, answers; and connects again, for ever.
 
     `master` is its socket's path, or its address on the network; `token` gives what proves that it
     is this instance, empty for nothing. `tell` answers other questions than for figures, as far as
-    it knows them.
+    it knows them. With `tls`, what is said on the network is secured by the files in that folder.
     """
 
     def __init__(
@@ -35,12 +38,16 @@ class Reporter:
         snapshot: Callable[[], dict[str, Any]],
         token: Callable[[], str] = str,
         tell: Callable[[str], dict[str, Any] | None] = lambda asked: None,
+        tls: Path | None = None,
     ) -> None:
         self._master = master
         self._hello = {"instance": instance, "pid": os.getpid(), "version": __version__}
         self._snapshot = snapshot
         self._token = token
         self._tell = tell
+        self._tls = tls
+        # What has kept it from reporting since it last did.
+        self._troubles: set[str] = set()
         self._stopping = threading.Event()
         self._backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
 
@@ -56,9 +63,18 @@ class Reporter:
                 with self._connect() as connection:
                     connection.sendall(encode_line(self._introduction()))
                     self._answer(connection)
-            except OSError:
-                pass  # no master, or none any more: the worker works on without
+            except OSError as error:
+                self._complain(error)  # no master, or none any more: the worker works on without
             self._stopping.wait(self._backoff.next())
+
+    def _complain(self, error: OSError) -> None:
+        """On this host there need not be a master; one elsewhere is wanted. Each trouble once."""
+        text = error.strerror or str(error)
+        if isinstance(self._master, Path) or text in self._troubles:
+            return
+        self._troubles.add(text)
+        where = format_address(*self._master)
+        log.warning("can't report to %s: %s; trying again and again", where, text)
 
     def _introduction(self) -> dict[str, Any]:
         # Read anew: it may have been replaced.
@@ -67,7 +83,12 @@ class Reporter:
 
     def _connect(self) -> socket.socket:
         if not isinstance(self._master, Path):
-            return connect_tcp(self._master)
+            if self._tls is None:
+                return connect_tcp(self._master)
+            # OpenSSL is large: only who needs it loads it.
+            from pyboot_svc.sockets.tls import connect_tls
+
+            return connect_tls(self._master, self._tls)
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(str(self._master))
@@ -84,6 +105,7 @@ class Reporter:
                 if question + b"\n" == ASK:
                     connection.sendall(encode_line(self._snapshot()))
                     self._backoff.reset()
+                    self._troubles.clear()
                 elif told := self._tell(question.decode(errors="replace")):
                     connection.sendall(encode_line(told))
             if len(pending) > MAX_LINE:

@@ -10,12 +10,25 @@ import json
 import os
 from pathlib import Path
 
-from pyboot_svc.identity import InstanceId
+from pyboot_svc.identity import NAME_PATTERN, InstanceId
 
 # Of the credential, too.
 TOKEN_NAME = "report-token"
 TOKENS = "tokens"
+HASHES = "tokens.json"
 _LONGEST = 200
+_SHARED = "-any"
+
+
+def shared_name(model: str) -> str:
+    """Whose token, or certificate, is good for any instance of a model: that of pods that come and
+    go. No instance is called so."""
+    return model + _SHARED
+
+
+def is_shared(name: str) -> bool:
+    model = name.removesuffix(_SHARED)
+    return name.endswith(_SHARED) and NAME_PATTERN.fullmatch(model) is not None
 
 
 def token_file(run_dir: Path, identity: InstanceId) -> Path:
@@ -24,7 +37,7 @@ def token_file(run_dir: Path, identity: InstanceId) -> Path:
 
 
 def hashes_file(run_dir: Path) -> Path:
-    return run_dir / "tokens.json"
+    return run_dir / HASHES
 
 
 def worker_token(run_dir: Path, identity: InstanceId) -> Path:

@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.config.compiled import compiled_file, retire_compiled, retired_file
+from pyboot_svc.config.compiled import (
+    COMPILED_MODE,
+    compiled_file,
+    retire_compiled,
+    retired_file,
+)
 from pyboot_svc.files import replace_text
 from pyboot_svc.health.client import ask_health, health_socket
 from pyboot_svc.identity import InstanceId
@@ -44,7 +49,7 @@ class AppliedFiles:
         file = compiled_file(self._run_dir, wanted.identity)
         file.parent.mkdir(parents=True, exist_ok=True)
         retired_file(file).unlink(missing_ok=True)
-        replace_text(file, wanted.compiled)
+        replace_text(file, wanted.compiled, mode=COMPILED_MODE)
         self._compiled[wanted.identity] = wanted
 
     def restore(self, identity: InstanceId) -> None:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import (
+    COMPILED_MODE,
     compiled_file,
     compiled_names,
     retire_compiled,
@@ -24,9 +25,9 @@ from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.health.client import ask_health, health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.protocol import socket_path
-from pyboot_svc.metrics.tokens import token_file
 from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.folders import OPENRC_FOLDERS, make_folders
+from pyboot_svc.services.handed_over import own_files
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.settings import render_settings
@@ -78,8 +79,8 @@ class OpenrcManager:
         self._make_user = make_user
 
     def render(self, instance: InstanceConfig) -> str:
-        token = token_file(self._run_dir, instance.identity)
-        return render_settings(instance.identity, instance.edge, token)
+        own = own_files(self._run_dir, instance.identity)
+        return render_settings(instance.identity, instance.edge, own)
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = compiled_names(self._run_dir)
@@ -153,7 +154,7 @@ class OpenrcManager:
 
     def write_compiled(self, wanted: Wanted) -> None:
         self._retired(wanted.identity).unlink(missing_ok=True)
-        update_text(self._compiled(wanted.identity), wanted.compiled)
+        update_text(self._compiled(wanted.identity), wanted.compiled, mode=COMPILED_MODE)
 
     def retire(self, instances: Sequence[InstanceId]) -> None:
         for identity in instances:

@@ -6,26 +6,25 @@ init script read them as root.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from shlex import quote
 
 from pyboot_svc.config import Edge, Limits
 from pyboot_svc.health.client import worker_folder
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.tokens import TOKEN_NAME
 from pyboot_svc.services.users import user_of
 
 _CPU_PERIOD_MICROS = 100_000
 
 
-def render_settings(identity: InstanceId, edge: Edge, token: Path) -> str:
-    """The settings of one instance, whose token is in that file.
+def render_settings(identity: InstanceId, edge: Edge, own: Mapping[str, str]) -> str:
+    """The settings of one instance; `own` are the files of root's that it is handed beside those of
+    its configuration.
 
     The variables of its environment become arguments of env(1).
     """
     limits, variables = edge.limits, edge.variables
-    credentials = {**edge.credential_files, TOKEN_NAME: str(token)}
+    credentials = {**edge.credential_files, **own}
     lines = [
         f"# Written by `pyboot apply`; your own belong in /etc/conf.d/edge-model.{identity}.",
         f"em_user={user_of(identity)}",

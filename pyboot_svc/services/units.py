@@ -9,13 +9,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from unicodedata import category
 
 from pyboot_svc.config import Edge, Limits, Sandbox
 from pyboot_svc.config.collector_url import collector_address
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.metrics.tokens import TOKEN_NAME
 from pyboot_svc.services.users import user_of
 
 TEMPLATE = "edge-model@.service"
@@ -35,10 +33,10 @@ def unit_name(identity: InstanceId) -> str:
 
 
 def render_drop_in(
-    identity: InstanceId, edge: Edge, token: Path, folders: Sequence[str] = ()
+    identity: InstanceId, edge: Edge, own: Mapping[str, str], folders: Sequence[str] = ()
 ) -> str:
-    """The drop-in of one instance; `token` is its file, `folders` are those of the model's Python
-    environment."""
+    """The drop-in of one instance; `own` are the files of root's that it is handed beside those of
+    its configuration, `folders` are those of the model's Python environment."""
     lines = [
         "# Written by `pyboot apply`; your own drop-ins belong in /etc/systemd/system.",
         "[Service]",
@@ -49,7 +47,7 @@ def render_drop_in(
         *_sandbox(edge.sandbox),
         *_executables(folders),
         *_network(edge),
-        *_credentials({**edge.credential_files, TOKEN_NAME: str(token)}),
+        *_credentials({**edge.credential_files, **own}),
     ]
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 unix    makes a socket in the file system, or takes over one that a dead process left
 tcp     the metrics socket over a network, for workers on other hosts
+tls     certificates that are read anew, and connections secured by them
 peers   who is at the other end
 lines   JSON objects as lines: what goes over both
 

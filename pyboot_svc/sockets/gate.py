@@ -23,6 +23,7 @@ from typing import Protocol
 
 from pyboot_svc.sockets.descriptors import Listeners
 from pyboot_svc.sockets.http import END_OF_HEAD, is_request, response
+from pyboot_svc.sockets.peers import address_of, network_of
 from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
 
@@ -77,7 +78,7 @@ class Visit:
         self.channel = channel
         # Its address; empty for one at a UNIX socket.
         self.peer = peer
-        self.network = _network(peer)
+        self.network = network_of(peer)
         self.head = b""
         self.began = time.monotonic()
         self.phase = _Phase.READING
@@ -97,13 +98,6 @@ class Visit:
 def is_local(peer: str) -> bool:
     """Whether a peer is on this host."""
     return peer in ("", "::1") or peer.startswith(("127.", "::ffff:127."))
-
-
-def _network(peer: str) -> str:
-    """Of IPv6 a host has as many addresses as it likes, all in one network."""
-    if ":" not in peer or "." in peer:
-        return peer
-    return socket.inet_pton(socket.AF_INET6, peer.partition("%")[0])[:8].hex()
 
 
 class Gate:
@@ -194,7 +188,7 @@ class Gate:
 
     def _admit(self, connection: socket.socket) -> None:
         try:
-            peer = "" if connection.family == socket.AF_UNIX else connection.getpeername()[0]
+            peer = address_of(connection)
             channel = self._secure(connection) if self._secure else connection
         except OSError:
             connection.close()

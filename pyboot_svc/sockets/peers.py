@@ -1,4 +1,4 @@
-"""Who is at the other end of a UNIX socket."""
+"""Who is at the other end of a socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_BYTES = 1024
 
 
 def may_look(connection: socket.socket) -> bool:
-    """Whether it is root, this process's own user, or one in the group pyboot."""
+    """Of a UNIX socket: whether it is root, this process's own user, or one in the group pyboot."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     _, user, group = struct.unpack("iII", credentials)
     if user in (0, os.geteuid()):
@@ -24,6 +24,27 @@ def may_look(connection: socket.socket) -> bool:
         return grp.getgrnam(GROUP).gr_gid in (group, *_groups(connection))
     except KeyError:
         return False
+
+
+def process_of(connection: socket.socket) -> int | None:
+    """None when that is another host, and nobody knows."""
+    if connection.family != socket.AF_UNIX:
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid: int = struct.unpack("iII", credentials)[0]
+    return pid
+
+
+def address_of(connection: socket.socket) -> str:
+    """Empty for one at a UNIX socket. Raises OSError when it is gone."""
+    return "" if connection.family == socket.AF_UNIX else str(connection.getpeername()[0])
+
+
+def network_of(address: str) -> str:
+    """Of IPv6 a host has as many addresses as it likes, all in one network."""
+    if ":" not in address or "." in address:
+        return address
+    return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:8].hex()
 
 
 def _groups(connection: socket.socket) -> tuple[int, ...]:

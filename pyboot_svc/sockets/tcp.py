@@ -1,7 +1,7 @@
 """The metrics socket over a network, for workers on other hosts than the master's.
 
-Here nobody vouches for who a peer is, as the kernel does on a UNIX socket: the network has to let
-only workers through.
+Here nobody vouches for who a peer is, as the kernel does on a UNIX socket: tokens and certificates
+do, and what they travel by is `tls`'s, or a network without strangers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pyboot_svc.address import Address, format_address
 from pyboot_svc.errors import UnavailableError
 
 _BACKLOG = 1024
-_CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 # A host that is cut off says no goodbye: 30 s without a sign of it, and the connection is over.
 _IDLE_SECONDS, _PROBE_SECONDS, _PROBES = 15, 5, 3
 _UNACKNOWLEDGED_MILLIS = 30_000
@@ -40,7 +40,7 @@ def listen_tcp(address: Address, option: str = "--reports-listen") -> socket.soc
 
 def connect_tcp(address: Address) -> socket.socket:
     """Raises OSError when there is nobody."""
-    connection = socket.create_connection(address, _CONNECT_SECONDS)
+    connection = socket.create_connection(address, CONNECT_SECONDS)
     connection.settimeout(None)
     notice_silence(connection)
     return connection

@@ -28,6 +28,10 @@ class Settings:
     web_auth: str | None = None
     # Where workers on other hosts report to.
     reports_listen: tuple[str, int] | None = None
+    # The certificates for that; None for none.
+    reports_tls: Path | None = None
+    # The hashes of the workers' tokens, if not in `run_dir`.
+    tokens: Path | None = None
     # Under `pyboot up` the workers are children; otherwise a service manager runs them.
     run_workers: bool = False
     stop_seconds: float = 4.0

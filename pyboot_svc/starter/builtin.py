@@ -31,6 +31,7 @@ from pyboot_svc.services.tokens import issue_tokens
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog, Watchdog
 from pyboot_svc.sockets.descriptors import allow_many
 from pyboot_svc.sockets.tcp import listen_tcp
+from pyboot_svc.sockets.tls import Certificates, TlsFiles
 from pyboot_svc.sockets.unix import inherited_listener, open_listener
 from pyboot_svc.starter.base import Settings, Starter, StarterContext
 from pyboot_svc.starter.reload import NoReloads, Reloads
@@ -88,7 +89,7 @@ class ProcessorStarter(Starter):
         if settings.reports_listen is not None:
             listeners.append(listen_tcp(settings.reports_listen))
             self._to_undo.callback(listeners[-1].close)
-        context.hub = hub = Hub(listeners, [])
+        context.hub = hub = Hub(listeners, [], _certificates(settings))
         context.watched["the metrics socket"] = lambda: hub.turned
         self._to_undo.callback(context.hub.stop)
         self._configure(context)
@@ -160,12 +161,12 @@ class ProcessorStarter(Starter):
         identities = [instance.identity for instance in config.instances()]
         # Elsewhere, instances are as many as their scaler wants.
         far = settings.reports_listen is not None
-        models = [edge.name for edge in config.edges] if far else []
+        models = [edge.name for edge in config.edges if far and edge.kubernetes.deployment]
         hashes: dict[str, str] | None
         if settings.run_workers:
             hashes = issue_tokens(settings.run_dir, identities)
         else:
-            hashes = read_hashes(hashes_file(settings.run_dir))
+            hashes = read_hashes(settings.tokens or hashes_file(settings.run_dir))
             if hashes is None:
                 log.warning("there are no tokens: who can reach the metrics socket can report")
         return Admission(frozenset(map(str, identities)), frozenset(models), hashes)
@@ -288,6 +289,15 @@ def _apply_files(config: Config, host: ForegroundHost, settings: Settings) -> No
         raise UnavailableError(
             f"{settings.run_dir} can't be written: {error.strerror}; choose another --run-dir"
         ) from error
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    if settings.reports_tls is None:
+        return None
+    files = TlsFiles.within(settings.reports_tls)
+    if files.cert is None:
+        raise UnavailableError(f"--reports-tls: there is no {settings.reports_tls / 'tls.crt'}")
+    return Certificates(files, "--reports-tls")
 
 
 def _web(config: Config, settings: Settings) -> WebAddress:

@@ -2,7 +2,6 @@
 
 server       the HTTP server below the application
 workers      its threads
-tls          its certificates
 access       who may ask, and by which names
 credentials  their passwords and tokens
 app          the URLs, and what each of them answers

@@ -19,11 +19,11 @@ from pyboot_svc.sockets.descriptors import allow_many
 from pyboot_svc.sockets.gate import Bounds, Gate, Visit
 from pyboot_svc.sockets.http import request_line, response
 from pyboot_svc.sockets.tcp import listen_tcp
+from pyboot_svc.sockets.tls import Certificates, TlsFiles
 from pyboot_svc.sockets.unix import open_listener
 from pyboot_svc.threads import end_process
 from pyboot_svc.web.app import make_app
 from pyboot_svc.web.credentials import Credentials
-from pyboot_svc.web.tls import Certificates
 from pyboot_svc.web.workers import Workers
 
 _THREADS, _WAITING = 4, 32
@@ -44,7 +44,8 @@ class WebServer:
         self._address = address
         app = make_app(view, address, _credentials(address))
         self._parser = Server((address.host, address.port), app)
-        self._secure = Certificates(address.tls).wrap if address.tls else None
+        tls = address.tls
+        self._secure = Certificates(TlsFiles(tls.cert, tls.key), "web.tls").wrap if tls else None
         self._workers = Workers(self._answer, _THREADS, _WAITING)
         self._listener: socket.socket | None = None
         self._gate: Gate | None = None

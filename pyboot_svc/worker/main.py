@@ -75,6 +75,8 @@ class WorkerSettings:
 
     # The master's socket, or its address on the network.
     master: Path | Address
+    # The certificates for that, if it is secured.
+    report_tls: Path | None
     health_socket: Path
     # Where it has what proves to the master which instance it is.
     token: Path
@@ -128,6 +130,7 @@ class Worker:
             lambda: condition.snapshot().document(),
             partial(read_token, self._settings.token),
             partial(tell_dead_letters, self._settings.state_dir / DATABASE_NAME),
+            self._settings.report_tls,
         )
         reporter.start()
         if self._settings.probes is not None:

@@ -52,7 +52,7 @@ class Fleet:
             folder,
             *("worker", f"{self.name}-{number}", "--config", str(self._config(host, folder))),
             *("--run-dir", str(folder / "run"), "--state-dir", str(folder / "state")),
-            *("--report-to", f"{host.centre}:{REPORTS_PORT}", "--drain-seconds", "10"),
+            *("--report-to", f"tcp://{host.centre}:{REPORTS_PORT}", "--drain-seconds", "10"),
             within=host.enter,
         )
         self.stack.callback(worker.close)
@@ -64,7 +64,7 @@ class Fleet:
             self.folder / "master",
             *("master", "--config", str(self._config(host, self.folder / "master"))),
             *("--run-dir", str(self.folder / "run"), "--listen", MASTER_WEB),
-            *("--reports-listen", f"0.0.0.0:{REPORTS_PORT}"),
+            *("--reports-listen", f"tcp://0.0.0.0:{REPORTS_PORT}"),
             within=enter(self.centre),
         )
         self.stack.callback(master.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from support.app import Running, Up, run_pyboot
 from support.broker import Broker, free_port
+from support.certificates import Authority
 from support.client import Plant
 from support.poll import until
 from unit.kubernetes.rendered import expand, find, pod_of
@@ -48,6 +50,12 @@ class Cluster:
         self._broker = broker
         self._track = track
         self.reports_port = free_port()
+        self._secrets = folder / "secrets"
+        # The folder that has what the Secret with the master's certificate has.
+        self._tls: Path | None = None
+
+    def secure(self, folder: Path) -> None:
+        self._tls = folder
 
     def render(self, *edges: str) -> list[dict[str, Any]]:
         self._folder.mkdir(exist_ok=True)
@@ -60,8 +68,10 @@ class Cluster:
         file = self._folder / "config.yaml"
         lines = "".join(f"  - {edge}\n" for edge in edges)
         file.write_text(f"model_path: .\ndefaults: {defaults}\nedge:\n{lines}")
-        master = f"127.0.0.1:{self.reports_port}"
-        ended = run_pyboot("render", "kubernetes", "--config", str(file), "--report-to", master)
+        more = ["--report-to", f"127.0.0.1:{self.reports_port}", "--tokens", str(self._secrets)]
+        if self._tls is not None:
+            more += ["--tls-secret", "pyboot-tls"]
+        ended = run_pyboot("render", "kubernetes", "--config", str(file), *more)
         assert ended.returncode == 0, ended.stderr
         return list(yaml.safe_load_all(ended.stdout))
 
@@ -76,16 +86,45 @@ class Cluster:
         arguments = [expand(argument, {"PYBOOT_POD": pod}) for argument in container["args"]]
         port = free_port()
         arguments[arguments.index("--probes-listen") + 1] = f"127.0.0.1:{port}"
+        spec = pod_of(find(found, kind, model))
+        arguments[arguments.index("--token") + 1] = str(self._token(spec, pod))
+        self._mount_tls(spec, arguments, "--report-tls")
         folders = ("--run-dir", str(folder / "run"), "--state-dir", str(folder / "state"))
         running = Running(folder, *arguments, *folders)
         self._track(running)
         return Pod(running, container, port)
 
+    def _token(self, spec: dict[str, Any], pod: str) -> Path:
+        """What is mounted of the Secret; there is nothing else of it in the pod."""
+        [volume] = [one for one in spec["volumes"] if one["name"] == "token"]
+        [mount] = [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "token"]
+        path = mount.get("subPath") or expand(mount["subPathExpr"], {"PYBOOT_POD": pod})
+        [key] = [one["key"] for one in volume["secret"]["items"] if one["path"] == path]
+        return self._secrets / "tokens" / str(key)
+
+    def _mount_tls(self, spec: dict[str, Any], arguments: list[str], option: str) -> None:
+        """Those keys of the Secret that the pod names."""
+        volumes = [one["secret"]["items"] for one in spec["volumes"] if one["name"] == "tls"]
+        assert len(volumes) == (option in arguments) == (self._tls is not None)
+        for items in volumes:
+            folder = self._folder / f"mounted{option}"
+            folder.mkdir(exist_ok=True)
+            for item in items:
+                shutil.copy(f"{self._tls}/{item['key']}", folder / item["path"])
+            arguments[arguments.index(option) + 1] = str(folder)
+
     def master(self, found: list[dict[str, Any]]) -> Up:
         file = self._folder / "master.yaml"
         file.write_text(find(found, "ConfigMap")["data"]["config.yaml"])
         options = ("--run-dir", str(self._folder / "master"))
-        reports = ("--reports-listen", f"127.0.0.1:{self.reports_port}")
+        spec = pod_of(find(found, "Deployment"))
+        [container] = spec["containers"]
+        reports = container["args"][container["args"].index("--reports-listen") :][:-2]
+        plain = "" if self._tls else "tcp://"
+        assert reports[1] == f"{plain}0.0.0.0:5890"
+        reports[1] = f"127.0.0.1:{self.reports_port}"
+        reports[reports.index("--tokens") + 1] = str(self._secrets / "tokens.json")
+        self._mount_tls(spec, reports, "--reports-tls")
         up = Up(self._folder, file, *options, *reports, command="master", ready=False)
         self._track(up)
         return up
@@ -146,6 +185,27 @@ def test_pods_of_a_stateful_set_share_the_work_and_report_to_the_master(
     assert 'pyboot_up{model="na_Med",instance="2"} 1\n' in master.get("/metrics")[1]
     assert pods[1].running.stop() == 0
     until(lambda: master.instance("na_Med-2")["state"] == "absent", "it is missed")
+
+
+def test_pods_report_over_tls_without_the_masters_key(
+    cluster: Cluster, tmp_path: Path, topic: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    authority = Authority(tmp_path, "cluster")
+    shutil.copy(authority.ca, secret / "ca.crt")
+    made = authority.issue("pyboot", "IP:127.0.0.1")
+    made.key.rename(secret / "tls.key")
+    made.cert.rename(secret / "tls.crt")
+    cluster.secure(secret)
+    found = cluster.render(
+        f"{{name: named, edge_mode: my_models.named, "
+        f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
+    )
+    master = cluster.master(found)
+    cluster.start(found, "StatefulSet", "named", "edge-model-named-0")
+    master.wait_ready()
+    assert master.instance("named-1")["state"] == "ready"
 
 
 def test_pods_of_a_deployment_share_the_work_and_come_and_go(

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise UnavailableError("apply writes units: run it as root, or reload the service pyboot")
-    # What it writes is for all to read (`pyboot plan`), whatever the unit or the shell has set.
+    # Folders and units are for all to look at, whatever the unit or the shell has set.
     os.umask(0o022)
     require_roots_own([config_file(options)])
     say = _teller(options.wait_seconds + _STEP_SECONDS)

@@ -17,7 +17,10 @@ from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.kubernetes import Cluster, render
 from pyboot_svc.kubernetes.cluster import Manifest
 from pyboot_svc.kubernetes.credentials import credential_keys
+from pyboot_svc.kubernetes.tokens import token_holders
 from pyboot_svc.kubernetes.worker import unsayable_limits
+from pyboot_svc.metrics.tokens import TOKENS, hashes_file
+from pyboot_svc.services.tokens import issue_tokens
 
 DESCRIPTION = """\
 Print the configuration as manifests for Kubernetes, or write one file per model.
@@ -32,6 +35,19 @@ _TEXTS = (
     ("--image", "IMAGE", f"pyboot-svc:{__version__}", "the container image, with your models"),
     ("--namespace", "NAME", None, "the namespace, put into every manifest"),
     ("--secret", "NAME", "pyboot-credentials", "the Secret with the brokers' secret files"),
+    (
+        "--token-secret",
+        "NAME",
+        "pyboot-tokens",
+        "the Secret with the workers' tokens",
+    ),
+    (
+        "--tls-secret",
+        "NAME",
+        None,
+        "the Secret, of the type `tls` and with ca.crt, with the master's certificate: reports go "
+        "over TLS (default: in plain text)",
+    ),
     ("--storage-class", "NAME", None, "the storage class of the volumes that hold state"),
     (
         "--prometheus",
@@ -62,6 +78,12 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, metavar=metavar, default=default, help=shown)
     add_drain_seconds(parser)
     parser.add_argument(
+        "--tokens",
+        type=Path,
+        metavar="DIR",
+        help="keep the workers' tokens there, and make those that are missing",
+    )
+    parser.add_argument(
         "--report-to",
         type=address,
         metavar="HOST:PORT",
@@ -83,6 +105,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         image=options.image,
         namespace=options.namespace,
         secret=options.secret,
+        token_secret=options.token_secret,
+        tls_secret=options.tls_secret,
         storage_class=options.storage_class,
         drain_seconds=options.drain_seconds,
         master=options.report_to,
@@ -96,6 +120,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     else:
         _write(options.output, made)
     _advise(cluster, config)
+    _advise_tokens(cluster, config, options.tokens)
     return ExitCode.OK
 
 
@@ -127,9 +152,25 @@ def _advise(cluster: Cluster, config: Config) -> None:
     keys = credential_keys(config)
     if keys:
         files = [f"--from-file={key}={file}" for file, key in keys.items()]
-        namespace = [f"--namespace={cluster.namespace}"] if cluster.namespace else []
-        create = ["kubectl", "create", "secret", "generic", cluster.secret, *namespace, *files]
-        _say(f"create this Secret: {shlex.join(create)}")
+        _say(f"create this Secret: {_create(cluster, cluster.secret, files)}")
+
+
+def _advise_tokens(cluster: Cluster, config: Config, folder: Path | None) -> None:
+    secret = cluster.token_secret
+    if folder is None:
+        _say(f"the Secret {secret} holds the workers' tokens: --tokens DIR makes them")
+    else:
+        issue_tokens(folder, [holder for edge in config.edges for holder in token_holders(edge)])
+        files = [f"--from-file={folder / TOKENS}", f"--from-file={hashes_file(folder)}"]
+        made = _create(cluster, secret, [*files, "--dry-run=client", "--output=yaml"])
+        _say(f"create this Secret, or renew it: {made} | kubectl apply --server-side -f -")
+    if cluster.tls_secret is None and cluster.master is not None:
+        _say(f"reports go to {cluster.report_to} in plain text: --tls-secret NAME secures them")
+
+
+def _create(cluster: Cluster, secret: str, options: list[str]) -> str:
+    namespace = [f"--namespace={cluster.namespace}"] if cluster.namespace else []
+    return shlex.join(["kubectl", "create", "secret", "generic", secret, *namespace, *options])
 
 
 def _say(text: str) -> None:

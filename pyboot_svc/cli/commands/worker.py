@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+from pyboot_svc.address import Address
 from pyboot_svc.cli.arguments import (
     add_config,
     add_drain_seconds,
@@ -19,8 +20,16 @@ from pyboot_svc.cli.arguments import (
     address,
 )
 from pyboot_svc.cli.config_file import config_file, model_path
+from pyboot_svc.cli.reports import METAVAR, ReportsAddress, reports_address
 from pyboot_svc.config import InstanceConfig
-from pyboot_svc.config.compiled import compiled_file, load_compiled, model_file, write_compiled
+from pyboot_svc.config.compiled import (
+    COMPILED_NAME,
+    compiled_file,
+    load_compiled,
+    model_file,
+    write_compiled,
+)
+from pyboot_svc.credentials import delivered
 from pyboot_svc.environments.interpreter import enter
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.health.client import health_socket
@@ -56,9 +65,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--report-to",
-        type=address,
-        metavar="HOST:PORT",
-        help="the master's address when it is on another host (see --reports-listen)",
+        type=reports_address,
+        metavar=METAVAR,
+        help="the master's address when it is on another host (see --reports-listen); with tcp:// "
+        "in plain text",
+    )
+    parser.add_argument(
+        "--report-tls",
+        type=Path,
+        metavar="DIR",
+        help="whom to trust there, ca.crt; and what to show instead of a token, if it is there, "
+        "tls.crt and tls.key: a certificate for NAME-INSTANCE",
+    )
+    parser.add_argument(
+        "--token",
+        type=Path,
+        metavar="FILE",
+        help="what proves to the master which instance it is (default: what was applied)",
     )
     add_state_dir(parser, "the instance keeps its state in DIR/NAME-INSTANCE")
     add_drain_seconds(parser)
@@ -83,7 +106,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         _take_settings(options.run_dir, identity)
     options.run_dir = options.run_dir.absolute()  # the worker moves to the model's folder
     compiled = _compiled(options, identity)
-    config = load_compiled(compiled) if compiled else _from_file(options, identity)
+    config = _load_applied(compiled) if compiled else _from_file(options, identity)
     enter(config.edge.python, config.edge.variables)
     # For a worker that is started by hand; a service manager has set them, an administrator may
     # have changed them. Some have a say only before a library is imported.
@@ -92,9 +115,10 @@ def run(options: argparse.Namespace) -> ExitCode:
     from pyboot_svc.worker.main import Worker, WorkerSettings
 
     settings = WorkerSettings(
-        master=options.report_to or socket_path(options.run_dir),
+        master=_master(options),
+        report_tls=options.report_tls and options.report_tls.absolute(),
         health_socket=health_socket(options.run_dir, identity),
-        token=worker_token(options.run_dir, identity),
+        token=(options.token or worker_token(options.run_dir, identity)).absolute(),
         probes=options.probes_listen,
         state_dir=options.state_dir.absolute() / str(identity),
         compiled=compiled,
@@ -102,6 +126,13 @@ def run(options: argparse.Namespace) -> ExitCode:
         stop_at_eof=options.stop_at_eof,
     )
     return Worker(config, settings).run()
+
+
+def _master(options: argparse.Namespace) -> Path | Address:
+    if options.report_to is None:
+        return socket_path(options.run_dir)
+    to: ReportsAddress = options.report_to
+    return to.checked("--report-to", options.report_tls, "--report-tls")
 
 
 def _identity(options: argparse.Namespace) -> InstanceId:
@@ -129,6 +160,11 @@ def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:
     file = compiled_file(options.run_dir, identity)
     named = options.config is not None or options.model_path
     return file if not named and file.exists() else None
+
+
+def _load_applied(compiled: Path) -> InstanceConfig:
+    """From the copy that the service manager has handed over, where it has: the file is root's."""
+    return load_compiled(Path(delivered(str(compiled), COMPILED_NAME)))
 
 
 def _from_file(options: argparse.Namespace, identity: InstanceId) -> InstanceConfig:

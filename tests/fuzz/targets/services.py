@@ -22,7 +22,7 @@ from pyboot_svc.services.units import render_drop_in
 NOBODY = 65_534
 IDENTITY = InstanceId("pump", 1)
 # Of no instance: nothing is read.
-TOKEN = Path("/run/pyboot/tokens/pump-1")
+OWN = {"report-token": "/run/pyboot/tokens/pump-1"}
 SYSTEMD = next(filter(os.path.exists, ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")), None)
 _TARGETS = ("basic", "shutdown", "sockets", "timers", "paths")
 
@@ -50,7 +50,7 @@ def edge(value: str, path: str) -> Edge:
 def read_unit(data: bytes) -> None:
     value, path = texts(data)
     with tempfile.TemporaryDirectory() as name:
-        said = _as_systemd_reads(Path(name), render_drop_in(IDENTITY, edge(value, path), TOKEN))
+        said = _as_systemd_reads(Path(name), render_drop_in(IDENTITY, edge(value, path), OWN))
     wrong = re.search(r"(?m)^.*(?:ignoring|Unknown|Invalid|Failed to).*$", said)
     assert wrong is None, wrong[0]
     assert f"\tEnvironment: VALUE={value}\n" in said
@@ -98,7 +98,7 @@ def read_settings(data: bytes) -> None:
             shell,
             "-euc",
             'em_credential() { printf \'%s\\0\' "$1" "$2"; }\nset --\n'
-            + render_settings(IDENTITY, edge(value, path), TOKEN)
+            + render_settings(IDENTITY, edge(value, path), OWN)
             + "printf '%s\\0' \"$@\"",
         ],
         capture_output=True,

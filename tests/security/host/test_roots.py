@@ -118,6 +118,46 @@ def test_the_master_and_a_user_can_neither(machine: Machine) -> None:
     assert outside(attack_as(machine, AS_A_USER), "/nowhere") == []
 
 
+READS_ALL = """
+
+def read_all(payload):
+    '''What can be read of compiled files, wherever they or copies of them are.'''
+    seen = {}
+    for top in ("/run/pyboot", "/run/credentials", os.environ["CREDENTIALS_DIRECTORY"]):
+        for folder, folders, files in os.walk(top):
+            for name in files:
+                if name.endswith(".json") or name == "compiled":
+                    try:
+                        with open(os.path.join(folder, name)) as file:
+                            seen[os.path.join(folder, name)] = file.read()
+                    except OSError:
+                        pass
+    return seen
+"""
+
+
+def test_nobody_reads_what_an_instance_was_compiled_to_but_itself(machine: Machine) -> None:
+    """Nor does another instance: options and brokers are the plant's matter."""
+    files = f"/run/pyboot/instances/{HOSTILE}.json /run/pyboot/instances/{VICTIM}.json"
+    kept = machine.sh(f"stat -c '%U %G %a' {files}")
+    assert set(kept.splitlines()) == {"root root 600"}
+    in_the_group = "setpriv --reuid=plain --regid=pyboot --clear-groups"
+    for prefix in (AS_A_USER, AS_THE_MASTER, in_the_group):
+        assert machine.sh(f"{prefix} cat {files} 2>/dev/null", check=False) == ""
+    set_up(
+        machine,
+        config(edge("hostile", "read_all"), edge("victim", "fail", options={"recipe": "secret"})),
+        MODELS + READS_ALL,
+    )
+    machine.reload()
+    machine.wait_up(HOSTILE, VICTIM)
+    seen = json.loads(machine.ask("hostile/in", "hostile/out", "1"))
+    assert seen, "not even its own"
+    assert not [file for file, text in seen.items() if "recipe" in text]
+    planned = machine.sh(f"{AS_A_USER} pyboot plan 2>&1", check=False)
+    assert "is for its owner alone: run this by sudo" in planned
+
+
 # Says hello as the instance that it is given, with what token of it can be read.
 IMPOSTOR = """
 import json, os, socket, sys

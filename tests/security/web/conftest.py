@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.app import Up
 from support.fixtures import track
+from support.poll import until
 
 __all__ = ["track"]
 
@@ -44,6 +45,15 @@ def start_master(tmp_path: Path, track: Callable[[Up], Up]) -> StartMaster:
     return start
 
 
+def has_connected(connection: socket.socket, path: str) -> bool:
+    """A busy host's master has many that wait: the kernel refuses more of them meanwhile."""
+    try:
+        connection.connect(path)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @pytest.fixture
 def hello(tmp_path: Path) -> Iterator[Connect]:
     """Connects to the master's metrics socket as the worker of an instance does."""
@@ -52,7 +62,8 @@ def hello(tmp_path: Path) -> Iterator[Connect]:
         def connect(instance: str) -> socket.socket:
             connection = stack.enter_context(socket.socket(socket.AF_UNIX))
             connection.settimeout(20)
-            connection.connect(str(tmp_path / "run" / "metrics.sock"))
+            metrics = str(tmp_path / "run" / "metrics.sock")
+            until(lambda: has_connected(connection, metrics), "there is room in the queue")
             said = {"instance": instance, "pid": os.getpid(), "version": "1"}
             connection.sendall(json.dumps(said).encode() + b"\n")
             return connection

@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from support.app import Up
+from support.app import Running, Up
+from support.broker import free_port
 from support.poll import until
 
 from pyboot_svc.sockets.descriptors import allow_many
@@ -23,7 +24,10 @@ MOST_GROWTH = 100 * 1024**2
 PATHS = ("/metrics", "/api/instances", "/", "/readyz", "/nowhere")
 
 
-def address(master: Up) -> tuple[str, int]:
+Target = tuple[str, int]
+
+
+def address(master: Up) -> Target:
     host, _, port = master.url.removeprefix("http://").rpartition(":")
     return host, int(port)
 
@@ -32,9 +36,9 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
-def healthy(master: Up, seconds: float = 10.0) -> bool:
+def healthy(target: Target, seconds: float = 10.0) -> bool:
     """Whether /healthz answers, within far more than it takes."""
-    asking = http.client.HTTPConnection(*address(master), timeout=seconds)
+    asking = http.client.HTTPConnection(*target, timeout=seconds)
     try:
         asking.request("GET", "/healthz")
         return asking.getresponse().status == 200
@@ -43,12 +47,12 @@ def healthy(master: Up, seconds: float = 10.0) -> bool:
 
 
 @contextmanager
-def occupied(master: Up, count: int) -> Iterator[list[socket.socket]]:
+def occupied(target: Target, count: int) -> Iterator[list[socket.socket]]:
     """So many connections, every other of which has begun to send something."""
     with ExitStack() as stack:
         held = []
         for number in range(count):
-            peer = stack.enter_context(socket.create_connection(address(master), 20))
+            peer = stack.enter_context(socket.create_connection(target, 20))
             held.append(peer)
             if number % 2:
                 peer.sendall(b"GET / HTTP/1.1\r\nX: ")
@@ -78,7 +82,7 @@ def drip(held: list[socket.socket], done: threading.Event) -> None:
                 pass  # it was ended
 
 
-def flood(target: tuple[str, int], rate: float, done: threading.Event) -> None:
+def flood(target: Target, rate: float, done: threading.Event) -> None:
     """Requests at a rate, of all pages, answered or not."""
     number, began = 0, time.monotonic()
     while not done.is_set():
@@ -98,18 +102,51 @@ def test_idle_dripping_and_flooding_together(start_master: Callable[..., Up]) ->
     before = resident(master.pid)
     threads = 8
     with (
-        occupied(master, IDLE) as held,
+        occupied(address(master), IDLE) as held,
         background(lambda done: drip(held, done)),
         background(lambda done: flood(address(master), REQUESTS_A_SECOND / threads, done), threads),
     ):
         until_then = time.monotonic() + FLOOD_SECONDS
         asked = 0
         while time.monotonic() < until_then:
-            assert healthy(master)
+            assert healthy(address(master))
             asked += 1
         assert asked
         assert resident(master.pid) - before < MOST_GROWTH
     assert len(master.log) < 10_000
+
+
+def test_a_workers_probes_are_answered_all_the_while(
+    tmp_path: Path, track: Callable[[Running], Running]
+) -> None:
+    """Else whoever can connect there could have Kubernetes restart it."""
+    config, target = tmp_path / "config.yaml", ("127.0.0.1", free_port())
+    nobody = f"pre_broker: 127.0.0.1, pre_port: {free_port()}, post_broker: 127.0.0.1"
+    model = "edge_mode: pyboot_svc.models.telemetry.telm_temperature"
+    config.write_text(f"edge: [{{name: m, {model}, {nobody}, pre_topic: i, post_topic: o}}]")
+    folders = ("--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
+    where = ("--config", str(config), "--probes-listen", f"{target[0]}:{target[1]}")
+    worker = track(Running(tmp_path, "worker", "m-1", *where, *folders))
+    until(lambda: is_up(target), "it answers")
+    before = resident(worker.pid)
+    threads = 4
+    with (
+        occupied(target, IDLE) as held,
+        background(lambda done: drip(held, done)),
+        background(lambda done: flood(target, REQUESTS_A_SECOND / threads, done), threads),
+    ):
+        until_then = time.monotonic() + FLOOD_SECONDS
+        while time.monotonic() < until_then:
+            assert healthy(target)
+        assert resident(worker.pid) - before < MOST_GROWTH
+    assert len(worker.log) < 10_000
+
+
+def is_up(target: Target) -> bool:
+    try:
+        return healthy(target)
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("endless", ["header", "headers", "line", "body"])
@@ -128,16 +165,16 @@ def test_what_never_ends_is_cut_off(start_master: Callable[..., Up], endless: st
         with pytest.raises((ConnectionError, TimeoutError)):
             peer.sendall(more * 60_000)
     assert resident(master.pid) - before < MOST_GROWTH
-    assert healthy(master)
+    assert healthy(address(master))
 
 
 def test_without_descriptors_left_it_goes_on_and_says_little(
     start_master: Callable[..., Up],
 ) -> None:
     master = start_master(within=("sh", "-c", 'ulimit -n 64; exec "$@"', "sh"))
-    with occupied(master, 300):
-        assert healthy(master)
-    assert healthy(master)
+    with occupied(address(master), 300):
+        assert healthy(address(master))
+    assert healthy(address(master))
     assert len(master.log) < 10_000
 
 
@@ -163,7 +200,7 @@ def test_those_who_drip_do_not_have_the_watchdog_end_it(
         manager.bind(path)
         manager.settimeout(20)
         master = start_master(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1500000"})
-        with occupied(master, IDLE) as held, background(lambda done: drip(held, done)):
+        with occupied(address(master), IDLE) as held, background(lambda done: drip(held, done)):
             signs = 0
             while signs < 6:  # in 3 s, in which one would have been too late for the next
                 signs += b"WATCHDOG=1" in manager.recv(4096)
@@ -186,5 +223,5 @@ def test_a_thousand_workers_need_no_limit_raised_by_hand(
         return sum(row["state"] == "stalled" for row in rows)
 
     until(lambda: stalled() == 1200, "all are connected")
-    assert healthy(master)
+    assert healthy(address(master))
     assert "can't take connections" not in master.log

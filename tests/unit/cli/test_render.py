@@ -35,6 +35,7 @@ def test_manifests_on_standard_output_and_advice_beside(config: str, tmp_path: P
         "pyboot: plain: not scaled: name KEDA's Prometheus with --prometheus URL",
         "pyboot: create this Secret: kubectl create secret generic pyboot-credentials "
         f"--namespace=ns '--from-file=the-password={tmp_path}/the password'",
+        "pyboot: the Secret pyboot-tokens holds the workers' tokens: --tokens DIR makes them",
     ]
 
 
@@ -77,3 +78,43 @@ def test_a_broken_configuration(tmp_path: Path) -> None:
 
 def test_a_target_is_wanted() -> None:
     assert run_pyboot("render").returncode == 64
+
+
+def test_tokens_are_made_once_and_stay_out_of_the_manifests(config: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tokens here"
+    command = ("render", "kubernetes", "--config", config, "--namespace", "ns")
+    ended = run_pyboot(*command, "--tokens", str(folder))
+    assert ended.returncode == 0
+    assert (
+        "create this Secret, or renew it: kubectl create secret generic pyboot-tokens "
+        f"--namespace=ns '--from-file={folder}/tokens' '--from-file={folder}/tokens.json' "
+        "--dry-run=client --output=yaml | kubectl apply --server-side -f -\n"
+    ) in ended.stderr
+    made = {file.name: file.read_text() for file in (folder / "tokens").iterdir()}
+    assert made.keys() == {key for key in keys_of(ended.stdout) if key != "tokens.json"}
+    assert not any(token.strip() in ended.stdout for token in made.values())
+    again = run_pyboot(*command, "--tokens", str(folder))
+    assert again.stdout == ended.stdout == run_pyboot(*command).stdout
+    assert {file.name: file.read_text() for file in (folder / "tokens").iterdir()} == made
+
+
+def keys_of(manifests: str) -> set[str]:
+    """What the manifests want of the Secret with the tokens."""
+    found: set[str] = set()
+    for manifest in yaml.safe_load_all(manifests):
+        pod = manifest.get("spec", {}).get("template", {}).get("spec", {})
+        secrets = [volume["secret"] for volume in pod.get("volumes", ()) if "secret" in volume]
+        for secret in secrets:
+            if secret["secretName"] == "pyboot-tokens":
+                found |= {item["key"] for item in secret["items"]}
+    return found
+
+
+def test_what_is_still_to_do_for_reports_is_said(config: str, tmp_path: Path) -> None:
+    ended = run_pyboot("render", "kubernetes", "--config", config, "--report-to", "h:1")
+    assert "the Secret pyboot-tokens holds the workers' tokens: --tokens DIR makes" in ended.stderr
+    assert "reports go to tcp://h:1 in plain text: --tls-secret NAME secures them" in ended.stderr
+    (tmp_path / "file").touch()
+    ended = run_pyboot("render", "kubernetes", "--config", config, "--tokens", f"{tmp_path}/file")
+    assert ended.returncode == 69
+    assert "file/tokens can't be written" in ended.stderr

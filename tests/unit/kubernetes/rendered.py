@@ -21,6 +21,8 @@ CLUSTERS = {
         "registry.example/plant@sha256:0123",
         namespace="plant",
         secret="plant-secrets",
+        token_secret="plant-tokens",
+        tls_secret="plant-reports",
         storage_class="fast",
         drain_seconds=7.5,
         master=("192.0.2.1", 5890),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.kubernetes.rendered import find, manifests, pod_of
+from unit.kubernetes.rendered import expand, find, manifests, pod_of
 
 from pyboot_svc.config.compiled import load_compiled
 from pyboot_svc.errors import ConfigError
@@ -108,7 +108,7 @@ def test_secrets_are_references() -> None:
     head = "brokers: {p: {host: h, username: u, password_file: p.password, tls: {key: k, cert: c}}}"
     secrets = "secrets: {KEY: api.key}"
     found = manifests(f"{head}\n{config(hosts=f'pre_broker: p, post_broker: b.svc, {secrets}')}")
-    [volume] = [v for v in pod_of(find(found, "StatefulSet", "m"))["volumes"] if "secret" in v]
+    [volume] = volumes(found, "StatefulSet", "credentials")
     assert volume["secret"]["secretName"] == "pyboot-credentials"
     assert volume["secret"]["items"] == [
         {"key": "p.password", "path": "pre.password"},
@@ -120,6 +120,59 @@ def test_secrets_are_references() -> None:
     assert "/etc/pyboot/credentials/pre.password" in text
     assert "/etc/pyboot/credentials/secret.KEY" in text
     assert "Secret" not in {manifest["kind"] for manifest in found}
+
+
+def volumes(found: list[dict[str, Any]], kind: str, name: str) -> list[dict[str, Any]]:
+    model = None if kind == "master" else "m"
+    pod = pod_of(find(found, "Deployment" if kind == "master" else kind, model))
+    return [volume for volume in pod["volumes"] if volume["name"] == name]
+
+
+def test_each_pod_has_the_token_of_its_own_instance_and_the_master_hashes() -> None:
+    found = manifests(config("instance: 2"))
+    [volume] = volumes(found, "StatefulSet", "token")
+    assert volume["secret"]["secretName"] == "pyboot-tokens"
+    assert volume["secret"]["items"] == [
+        {"key": "m-1", "path": "edge-model-m-0"},
+        {"key": "m-2", "path": "edge-model-m-1"},
+    ]
+    worker = container(found)
+    [place] = [one for one in worker["volumeMounts"] if one["name"] == "token"]
+    assert expand(place["subPathExpr"], {"PYBOOT_POD": "edge-model-m-1"}) == "edge-model-m-1"
+    assert place["mountPath"] == worker["args"][worker["args"].index("--token") + 1]
+    [hashes] = volumes(found, "master", "tokens")
+    assert hashes["secret"]["items"] == [{"key": "tokens.json", "path": "tokens.json"}]
+    assert "Secret" not in {manifest["kind"] for manifest in found}
+
+
+def test_pods_that_come_and_go_share_a_token() -> None:
+    found = manifests(config("kubernetes: {deployment: true}"))
+    [volume] = volumes(found, "Deployment", "token")
+    assert volume["secret"]["items"] == [{"key": "m-any", "path": "any"}]
+    [place] = [m for m in container(found, "Deployment")["volumeMounts"] if m["name"] == "token"]
+    assert place["subPath"] == "any"
+
+
+def test_reports_are_plain_in_so_many_words_or_over_tls() -> None:
+    plain, secured = manifests(config()), manifests(config(), Cluster("i", tls_secret="t"))
+
+    def arguments(found: list[dict[str, Any]]) -> tuple[str, str]:
+        worker, master = container(found)["args"], pod_of(find(found, "Deployment"))
+        return " ".join(worker), " ".join(master["containers"][0]["args"])
+
+    for told, option in zip(arguments(plain), ("--report-to", "--reports-listen"), strict=True):
+        assert f"{option} tcp://" in told
+        assert "-tls" not in told
+    worker, master = arguments(secured)
+    assert "--report-to pyboot:5890 --report-tls /run/secrets/pyboot-tls" in worker
+    assert "--reports-listen 0.0.0.0:5890 --reports-tls /run/secrets/pyboot-tls" in master
+    keys = {
+        kind: [item["key"] for item in volumes(secured, kind, "tls")[0]["secret"]["items"]]
+        for kind in ("StatefulSet", "master")
+    }
+    # A worker has no key of the master's.
+    assert keys == {"StatefulSet": ["ca.crt"], "master": ["tls.crt", "tls.key"]}
+    assert volumes(plain, "StatefulSet", "tls") == volumes(plain, "master", "tls") == []
 
 
 @pytest.mark.parametrize(

@@ -433,11 +433,14 @@ def test_who_says_no_hello_is_dropped(
 
 
 def test_instances_are_limited(start_hub: StartHub, connect: Connect, ask: Ask) -> None:
+    """But for those that are missed when they are gone: others can't keep them out."""
     hub = start_hub("a-1", models=["b", "x"])
-    peers = [connect(f"x-{number}") for number in range(1, 2 * 1 + 32 + 1)]
-    connected(hub, *(f"x-{number}" for number in range(1, 2 * 1 + 32 + 1)))
-    connect("a-1").wait_dropped()
+    peers = [connect(f"x-{number}") for number in range(1, 32 + 1)]
+    connected(hub, *(f"x-{number}" for number in range(1, 32 + 1)))
+    connect("b-1").wait_dropped()
     assert hub.refused == {"too many instances": 1}
+    connect("a-1")
+    connected(hub, "a-1")
     peers[1].close()
     newcomer = connect("b-1")  # there is room again
     until(lambda: "b-1" in hub.scrape(), "it is connected")
@@ -516,6 +519,17 @@ def test_who_has_not_the_instances_token_is_refused(
     assert hub.refused == {reason: 1}
     connect("a-1", token="of a-1")
     connected(hub, "a-1")
+
+
+def test_a_token_that_a_model_shares_is_good_for_its_instances_alone(
+    start_hub: StartHub, connect: Connect
+) -> None:
+    hub = start_hub(models=["a", "b"], hashes={"a-any": digest("of a")})
+    for name in ("a-7", "a-8"):
+        connect(name, token="of a")
+    connected(hub, "a-7", "a-8")
+    connect("b-1", token="of a").wait_dropped()
+    assert hub.refused == {WRONG_TOKEN: 1}
 
 
 def test_one_whose_hash_is_unknown_is_refused(start_hub: StartHub, connect: Connect) -> None:

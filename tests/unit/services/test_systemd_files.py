@@ -273,10 +273,10 @@ def test_what_systemd_can_not_prepare_is_said_in_words(
 
 
 @pytest.mark.usefixtures("strict_umask")
-def test_everybody_may_read_what_is_written(folders: Folders) -> None:
+def test_everybody_may_read_a_unit_and_only_its_owner_the_configuration(folders: Folders) -> None:
     folders.write(*WANTED)
-    for file in (folders.drop_in("pump-1"), folders.compiled("pump-1")):
-        assert file.stat().st_mode & 0o777 == 0o644
+    assert folders.drop_in("pump-1").stat().st_mode & 0o777 == 0o644
+    assert folders.compiled("pump-1").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_that_is_not_text_is_replaced(tmp_path: Path) -> None:

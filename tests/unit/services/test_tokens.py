@@ -27,6 +27,13 @@ def test_each_has_its_own_and_keeps_it(tmp_path: Path) -> None:
     assert issue_tokens(tmp_path, [ONE]) == hashes
 
 
+def test_pods_that_come_and_go_share_one(tmp_path: Path) -> None:
+    hashes = issue_tokens(tmp_path, [ONE, "a-any"])
+    assert hashes.keys() == {"a-1", "a-any"}
+    (tmp_path / "tokens" / "-any").write_text("x")
+    assert issue_tokens(tmp_path, []) == hashes
+
+
 def test_nobody_else_can_read_them(tmp_path: Path) -> None:
     issue_tokens(tmp_path, [ONE])
     file = token_file(tmp_path, ONE)

@@ -16,9 +16,10 @@ from pyboot_svc.config import Edge
 from pyboot_svc.config.loader import parse_config
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.handed_over import own_files
 from pyboot_svc.services.units import quoted, render_drop_in, unit_name
 
-TOKEN = Path("/run/pyboot/tokens/pump-1")
+OWN = own_files(Path("/run/pyboot"), InstanceId("pump", 1))
 MINIMAL = {
     "name": "pump",
     "pre_broker": "192.0.2.1",
@@ -36,7 +37,7 @@ def edge(brokers: dict[str, Any] | None = None, **more: Any) -> Edge:
 
 
 def drop_in(brokers: dict[str, Any] | None = None, **more: Any) -> str:
-    return render_drop_in(InstanceId("pump", 1), edge(brokers, **more), TOKEN)
+    return render_drop_in(InstanceId("pump", 1), edge(brokers, **more), OWN)
 
 
 def directives(text: str) -> list[tuple[str, str]]:
@@ -120,6 +121,7 @@ def test_the_smallest_drop_in() -> None:
         "IPAddressAllow=192.0.2.1\n"
         "IPAddressAllow=localhost\n"
         "LoadCredential=report-token:/run/pyboot/tokens/pump-1\n"
+        "LoadCredential=compiled:/run/pyboot/instances/pump-1.json\n"
     )
 
 
@@ -164,18 +166,19 @@ def test_a_drop_in_of_everything() -> None:
         "LoadCredential=pre.ca:/etc/ca.pem",
         "LoadCredential=pre.cert:/etc/pyboot/tls/100%%.pem",
         "LoadCredential=pre.key:/etc/k",
-        f"LoadCredential=report-token:{TOKEN}",
+        "LoadCredential=report-token:/run/pyboot/tokens/pump-1",
+        "LoadCredential=compiled:/run/pyboot/instances/pump-1.json",
     ]
 
 
 def test_a_models_secrets_are_handed_over() -> None:
-    found = directives(render_drop_in(InstanceId("m", 1), edge(secrets={"KEY": "/etc/50%"}), TOKEN))
+    found = directives(render_drop_in(InstanceId("m", 1), edge(secrets={"KEY": "/etc/50%"}), OWN))
     assert of("LoadCredential", found)[0] == "secret.KEY:/etc/50%%"
 
 
 def test_every_instance_has_a_user_of_its_own_that_stays() -> None:
     identities = [InstanceId(name, number) for name in ("pump", "pump-1") for number in (1, 11)]
-    users = [of("User", directives(render_drop_in(one, edge(), TOKEN)))[0] for one in identities]
+    users = [of("User", directives(render_drop_in(one, edge(), OWN)))[0] for one in identities]
     assert len(set(users)) == 4
     assert users[0] == "em-307e6f7921c7aeae"
     # useradd(8): what every system takes for the name of a user.
@@ -261,7 +264,8 @@ def test_no_variable_adds_a_directive(variables: dict[str, str]) -> None:
     given_over = [words(value, escapes=True) for value in of("Environment", found)]
     assert given_over == [[f"{name}={value}"] for name, value in variables.items()]
     assert [name for name, _ in found if name != "Environment"] == [
-        *("User", "IPAddressAllow", "IPAddressAllow", "IPAddressAllow", "LoadCredential")
+        *("User", "IPAddressAllow", "IPAddressAllow", "IPAddressAllow"),
+        *("LoadCredential", "LoadCredential"),
     ]
 
 
@@ -279,12 +283,13 @@ def test_no_path_adds_a_directive(name: str) -> None:
     found = directives(text)
     assert [name for name, _ in found] == [
         *("User", "ReadWritePaths", "PrivateDevices", "DeviceAllow"),
-        *("IPAddressAllow", "IPAddressAllow", "LoadCredential", "LoadCredential"),
+        *("IPAddressAllow", "IPAddressAllow"),
+        *("LoadCredential", "LoadCredential", "LoadCredential"),
     ]
     assert words(of("ReadWritePaths", found)[0], escapes=False) == [f"/srv/{name}"]
     assert words(of("DeviceAllow", found)[0], escapes=False) == [f"/dev/{name}", "rw"]
     # Its value is taken as it stands, specifiers apart.
-    credential, _ = of("LoadCredential", found)
+    credential, *_ = of("LoadCredential", found)
     file = edge({"plant": broker}, pre_broker="plant").credential_files["pre.password"]
     assert _expanded(credential) == f"pre.password:{file}"
 
@@ -292,7 +297,7 @@ def test_no_path_adds_a_directive(name: str) -> None:
 def with_folders(*folders: str) -> list[tuple[str, str]]:
     """What an environment in these folders adds."""
     plain, opened = (
-        directives(render_drop_in(InstanceId("pump", 1), edge(), TOKEN, given))
+        directives(render_drop_in(InstanceId("pump", 1), edge(), OWN, given))
         for given in ((), folders)
     )
     return [line for line in opened if line not in plain]
