@@ -96,7 +96,7 @@ def _plan_seconds(config: Path) -> float:
         Wanted(
             instance.identity,
             render_compiled(instance),
-            render_drop_in(instance.identity, instance.edge, Path("/run/pyboot/tokens/x-1")),
+            render_drop_in(instance.identity, instance.edge, {"token": "/run/pyboot/tokens/x-1"}),
         )
         for instance in load_config(config).instances()
     ]

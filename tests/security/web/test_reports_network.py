@@ -108,9 +108,8 @@ def report(tmp_path: Path, port: int) -> Iterator[Report]:
             def shown() -> str:
                 return read_token(token_file(tmp_path / "run", token)) if token else ""
 
-            reporter = Reporter(
-                (HOST, port), str(identity), lambda: {"pre_queue": 0, "post_queue": 0}, shown, end
-            )
+            figures = {"pre_queue": 0, "post_queue": 0}
+            reporter = Reporter((HOST, port), str(identity), lambda: figures, shown, tls=end)
             reporter.start()
             stack.callback(reporter.stop)
             return reporter
