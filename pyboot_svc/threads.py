@@ -1,11 +1,14 @@
-"""Threads whose names the kernel knows and whose death is noticed."""
+"""Threads whose names the kernel knows and whose death is noticed; and those of a model."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.titles import name_thread
@@ -15,6 +18,19 @@ def end_process() -> None:
     """As a crash does, for which everything is prepared: half a process is worse than none."""
     logging.shutdown()
     os._exit(ExitCode.INTERNAL)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at the end of its work, whatever threads a model has left behind: Python
+    would wait for them."""
+    main = threading.main_thread()
+    if not any(one is not main and not one.daemon for one in threading.enumerate()):
+        sys.exit(code)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def spawn(

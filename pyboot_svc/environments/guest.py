@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from importlib.machinery import PathFinder
+from typing import NoReturn
 
 VARIABLE = "PYBOOT_GUEST"
 _PACKAGE = "pyboot_svc"
@@ -28,14 +29,17 @@ def find_pyboot() -> None:
     spec.loader.exec_module(module)
 
 
-def main() -> int:
-    """Run the module that was asked for; gives its exit code."""
+def main() -> NoReturn:
+    """Run the module that was asked for, and end with its exit code."""
     # What the model starts is no guest.
     request = json.loads(os.environ.pop(VARIABLE))
     from pyboot_svc.environments.libraries import OwnLibraries
 
     sys.meta_path.insert(0, OwnLibraries(request["python"], request["folders"]))
-    return int(importlib.import_module(request["module"]).main() or 0)
+    code = int(importlib.import_module(request["module"]).main() or 0)
+    from pyboot_svc.threads import leave
+
+    leave(code)
 
 
 # Whatever the name of this module: multiprocessing has its processes run it as `__mp_main__`, and
@@ -44,4 +48,4 @@ if _PACKAGE not in sys.modules:
     find_pyboot()
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,6 +21,7 @@ from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 MODELS = """
 import os
+import threading
 
 def counts(payload, context):
     print("printed by the model")
@@ -41,6 +42,10 @@ def total(payloads):
 def same(payload):
     return payload
 
+def leaves(payload):
+    threading.Thread(target=threading.Event().wait).start()
+    return payload
+
 class closes:
     def __call__(self, payload):
         return payload
@@ -52,6 +57,7 @@ EDGES = [
     "{name: looks, edge_mode: my_models.looks, environment: {PLACE: here}, TOPICS}",
     "{name: total, edge_mode: my_models.total, batch: {max_size: 2}, TOPICS}",
     "{name: filled, edge_mode: my_models.same, INPUT, post_topic: 'o/{device}/{topic[1]}'}",
+    "{name: leaves, edge_mode: my_models.leaves, TOPICS}",
     "{name: closes, edge_mode: my_models.closes, TOPICS}",
 ]
 
@@ -132,6 +138,12 @@ def test_it_is_closed(attempt: Try, tmp_path: Path) -> None:
     file.write_bytes(b"5\n")
     done = attempt("closes", "--payload", str(file))
     assert (done.stdout, complaints(done.stderr), done.returncode) == ("out 5\n", "closed\n", 0)
+
+
+def test_threads_that_the_model_leaves_behind_keep_nobody_waiting(attempt: Try) -> None:
+    done = attempt("leaves", "-", lines="1\n2\n")
+    found = (done.stdout, complaints(done.stderr), done.returncode)
+    assert found == ("out 1\nout 2\n", "", 0)
 
 
 @pytest.mark.parametrize(
