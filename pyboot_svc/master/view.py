@@ -9,6 +9,7 @@ from pyboot_svc import __version__
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.errors import UsageError
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.master.config_file import ConfigFile
 from pyboot_svc.master.history import History
 from pyboot_svc.master.hub import Hub, Reading
 from pyboot_svc.master.load import reckon
@@ -25,8 +26,10 @@ class View:
         hub: Hub,
         services: ServiceManager,
         expected: list[InstanceId],
+        file: ConfigFile | None = None,
     ) -> None:
         self._hub = hub
+        self._file = file
         self._services = services
         self._started = time.time()
         self.history = History(hub.scrape)
@@ -96,6 +99,7 @@ class View:
             "tiers": self.history.combined(names),
             "latency": self.history.latency(model),
             "load": load.as_dict() if load else None,
+            "file": self._file.state_of(model, self._config).as_dict() if self._file else None,
         }
 
     def dead_letters(self, instance: str, number: int | None = None) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
 from pyboot_svc.master.admission import Admission
+from pyboot_svc.master.config_file import ConfigFile
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.view import View
 from pyboot_svc.metrics.protocol import listening_path
@@ -42,6 +43,11 @@ from pyboot_svc.web.server import WebServer
 log = logging.getLogger(__name__)
 
 
+def load(settings: Settings) -> Config:
+    """What the file says now; raises ConfigError."""
+    return load_config(settings.config_file, model_path=settings.model_path)
+
+
 class BaseConfStarter(Starter):
     """Reads the configuration."""
 
@@ -53,8 +59,7 @@ class BaseConfStarter(Starter):
         self._load(context)
 
     def _load(self, context: StarterContext) -> None:
-        settings = context.settings
-        context.config = load_config(settings.config_file, model_path=settings.model_path)
+        context.config = load(context.settings)
 
     def reload(self, context: StarterContext) -> None:
         try:
@@ -185,7 +190,9 @@ class WebStarter(Starter):
 
     def setup(self, context: StarterContext) -> None:
         config, hub = context.require_config(), context.require_hub()
-        self._view = View(config, hub, context.services, context.expected_instances())
+        file = ConfigFile(context.settings.config_file, partial(load, context.settings))
+        expected = context.expected_instances()
+        self._view = View(config, hub, context.services, expected, file)
         self._to_undo.callback(self._view.history.stop)
         self._server = WebServer(_web(config, context.settings), self._view)
         self._to_undo.callback(self._server.stop)

@@ -11,6 +11,7 @@ from typing import Any
 from pyboot_svc import __version__
 from pyboot_svc.identity import NAME_MAX_LENGTH, NAME_PATTERN
 from pyboot_svc.master import history
+from pyboot_svc.master.config_file import APPLIED, CHANGED, REMOVED, UNREADABLE
 from pyboot_svc.master.load import Load
 from pyboot_svc.metrics.decoding import KINDS, STATES
 from pyboot_svc.metrics.figures import MASTER_STARTED, REFUSED, RESTARTS
@@ -227,6 +228,15 @@ def _schemas() -> dict[str, Schema]:
             tiers={**_list(tier), "minItems": size, "maxItems": size},
             load=_or_null("Load"),
             latency=_reference("Latency"),
+            file=_or_null("File"),
+        ),
+        "File": _about(
+            "What the configuration's file says of the model now, beside what was applied.",
+            _object(
+                state={**_TEXT, "enum": [APPLIED, CHANGED, REMOVED, UNREADABLE]},
+                keys=_about("Those whose values it has otherwise.", _TEXTS),
+                error=_about("Why it is unreadable.", nullable(_TEXT)),
+            ),
         ),
         "Latency": _about(
             "How many messages took how long, in the buckets up to each of the bounds, and above.",

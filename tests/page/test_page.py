@@ -188,6 +188,23 @@ def test_a_backlog_and_what_it_needs(browser: Chromium, simulated: Start) -> Non
     assert "edge_mode" in browser.text(".config")
 
 
+def test_what_the_file_says_otherwise_is_told(
+    browser: Chromium, write_config: Write, up: Callable[..., Up], topic: str
+) -> None:
+    config = write_config(edge(topic), models=STRICT)
+    running = up(config)
+    browser.open(running.url + "/#/model/double")
+    browser.wait_text(topic, "dl.config")
+    config.write_text(config.read_text().replace('"double"', '"double", "threads": 2', 1))
+    browser.wait_text(
+        "▲ The file says otherwise: threads. pyboot plan tells what a reload would do."
+    )
+    os.kill(running.pid, signal.SIGHUP)
+    browser.wait(
+        "!document.body.innerText.includes('The file says otherwise')", "it is applied", 60
+    )
+
+
 def test_latency_is_seen_as_it_spreads(browser: Chromium, simulated: Start) -> None:
     master, workers = simulated(1, 1)
     begun = time.monotonic()

@@ -34,6 +34,7 @@ export class Model {
     this.instances = h("tbody", {});
     this.errors = h("div", {});
     this.config = h("dl", { class: "config" });
+    this.file = h("p", { role: "status" });
     const ranges = RANGES.map((title, at) =>
       h("label", {}, h("input", { type: "radio", name: "range", checked: at === 0, onchange: () => this.choose(at) }), title));
     this.element = h("div", {},
@@ -44,7 +45,7 @@ export class Model {
       h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `Instances of ${name}` },
         h("table", {}, h("thead", {}, h("tr", {}, HEADS.map((title, at) => h("th", { scope: "col", class: at < 2 ? "word" : null }, title)))), this.instances)),
       h("h3", {}, "Errors"), this.errors,
-      h("h3", {}, "Configuration, as the master has it"), this.config);
+      h("h3", {}, "Configuration, as applied"), this.file, this.config);
   }
 
   choose(at) {
@@ -66,6 +67,7 @@ export class Model {
       return; // the store finds out whether the master is away
     }
     setText(this.load, loadSentence(this.day.load, instances[0].config));
+    setText(this.file, fileSentence(this.day.file));
     this.draw();
   }
 
@@ -103,6 +105,15 @@ export class Model {
         : [[key, value]]);
     this.config.replaceChildren(...pairs.flatMap(([key, value]) => [h("dt", {}, key), h("dd", {}, String(value))]));
   }
+}
+
+// Whether the configuration's file says something else by now.
+function fileSentence(file) {
+  const more = "pyboot plan tells what a reload would do.";
+  if (file?.state === "changed") return `▲ The file says otherwise: ${file.keys.join(", ")}. ${more}`;
+  if (file?.state === "removed") return `▲ The file doesn't list this model any more. ${more}`;
+  if (file?.state === "unreadable") return `▲ A reload would be refused: ${file.error}`;
+  return "";
 }
 
 // Its newest dead letters; none where they can't be had.
