@@ -27,7 +27,6 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.services.files import read_text, update_text
 from pyboot_svc.services.folders import OPENRC_FOLDERS, make_folders
-from pyboot_svc.services.handed_over import own_files
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.settings import render_settings
@@ -79,8 +78,7 @@ class OpenrcManager:
         self._make_user = make_user
 
     def render(self, instance: InstanceConfig) -> str:
-        own = own_files(self._run_dir, instance.identity)
-        return render_settings(instance.identity, instance.edge, own)
+        return render_settings(instance.identity, instance.edge)
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = compiled_names(self._run_dir)

@@ -6,7 +6,7 @@ init script read them as root.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from shlex import quote
 
 from pyboot_svc.config import Edge, Limits
@@ -17,14 +17,12 @@ from pyboot_svc.services.users import user_of
 _CPU_PERIOD_MICROS = 100_000
 
 
-def render_settings(identity: InstanceId, edge: Edge, own: Mapping[str, str]) -> str:
-    """The settings of one instance; `own` are the files of root's that it is handed beside those of
-    its configuration.
+def render_settings(identity: InstanceId, edge: Edge) -> str:
+    """The settings of one instance.
 
     The variables of its environment become arguments of env(1).
     """
     limits, variables = edge.limits, edge.variables
-    credentials = {**edge.credential_files, **own}
     lines = [
         f"# Written by `pyboot apply`; your own belong in /etc/conf.d/edge-model.{identity}.",
         f"em_user={user_of(identity)}",
@@ -34,7 +32,7 @@ def render_settings(identity: InstanceId, edge: Edge, own: Mapping[str, str]) ->
         f"em_groups={quote(','.join(edge.sandbox.groups))}",
         *([f"em_tasks={limits.tasks}"] if limits.tasks is not None else []),
         f"em_cgroup={quote(chr(10).join(_cgroup(limits)))}",
-        *(f"em_credential {name} {quote(file)}" for name, file in credentials.items()),
+        *(f"em_credential {name} {quote(file)}" for name, file in edge.credential_files.items()),
         *(f'set -- "$@" {quote(f"{name}={value}")}' for name, value in variables.items()),
     ]
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.compiled import (
     COMPILED_MODE,
+    COMPILED_NAME,
     compiled_file,
     compiled_names,
     retire_compiled,
@@ -20,9 +21,9 @@ from pyboot_svc.config.compiled import (
 from pyboot_svc.environments.interpreter import environment_folders
 from pyboot_svc.errors import UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.metrics.tokens import TOKEN_NAME, token_file
 from pyboot_svc.services.exits import DROP_INS, explain_end, is_forbidden, is_of_systemd
 from pyboot_svc.services.files import read_text, update_text
-from pyboot_svc.services.handed_over import own_files
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
 from pyboot_svc.services.units import MASTER, TARGET, TEMPLATE, render_drop_in, unit_name
@@ -53,8 +54,12 @@ class SystemdManager:
         self._unit_dir = unit_dir
 
     def render(self, instance: InstanceConfig) -> str:
-        edge, own = instance.edge, own_files(self._run_dir, instance.identity)
-        return render_drop_in(instance.identity, edge, own, environment_folders(edge.python))
+        edge, identity = instance.edge, instance.identity
+        own = {
+            TOKEN_NAME: str(token_file(self._run_dir, identity)),
+            COMPILED_NAME: str(compiled_file(self._run_dir, identity)),
+        }
+        return render_drop_in(identity, edge, own, environment_folders(edge.python))
 
     def applied(self) -> Mapping[InstanceId, Applied]:
         found = {_instance_of(folder.name) for folder in self._unit_dir.glob("edge-model@*.d")}

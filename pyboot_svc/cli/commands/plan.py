@@ -27,10 +27,11 @@ from pyboot_svc.services.rollout import wanted_instances
 DESCRIPTION = """\
 Show what apply would do, instance by instance, and because of which keys. Exit code
 0: nothing, 2: there are changes. It also names instances that fail although nothing
-about them has changed, and the state that removed ones have left."""
+about them has changed, and the state that removed ones have left. What was applied
+is root's to read."""
 EXAMPLES = (
-    ("pyboot plan", "what would a reload do?"),
-    ("pyboot plan -c new.yaml --json", "the steps that lead to another configuration"),
+    ("sudo pyboot plan", "what would a reload do?"),
+    ("sudo pyboot plan -c new.yaml --json", "the steps that lead to another configuration"),
 )
 CHANGES = 2
 

@@ -98,7 +98,7 @@ def read_settings(data: bytes) -> None:
             shell,
             "-euc",
             'em_credential() { printf \'%s\\0\' "$1" "$2"; }\nset --\n'
-            + render_settings(IDENTITY, edge(value, path), OWN)
+            + render_settings(IDENTITY, edge(value, path))
             + "printf '%s\\0' \"$@\"",
         ],
         capture_output=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +15,12 @@ from pyboot_svc.config import Edge
 from pyboot_svc.config.loader import parse_config
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.services.handed_over import own_files
 from pyboot_svc.services.units import quoted, render_drop_in, unit_name
 
-OWN = own_files(Path("/run/pyboot"), InstanceId("pump", 1))
+OWN = {
+    "report-token": "/run/pyboot/tokens/pump-1",
+    "compiled": "/run/pyboot/instances/pump-1.json",
+}
 MINIMAL = {
     "name": "pump",
     "pre_broker": "192.0.2.1",
