@@ -6,6 +6,7 @@ import logging
 import queue
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,9 @@ from pyboot_svc.starter.base import Starter, StarterContext
 _CRASH = 0
 _RELOAD = -1
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Python calls a handler between two steps of the main thread: a signal that comes just before a
+# wait begins, or to another thread, doesn't end that wait.
+_LOOK_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +69,7 @@ class Boot:
 
     def _serve(self) -> int:
         """Wait for what ends us, and reload meanwhile when asked to; gives the signal's number."""
-        while (number := self._signals.get()) in (signal.SIGHUP, _RELOAD):
+        while (number := self.wait()) in (signal.SIGHUP, _RELOAD):
             if number == signal.SIGHUP and self._hung_up():
                 break
             for starter in self._starters:
@@ -74,6 +78,12 @@ class Boot:
                 except Exception:  # what runs goes on running
                     log.exception("%s failed to reload", type(starter).__name__)
         return number
+
+    def wait(self) -> int:
+        """The next signal, or what came in its stead."""
+        while True:
+            with suppress(queue.Empty):
+                return self._signals.get(timeout=_LOOK_SECONDS)
 
     def _stop(self) -> bool:
         well = True

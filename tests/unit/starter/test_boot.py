@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.poll import until
 
 from pyboot_svc.errors import ExitCode
 from pyboot_svc.starter import Boot, Settings, Starter, StarterContext
@@ -96,6 +99,21 @@ def test_equal_priorities_keep_the_order_they_came_in(story: list[str]) -> None:
 def test_both_signals_end_the_wait(story: list[str], number: signal.Signals) -> None:
     assert run(three(story, c={"start": interrupt(number)})) == ExitCode.OK
     assert story == UP + DOWN
+
+
+def test_a_signal_that_does_not_interrupt_the_wait_ends_it_all_the_same(story: list[str]) -> None:
+    """The kernel may give it to any thread; or the wait was about to begin."""
+    other = threading.Thread(target=threading.Event().wait, args=(60,), daemon=True)
+    other.start()
+    main, waits = threading.main_thread().ident or 0, Boot.wait.__code__
+
+    def send() -> None:
+        frames = sys._current_frames  # as documented: for debuggers, and the like of this
+        until(lambda: frames()[main].f_code is waits, "it waits")
+        signal.pthread_kill(other.ident or 0, signal.SIGTERM)
+
+    sender = threading.Thread(target=send, daemon=True)
+    assert run(three(story, c={"start": sender.start})) == ExitCode.OK
 
 
 def test_the_sighup_of_a_terminal_that_has_gone_ends_the_wait(story: list[str]) -> None:
