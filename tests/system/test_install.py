@@ -80,7 +80,9 @@ def test_no_unit_is_rated_above_what_the_documentation_says(
 def test_the_documentation_is_there(machine: Machine) -> None:
     folder = "/usr/share/doc/pyboot-svc"
     assert set(machine.sh(f"ls {folder}/docs").split()) == {
-        file.name for file in (ROOT / "docs").iterdir() if file.suffix in (".md", ".svg", ".png")
+        file.name
+        for file in (ROOT / "docs").iterdir()
+        if file.suffix in (".md", ".json", ".svg", ".png")
     }
     for page in ("README.md", "examples/README.md", "docs/README.md"):
         assert machine.read(f"{folder}/{page}") == (ROOT / page).read_text()
