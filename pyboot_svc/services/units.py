@@ -86,6 +86,8 @@ def _sandbox(sandbox: Sandbox) -> Iterator[str]:
         yield "SystemCallFilter=memfd_create"
         yield "NoExecPaths="
         yield "ExecPaths="
+        yield "TemporaryFileSystem="
+        yield "TemporaryFileSystem=/dev/shm:mode=1777"
 
 
 def _executables(folders: Sequence[str]) -> Iterator[str]:

@@ -161,6 +161,8 @@ def test_a_drop_in_of_everything() -> None:
         "SystemCallFilter=memfd_create",
         "NoExecPaths=",
         "ExecPaths=",
+        "TemporaryFileSystem=",
+        "TemporaryFileSystem=/dev/shm:mode=1777",
         "IPAddressDeny=",
         "IPAddressAllow=",
         "LoadCredential=pre.password:/etc/p",
