@@ -26,7 +26,7 @@ class Progress:
         self._done = 0
         # Whoever can't go back in a line would see all of them.
         knows = os.environ.get("TERM", "") not in ("", "dumb")
-        self._shown = total > 0 and knows and stream.isatty()
+        self.shown = total > 0 and knows and stream.isatty()
 
     def __enter__(self) -> Progress:
         self._write(self._line())
@@ -58,6 +58,6 @@ class Progress:
         return line[: max(shutil.get_terminal_size().columns - 1, 0)]
 
     def _write(self, text: str) -> None:
-        if self._shown:
+        if self.shown:
             self._stream.write(text)
             self._stream.flush()

@@ -21,6 +21,9 @@ from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog
 from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
 
+# Of a stop: how long nothing is said of it, and between what is.
+_QUIET_SECONDS = 1.0
+
 log = logging.getLogger(__name__)
 
 
@@ -164,8 +167,7 @@ class ForegroundManager:
         for child in self._children.values():
             child.restart_at = None
         self._signal_all(signal.SIGTERM)
-        while self._running() and time.monotonic() < self._stop_at:
-            self._wait(self._stop_at)
+        self._wait_for_ends(self._stop_at)
         self._signal_all(signal.SIGKILL)
         while self._running():
             self._wait(None)
@@ -177,6 +179,18 @@ class ForegroundManager:
         timeout = None if until is None else max(until - time.monotonic(), 0)
         for key, _ in self._selector.select(timeout):
             key.data()
+
+    def _wait_for_ends(self, due: float) -> None:
+        """Each has to finish what it has in hand; whoever waits for them sees how far they are."""
+        total = left = len(self._running())
+        shown_at = time.monotonic() + _QUIET_SECONDS
+        while (running := len(self._running())) and (now := time.monotonic()) < due:
+            if now >= shown_at:
+                if running < left:
+                    log.info("stopping: %d of %d instances have ended", total - running, total)
+                    left = running
+                shown_at = now + _QUIET_SECONDS
+            self._wait(min(due, shown_at))
 
     def _running(self) -> list[ChildProcess]:
         children = [child.process for child in self._children.values()]

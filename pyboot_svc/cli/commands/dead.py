@@ -12,6 +12,7 @@ from typing import Any
 
 from pyboot_svc.cli.arguments import add_found_state_dir, add_json
 from pyboot_svc.cli.letters import change_letters, letters_of, whole_letters
+from pyboot_svc.cli.progress import Progress
 from pyboot_svc.cli.state import found_state_dir, known_instances
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
@@ -28,6 +29,9 @@ EXAMPLES = (
 )
 # Of one value; `--json` gives all of it.
 _LONGEST_SHOWN = 100_000
+# How often to look how far a worker is, and how long it may be at a message.
+_LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 5.0
 _HEADER = ("ID", "TIME", "KIND", "TRIED", "BYTES", "TOPIC", "ERROR")
 
 
@@ -126,17 +130,38 @@ def _for_people(letter: dict[str, Any]) -> dict[str, Any]:
 def retry(options: argparse.Namespace) -> ExitCode:
     """The worker takes them as if they had just arrived; at once if it runs, else when it does."""
     statement = "UPDATE dead SET request = 'retry' WHERE id = ?"
-    return _change(options, statement, "will be retried", whole=True)
+    changed = _change(options, statement, "will be retried", whole=True)
+    _follow(options, changed)
+    return ExitCode.OK
 
 
 def drop(options: argparse.Namespace) -> ExitCode:
-    return _change(options, "DELETE FROM dead WHERE id = ?", "dropped")
+    _change(options, "DELETE FROM dead WHERE id = ?", "dropped")
+    return ExitCode.OK
+
+
+def _follow(options: argparse.Namespace, numbers: Sequence[int]) -> None:
+    """On a terminal, how far the worker is with these, as long as it goes on with them."""
+    identity, wanted = _named(options), set(numbers)
+    left, since = len(wanted), time.monotonic()
+    with Progress(left, "messages", sys.stdout) as progress:
+        if not progress.shown:
+            return
+        while left and time.monotonic() - since < _PATIENCE_SECONDS:
+            time.sleep(_LOOK_SECONDS)
+            letters = letters_of(options.state_dir, identity)
+            asked = sum(one["id"] in wanted and one["request"] is not None for one in letters)
+            if asked < left:
+                left, since = asked, time.monotonic()
+                progress.at(len(wanted) - left)
+    if left:
+        print(f"{identity}: {left} are left; its worker goes on with them once it runs")
 
 
 def _change(
     options: argparse.Namespace, statement: str, text: str, *, whole: bool = False
-) -> ExitCode:
-    """With `whole`, only to messages that are kept as a whole."""
+) -> list[int]:
+    """Gives the IDs; with `whole`, only to messages that are kept as a whole."""
     identity = _named(options)
     letters = _chosen(options, identity)
     cut = [letter["id"] for letter in letters if whole and letter["kind"] == PayloadFault.TOO_LARGE]
@@ -149,10 +174,10 @@ def _change(
     numbers = [letter["id"] for letter in letters if letter["id"] not in cut]
     if not numbers:
         print(f"{identity}: no dead letters")
-        return ExitCode.OK
+        return []
     change_letters(options.state_dir, identity, statement, numbers)
     print(f"{identity}: {len(numbers)} {text}")
-    return ExitCode.OK
+    return numbers
 
 
 def _chosen(options: argparse.Namespace, identity: InstanceId) -> list[dict[str, Any]]:
