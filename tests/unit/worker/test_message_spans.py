@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,7 +49,7 @@ class Line:
         self.queue = queue
 
     def begin(
-        self, results: Sequence[Result], user: dict[int, Sequence[tuple[str, str]]] | None = None
+        self, results: Sequence[Result], user: Mapping[int, Sequence[tuple[str, str]]] | None = None
     ) -> tuple[Chunk, Sequence[Result]]:
         """What the model made of as many messages; `user` are user properties, by place."""
         chunk = chunk_of([b"in"] * len(results), arrived=time.monotonic_ns())
