@@ -42,7 +42,7 @@ def test_what_is_imported_is_declared() -> None:
     extras = named(list(chain.from_iterable(PROJECT["optional-dependencies"].values())))
     declared = {*RUNTIME, *extras}
     homes = packages_distributions()
-    where = {"systemd": ["systemd-python"], **homes}
+    where = {"systemd": ["systemd-python"], "opentelemetry": ["opentelemetry-sdk"], **homes}
     undeclared = {
         name
         for name in imported()

@@ -20,7 +20,7 @@ SOON = span_queue.QueueBounds(waiting=8, together=4, seconds=0.01)
 NOISE = logging.getLogger(__name__)
 
 
-class Exporter(export.SpanExporter):  # type: ignore[misc, name-defined]
+class Exporter:
     """Does what `behave` says with each batch."""
 
     def __init__(self, behave: Callable[[], bool] = lambda: True) -> None:
