@@ -148,7 +148,7 @@ def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
     if protocol == "3.1.1":
         assert "closes the connection whenever it is sent (30" in error
         assert "QoS that it doesn't support" in error
-    assert f"a result for {topic}/out is given up" in app.log
+    app.wait_log(f"a result for {topic}/out is given up")
     assert "twice?" not in app.log
     until(lambda: app.get("/readyz")[0] == 200, "ready again", LONG)
     assert app.instance("m-1")["errors"] == {"refused": 1}
@@ -202,7 +202,7 @@ def test_at_qos_0_what_is_too_large_is_named_and_refused_after_some_times(
                 until(partial(lost_since, app, before, tmp_path), "a new connection", LONG)
             if len(dead(tmp_path)) > 2:
                 break
-    assert "right after a result of 30" in app.log
+    app.wait_log("right after a result of 30")
     assert [kind for kind, *_ in dead(tmp_path)] == ["refused"] * 3
 
 

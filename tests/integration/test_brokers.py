@@ -209,7 +209,7 @@ def test_a_password_file_that_is_missing_ends_the_instance_for_good(
     )
     until(lambda: master.instance("back-1")["service"]["state"] == "failed", "it is given up")
     assert "78" in master.instance("back-1")["service"]["exit"]
-    assert f"{absent}: the password_file can't be read: No such file or directory" in master.log
+    master.wait_log(f"{absent}: the password_file can't be read: No such file or directory")
     status, document = master.get("/readyz")
     assert status == 503
     assert any("back-1" in line and "78" in line for line in document["reasons"])

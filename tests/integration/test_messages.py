@@ -147,7 +147,7 @@ def test_payloads_that_are_no_messages_are_counted_logged_and_passed_over(
     for bad in BAD:
         size = len(bad.payload)
         line = f"({bad.kind}): topic {topic}/in, {size} bytes, begins {bad.begins}: "
-        assert line in master.log
+        master.wait_log(line)
     wait_counters(
         master,
         received=2 * len(BAD),
@@ -186,8 +186,8 @@ def test_a_model_that_raises_loses_that_message_alone(
     wait_errors(master, {"model": 1})
     size = len(payload) + 2
     begins = f"topic {topic}/in, {size} bytes, begins b'\"{payload}\"': {said}"
-    assert f"message failed (model): {begins}" in master.log
-    assert "my_models.py" in master.log, "where in the model it happened"
+    master.wait_log(f"message failed (model): {begins}")
+    master.wait_log("my_models.py")  # where in the model it happened
     until(lambda: master.instance("edge-1")["unacknowledged"] == 0, "both are acknowledged")
     assert master.instance("edge-1")["pid"] == pid
 

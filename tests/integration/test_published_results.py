@@ -237,7 +237,7 @@ def test_what_can_not_be_published_is_an_error_in_the_model(
     started = run("wrong")
     listener.publish(f"{topic}/in", kind)
     until(lambda: started.instance("edge-1")["errors"], "a dead letter")
-    assert said in started.log
+    started.wait_log(said)
     assert not listener.on(f"{topic}/out")
 
 
@@ -338,5 +338,5 @@ def test_a_request_is_answered_where_it_asks_for_it(
     answers = listener.on(f"{topic}/answers/0")
     assert [properties_of(message).correlation for message in answers] == [b"0", b"2"]
     until(lambda: started.instance("edge-1")["errors"] == {"not_encodable": 2}, "dead letters")
-    assert "the message has no response topic (MQTT 5)" in started.log
-    assert "the message's response topic can't be used" in started.log
+    started.wait_log("the message has no response topic (MQTT 5)")
+    started.wait_log("the message's response topic can't be used")

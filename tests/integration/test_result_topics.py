@@ -108,8 +108,8 @@ def test_what_can_not_be_filled_in_is_a_dead_letter_that_says_so(
             listener.publish(f"{topic}/in/h", payload)
         until(lambda: listener.count(f"{topic}/out/h/good") == 1, "the good one")
         assert started.instance("edge-1")["errors"] == {"not_encodable": 2}
-        assert "post_topic needs {device}, which the result doesn't have" in started.log
-        assert "post_topic's {device} is 'a/b': it must be one level of a topic" in started.log
+        started.wait_log("post_topic needs {device}, which the result doesn't have")
+        started.wait_log("post_topic's {device} is 'a/b': it must be one level of a topic")
         assert listener.count(f"{topic}/out/") == 1
     finally:
         listener.close()

@@ -116,8 +116,8 @@ def test_one_that_fails_or_hangs_is_no_end(
     started = run("Failing", "every: 100ms, model_timeout: 1")
     until(lambda: plant.payloads(f"{topic}/out"), "the third one's result", 40.0)
     assert plant.payloads(f"{topic}/out")[0] == 3
-    assert "the model's tick failed: the model raised ValueError: the first one" in started.log
-    assert "the model's tick failed: the call did not end within model_timeout, 1 s" in started.log
+    started.wait_log("the model's tick failed: the model raised ValueError: the first one")
+    started.wait_log("the model's tick failed: the call did not end within model_timeout, 1 s")
     assert started.instance("edge-1")["errors"] == {"model": 1, "timeout": 1}
     # Neither is a dead letter: there is nothing to try again.
     assert started.instance("edge-1")["dead_letters_waiting"] == 0

@@ -234,7 +234,7 @@ def test_certificates_that_change_are_read_anew(
     plant.fill(master_end, None, plant.other)
     end = plant.end(plant.other)
     until(lambda: is_trusted(port, end), "the master shows the new one")
-    assert "--reports-tls: read " in master.log
+    master.wait_log("--reports-tls: read ")
     assert master.instance("good-1")["state"] != "absent"
 
 
