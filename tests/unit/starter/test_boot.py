@@ -108,8 +108,7 @@ def test_a_signal_that_does_not_interrupt_the_wait_ends_it_all_the_same(story: l
     main, waits = threading.main_thread().ident or 0, Boot.wait.__code__
 
     def send() -> None:
-        frames = sys._current_frames  # as documented: for debuggers, and the like of this
-        until(lambda: frames()[main].f_code is waits, "it waits")
+        until(lambda: sys._current_frames()[main].f_code is waits, "it waits")
         signal.pthread_kill(other.ident or 0, signal.SIGTERM)
 
     sender = threading.Thread(target=send, daemon=True)
