@@ -43,7 +43,7 @@ run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; 
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-page chaos-quick test-hosts test-brokers test-system test-openrc test-container ## everything that CI proves; about half an hour on two cores
+test: lint unit integration test-page chaos-quick test-hosts test-brokers test-system test-openrc test-container ## everything that CI proves; about 45 minutes on two cores
 
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .
