@@ -18,8 +18,8 @@ from typing import Any
 from support.snapshots import process, traffic
 
 from pyboot_svc.master.history import History
-from pyboot_svc.master.hub import Reading
 from pyboot_svc.master.load import reckon
+from pyboot_svc.master.peer import Reading
 from pyboot_svc.master.tiers import SAMPLE_SECONDS
 from pyboot_svc.metrics.snapshot import Snapshot
 

@@ -3,6 +3,7 @@
 admission    says whose reports are taken
 config_file  what the file says now, beside what was applied of it
 hub          asks all workers at once, over the metrics socket
+peer         a worker's connection to it
 history      the last day of all of them, in bounded memory
 spread       the same of latency, by how many messages took how long
 tiers        how far back that goes, and how finely

@@ -63,10 +63,8 @@ class ConfigFile:
                     self._read = self._load()
                     self._version = version
             except ConfigError as error:
-                self._version, self._read = (
-                    version,
-                    printable(str(error.problems[0]), _LONGEST_ERROR),
-                )
+                self._version = version
+                self._read = printable(str(error.problems[0]), _LONGEST_ERROR)
             except OSError as error:
                 self._version, self._read = None, f"{self._path}: {error.strerror}"
             return self._read

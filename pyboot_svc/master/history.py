@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.master.hub import Reading
+from pyboot_svc.master.peer import Reading
 from pyboot_svc.master.spread import Spread
 from pyboot_svc.master.tiers import SAMPLE_SECONDS, Tier
 from pyboot_svc.threads import end_process, spawn

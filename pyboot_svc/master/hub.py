@@ -9,25 +9,22 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.admission import Admission
+from pyboot_svc.master.peer import ANSWER_SECONDS, Inquiry, Nonsense, Peer, Reading, Scrape
 from pyboot_svc.metrics.decoding import Malformed, decode_snapshot
 from pyboot_svc.metrics.letters import decode_answer
-from pyboot_svc.metrics.protocol import ASK, LONGEST_HELLO
+from pyboot_svc.metrics.protocol import ASK
 from pyboot_svc.sockets.descriptors import Listeners
 from pyboot_svc.sockets.gate import Channel
-from pyboot_svc.sockets.lines import MAX_LINE, decode_line
-from pyboot_svc.sockets.peers import address_of, network_of, process_of
-from pyboot_svc.sockets.tcp import notice_silence
-from pyboot_svc.sockets.tls import Certificates, SecureChannel, TlsFailure
+from pyboot_svc.sockets.lines import decode_line
+from pyboot_svc.sockets.tls import Certificates, TlsFailure
 from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
 
-ANSWER_SECONDS = 1.0
-HELLO_SECONDS = 5.0
 _MOST_UNANSWERED = 8
 _SPARE_INSTANCES = 32
 # Connections without a hello: a worker says it at once.
@@ -35,102 +32,6 @@ _MOST_SILENT = 256
 _ACCEPTED_AT_ONCE = 32
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What one instance answered, or why there is no answer (`error`)."""
-
-    snapshot: dict[str, Any] | None
-    error: str | None
-
-
-class Nonsense(Exception):
-    """A peer doesn't speak the protocol."""
-
-
-class _Scrape:
-    """One question to all workers, and the answers as they come in."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.asked: set[str] = set()
-        self.answers: dict[str, Reading] = {}
-        self.sent = False
-        self.done = threading.Event()
-
-    def answer(self, instance: str, reading: Reading | None) -> None:
-        if reading is not None:
-            self.answers[instance] = reading
-        self.asked.discard(instance)
-        self.finish_if_complete()
-
-    def finish_if_complete(self) -> None:
-        if self.sent and not self.asked:
-            self.done.set()
-
-
-class _Inquiry:
-    """Another question than for figures, to one worker."""
-
-    def __init__(self, instance: str, asked: str) -> None:
-        self.instance = instance
-        self.asked = asked
-        self.answer: dict[str, Any] = {
-            "error": f"no answer within {ANSWER_SECONDS:.0f} s; a worker of an earlier version "
-            "gives none"
-        }
-        self.done = threading.Event()
-
-    def end(self, answer: dict[str, Any]) -> None:
-        self.answer = answer
-        self.done.set()
-
-
-class _Peer:
-    """One connection: a worker, once it has said hello."""
-
-    def __init__(self, connection: socket.socket, certificates: Certificates | None) -> None:
-        """Secured by `certificates`, if it comes from the network. Raises OSError."""
-        self.pid = process_of(connection)
-        self.network = network_of(address_of(connection))
-        self.channel: Channel = connection
-        if connection.family != socket.AF_UNIX:
-            notice_silence(connection)
-            if certificates is not None:
-                self.channel = certificates.wrap(connection)
-        self.instance: str | None = None
-        # Which one it says to be, before that is believed.
-        self.claimed = ""
-        self.hello_due = time.monotonic() + HELLO_SECONDS
-        self.unanswered: deque[_Scrape] = deque()
-        # Who waits for the answer to which question. A worker of an earlier version gives none.
-        self.inquiries: dict[str, list[_Inquiry]] = {}
-        self._pending = b""
-
-    @property
-    def certified(self) -> frozenset[str] | None:
-        """Whom an authority vouches for; None where none is asked."""
-        return self.channel.certified if isinstance(self.channel, SecureChannel) else None
-
-    @property
-    def is_mute(self) -> bool:
-        """Whether it should have answered by now."""
-        return bool(self.unanswered) and (
-            time.monotonic() - self.unanswered[0].began > ANSWER_SECONDS
-        )
-
-    def read_lines(self) -> list[bytes]:
-        """The complete lines; raises ConnectionError at the end, Nonsense when one is too long."""
-        data = self.channel.recv(MAX_LINE)
-        if not data:
-            raise ConnectionResetError
-        *lines, self._pending = (self._pending + data).split(b"\n")
-        # Of a stranger, no more is kept than a hello has.
-        most = MAX_LINE if self.instance is not None else LONGEST_HELLO
-        if len(self._pending) > most or any(len(line) > most for line in lines):
-            raise Nonsense(f"a line of more than {most} bytes")
-        return lines
 
 
 class Hub:
@@ -148,9 +49,9 @@ class Hub:
         self._listeners = list(listeners)
         self.configure(configured)
         self._certificates = certificates
-        self._peers: dict[Channel, _Peer] = {}
-        self._requests: deque[_Scrape] = deque()
-        self._inquiries: deque[_Inquiry] = deque()
+        self._peers: dict[Channel, Peer] = {}
+        self._requests: deque[Scrape] = deque()
+        self._inquiries: deque[Inquiry] = deque()
         self._added: deque[socket.socket] = deque()
         self._wakeup = Wakeup()
         self._stopping = False
@@ -183,7 +84,7 @@ class Hub:
     @property
     def turned(self) -> bool:
         """Whether its thread answers; asked by the watchdog."""
-        request = _Scrape()
+        request = Scrape()
         self._requests.append(request)
         self._wakeup.call()
         request.done.wait(2 * ANSWER_SECONDS)
@@ -211,7 +112,7 @@ class Hub:
 
     def scrape(self) -> dict[str, Reading]:
         """Ask every worker now; readings by instance, of all that are configured or connected."""
-        request = _Scrape()
+        request = Scrape()
         self._requests.append(request)
         self._wakeup.call()
         request.done.wait(ANSWER_SECONDS)
@@ -224,7 +125,7 @@ class Hub:
 
     def inquire(self, instance: str, asked: str) -> dict[str, Any]:
         """What a worker answers to a question of `metrics.letters`, decoded; `error`: why not."""
-        inquiry = _Inquiry(instance, asked)
+        inquiry = Inquiry(instance, asked)
         self._inquiries.append(inquiry)
         self._wakeup.call()
         inquiry.done.wait(ANSWER_SECONDS)
@@ -266,7 +167,7 @@ class Hub:
         rest = self._taking.resume()
         return max(min([*due, *([] if rest is None else [rest])]), 0) if due or rest else None
 
-    def _silent(self) -> list[_Peer]:
+    def _silent(self) -> list[Peer]:
         """Those that haven't said who they are, in the order of their coming."""
         return [peer for peer in self._peers.values() if peer.instance is None]
 
@@ -279,7 +180,7 @@ class Hub:
         if connection is None:
             return False
         try:
-            peer = _Peer(connection, self._certificates)
+            peer = Peer(connection, self._certificates)
         except OSError:
             connection.close()
             return True
@@ -298,7 +199,7 @@ class Hub:
             self._count("no hello, while others wait", longest)
             self._close(longest)
 
-    def _receive(self, peer: _Peer) -> None:
+    def _receive(self, peer: Peer) -> None:
         try:
             for line in peer.read_lines():
                 if peer.instance is None:
@@ -316,7 +217,7 @@ class Hub:
             self._count(str(error), peer)
             self._close(peer)
 
-    def _greet(self, peer: _Peer, line: bytes) -> None:
+    def _greet(self, peer: Peer, line: bytes) -> None:
         hello = decode_line(line)
         instance, pid = hello.get("instance"), hello.get("pid")
         if not isinstance(instance, str):
@@ -345,12 +246,12 @@ class Hub:
         named = [peer.instance for peer in self._peers.values() if peer.instance is not None]
         return sum(name not in self._configured for name in named)
 
-    def _replace(self, former: _Peer) -> None:
+    def _replace(self, former: Peer) -> None:
         """By a worker that was restarted; raises Nonsense while the former one answers."""
         if not former.is_mute:
             if not former.unanswered:
                 # It may be gone without a word: then it doesn't answer this.
-                self._question(former, _Scrape())
+                self._question(former, Scrape())
             raise Nonsense("a second hello while the first connection lives")
         self._close(former)
 
@@ -361,7 +262,7 @@ class Hub:
         self._restarts[instance] += self._processes.get(instance, pid) != pid
         self._processes[instance] = pid
 
-    def _note_answer(self, peer: _Peer, line: bytes) -> None:
+    def _note_answer(self, peer: Peer, line: bytes) -> None:
         snapshot = decode_line(line)
         assert peer.instance is not None
         if "asked" in snapshot:
@@ -374,7 +275,7 @@ class Hub:
             raise Nonsense("an answer without queue sizes")
         peer.unanswered.popleft().answer(peer.instance, _decoded(snapshot))
 
-    def _ask(self, request: _Scrape) -> None:
+    def _ask(self, request: Scrape) -> None:
         for peer in list(self._peers.values()):
             if peer.instance is None:
                 continue
@@ -383,12 +284,12 @@ class Hub:
         request.sent = True
         request.finish_if_complete()
 
-    def _question(self, peer: _Peer, request: _Scrape) -> None:
+    def _question(self, peer: Peer, request: Scrape) -> None:
         # One that is behind with its answers is stalled: more questions don't help.
         if len(peer.unanswered) < _MOST_UNANSWERED and self._send(peer):
             peer.unanswered.append(request)
 
-    def _pass_on(self, inquiry: _Inquiry) -> None:
+    def _pass_on(self, inquiry: Inquiry) -> None:
         peer = self._peer_of(inquiry.instance)
         if peer is None:
             inquiry.end({"error": "it is not connected"})
@@ -399,11 +300,13 @@ class Hub:
             inquiry.end({"error": "it is behind with its answers"})
         elif self._send(peer, inquiry.asked.encode() + b"\n"):
             peer.inquiries[inquiry.asked] = [inquiry]
+        else:
+            inquiry.end({"error": "it can't be asked now"})
 
-    def _peer_of(self, instance: str) -> _Peer | None:
+    def _peer_of(self, instance: str) -> Peer | None:
         return next((one for one in self._peers.values() if one.instance == instance), None)
 
-    def _note_told(self, peer: _Peer, document: dict[str, Any]) -> None:
+    def _note_told(self, peer: Peer, document: dict[str, Any]) -> None:
         asked = document["asked"]
         if not isinstance(asked, str) or asked not in peer.inquiries:
             raise Nonsense("an answer without a question")
@@ -414,7 +317,7 @@ class Hub:
         for inquiry in peer.inquiries.pop(asked):
             inquiry.end(told)
 
-    def _send(self, peer: _Peer, question: bytes = ASK) -> bool:
+    def _send(self, peer: Peer, question: bytes = ASK) -> bool:
         try:
             peer.channel.send(memoryview(question))
         except BlockingIOError:
@@ -430,7 +333,7 @@ class Hub:
                 self._count("no hello", peer)
                 self._close(peer)
 
-    def _close(self, peer: _Peer) -> None:
+    def _close(self, peer: Peer) -> None:
         self._selector.unregister(peer.channel)
         del self._peers[peer.channel]
         peer.channel.close()
@@ -440,7 +343,7 @@ class Hub:
         for inquiry in (one for some in peer.inquiries.values() for one in some):
             inquiry.end({"error": "its connection ended"})
 
-    def _count(self, reason: str, peer: _Peer | None) -> None:
+    def _count(self, reason: str, peer: Peer | None) -> None:
         self.refused[reason] += 1
         if self.refused[reason] == 1:
             who = f" (process {peer.pid})" if peer and peer.pid is not None else ""

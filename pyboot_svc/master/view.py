@@ -11,8 +11,9 @@ from pyboot_svc.errors import UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.config_file import ConfigFile
 from pyboot_svc.master.history import History
-from pyboot_svc.master.hub import Hub, Reading
+from pyboot_svc.master.hub import Hub
 from pyboot_svc.master.load import reckon
+from pyboot_svc.master.peer import Reading
 from pyboot_svc.metrics.letters import question
 from pyboot_svc.services import ServiceManager
 

@@ -201,7 +201,7 @@ def _fast_encoder(
 def _encode_without_null(
     encode: Callable[[Any], bytes], standard: Callable[[Any], bytes], result: Any
 ) -> bytes:
-    """Of `encode`, which makes null of NaN: what is none is asked for once more."""
+    """`encode` makes null of NaN, too: where a null comes out, `standard` tells what it was."""
     encoded = encode(result)
     return standard(result) if b"null" in encoded else encoded
 

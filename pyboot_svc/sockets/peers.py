@@ -12,12 +12,13 @@ GROUP = "pyboot"
 _SO_PEERGROUPS = 59
 # The most that Python asks for: 256 groups.
 _MOST_BYTES = 1024
+# pid, uid and gid: struct ucred, of unix(7).
+_UCRED = struct.Struct("iII")
 
 
 def may_look(connection: socket.socket) -> bool:
     """Of a UNIX socket: whether it is root, this process's own user, or one in the group pyboot."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    _, user, group = struct.unpack("iII", credentials)
+    _, user, group = _credentials(connection)
     if user in (0, os.geteuid()):
         return True
     try:
@@ -30,9 +31,7 @@ def process_of(connection: socket.socket) -> int | None:
     """None when that is another host, and nobody knows."""
     if connection.family != socket.AF_UNIX:
         return None
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    pid: int = struct.unpack("iII", credentials)[0]
-    return pid
+    return _credentials(connection)[0]
 
 
 def address_of(connection: socket.socket) -> str:
@@ -45,6 +44,13 @@ def network_of(address: str) -> str:
     if ":" not in address or "." in address:
         return address
     return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:8].hex()
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group of who has connected."""
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, user, group = _UCRED.unpack(found)
+    return pid, user, group
 
 
 def _groups(connection: socket.socket) -> tuple[int, ...]:

@@ -12,8 +12,8 @@ import pytest
 from support.poll import until
 
 from pyboot_svc.master.history import COLUMNS, MOST_BYTES, RECENT, TIERS, History
-from pyboot_svc.master.hub import Reading
 from pyboot_svc.master.load import reckon
+from pyboot_svc.master.peer import Reading
 
 STEP = TIERS[0].seconds
 ABSENT = Reading(None, "absent: not connected")

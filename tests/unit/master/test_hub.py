@@ -20,7 +20,8 @@ from support.poll import until
 
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.admission import NO_TOKEN, UNKNOWN, WRONG_TOKEN, Admission
-from pyboot_svc.master.hub import Hub, Reading
+from pyboot_svc.master.hub import Hub
+from pyboot_svc.master.peer import Reading
 from pyboot_svc.metrics.reporter import Reporter
 from pyboot_svc.sockets.unix import open_listener
 
@@ -61,6 +62,9 @@ class Peer:
             assert self._lines.readline() == b""
         except ConnectionResetError:
             pass  # dropped with something of ours unread
+
+    def stop_listening(self) -> None:
+        self._socket.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         self._lines.close()
@@ -419,7 +423,7 @@ def test_nonsense_from_one_does_not_disturb_the_others(
 def test_who_says_no_hello_is_dropped(
     start_hub: StartHub, connect: Connect, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyboot_svc.master.hub.HELLO_SECONDS", 0.2)
+    monkeypatch.setattr("pyboot_svc.master.peer.HELLO_SECONDS", 0.2)
     hub = start_hub("a-1", "b-1")
     good = connect("b-1")
     connect().wait_dropped()
@@ -613,6 +617,16 @@ def test_who_is_not_there_is_not_asked(
     peer.wait_asked("dead")
     peer.close()
     assert inquiry.result() == {"error": "its connection ended"}
+
+
+def test_who_does_not_listen_keeps_nobody_waiting(
+    start_hub: StartHub, connect: Connect, ask: Ask
+) -> None:
+    hub = start_hub("a-1")
+    peer = connect("a-1")
+    ask(hub, peer)
+    peer.stop_listening()
+    assert hub.inquire("a-1", "dead") == {"error": "it can't be asked now"}
 
 
 @pytest.mark.parametrize("asked", ["dead 8", 7, None, ["dead"]], ids=str)

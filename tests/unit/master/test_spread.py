@@ -6,7 +6,7 @@ import json
 import tracemalloc
 
 from pyboot_svc.master.history import History
-from pyboot_svc.master.hub import Reading
+from pyboot_svc.master.peer import Reading
 from pyboot_svc.master.spread import MOST_SPREAD_BYTES, SPREAD_TIERS, Spread
 from pyboot_svc.master.tiers import SAMPLE_SECONDS
 from pyboot_svc.metrics.snapshot import LATENCY_BOUNDS

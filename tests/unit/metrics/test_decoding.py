@@ -13,7 +13,7 @@ from support.snapshots import process, traffic
 
 from pyboot_svc.cli.table import table_lines
 from pyboot_svc.master.history import History
-from pyboot_svc.master.hub import Reading
+from pyboot_svc.master.peer import Reading
 from pyboot_svc.metrics.decoding import (
     KINDS,
     LONGEST_SENTENCE,
