@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from fleet import Results, Stream, config, edge, set_up
 from machine import Machine
+from security.host.attempts import ATTEMPT
 from support.poll import until
 
 HOSTILE, CLOSING, BESIDE = "hostile-1", "closing-1", "beside-1"
@@ -77,20 +78,6 @@ def run_memory_file():
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code:
         raise OSError(code, "not executed")
-
-def attempt(attacks):
-    """What each comes to: the name of an error, or what was done."""
-    found = {}
-    for name, code in attacks.items():
-        scope = dict(globals(), said=None)
-        try:
-            exec(code, scope)
-            found[name] = f"done: {scope['said']!r}"
-        except OSError as error:
-            found[name] = errno.errorcode.get(error.errno, str(error))
-        except Exception as error:
-            found[name] = f"{type(error).__name__}: {error}"
-    return found
 
 def attack(payload):
     scope = dict(globals(), done=None)
@@ -302,7 +289,7 @@ def beside(machine: Machine) -> Iterator[Stream]:
         edge("closing", "close_all"),
         edge("beside", secrets=secrets),
     )
-    set_up(machine, text, MODELS)
+    set_up(machine, text, MODELS + ATTEMPT)
     small_state(machine)
     machine.reload()
     machine.control("start", HOSTILE, CLOSING, BESIDE)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from fleet import Stream, config, edge, set_up
 from machine import Machine
+from security.host.attempts import ATTEMPT
 from support.poll import until
 
 INSTANCE = "beside-1"
@@ -21,8 +22,8 @@ PLACES = (
     *("/var/log/edge-model", "/run/credentials", "/run/systemd/system", "/run/openrc"),
 )
 
-# Run as the user, in /etc, where nothing is its own; prints what each attack came to.
-ATTEMPT = """
+# Run as the user, in /etc, where nothing is its own: what attacks use.
+HELPERS = """
 import errno, fcntl, json, os, signal, socket, subprocess, sys
 from pathlib import Path
 
@@ -64,18 +65,8 @@ def make(path):
         raise OSError("no folder")
     os.mkdir(path + "/planted")
 
-found = {}
-for name, code in json.load(sys.stdin).items():
-    scope = dict(globals(), said=None)
-    try:
-        exec(code, scope)
-        found[name] = f"done: {scope['said']!r}"
-    except OSError as error:
-        found[name] = errno.errorcode.get(error.errno, str(error))
-    except Exception as error:
-        found[name] = f"{type(error).__name__}: {error}"
-print(json.dumps(found))
 """
+TELL = "print(json.dumps(attempt(json.load(sys.stdin))))"
 
 
 class Attack(NamedTuple):
@@ -214,7 +205,7 @@ def outcomes(machine: Machine, stream: Stream) -> dict[str, str]:
     ids = {"worker": machine.pid(INSTANCE), "master": master(machine)}
     codes = {name: attack.code.format(**ids) for name, attack in ATTACKS.items()}
     head = f"PLACES = {PLACES!r}\nSECRET = {SECRET.encode()!r}\n"
-    command = f"cd /etc; {AS_A_USER} python3 -B -c {quote(head + ATTEMPT)}"
+    command = f"cd /etc; {AS_A_USER} python3 -B -c {quote(head + HELPERS + ATTEMPT + TELL)}"
     done = machine.run("sh", "-c", command, input=json.dumps(codes), timeout=120)
     found: dict[str, str] = json.loads(done.stdout)
     return found
