@@ -34,7 +34,7 @@ CHAOS_ON ?= oldest-bulk newest-plain
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-page screenshots test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick bench-scrape bench-history breakdown lock audit deb rpm wheel images repository release clean
+.PHONY: help run test lint unit integration test-page screenshots test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick bench-scrape bench-history bench-page breakdown lock audit deb rpm wheel images repository release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -160,6 +160,10 @@ bench-scrape: $(VENV)/.test ## what /metrics takes with a thousand instances (do
 
 bench-history: $(VENV)/.test ## what the master's day of 500 instances takes (docs/keeping-up.md)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.history
+
+bench-page: $(VENV)/.test ## when the page with 500 instances is painted (docs/keeping-up.md)
+	@packaging/need.sh chromium chromium
+	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.paint
 
 # numpy arrays as results, beside lists: the figures of docs/performance.md.
 arrays: $(VENV)/.test ## what a numpy array costs as a result, beside a list (docs/performance.md)
