@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from pyboot_svc.model.codec import PayloadError
 from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state import CallState, ModelState
 
@@ -33,13 +34,23 @@ class ReceivedMessage:
     expiry: int | None = None
 
 
+# In one call: they are all held in memory until the broker has them.
+MOST_RESULTS = 10_000
+
+
 class Call(Protocol):
-    """The call that a model is in."""
+    """The call that a model is in.
+
+    `results` are those that it has published so far. Where all of them go to the configured place,
+    `encode` makes a payload of one, or raises PayloadError; otherwise `publish` is to be called.
+    """
+
+    results: list[bytes]
+    encode: Callable[[Any], bytes] | None
 
     def messages(self) -> tuple[ReceivedMessage, ...]:
         """Those that it is about, at least one; raises RuntimeError where it is about none."""
 
-    def publish_as_configured(self, payload: Any) -> None: ...
     def publish(
         self,
         payload: Any,
@@ -60,11 +71,12 @@ NO_CALL = (
 class NoCall:
     """Between two calls: while the model is loaded, or from a thread that outlives its call."""
 
+    def __init__(self) -> None:
+        self.results: list[bytes] = []
+        self.encode: Callable[[Any], bytes] | None = None
+
     def messages(self) -> tuple[ReceivedMessage, ...]:
         raise RuntimeError("context.message is there during a call for a message only")
-
-    def publish_as_configured(self, payload: Any) -> None:
-        raise RuntimeError(NO_CALL)
 
     def publish(self, *arguments: Any) -> None:
         raise RuntimeError(NO_CALL)
@@ -130,7 +142,12 @@ class Context:
         call.
         """
         call = self.call
-        if topic is None and retain is None and qos is None and not properties and expiry is None:
-            call.publish_as_configured(payload)  # the most frequent, by a way that is cheaper
-        else:
+        encode, results = call.encode, call.results
+        own = topic is not None or retain is not None or qos is not None or expiry is not None
+        if own or properties or encode is None or payload is None or len(results) >= MOST_RESULTS:
             call.publish(payload, topic, retain, qos, properties, expiry)
+            return
+        try:  # the most frequent, without a call more
+            results.append(encode(payload))
+        except PayloadError as error:
+            raise ValueError(str(error)) from None

@@ -19,6 +19,7 @@ except ImportError:
     from hashlib import blake2b
 
 DIGEST_BYTES = 16
+ID_BYTES = 2 * DIGEST_BYTES  # a digest as text
 # The user property that carries the id of a result's input.
 ID_PROPERTY = "pyboot-id"
 
@@ -284,11 +285,12 @@ class ResultBatch:
         numbers = self.numbers[start:stop] if self.numbers is not None else None
         return ResultBatch(self.chunk, self.places[start:stop], self.payloads[start:stop], numbers)
 
-    def digests(self) -> list[bytes]:
-        found = self.chunk.digests
+    def ids(self) -> list[bytes]:
+        """The id of each result, as it stands in a packet: of a first one, that of its input."""
+        digests = self.chunk.digests
         if self.numbers is not None:
-            return _digests_of_results(found, self.places, self.numbers)
-        return found if len(self.places) == len(found) else pick(found, self.places)
+            return _ids_of_results(digests, self.places, self.numbers)
+        return ids_of(digests if len(self.places) == len(digests) else pick(digests, self.places))
 
     def arrivals(self) -> list[int]:
         return pick(self.chunk.batch.arrived, self.places)
@@ -332,18 +334,37 @@ def _lead(topic: str) -> bytes:
     return topic.encode() + b"\0"
 
 
-def _digests_of_results(
+def ids_of(digests: Sequence[bytes]) -> list[bytes]:
+    """The id of each message, as it stands in a packet."""
+    if len(digests) == 1:
+        return [digests[0].hex().encode()]
+    names = b"".join(digests).hex().encode()
+    return [names[at : at + ID_BYTES] for at in range(0, len(names), ID_BYTES)]
+
+
+def _ids_of_results(
     digests: Sequence[bytes], places: Sequence[int], numbers: Sequence[int]
 ) -> list[bytes]:
     """Names the result `number` of the message at each place: the first as the message is.
 
     The others have their number in front of what they have in common, which takes no hashing.
     """
-    leads = [number.to_bytes(2) for number in range(max(numbers) + 1)]
-    return [
-        leads[number] + digests[place][:-2] if number else digests[place]
-        for place, number in zip(places, numbers, strict=True)
-    ]
+    count = max(numbers) + 1
+    leads = [number.to_bytes(2).hex().encode() for number in range(count)]
+    if numbers != [*range(count)] * (len(numbers) // count):
+        found = ids_of([digests[place] for place in places])
+        return [
+            leads[number] + id_[: -len(leads[0])] if number else id_
+            for number, id_ in zip(numbers, found, strict=True)
+        ]
+    # Mostly each message has as many results as the others: a column for each number.
+    firsts = ids_of([digests[place] for place in places[::count]])
+    tails = [id_[: -len(leads[0])] for id_ in firsts]
+    found = [b""] * len(numbers)
+    found[::count] = firsts
+    for number in range(1, count):
+        found[number::count] = map(leads[number].__add__, tails)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

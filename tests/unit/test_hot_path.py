@@ -21,9 +21,9 @@ from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.poison import PoisonTracker
 from pyboot_svc.worker.execution.runner import ModelCall, Runner
-from pyboot_svc.worker.messages import Chunk, MessageBatch
+from pyboot_svc.worker.messages import Chunk, MessageBatch, ids_of
 from pyboot_svc.worker.mqtt.wire.decoder import Decoder
-from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder, encode_ids, encode_pubacks, id_lead
+from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder, encode_pubacks, id_lead
 from pyboot_svc.worker.storage.writer import DatabaseWriter
 
 MESSAGES = 256
@@ -145,7 +145,7 @@ def test_writing(stream: bytes) -> None:
     digests = chunk.digests
 
     def write() -> None:
-        parts = encoder.encode(chunk.batch.payloads, range(1, MESSAGES + 1), encode_ids(digests))
+        parts = encoder.encode(chunk.batch.payloads, range(1, MESSAGES + 1), ids_of(digests))
         b"".join([*parts, encode_pubacks(chunk.batch.packet_ids)])
 
     check("write", count(write))

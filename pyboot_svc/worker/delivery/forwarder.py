@@ -20,7 +20,7 @@ from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
-    DIGEST_BYTES,
+    ID_BYTES,
     ID_PROPERTY,
     RESULTS,
     Addressed,
@@ -78,7 +78,7 @@ class Forwarder:
         self._outbox = outbox
         self._completion = completion
         self._most_pending_bytes = log_bytes(edge.spool.max_bytes)
-        named = {ID_PROPERTY: bytes(DIGEST_BYTES).hex()}
+        named = {ID_PROPERTY: "0" * ID_BYTES}
         self._beside_payload = row_size(edge.post.topic, b"", named)
         # Before more results are made: until there is room, and how many then.
         self.wait_for_room = post_queue.wait_for_room
@@ -353,8 +353,8 @@ class Forwarder:
 
     def _rows(self, results: ResultBatch) -> list[Row]:
         return [
-            self._row(payload, {ID_PROPERTY: digest.hex()})
-            for payload, digest in zip(results.payloads, results.digests(), strict=True)
+            self._row(payload, {ID_PROPERTY: id_.decode()})
+            for payload, id_ in zip(results.payloads, results.ids(), strict=True)
         ]
 
     def _row(self, payload: bytes, named: dict[str, str]) -> Row:

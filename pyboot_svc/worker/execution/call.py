@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import index
@@ -11,14 +11,12 @@ from typing import Any
 
 from pyboot_svc.config import Edge
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
-from pyboot_svc.model.context import NO_CALL, ReceivedMessage
+from pyboot_svc.model.context import MOST_RESULTS, NO_CALL, ReceivedMessage
 from pyboot_svc.model.plain import simpler
 from pyboot_svc.topics import RESPONSE, NotFilledIn, check_text, check_topic, template_of
 from pyboot_svc.worker.messages import ID_PROPERTY, About, Addressed, Destination, MessageBatch
 from pyboot_svc.worker.properties import PublishProperties, decode_properties
 
-# In one call: they are all held in memory until the broker has them.
-MOST_RESULTS = 10_000
 _MOST_EXPIRY = 2**32 - 1
 _MOST_QOS = 2
 _RETAIN = 0x01
@@ -145,15 +143,13 @@ class CallAtHand:
 
     def __init__(self, publishing: Publishing) -> None:
         self._publishing = publishing
-        self._encode = publishing.encode
-        # Where a topic has to be found for each.
-        self._differs = publishing.differs
         self._batch: MessageBatch | None = None
         self._places: Sequence[int] = ()
         # What the call has published so far.
         self.results: list[bytes] = []
         # Whether there is a call: the model may have threads that outlive it.
         self.open = False
+        self.encode: Callable[[Any], bytes] | None = None
         # Of the message at hand, if it is one.
         self.place = 0
 
@@ -169,6 +165,12 @@ class CallAtHand:
         self._batch = batch
         self._places = places
         self.open = True
+        # Where a topic has to be found for each, `publish` does.
+        self.encode = None if self._publishing.differs else self._publishing.encode
+
+    def end(self) -> None:
+        self.open = False
+        self.encode = None
 
     @property
     def topic(self) -> str:
@@ -185,16 +187,6 @@ class CallAtHand:
         if batch is None or not self.open:
             raise RuntimeError("context.message is there during a call for a message only")
         return tuple(_received(batch, place) for place in self._at())
-
-    def publish_as_configured(self, payload: Any) -> None:
-        results = self.results
-        if self._differs or payload is None or not self.open or len(results) >= MOST_RESULTS:
-            self.publish(payload, None, None, None, None, None)
-            return
-        try:
-            results.append(self._encode(payload))
-        except PayloadError as error:
-            raise ValueError(str(error)) from None
 
     def publish(
         self,

@@ -145,7 +145,8 @@ class Runner:
             self._work_with_context(chunk, first)
         else:
             self._work_singly(chunk, first)
-        self._at_hand.open = False
+        if self._at_hand.open:
+            self._at_hand.end()
         with self.lock:
             if self._given_up:
                 return False

@@ -19,6 +19,7 @@ from pyboot_svc.worker.messages import (
     Nowhere,
     Origin,
     ResultBatch,
+    ids_of,
     pick,
 )
 
@@ -174,7 +175,7 @@ def test_a_parcel_knows_which_messages_its_results_are_for() -> None:
     results = result_batch_with_gaps()
     assert len(results) == 3
     assert results.arrivals() == [0, 2, 4]
-    assert results.digests() == [Message("in", payload).digest for payload in (b"0", b"2", b"4")]
+    assert results.ids() == [Message("in", payload).id.encode() for payload in (b"0", b"2", b"4")]
 
 
 @pytest.mark.parametrize("places", [range(1, 4), [1, 2, 3]])
@@ -185,7 +186,7 @@ def test_a_parcel_of_part_of_a_chunk(places: range | list[int]) -> None:
     part = results.part(1, 3)
     assert (list(part.places), part.payloads) == ([2, 3], [b"y", b"z"])
     assert part.arrivals() == [2, 3]
-    assert part.digests() == chunk.digests[2:4]
+    assert part.ids() == ids_of(chunk.digests[2:4])
     assert part.part(1, 2).arrivals() == [3]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyboot_svc.config import Endpoint, ResultOptions
 from pyboot_svc.worker.messages import (
-    DIGEST_BYTES,
+    ID_BYTES,
     RESULTS,
     Addressed,
     Sendable,
@@ -25,7 +25,7 @@ class PacketSizes:
         self._topic = endpoint.topic
         self._v5 = endpoint.broker.protocol == "5"
         self._others = encode_result_properties(options)
-        self._id_property = len(id_lead(self._others)) + 2 * DIGEST_BYTES
+        self._id_property = len(id_lead(self._others)) + ID_BYTES
         self.qos = endpoint.qos
 
     def of(self, item: Sendable) -> int:
@@ -44,7 +44,7 @@ class PacketSizes:
         if not isinstance(payload, Addressed):
             return self.of_length(len(payload))
         to = payload.destination
-        properties = len(id_lead(to.properties)) + 2 * DIGEST_BYTES if self._v5 else 0
+        properties = len(id_lead(to.properties)) + ID_BYTES if self._v5 else 0
         return publish_size(to.topic, len(payload), self.qos, properties)
 
     def of_length(self, payload: int) -> int:

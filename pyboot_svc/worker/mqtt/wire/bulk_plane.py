@@ -22,7 +22,6 @@ from pyboot_svc.worker.mqtt.wire.encoder import (
     PING,
     PublishEncoder,
     encode_acknowledgements,
-    encode_ids,
     encode_pubacks,
     encode_pubcomps,
     encode_result_properties,
@@ -199,12 +198,12 @@ class BulkPlane:
             else:
                 encoder = self._encoder(destination, named)
             packet_ids: Sequence[int] = in_flight.add(results, count) if qos else ()
-            digests: Sequence[bytes] = results.digests() if named else ()
+            ids: Sequence[bytes] = results.ids() if named else ()
             if count == 1 and results.size < LONG_PAYLOAD:
-                name = digests[0].hex().encode() if named else b""
-                output.append(encoder.encode_one(payloads[0], packet_ids[0] if qos else 0, name))
+                id_ = ids[0] if named else b""
+                output.append(encoder.encode_one(payloads[0], packet_ids[0] if qos else 0, id_))
             else:
-                parts = encoder.encode(payloads, packet_ids, encode_ids(digests))
+                parts = encoder.encode(payloads, packet_ids, ids)
                 together = max(map(len, payloads)) < LONG_PAYLOAD
                 output.extend([b"".join(parts)] if together else parts)
             if not qos:

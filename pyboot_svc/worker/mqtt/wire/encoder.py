@@ -9,7 +9,7 @@ import struct
 from collections.abc import Container, Mapping, Sequence
 
 from pyboot_svc.config import ResultOptions
-from pyboot_svc.worker.messages import DIGEST_BYTES, ID_PROPERTY
+from pyboot_svc.worker.messages import ID_BYTES, ID_PROPERTY
 from pyboot_svc.worker.properties import (
     LONGEST_STRING,
     PublishProperties,
@@ -139,8 +139,7 @@ def encode_result_properties(options: ResultOptions) -> bytes:
 
 def id_lead(others: bytes = b"") -> bytes:
     """What stands before the id in the properties of a result: their length, `others`, its name."""
-    size = 2 * DIGEST_BYTES
-    return encode_user_properties({ID_PROPERTY: "0" * size}, others)[:-size]
+    return encode_user_properties({ID_PROPERTY: "0" * ID_BYTES}, others)[:-ID_BYTES]
 
 
 def publish_size(topic: str, payload: int, qos: int, properties: int) -> int:
@@ -160,10 +159,3 @@ def unsendable(topic: str, properties: Mapping[str, str]) -> str | None:
     except UnicodeEncodeError:
         return "its topic or a property can't be encoded"
     return f"its topic or a property is longer than {LONGEST_STRING} bytes"
-
-
-def encode_ids(digests: Sequence[bytes]) -> list[bytes]:
-    """The `id` of each message, as it stands in a packet."""
-    size = 2 * DIGEST_BYTES
-    names = b"".join(digests).hex().encode()
-    return [names[at : at + size] for at in range(0, len(names), size)]

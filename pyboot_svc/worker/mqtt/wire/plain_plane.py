@@ -132,7 +132,7 @@ class PlainPlane:
             named = has_duplicates(qos, results)
             for number, payload in enumerate(results.payloads):
                 one = results.part(number, number + 1)
-                user = {ID_PROPERTY: one.digests()[0].hex()} if named else {}
+                user = {ID_PROPERTY: one.ids()[0].decode()} if named else {}
                 try:
                     self._in_flight[publish(topic, payload, qos, user, options)] = one
                 except Exception as error:

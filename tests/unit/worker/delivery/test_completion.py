@@ -15,7 +15,7 @@ from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
-from pyboot_svc.worker.messages import Addressed, Destination, Result, ResultBatch
+from pyboot_svc.worker.messages import Addressed, Destination, Result, ResultBatch, ids_of
 from pyboot_svc.worker.stats import Stats
 from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, DurableQueue
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
@@ -75,20 +75,20 @@ def test_a_message_is_acknowledged_when_all_its_results_are_safe(line: Line) -> 
 
 def test_each_result_has_a_name_of_its_own_which_is_the_same_the_next_time(line: Line) -> None:
     [results] = line.hand_on((b"a", b"a"), b"b")
-    names = results.digests()
+    names = results.ids()
     assert len(set(names)) == 3
-    messages = results.chunk.digests
+    messages = ids_of(results.chunk.digests)
     assert (names[0], names[2]) == (messages[0], messages[1])
-    assert results.part(1, 3).digests() == names[1:]
+    assert results.part(1, 3).ids() == names[1:]
     line.completion.published([results])
     [again] = line.hand_on((b"a", b"a"), b"b")
-    assert again.digests() == names
+    assert again.ids() == names
 
 
 def test_of_a_chunk_with_as_many_results_as_messages_each_is_its_messages(line: Line) -> None:
     [results] = line.hand_on((b"a", b"b"), None)
-    assert results.digests()[0] == results.chunk.digests[0]
-    assert results.digests()[1] not in results.chunk.digests
+    assert results.ids()[0] == ids_of(results.chunk.digests)[0]
+    assert results.ids()[1] not in ids_of(results.chunk.digests)
 
 
 def test_a_refused_one_of_several_is_kept_as_the_result_that_it_is(line: Line) -> None:

@@ -18,11 +18,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from support.held import held_bytes
 
-from pyboot_svc.worker.messages import ID_PROPERTY, Message
+from pyboot_svc.worker.messages import ID_PROPERTY, Message, ids_of
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import (
     PublishEncoder,
-    encode_ids,
     encode_pubacks,
     encode_user_properties,
     id_lead,
@@ -383,7 +382,7 @@ def test_what_is_encoded_is_what_paho_would_send(
     digests = [message.digest for message in messages]
     packet_ids = range(65_536 - len(payloads), 65_536)
     encoder = PublishEncoder(topic, qos, id_lead() if v5 else b"")
-    parts = encoder.encode(payloads, packet_ids if qos else (), encode_ids(digests) if v5 else ())
+    parts = encoder.encode(payloads, packet_ids if qos else (), ids_of(digests) if v5 else ())
     paho = PahoWriter(v5)
     expected = [
         paho.publish(topic, message.payload, qos, mid, {ID_PROPERTY: message.id})
@@ -426,7 +425,7 @@ def test_lengths(value: int, encoded: str) -> None:
 
 
 def test_no_ids() -> None:
-    assert encode_ids([]) == []
+    assert ids_of([]) == []
 
 
 def test_pubacks() -> None:
