@@ -1,5 +1,8 @@
 # `make` lists the targets: those with a `## line` behind them. Each sets up what it needs.
 
+# Some images of containers set it: each of the tests' thousands of processes would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

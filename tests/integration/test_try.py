@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -138,6 +139,18 @@ def test_it_is_closed(attempt: Try, tmp_path: Path) -> None:
     file.write_bytes(b"5\n")
     done = attempt("closes", "--payload", str(file))
     assert (done.stdout, complaints(done.stderr), done.returncode) == ("out 5\n", "closed\n", 0)
+
+
+def test_a_model_saved_twice_within_a_second_is_the_second_one(
+    attempt: Try, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python compares times by seconds, and sizes: of a compiled file, it would take the first."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    file = tmp_path / "my_models.py"
+    for more in (1, 2):
+        file.write_text(f"def total(payloads):\n    return [{more}] * len(payloads)\n")
+        os.utime(file, (1e9, 1e9))
+        assert attempt("total", "-", lines="5\n").stdout == f"out {more}\n"
 
 
 def test_threads_that_the_model_leaves_behind_keep_nobody_waiting(attempt: Try) -> None:
