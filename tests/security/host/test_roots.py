@@ -393,3 +393,8 @@ def test_what_somebody_has_put_in_roots_place_is_not_read_by_root(machine: Machi
     machine.run("pyboot", "apply", check=False, timeout=100.0)
     machine.wait_up(HOSTILE, VICTIM)
     assert machine.run("test", "-e", "/root/broken", check=False).returncode != 0
+    # Without settings it had the user that all share; what it wrote goes back to its own.
+    machine.control("restart", HOSTILE)
+    machine.wait_up(HOSTILE)
+    owner = machine.sh(f"stat -c %U /var/lib/edge-model/{HOSTILE}")
+    assert owner.startswith("em-")
