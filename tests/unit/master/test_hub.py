@@ -177,10 +177,11 @@ def hello(**changes: Any) -> bytes:
 
 
 def connected(hub: Hub, *instances: str) -> None:
-    until(
-        lambda: all(hub.scrape().get(name, ABSENT) != ABSENT for name in instances),
-        "all have said hello",
-    )
+    def said_hello() -> bool:
+        found = hub.scrape()
+        return all(found.get(name, ABSENT) != ABSENT for name in instances)
+
+    until(said_hello, "all have said hello")
 
 
 def depth(reading: Reading) -> int:
