@@ -21,9 +21,9 @@ BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-versi
 RATE ?= 200
 # Some tests mount small disks, and boot a Debian.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PYTEST_ADDOPTS=$(PYTEST_ADDOPTS)")
-# How many tests run side by side: of those that compute, and of those that mostly wait.
+# How many tests run side by side: of those that compute, at times wait, and of those that mostly do.
 CORES := $(shell nproc)
-COMPUTING := -n $(CORES)
+COMPUTING := -n $(shell expr 3 \* $(CORES) / 2)
 WAITING := -n $(shell expr 5 \* $(CORES) / 2)
 # Booted hosts, each for all tests of a file, two at a time.
 HOSTS := -n 2 --dist loadfile
