@@ -286,13 +286,22 @@ class Host:
         return self.run("sh", "-c", _IS_UP[self.init], check=False).returncode == 0
 
     def _find_leader(self) -> int | None:
-        """The child of nspawn that is PID 1 in its own namespace: while it sets up, others come."""
+        """The child of nspawn that is PID 1 in its own namespace: while it sets up, others come.
+
+        One that ends meanwhile may hide others that the kernel lists behind it: PID 1 is asked for
+        once more then.
+        """
         nspawn = self._nspawn.pid if self._nspawn else 0
-        with suppress(OSError):
-            for child in Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split():
-                status = Path(f"/proc/{child}/status").read_text()
-                if re.search(r"^NSpid:\t\d+\t1$", status, re.MULTILINE):
-                    return int(child)
+        for _ in range(3):
+            try:
+                children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
+            except OSError:
+                return None
+            for child in children:
+                with suppress(OSError):
+                    status = Path(f"/proc/{child}/status").read_text()
+                    if re.search(r"^NSpid:\t\d+\t1$", status, re.MULTILINE):
+                        return int(child)
         return None
 
     def _inside(self, *argv: str) -> list[str]:
