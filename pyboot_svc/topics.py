@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -77,6 +78,10 @@ class NotThere(Exception):
     """Neither the payload nor the topic has what a field names."""
 
 
+# Makes what JSON can say of a value that is something else, as `model.plain` does.
+Simpler = Callable[[Any], Any]
+
+
 class Field:
     """`device` stands for a key of a payload, `meta.id` for one within, and `topic[N]` for a level
     of the topic, from 0 on."""
@@ -93,22 +98,25 @@ class Field:
         else:
             raise BadTemplate(f"{name} is neither a key nor topic[1]")
 
-    def value(self, payload: Any, levels: list[str]) -> Any:
-        """Raises NotThere."""
+    def value(self, payload: Any, levels: list[str], simpler: Simpler | None = None) -> Any:
+        """As it is there; raises NotThere. `simpler` makes an object of JSON of what is none."""
         try:
-            return self._find(payload, levels)
+            return self._find(payload, levels, simpler)
         except Exception:  # what is there may be of any class, with properties that raise anything
             raise NotThere from None
 
     def text(self, payload: Any, topic: str) -> str:
         """A text or a number; raises NotThere for anything else, too."""
         value = self.value(payload, topic.split("/") if self.is_level else [])
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise NotThere
         try:
-            return str(value)
-        except ValueError:  # an integer of more digits than Python writes
-            raise NotThere from None
+            # numpy's scalars, as a codec of its own may make them, are numbers of their own kind.
+            item = getattr(value, "item", None)
+            plain = item() if callable(item) else value
+            if isinstance(plain, str | int | float) and not isinstance(plain, bool):
+                return str(plain)
+        except ValueError:  # several numbers, or one of more digits than Python writes
+            pass
+        raise NotThere
 
 
 class TopicTemplate:
@@ -135,12 +143,10 @@ class TopicTemplate:
         """Whether it is a topic as it is."""
         return not self._fields
 
-    def fill(
-        self, result: Any, topic: str, simpler: Callable[[Any], Any] = lambda value: value
-    ) -> str:
+    def fill(self, result: Any, topic: str, simpler: Simpler = lambda value: value) -> str:
         """The topic of a result for an input of `topic`; raises NotFilledIn.
 
-        `simpler` makes text or a number of what is neither; it may raise TypeError.
+        `simpler` may raise TypeError.
         """
         levels = topic.split("/")
         fields = zip(self._names, self._fields, strict=True)
@@ -153,11 +159,9 @@ class TopicTemplate:
         return filled
 
 
-def _filled(
-    name: str, field: Field, result: Any, levels: list[str], simpler: Callable[[Any], Any]
-) -> str:
+def _filled(name: str, field: Field, result: Any, levels: list[str], simpler: Simpler) -> str:
     try:
-        value = field.value(result, levels)
+        value = field.value(result, levels, simpler)
     except NotThere:
         where = "the input's topic" if field.is_level else "the result"
         raise NotFilledIn(f"post_topic needs {{{name}}}, which {where} doesn't have") from None
@@ -170,7 +174,7 @@ def _filled(
     return text
 
 
-def _as_text(name: str, value: Any, simpler: Callable[[Any], Any]) -> str:
+def _as_text(name: str, value: Any, simpler: Simpler) -> str:
     """As it stands in the result's JSON."""
     plain = value
     try:
@@ -193,18 +197,30 @@ def template_of(topic: str) -> TopicTemplate | None:
     return None if template.is_plain else template
 
 
-def _level(number: int) -> Callable[[Any, list[str]], Any]:
-    return lambda result, levels: levels[number]
+def _level(number: int) -> Callable[[Any, list[str], Simpler | None], Any]:
+    return lambda result, levels, simpler: levels[number]
 
 
-def _key(path: str) -> Callable[[Any, list[str]], Any]:
+def _key(path: str) -> Callable[[Any, list[str], Simpler | None], Any]:
     parts = path.split(".")
 
-    def find(result: Any, levels: list[str]) -> Any:
+    def find(result: Any, levels: list[str], simpler: Simpler | None) -> Any:
         for part in parts:
-            result = result[part] if isinstance(result, Mapping) else getattr(result, part)
-        # numpy's scalars are numbers of their own kind.
-        item = getattr(result, "item", None)
-        return item() if callable(item) else result
+            result = _part(result, part, simpler)
+        return result
 
     return find
+
+
+def _part(value: Any, name: str, simpler: Simpler | None) -> Any:
+    """Attributes count of dataclasses, and where there is no JSON: also numpy's scalars have some,
+    as `device`, which are no part of a result."""
+    if isinstance(value, Mapping):
+        return value[name]
+    if simpler is None or is_dataclass(value):
+        return getattr(value, name)
+    try:
+        value = simpler(value)
+    except TypeError:
+        return getattr(value, name)
+    return value[name]

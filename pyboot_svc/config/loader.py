@@ -288,7 +288,9 @@ class _Edges:
         if side == "post":
             return Endpoint(broker, topic, qos)
         if not topic:
-            self._problems.add(node, f"{path}.pre_topic", "must name at least one topic")
+            place = node.value["pre_topic"].node
+            if not place.value:  # else each of them is a problem of its own
+                self._problems.add(place, f"{path}.pre_topic", "must name at least one topic")
             return None
         for first, second in combinations(topic, 2):
             if covers(first, second) or covers(second, first):

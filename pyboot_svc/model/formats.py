@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -27,8 +28,8 @@ _GZIP_BITS, _ZLIB_BITS = 31, 15
 _CBOR_REFERENCE = re.compile(
     rb"(?:\xd8|\xd9\0|\xda\0\0\0|\xdb\0{7})[\x19\x1c\x1d]|(?:\xd9|\xda\0\0|\xdb\0{6})\x01\0"
 )
-# In bytes. A step of a stream may become 30,000 times as much.
-_MOST_ZSTD_WINDOW, _ZSTD_STEP = 8 * 1024**2, 64
+# In bytes. A step may become 30,000 times as much, or 1000 times with zlib.
+_MOST_ZSTD_WINDOW, _ZSTD_STEP, _ZLIB_STEP = 8 * 1024**2, 64, 2048
 # What brings a library: Debian's package, and pip's extra.
 _LIBRARIES = {
     "msgpack": ("python3-msgpack", "msgpack"),
@@ -150,11 +151,13 @@ def _as_text(payload: bytes) -> str:
 def _csv(nan: Nan) -> Codec:
     import csv
 
+    value = partial(_value, nan)
+
     def decode(payload: bytes) -> list[list[Any]]:
         text = _as_text(payload)
         try:
-            return [list(map(_value, row)) for row in csv.reader(io.StringIO(text), strict=True)]
-        except csv.Error as error:
+            return [list(map(value, row)) for row in csv.reader(io.StringIO(text), strict=True)]
+        except (csv.Error, ValueError) as error:
             reason = f"the payload is not CSV: {error}"
             raise PayloadError(PayloadFault.NOT_DECODABLE, reason) from None
 
@@ -171,15 +174,23 @@ def _csv(nan: Nan) -> Codec:
     return Codec(decode, partial(_written, encode))
 
 
-def _value(cell: str) -> Any:
-    """A number where it reads like one, as text that it is else."""
-    for kind in (int, float):
-        try:
-            # Python takes 1_000 for a number; nobody else does.
-            return kind(cell) if "_" not in cell else cell
-        except ValueError:
-            pass
-    return cell
+def _value(nan: Nan, cell: str) -> Any:
+    """A number where it reads like one, as text that it is else; raises ValueError for NaN."""
+    if "_" in cell:  # Python takes 1_000 for a number; nobody else does
+        return cell
+    try:
+        return int(cell)
+    except ValueError:
+        pass
+    try:
+        value = float(cell)
+    except ValueError:
+        return cell
+    if nan is Nan.KEEP or math.isfinite(value):
+        return value
+    if nan is Nan.NULL:
+        return None
+    raise ValueError(f"{cell[:40]} is no number; `nan: null` or `nan: keep` accepts it")
 
 
 def _cell(value: Any) -> Any:
@@ -283,39 +294,43 @@ def _decompressor(name: str, most: int) -> Callable[[bytes], bytes]:
 
 
 def _inflate(name: str, payload: bytes, most: int) -> bytes:
-    stream = zlib.decompressobj(_GZIP_BITS if name == "gzip" else _ZLIB_BITS)
-    data = stream.decompress(payload, most)
-    if len(data) >= most:
-        raise _TooLarge
-    if not stream.eof:
-        raise ValueError("it ends too early")
-    if stream.unused_data:
-        raise ValueError("there is more behind it")
-    return data
+    bits = _GZIP_BITS if name == "gzip" else _ZLIB_BITS
+    begin = partial(zlib.decompressobj, bits)
+    return _unpacked(begin, payload, most, _ZLIB_STEP, several=name == "gzip")
 
 
 def _zstd_reader() -> Callable[[bytes, int], bytes]:
     zstandard = _library("zstandard", "`compression: zstd`")
 
     def read(payload: bytes, most: int) -> bytes:
-        size = zstandard.frame_content_size(payload)
-        stream = zstandard.ZstdDecompressor(max_window_size=_MOST_ZSTD_WINDOW).decompressobj()
-        # Where it says how much it is, at once; else little by little: it may be anything.
-        step = len(payload) if 0 <= size < most else _ZSTD_STEP
-        if size >= most:
-            raise _TooLarge
-        data = bytearray()
-        for start in range(0, len(payload), step):
-            data += stream.decompress(payload[start : start + step])
-            if len(data) >= most:
-                raise _TooLarge
-            if stream.eof and (stream.unused_data or start + step < len(payload)):
-                raise ValueError("there is more behind it")
-        if not stream.eof:
-            raise ValueError("it ends too early")
-        return bytes(data)
+        reader = zstandard.ZstdDecompressor(max_window_size=_MOST_ZSTD_WINDOW)
+        return _unpacked(reader.decompressobj, payload, most, _ZSTD_STEP)
 
     return read
+
+
+def _unpacked(
+    begin: Callable[[], Any], payload: bytes, most: int, step: int, several: bool = True
+) -> bytes:
+    """One stream, or `several` behind each other, as RFC 1952 and RFC 8878 have them.
+
+    Little by little: a step may become much, and what is behind a stream is copied with it.
+    """
+    data, stream = bytearray(), begin()
+    for start in range(0, len(payload), step):
+        piece = payload[start : start + step]
+        while piece:
+            if stream.eof:
+                if not several:
+                    raise ValueError("there is more behind it")
+                stream = begin()
+            data += stream.decompress(piece)
+            if len(data) >= most:
+                raise _TooLarge
+            piece = stream.unused_data if stream.eof else b""
+    if not stream.eof:
+        raise ValueError("it ends too early")
+    return bytes(data)
 
 
 def _compressor(name: str) -> Callable[[bytes], bytes]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyboot_svc.models._options import NAME_WANTED, Options, is_name, is_number, shown
@@ -23,6 +24,8 @@ _TIME_KEYS = ("ts", "timestamp", "time")
 _REPEATED = ("device", "point", "ts")
 # UNIX times from here on, in the year 5138, are in milliseconds.
 _MILLISECONDS = 1e11
+# No day, as 20260102 is, but one with a digit for a T.
+_DIGITS = re.compile(r"\d{9,}.*", re.DOTALL)
 # Of the keys that an error message names.
 _MOST_KEYS_SHOWN = 3
 _LONGEST_KEY_SHOWN = 16
@@ -80,7 +83,7 @@ class SeriesModel(ABC):
         self._value_keys = tuple(dict.fromkeys(("value", self._point, *value_keys)))
         self._state = context.state
         self._recent = OrderedDict.fromkeys(context.state)
-        self._lock = Lock()
+        self._lock = RLock()
 
     def __call__(self, payload: Any, context: Context | None = None) -> Any:
         """The result for a reading, or the list of those for a list; None if there is none."""
@@ -145,8 +148,20 @@ class SeriesModel(ABC):
         self._recent.move_to_end(key)
         while len(self._recent) > self._population.most:
             forgotten, _ = self._recent.popitem(last=False)
-            self._state.pop(forgotten, None)
+            self._forget(forgotten)
             self._population.forgot(forgotten)
+
+    def _forget(self, key: str) -> None:
+        self._state.pop(key, None)
+
+
+def publish_or_log(context: Context, result: dict[str, Any]) -> None:
+    """In a tick, which is about many devices: one whose name can't be in a topic, say, keeps no
+    other's results back."""
+    try:
+        context.publish(result)
+    except ValueError as error:
+        context.logger.error("%s: a result is left out: %s", shown(result["device"]), error)
 
 
 def repeated(payload: Any) -> dict[str, Any]:
@@ -199,6 +214,8 @@ def _seconds(payload: dict[str, Any], key: str | None) -> float | None:
     if is_number(ts):
         return ts / 1000 if abs(ts) >= _MILLISECONDS else float(ts)
     try:
+        if _DIGITS.fullmatch(ts):  # of milliseconds as text Python makes a day in 1712, say
+            raise ValueError
         time = datetime.fromisoformat(ts)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError):

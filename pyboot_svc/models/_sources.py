@@ -1,13 +1,15 @@
 """What devices really send, as readings: by the paths that options give, or by a preset.
 
 Shapes are those of the makers' documentation: zigbee2mqtt (MQTT topics and messages), Tasmota
-(tele/+/SENSOR), Shelly (generation 1 and 2, MQTT), SenML (RFC 8428), Sparkplug (3.0).
+(tele/+/SENSOR, Zigbee), Shelly (generation 1 and 2, MQTT), SenML (RFC 8428, in JSON and CBOR),
+Sparkplug (3.0).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from pyboot_svc.models._options import is_number, shown
@@ -16,11 +18,20 @@ from pyboot_svc.topics import Field, NotThere
 # The topic's last levels, a payload, and the quantity that is asked for: readings, maybe none.
 Preset = Callable[[list[str], Any, str], Iterator[dict[str, Any]]]
 
-# What Shelly calls quantities.
-_SHELLY_KEYS = {"temperature": "tC", "humidity": "rh", "power": "apower", "illuminance": "lux"}
+# What Tasmota puts around what others have sent it, unless its SetOption100 leaves that out.
+_TASMOTA_RECEIVED = ("ZbReceived", "LwReceived", "LwDecoded")
+# What Shelly calls quantities: switches have one name for the power, meters of energy two others.
+_SHELLY_KEYS = {
+    "temperature": ("tC",),
+    "humidity": ("rh",),
+    "power": ("apower", "act_power", "total_act_power"),
+    "illuminance": ("lux",),
+}
 # SenML, section 4.5.3: times below that are relative to now.
 _SENML_ABSOLUTE = 2.0**28
 _SENML_UNITS = {"Cel": "C", "degF": "F"}
+# SenML, section 6: what stands for the labels in CBOR.
+_SENML_LABELS = {-5: "bv", -4: "bu", -3: "bt", -2: "bn", 0: "n", 1: "u", 2: "v", 6: "t"}
 
 
 def _zigbee2mqtt(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
@@ -34,27 +45,38 @@ def _zigbee2mqtt(levels: list[str], payload: Any, quantity: str) -> Iterator[dic
 
 
 def _tasmota(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
-    """`tele/DEVICE/SENSOR`, or with `tele` elsewhere: one object for each sensor. `Time` has no
-    zone, and is left out."""
+    """`tele/DEVICE/SENSOR`, or with `tele` elsewhere: one object for each sensor, or, within
+    `ZbReceived`, for each device of a Zigbee bridge. SetOption119 leaves out whose it is, which the
+    topic says then. `Time` has no zone, and is left out."""
     if not isinstance(payload, dict):
         return
     unit = payload.get("TempUnit") if quantity == "temperature" else None
     device = "/".join(level for level in levels[:-1] if level != "tele") or "/".join(levels)
-    sensors = {name: part for name, part in payload.items() if isinstance(part, dict)}
-    for name, part in sensors.items():
+    received = [payload.get(name) for name in _TASMOTA_RECEIVED]
+    parts: list[tuple[str, dict[str, Any]]] = []
+    for whole in (payload, *(one for one in received if isinstance(one, dict))):
+        parts.append((device, whole))
+        parts += [
+            (f"{device}/{name}", part)
+            for name, part in whole.items()
+            if isinstance(part, dict) and name not in _TASMOTA_RECEIVED
+        ]
+    for name, part in parts:
         for key, value in part.items():
             if key.lower() == quantity.lower() and _is_number(value):
-                found = {"device": f"{device}/{name}", "value": value}
+                found = {"device": name, "value": value}
                 yield found if unit is None else {**found, "unit": unit}
 
 
 def _shelly(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
     """Generation 1: `shellies/DEVICE/sensor/QUANTITY` and, where it has several of a kind,
-    `shellies/DEVICE/emeter/0/QUANTITY`, numbers. Generation 2: `PREFIX/status/…` and
-    `PREFIX/events/rpc`."""
-    key = _SHELLY_KEYS.get(quantity, quantity)
+    `shellies/DEVICE/emeter/0/QUANTITY` or `shellies/DEVICE/ext_QUANTITY/0`, numbers. Later ones:
+    `PREFIX/status/…` and `PREFIX/events/rpc`."""
+    keys = _SHELLY_KEYS.get(quantity, (quantity,))
     if levels[0] == "shellies":
-        if _is_number(payload) and levels[-1] == quantity:
+        if _is_number(payload) and levels[2:-1] == [f"ext_{quantity}"]:
+            yield {"device": f"{levels[1]}/{levels[-1]}", "value": payload}
+        elif _is_number(payload) and levels[-1] == quantity:
             channel = levels[2:-1] if len(levels) > 3 and levels[-2].isdecimal() else []
             yield {"device": "/".join([_level(levels, 1), *channel]), "value": payload}
     elif isinstance(payload, dict):
@@ -63,17 +85,21 @@ def _shelly(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str
             device, parts = str(payload.get("src", device)), payload["params"]
             ts = parts.get("ts")
         for name, part in parts.items():
-            if isinstance(part, dict) and _is_number(part.get(key)):
-                found = {"device": f"{device}/{name}", "value": part[key]}
+            values = map(part.get, keys) if isinstance(part, dict) else ()
+            for value in filter(_is_number, values):
+                found = {"device": f"{device}/{name}", "value": value}
                 yield found if ts is None else {**found, "ts": ts}
 
 
 def _senml(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str, Any]]:
     """Records of a pack, with what they have in common resolved (section 4.6)."""
     base: dict[str, Any] = {}
-    for record in payload if isinstance(payload, list) else [payload]:
-        if not isinstance(record, dict):
+    for item in payload if isinstance(payload, list) else [payload]:
+        if not isinstance(item, dict):
             raise ValueError("payload: must be a list of SenML records")
+        record: dict[Any, Any] = {
+            _SENML_LABELS.get(label, label): _plain(value) for label, value in item.items()
+        }
         base.update({key: value for key, value in record.items() if key in _SENML_BASES})
         name = f"{base.get('bn', '')}{record.get('n', '')}"
         value: Any = record.get("v")
@@ -84,6 +110,11 @@ def _senml(levels: list[str], payload: Any, quantity: str) -> Iterator[dict[str,
         unit = record.get("u", base.get("bu"))
         found = {"device": name, "value": _senml_number(base, "bv") + value, "ts": now + seconds}
         yield found if unit is None else {**found, "unit": _SENML_UNITS.get(unit, unit)}
+
+
+def _plain(value: Any) -> Any:
+    """A decimal fraction of CBOR as the number that it is."""
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def _senml_number(record: Mapping[str, Any], label: str) -> float:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from pyboot_svc.model.context import MOST_RESULTS
 from pyboot_svc.models._options import Options
 from pyboot_svc.models._population import Population
-from pyboot_svc.models._reading import device_of
+from pyboot_svc.models._reading import device_of, publish_or_log
 
 if TYPE_CHECKING:
     from pyboot_svc.model.context import Context
@@ -62,27 +63,29 @@ class silence_alarm:
                     context.state[device] = "speaking"
                     self._forget(context)
                 elif context.state[device] == "silent":
-                    self._change(context, device, "speaking", last, now - since)
+                    context.publish(_changed(context, device, "speaking", last, now - since))
 
     def tick(self, context: Context) -> None:
-        now = time.monotonic()
+        now, room = time.monotonic(), MOST_RESULTS
         with self._lock:
             for device, (since, last) in self._heard.items():
-                if now - since < self._after:
-                    return  # those behind it were heard later
+                if now - since < self._after or not room:
+                    return  # those behind it were heard later, or the next tick goes on
                 if context.state.get(device) == "speaking":
-                    self._change(context, device, "silent", last, now - since)
-
-    def _change(
-        self, context: Context, device: str, state: str, last: str | None, seconds: float
-    ) -> None:
-        previous = context.state[device]
-        context.state[device] = state
-        told = {"state": state, "previous": previous, "last": last, "silent_s": round(seconds, 3)}
-        context.publish({"device": device, **told})
+                    room -= 1
+                    publish_or_log(context, _changed(context, device, "silent", last, now - since))
 
     def _forget(self, context: Context) -> None:
         while len(self._heard) > self._population.most:
             device, _ = self._heard.popitem(last=False)
             context.state.pop(device, None)
             self._population.forgot(device)
+
+
+def _changed(
+    context: Context, device: str, state: str, last: str | None, seconds: float
+) -> dict[str, Any]:
+    previous = context.state[device]
+    context.state[device] = state
+    told = {"state": state, "previous": previous, "last": last, "silent_s": round(seconds, 3)}
+    return {"device": device, **told}

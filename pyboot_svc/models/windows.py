@@ -7,8 +7,9 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from pyboot_svc.model.context import MOST_RESULTS
 from pyboot_svc.models._options import Options
-from pyboot_svc.models._reading import Reading, SeriesModel
+from pyboot_svc.models._reading import Reading, SeriesModel, publish_or_log
 from pyboot_svc.models._summary import merged, single, statistics
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class window_statistics(SeriesModel):
         now = time.monotonic()
         # When a reading of a series with open windows came last, by the monotonic clock.
         self._active = dict.fromkeys(context.state, now)
+        # For so many results there is room in the call at hand.
+        self._room = MOST_RESULTS
 
     def __call__(self, payload: Any, context: Context | None = None) -> None:
         assert context is not None
@@ -67,15 +70,27 @@ class window_statistics(SeriesModel):
     def tick(self, context: Context) -> None:
         now = time.monotonic()
         with self._lock:
+            self._room = MOST_RESULTS
             for key, since in list(self._active.items()):
                 if now - since < self._idle:
                     continue
-                del self._active[key]
                 series = context.state.get(key)
                 if series is not None:
                     for result in self._closed(series, math.inf):
-                        context.publish(result)
+                        publish_or_log(context, result)
                     context.state[key] = series
+                    if series["windows"]:  # the next tick goes on with them
+                        return
+                del self._active[key]
+
+    def _advance(self, readings: list[Reading]) -> list[Any]:
+        with self._lock:
+            self._room = MOST_RESULTS
+            return super()._advance(readings)
+
+    def _forget(self, key: str) -> None:
+        super()._forget(key)
+        self._active.pop(key, None)
 
     def _read(self, payload: Any, topic: str) -> Reading:
         reading = super()._read(payload, topic)
@@ -114,12 +129,14 @@ class window_statistics(SeriesModel):
         return [start for start in starts if start <= seconds < start + self._size]
 
     def _closed(self, series: dict[str, Any], now: float) -> list[dict[str, Any]]:
-        """Take out the windows that end by `now`, in the order of their ends."""
-        results = []
+        """Take out the windows that end by `now`, in the order of their ends; what the call has
+        no room for, another one does."""
+        results: list[dict[str, Any]] = []
         for start in sorted(map(float, series["windows"])):
             end = start + self._size
-            if end > now:
+            if end > now or not self._room:
                 break
+            self._room -= 1
             summary = series["windows"].pop(repr(start))
             series["closed"] = max(series["closed"], end)
             late, series["late"] = series["late"], 0

@@ -233,6 +233,37 @@ def test_a_broker_that_hangs_up_with_and_without_the_message_costs_none(
         assert dead(tmp_path) == []
 
 
+def test_a_topic_that_is_not_allowed_teaches_nothing_of_sizes(
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    """By MQTT 3.1.1, where a broker can only hang up."""
+    forbidden, large = f"{topic}/forbidden", {"text": LARGE}
+
+    def answer(packet: Packet) -> bytes | Answer:
+        return Answer(hang_up=True) if packet.topic == forbidden else puback(packet.mid)
+
+    models = """
+def same(payload, context):
+    context.publish(payload, f"{context.topic}/{payload['to']}")
+"""
+    with StubBroker(connect=lambda packet: CONNACK_311, publish=answer) as stub:
+        app = start(up, config(stub.port, "3.1.1", models=models), tmp_path)
+        plant.publish(topic, {"to": "forbidden", "n": 0, **large}, 1)
+        until(lambda: dead(tmp_path), "it is given up", LONG)
+        for number, more in enumerate(({}, large, {}), 1):
+            plant.publish(topic, {"to": "out", "n": number, **more}, 1)
+            until(partial(published, app, number), f"{number} is published", LONG)
+        assert [json.loads(payload)["n"] for _, _, payload, *_ in dead(tmp_path)] == [0]
+
+
+def published(app: Up, count: int) -> bool:
+    return bool(counters(app)["published"] == count)
+
+
 def arrived(reader: Plant, number: int) -> bool:
     return number in received(reader)
 

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pyboot_svc.model.plain import simpler
@@ -32,6 +33,10 @@ INPUT = "plant/hall 3/pump-7"
 @dataclass
 class Reading:
     device: str
+
+    @property
+    def label(self) -> str:
+        return f"sensor {self.device}"
 
     @property
     def broken(self) -> str:
@@ -61,6 +66,11 @@ class Line(Enum):
         ("{n}", {"n": np.int64(3)}, "3"),
         ("{n}", {"n": np.str_("x")}, "x"),
         ("{n}", {"n": np.array(3)}, "3"),
+        ("{n}", {"n": np.datetime64("2026-01-02T03:04")}, "2026-01-02T03:04"),
+        ("{size}", pd.Series({"size": 5, "name": "x"}), "5"),
+        ("{m.size}", {"m": pd.Series({"size": 5})}, "5"),
+        ("{m.device}", {"m": Reading("r")}, "r"),
+        ("{label}", Reading("r"), "sensor r"),
         ("{n}", {"n": Colour.RED}, "red"),
         ("{n}", {"n": Line.TWO}, "2"),
         ("{n}", {"n": uuid.UUID(int=5)}, "00000000-0000-0000-0000-000000000005"),
@@ -98,7 +108,19 @@ def test_filled_in(template: str, result: Any, topic: str) -> None:
             ("{a}", {"a": number}, f"post_topic's {{a}} is {number}, which is no number")
             for number in (float("nan"), float("inf"), np.float32("nan"))
         ),
-        ("{a}", {"a": np.array([1, 2])}, "post_topic needs {a}, which the result doesn't have"),
+        *(
+            ("{a}", {"a": np.array(numbers)}, "post_topic's {a} must be text or a number, not ")
+            for numbers in ([1, 2], [1], [])
+        ),
+        *(  # these have attributes of the name
+            ("{" + name + "}", value, f"needs {{{name}}}, which the result doesn't have")
+            for name, value in (
+                ("device", np.int64(5)),
+                ("device", np.array([1])),
+                ("size", pd.Series({"a": 1})),
+                ("shape", pd.DataFrame({"a": [1]})),
+            )
+        ),
         ("{broken}", Reading("r"), "post_topic needs {broken}, which the result doesn't have"),
         ("{a}", {"a": b"x"}, "post_topic's {a} must be text or a number, not bytes"),
         ("{a}", {"a": {1, 2}}, "post_topic's {a} must be text or a number, not set"),

@@ -68,6 +68,10 @@ def test_topics_that_are_none(written: str, said: str) -> None:
     assert any(problem.startswith(said) for problem in problems(written)), problems(written)
 
 
+def test_of_topics_that_are_all_wrong_nothing_else_is_said() -> None:
+    assert len(problems("[b+, $share/g/a]")) == 2
+
+
 @pytest.mark.parametrize(
     ("written", "share", "partition"),
     [

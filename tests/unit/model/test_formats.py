@@ -135,6 +135,23 @@ def test_csv() -> None:
 
 
 @pytest.mark.parametrize(
+    ("nan", "row"),
+    [("null", "[['x', None, None]]"), ("keep", "[['x', nan, -inf]]")],
+    ids=["null", "keep"],
+)
+def test_nan_in_csv_is_as_in_json(nan: str, row: str) -> None:
+    assert repr(codec("csv", nan=nan).decode(b"x,nan,-Infinity")) == row
+
+
+def test_nan_in_csv_may_be_an_error() -> None:
+    said = fault(codec("csv", nan="error").decode, b"1,NaN")
+    assert said == (
+        "not_decodable: the payload is not CSV: NaN is no number; "
+        "`nan: null` or `nan: keep` accepts it"
+    )
+
+
+@pytest.mark.parametrize(
     ("result", "payload"),
     [
         ([1, "a,b", None], b'1,"a,b",'),
@@ -223,23 +240,33 @@ def test_what_is_cut_or_something_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-@pytest.mark.parametrize("more", [b"\0", b"x" * 100, None], ids=["zero", "words", "twice"])
-@pytest.mark.parametrize("size", [1, 10_000])
+@pytest.mark.parametrize("more", [b"\0", b"x" * 100], ids=["zero", "words"])
+@pytest.mark.parametrize("size", [1, 1000])
 def test_what_stands_behind_the_compressed_is_not_passed_over(
-    name: str, more: bytes | None, size: int
+    name: str, more: bytes, size: int
 ) -> None:
     compress, _ = LIBRARIES[name]
     both = codec("raw", compression=name)
-    whole = compress(b"0" * size)
-    said = fault(both.decode, whole + (whole if more is None else more))
-    assert said == f"not_decodable: the payload is not {name}: there is more behind it"
+    said = fault(both.decode, compress(bytes(range(250)) * size) + more)
+    assert said.startswith(f"not_decodable: the payload is not {name}: ")
 
 
-def test_what_stands_behind_a_stream_is_not_passed_over() -> None:
-    whole = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(range(250)))
-    both = codec("raw", compression="zstd")
-    for more in (b"x", b"x" * 100):
-        assert fault(both.decode, whole + more).endswith("there is more behind it")
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+@pytest.mark.parametrize("size", [0, 1, 1000])
+def test_what_was_compressed_in_parts_is_whole(name: str, size: int) -> None:
+    compress, _ = LIBRARIES[name]
+    both = codec("raw", compression=name)
+    parts = [b"a" * size, bytes(range(250)) * size, b"b"]
+    assert both.decode(b"".join(map(compress, parts))) == b"".join(parts)
+    assert fault(both.decode, b"".join(map(compress, parts))[:-1]).startswith("not_decodable: ")
+    bomb = compress(b"\0" * 1024**2) * 3
+    assert fault(both.decode, bomb).startswith("too_large: ")
+
+
+def test_zlib_has_no_parts() -> None:
+    both = codec("raw", compression="zlib")
+    said = fault(both.decode, zlib.compress(b"a") * 2)
+    assert said == "not_decodable: the payload is not zlib: there is more behind it"
 
 
 @pytest.mark.parametrize(

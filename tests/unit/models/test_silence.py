@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pyboot_svc.model.context import MOST_RESULTS
 from pyboot_svc.models import silence
 from pyboot_svc.models.silence import silence_alarm
 
@@ -28,8 +29,12 @@ class Context:
         self.state = {} if state is None else state
         self.topic = "plant/pump-7"
         self._published: list[Any] = []
+        # Devices whose results can't be published.
+        self.wrong: list[str] = []
 
     def publish(self, payload: Any) -> None:
+        if payload["device"] in self.wrong:
+            raise ValueError(f"not {payload['device']!r}")
         self._published.append(payload)
 
     @property
@@ -72,6 +77,32 @@ def test_silence_and_its_end(clock: Clock) -> None:
     model([{"device": "a"}, {"device": "a"}], context)  # type: ignore[arg-type]
     told = context.last
     assert (told["state"], told["previous"], told["silent_s"]) == ("speaking", "silent", 100.0)
+
+
+def test_one_that_can_not_be_published_keeps_no_others_back(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = Context(after=60)
+    context.wrong = ["a/1"]
+    model = silence_alarm(context)  # type: ignore[arg-type]
+    for device in ("a/1", "b"):
+        model({"device": device}, context)  # type: ignore[arg-type]
+    clock.now += 60
+    for _ in range(2):
+        model.tick(context)  # type: ignore[arg-type]
+    assert context.published == [("b", "silent")]
+    assert caplog.text.count("'a/1': a result is left out: not 'a/1'") == 1
+
+
+def test_more_are_silent_at_once_than_a_call_may_publish(clock: Clock) -> None:
+    context = Context(after=60, max_devices=2 * MOST_RESULTS)
+    model = silence_alarm(context)  # type: ignore[arg-type]
+    devices = [{"device": f"d{number}"} for number in range(MOST_RESULTS + 5)]
+    model(devices, context)  # type: ignore[arg-type]
+    clock.now += 60
+    for count in (MOST_RESULTS, 5, 0):
+        model.tick(context)  # type: ignore[arg-type]
+        assert len(context.published) == count
 
 
 @pytest.mark.parametrize("payload", [21.5, "text", {"temperature": 21.5}, None, b"raw"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import time
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import cbor2
 import pytest
 
 from pyboot_svc.model.sparkplug.decoder import decode
@@ -113,6 +115,47 @@ def temperatures(topic: str, payload: str, **options: Any) -> list[tuple[str, fl
             [("home/attic/DS18B20", 20.6)],
         ),
         (
+            "tasmota",
+            "tele/bridge/SENSOR",
+            '{"ZbReceived":{"0x099F":{"Device":"0x099F","Name":"cellar","Temperature":21.5,'
+            '"Endpoint":1,"LinkQuality":92},"attic":{"Device":"0xC2EF","Temperature":5}}}',
+            [("bridge/0x099F", 21.5), ("bridge/attic", 5.0)],
+        ),
+        (
+            "tasmota",
+            "tele/bridge/attic/SENSOR",
+            '{"ZbReceived":{"Device":"0xC2EF","Temperature":5,"Endpoint":1,"LinkQuality":92}}',
+            [("bridge/attic", 5.0)],
+        ),
+        (
+            "tasmota",
+            "tele/bridge/attic/ZbReceived",
+            '{"Device":"0xC2EF","Temperature":5,"Endpoint":1,"LinkQuality":92}',
+            [("bridge/attic", 5.0)],
+        ),
+        (
+            "tasmota",
+            "tele/bridge/SENSOR",
+            '{"ZbReceived":{"0x099F":{"Device":"0x099F","ModelId":"lumi.weather"}}}',
+            [],
+        ),
+        ("tasmota", "tele/bridge/SENSOR", '{"ZbReceived":null,"DS18B20":{"Temperature":null}}', []),
+        (
+            "tasmota",
+            "tele/lora/SENSOR",
+            '{"LwDecoded":{"Node1":{"Node":1,"Temperature":5}}}',
+            [("lora/Node1", 5.0)],
+        ),
+        ("zigbee2mqtt", "zigbee2mqtt/pump/availability", '{"state":"online"}', []),
+        (
+            "shelly",
+            "shellies/shelly1-A1B2C3/ext_temperature/1",
+            "21.5",
+            [("shelly1-A1B2C3/1", 21.5)],
+        ),
+        ("shelly", "shellies/shelly1-A1B2C3/ext_humidity/1", "21.5", []),
+        ("shelly", "shellyplus1/status/temperature:100", '{"id":100,"tC":null,"tF":null}', []),
+        (
             "senml",
             "plant/gateway",
             SENML,
@@ -141,6 +184,21 @@ def test_channels_of_one_shelly_are_devices_of_their_own() -> None:
             assert found["device"] == "shellyem-B9E1D2/emeter/0"
         else:
             assert found is None
+
+
+@pytest.mark.parametrize(
+    ("part", "payload"),
+    [
+        ("switch:0", {"id": 0, "output": True, "apower": 8.9, "aenergy": {"total": 6.1}}),
+        ("em1:0", {"id": 0, "voltage": 230.1, "act_power": 8.9, "pf": 0.9}),
+        ("em:0", {"id": 0, "a_act_power": 4.4, "b_act_power": 4.5, "total_act_power": 8.9}),
+    ],
+    ids=["switch", "meter", "three-phases"],
+)
+def test_the_power_of_a_shelly(part: str, payload: Any) -> None:
+    context: Any = Context(f"shellypro/status/{part}", preset="shelly", point="power", high=5)
+    found = threshold_alarm(context)(payload, context)
+    assert (found["device"], found["value"]) == (f"shellypro/{part}", 8.9)
 
 
 def test_another_quantity_than_the_usual_one() -> None:
@@ -188,6 +246,24 @@ def test_metrics_of_sparkplug(kind: str) -> None:
 def test_messages_of_sparkplug_that_are_no_data(topic: str, payload: Any) -> None:
     context: Any = Context(topic, preset="sparkplug")
     assert telm_temperature(context)(payload, context) is None
+
+
+def test_senml_in_cbor() -> None:
+    """Labels are integers there, and a number may be a decimal fraction (RFC 8428, section 6)."""
+    pack = [
+        {-2: "urn:dev:ow:10e2073a0108006:", -3: 1276020076, -4: "Cel", -5: 0.5, -1: 5},
+        {0: "temperature", 2: Decimal("21.5")},
+        {0: "temperature", 1: "degF", 2: 68, 6: -5},
+        {0: "current", 6: -5, 2: 1.2},
+        {0: "temperature", 4: True},
+    ]
+    context: Any = Context("", preset="senml", point="temperature")
+    payload = cbor2.loads(cbor2.dumps(pack))
+    found = telm_temperature(context)(payload, context)
+    assert [(one["device"], round(one["value"], 2), one["ts"]) for one in found] == [
+        ("urn:dev:ow:10e2073a0108006:temperature", 22.0, 1276020076.0),
+        ("urn:dev:ow:10e2073a0108006:temperature", 20.28, 1276020071.0),
+    ]
 
 
 def test_times_of_senml() -> None:

@@ -24,8 +24,12 @@ class Context:
         self.state = {} if state is None else state
         self.topic = "plant/pump-7"
         self.published: list[dict[str, Any]] = []
+        # Devices whose results can't be published.
+        self.wrong: list[str] = []
 
     def publish(self, payload: Any) -> None:
+        if payload["device"] in self.wrong:
+            raise ValueError(f"not {payload['device']!r}")
         self.published.append(payload)
 
 
@@ -157,6 +161,46 @@ def test_a_clock_that_is_far_ahead_closes_nothing() -> None:
     with pytest.raises(ValueError, match="ahead of this host's clock; which of the two is wrong"):
         windows.at(1e10, 1)
     assert windows.at(60, 1) == [(0, 1, 1.0)]
+
+
+def test_nothing_is_kept_of_a_series_that_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = Windows(size=60, max_devices=2)
+    for device in "abc":
+        windows.at(0, 1, device=device)
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+    windows.model.tick(windows.context)  # type: ignore[arg-type]
+    assert [one["device"] for one in windows.context.published] == ["b", "c"]
+
+
+def test_one_that_can_not_be_published_keeps_no_others_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    windows = Windows(size=60)
+    windows.context.wrong = ["a"]
+    for device in "abc":
+        windows.at(0, 1, device=device)
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+    windows.model.tick(windows.context)  # type: ignore[arg-type]
+    assert [one["device"] for one in windows.context.published] == ["b", "c"]
+    assert "'a': a result is left out: not 'a'" in caplog.text
+
+
+def test_more_windows_close_at_once_than_a_call_may_publish(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pyboot_svc.models.windows.MOST_RESULTS", 10)
+    windows = Windows(size=1, lateness=25)
+    for at in range(25):
+        assert windows.at(at, at) == []
+    found = windows.at(100, 0)
+    assert len(found) == 10
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+    for count in (10, 6, 0):
+        windows.model.tick(windows.context)  # type: ignore[arg-type]
+        closed = windows.closed
+        assert len(closed) == count
+        found += closed
+    assert [value for _, _, value in found] == [*range(25), 0]
 
 
 @pytest.mark.parametrize(

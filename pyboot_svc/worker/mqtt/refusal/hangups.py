@@ -32,6 +32,8 @@ _UNANSWERED_SECONDS = 0.25
 # How long what is as large as a message that was given up is not tried.
 _LESSON_SECONDS = 600.0
 _MOST_IN_A_ROW = 3
+# With so many topics of messages that were given up it isn't the topic.
+_CERTAIN_TOPICS = 3
 # One at a time is slow: then all is tried as usual once more.
 _MOST_ALONE = 20
 
@@ -160,8 +162,9 @@ class Lesson:
     """What messages that were given up teach about others of the same way.
 
     One as large as one of them is not tried for a while. Of results it takes a smaller one that
-    got through afterwards: else their size may not be what the broker minds. Dead letters are
-    `optional`, since they are kept locally: after some that were given up, none is tried.
+    got through afterwards, to the same topic, or to any once several topics had such: else size
+    may not be what the broker minds. Dead letters are `optional`, since they are kept locally:
+    after some that were given up, none is tried.
     """
 
     def __init__(
@@ -169,7 +172,10 @@ class Lesson:
     ) -> None:
         self._optional = optional
         self._clock = clock
+        # The smallest one that was given up, and the topics of all of them; None: nothing is open.
         self._size: int | None = None
+        self._topics: set[str] = set()
+        self._open_until = 0.0
         self._in_a_row = 0
         self._until = 0.0
         # From this size on; None while there is none.
@@ -185,8 +191,10 @@ class Lesson:
         """Whether so many were given up without one that got through that it may be anything."""
         return not self._optional and self._in_a_row >= _MOST_IN_A_ROW
 
-    def given_up(self, size: int) -> None:
+    def given_up(self, size: int, topic: str) -> None:
         self._size = size if self._size is None else min(size, self._size)
+        self._topics.add(topic)
+        self._open_until = self._clock() + _LESSON_SECONDS
         self._in_a_row += 1
         if self._optional:
             self._draw(0 if self._in_a_row >= _MOST_IN_A_ROW else self._size)
@@ -195,14 +203,19 @@ class Lesson:
         """A message of the other way was given up."""
         self._draw(size if self.bytes is None else min(size, self.bytes))
 
-    def taken(self, size: int) -> None:
+    def taken(self, size: int, topic: str) -> None:
         """The broker has one of this size."""
         self._in_a_row = 0
         if self._size is None:
             return
-        if size < self._size:
+        smaller = size < self._size and self._clock() <= self._open_until
+        proven = topic in self._topics or len(self._topics) >= _CERTAIN_TOPICS
+        if smaller and not proven:
+            return  # the other topic may be what the broker minds
+        if smaller:
             self._draw(self._size)
         self._size = None
+        self._topics.clear()
 
     def forbids(self, size: int) -> bool:
         if self.bytes is not None and self._clock() > self._until:

@@ -14,6 +14,7 @@ from pyboot_svc.worker.messages import (
     RESULTS,
     Sendable,
     StoredMessage,
+    content_of,
     count_of,
     lane_of,
 )
@@ -107,7 +108,8 @@ class Objections:
             self._hang_ups.delivered(sum(map(count_of, items)))
         if any(lesson.open for lesson in self._lessons.values()):
             for item in items:
-                self._lessons[lane_of(item)].taken(self._sizes.of(item))
+                topic, _ = content_of(item, self._topic)
+                self._lessons[lane_of(item)].taken(self._sizes.of(item), topic)
         self._look()
         return items
 
@@ -142,7 +144,8 @@ class Objections:
         about = f"({size} bytes, QoS {qos}): {self._suspicion(qos)}"
         if link.silent:
             return f"the post broker leaves it without an answer, and has one for others {about}"
-        self._lessons[lane].given_up(size)
+        topic, _ = content_of(item, self._topic)
+        self._lessons[lane].given_up(size, topic)
         if lane == RESULTS:
             # What comes of it among the dead letters is no smaller.
             self._lessons[DEAD_LETTERS].warned(size)

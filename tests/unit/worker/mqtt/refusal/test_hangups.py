@@ -146,25 +146,52 @@ def test_a_broker_that_takes_long_to_hang_up_is_found_too() -> None:
 
 def test_the_size_of_results_is_learnt_once_a_smaller_one_gets_through() -> None:
     lesson = Lesson(clock=Clock())
-    lesson.given_up(3000)
+    lesson.given_up(3000, "out")
     assert not lesson.forbids(3000)
-    lesson.taken(100)
+    lesson.taken(100, "out")
     assert [lesson.forbids(size) for size in (2999, 3000, 5000)] == [False, True, True]
 
 
 def test_one_as_large_that_gets_through_teaches_that_it_is_not_the_size() -> None:
     lesson = Lesson(clock=Clock())
-    lesson.given_up(3000)
-    lesson.taken(3000)
-    lesson.taken(100)
+    lesson.given_up(3000, "out")
+    lesson.taken(3000, "out")
+    lesson.taken(100, "out")
     assert not lesson.forbids(9000)
+
+
+def test_a_smaller_one_to_another_topic_says_nothing_of_the_size() -> None:
+    lesson = Lesson(clock=Clock())
+    lesson.given_up(3000, "forbidden")
+    lesson.taken(100, "out")
+    assert not lesson.forbids(3000)
+    lesson.taken(200, "forbidden")
+    assert lesson.forbids(3000)
+
+
+def test_it_is_not_the_topic_when_many_have_such() -> None:
+    lesson = Lesson(clock=Clock())
+    for number in range(3):
+        lesson.given_up(3000 + number, f"out/{number}")
+        assert not lesson.forbids(3000)
+        lesson.taken(100, "out/small")
+    assert lesson.forbids(3000)
+
+
+def test_a_size_that_nothing_tells_of_is_not_asked_about_for_ever() -> None:
+    clock = Clock()
+    lesson = Lesson(clock=clock)
+    lesson.given_up(3000, "forbidden")
+    clock.now += 601
+    lesson.taken(100, "out")
+    assert not lesson.open
 
 
 def test_a_lesson_is_forgotten_after_a_while() -> None:
     clock = Clock()
     lesson = Lesson(clock=clock)
-    lesson.given_up(3000)
-    lesson.taken(100)
+    lesson.given_up(3000, "out")
+    lesson.taken(100, "out")
     clock.now += 601
     assert not lesson.forbids(3000)
     assert not lesson.open
@@ -174,18 +201,18 @@ def test_after_some_in_a_row_attempts_are_slow_until_one_gets_through() -> None:
     lesson = Lesson(clock=Clock())
     for size in (30, 20, 10):
         assert not lesson.slow
-        lesson.given_up(size)
+        lesson.given_up(size, "out")
     assert lesson.slow
-    lesson.taken(10)
+    lesson.taken(10, "out")
     assert not lesson.slow
 
 
 def test_of_dead_letters_none_is_tried_after_some_in_a_row() -> None:
     lesson = Lesson(optional=True, clock=Clock())
-    lesson.given_up(3000)
+    lesson.given_up(3000, "out")
     assert [lesson.forbids(size) for size in (2999, 3000)] == [False, True]
-    lesson.given_up(2000)
-    lesson.given_up(2500)
+    lesson.given_up(2000, "out")
+    lesson.given_up(2500, "out")
     assert lesson.forbids(1)
     assert not lesson.slow
 
