@@ -450,7 +450,7 @@ class Runner:
             if isinstance(error, PayloadError):
                 return None, self._fail(message, error.fault, str(error), attempt)
             # Others say that the input is bad: it would be no better the next time.
-            if attempt > on_error.retries or not isinstance(error, retried):
+            if attempt > on_error.retries or not _is_retried(error, retried):
                 return None, self._fail(message, PayloadFault.MODEL, summary(error), attempt)
             self._began = float("inf")
             time.sleep(min(on_error.backoff * 2 ** (attempt - 1), self._longest_pause))
@@ -495,6 +495,13 @@ def one_each(results: Any, count: int) -> Any:
             "one for each, None where there is nothing to publish"
         )
     return results
+
+
+def _is_retried(error: BaseException, retried: tuple[type[BaseException], ...]) -> bool:
+    """Also a group of nothing else, as asyncio's TaskGroup makes of what its tasks raise."""
+    if isinstance(error, BaseExceptionGroup) and not isinstance(error, retried):
+        return all(_is_retried(one, retried) for one in error.exceptions)
+    return isinstance(error, retried)
 
 
 def _forget(before: BaseException, error: BaseException) -> None:
