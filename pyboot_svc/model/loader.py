@@ -19,6 +19,7 @@ from typing import Any
 
 from pyboot_svc.environments.libraries import release_own_libraries
 from pyboot_svc.errors import ModelError
+from pyboot_svc.forks import ending_forks
 from pyboot_svc.identity import MODEL_PATTERN
 from pyboot_svc.model.context import Context
 from pyboot_svc.retry import Retry
@@ -91,6 +92,11 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
     `path` is `{package}.{module}.{function}`, or goes on from there to attributes of attributes. A
     class is instantiated, with `context` if its `__init__` takes a parameter.
     """
+    with ending_forks():
+        return _load(path, model_path, context)
+
+
+def _load(path: str, model_path: Sequence[str], context: Context) -> Model:
     if not MODEL_PATTERN.fullmatch(path):
         raise MalformedPath(
             f"edge_mode {path!r} is not a dotted path to a function, as in package.module.function"
@@ -117,6 +123,11 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
 def examine(path: str, model_path: Sequence[str]) -> None:
     """Import what `path` names, and see whether it can be called, without making an instance of a
     class; raises ModelError."""
+    with ending_forks():
+        _examine(path, model_path)
+
+
+def _examine(path: str, model_path: Sequence[str]) -> None:
     if not MODEL_PATTERN.fullmatch(path):
         raise MalformedPath(f"edge_mode {path!r} is not a dotted path to a function")
     _refuse_taken(path, model_path)

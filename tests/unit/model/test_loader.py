@@ -181,6 +181,23 @@ def test_a_package_whose_import_fails(write: Write, load: Load) -> None:
         load("given_package.inner.model")
 
 
+@pytest.mark.parametrize(
+    ("end", "code"), [("sys.exit(5)", 5), ("pass", 1)], ids=["exit", "goes on"]
+)
+def test_a_child_that_an_import_forks_ends_there(define: Load, end: str, code: int) -> None:
+    model = define(
+        f"""
+import os, sys
+child = os.fork()
+if child == 0:
+    {end}
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0
+def model(payload): return code
+"""
+    )
+    assert model.function(1) == code
+
+
 def test_attribute_absent(write: Write, load: Load) -> None:
     code = """
         import json
