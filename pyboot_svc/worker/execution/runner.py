@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -494,7 +494,9 @@ class Runner:
 
 def one_each(results: Any, count: int) -> Any:
     """What a model of batches returned, if it is one result for each of `count` payloads."""
-    if isinstance(results, str | bytes | bytearray | dict) or not hasattr(results, "__len__"):
+    # A set has no order by which they would belong to messages.
+    other = isinstance(results, str | bytes | bytearray | Mapping | set | frozenset)
+    if other or not hasattr(results, "__len__") or getattr(results, "ndim", 1) == 0:
         raise TypeError(
             f"a model with `batch:` returns a list with a result for each payload, not a "
             f"{type(results).__name__}"
