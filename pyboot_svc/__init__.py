@@ -22,6 +22,7 @@ Small things that many of them need:
 address      `host:port` as people write it
 backoff      how long to wait before the next attempt
 errors       every error raised on purpose, with its exit code
+forks        ends processes that a model forks where its code does
 files        files that are replaced as a whole
 identity     what an instance is called
 logs         log lines, as text, as JSON or for the journal

@@ -3,8 +3,12 @@ in the environment that it is made for."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,8 +21,11 @@ from pyboot_svc.environments.interpreter import (
     is_here,
 )
 from pyboot_svc.model.fingerprint import source_files
+from pyboot_svc.services.child import how_it_ended
 from pyboot_svc.services.trust import require_roots_own
-from pyboot_svc.services.unprivileged import without_rights
+from pyboot_svc.services.unprivileged import ChildEnded, without_rights
+
+_FAILED = 1
 
 
 def run_models(
@@ -31,13 +38,14 @@ def run_models(
     """Call `run` where it may import these models, and give its exit code.
 
     It is given the way to `state`, whose owner it is run as when that isn't root, and may read the
-    models' secrets and the files of `credentials`. Raises Untrusted when root is to take what
-    others can write, and what `run` raises.
+    models' secrets and the files of `credentials`. A model that ends the process is a failure, and
+    said. Raises Untrusted when root is to take what others can write, and what `run` raises.
     """
-    places = model_places(edges, model_path)
-    require_roots_own(places)
-    lent = {**secrets_of(edges), **credentials}
-    return without_rights(run, places, groups_of(edges), state, lent)
+    try:
+        return _run(edges, model_path, run, state, credentials)
+    except ChildEnded as ended:
+        print(f"pyboot: {process_ended(ended.code)}", file=sys.stderr)
+        return ended.shells_code or _FAILED
 
 
 def run_elsewhere(
@@ -60,7 +68,38 @@ def run_elsewhere(
         enter(edge.python, edge.variables, [*handed, *below])
         raise AssertionError("it is at work there already")
 
-    return run_models([edge], config.model_path, go_on, state, credentials)
+    try:
+        return _run([edge], config.model_path, go_on, state, credentials)
+    except ChildEnded as ended:
+        return ended.shells_code
+
+
+def process_ended(code: int) -> str:
+    """By a model, when nobody expected it; `code` as `subprocess` gives it."""
+    told = f"{how_it_ended(code)} before its work was done"
+    if code >= 0:
+        return f"the model's process {told}, as os._exit ends it: raise an exception instead"
+    more = "; memory may have run out" if code == -signal.SIGKILL else ""
+    return f"the model's process was {told}{more}"
+
+
+def _run(
+    edges: Sequence[Edge],
+    model_path: Sequence[str],
+    run: Callable[[Path], int],
+    state: Path,
+    credentials: Mapping[str, str],
+) -> int:
+    places = model_places(edges, model_path)
+    require_roots_own(places)
+    lent = {**secrets_of(edges), **credentials}
+
+    def begin(way: Path) -> int:
+        with suppress(ValueError, OSError):  # where standard error is no file
+            faulthandler.enable()  # where a C library ends it, its line in the model is shown
+        return run(way)
+
+    return without_rights(begin, places, groups_of(edges), state, lent)
 
 
 def model_places(edges: Iterable[Edge], model_path: Sequence[str]) -> list[Path]:

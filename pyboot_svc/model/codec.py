@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from pyboot_svc.model.plain import Nan, NotPlain, plain, simpler
+from pyboot_svc.model.plain import Nan, NotPlain, plain, repeats_a_key, simpler
 
 
 class PayloadFault(StrEnum):
@@ -135,7 +135,9 @@ class _StandardJson:
 
     def encode(self, result: Any) -> bytes:
         try:
-            return self._encoder.encode(result).encode()
+            text = self._encoder.encode(result)
+            if not repeats_a_key(text):
+                return text.encode()
         except Exception:  # its own methods may raise anything; what it is, the walk finds out
             pass
         try:

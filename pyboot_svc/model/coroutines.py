@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -25,8 +26,11 @@ class Coroutines:
         return self.run(self._function, *arguments)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Another one, in the same loop."""
-        return self._loop().run_until_complete(function(*arguments))
+        """Another one, in the same loop. A decorator may have run it itself."""
+        result = function(*arguments)
+        if not inspect.isawaitable(result):
+            return result
+        return self._loop().run_until_complete(result)
 
     def call_all(
         self,

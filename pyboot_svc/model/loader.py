@@ -8,9 +8,10 @@ import importlib
 import inspect
 import logging
 import os
+import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from pyboot_svc.environments.libraries import release_own_libraries
 from pyboot_svc.errors import ModelError
+from pyboot_svc.forks import ending_forks
 from pyboot_svc.identity import MODEL_PATTERN
 from pyboot_svc.model.context import Context
 from pyboot_svc.retry import Retry
@@ -91,6 +93,11 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
     `path` is `{package}.{module}.{function}`, or goes on from there to attributes of attributes. A
     class is instantiated, with `context` if its `__init__` takes a parameter.
     """
+    with ending_forks():
+        return _load(path, model_path, context)
+
+
+def _load(path: str, model_path: Sequence[str], context: Context) -> Model:
     if not MODEL_PATTERN.fullmatch(path):
         raise MalformedPath(
             f"edge_mode {path!r} is not a dotted path to a function, as in package.module.function"
@@ -117,6 +124,11 @@ def load_model(path: str, model_path: Sequence[str], context: Context) -> Model:
 def examine(path: str, model_path: Sequence[str]) -> None:
     """Import what `path` names, and see whether it can be called, without making an instance of a
     class; raises ModelError."""
+    with ending_forks():
+        _examine(path, model_path)
+
+
+def _examine(path: str, model_path: Sequence[str]) -> None:
     if not MODEL_PATTERN.fullmatch(path):
         raise MalformedPath(f"edge_mode {path!r} is not a dotted path to a function")
     _refuse_taken(path, model_path)
@@ -244,16 +256,29 @@ def _import(path: str, model_path: Sequence[str]) -> tuple[ModuleType, list[str]
             while ".".join(parts) != absent:
                 behind.insert(0, parts.pop())
             parent = sys.modules.get(".".join(parts[:-1]))
-            if parent is None or not hasattr(parent, parts[-1]):
-                searched = ", ".join(model_path)
-                raise ModuleAbsent(
-                    f"there is no module {absent!r} (of edge_mode {path}); looked in {searched} "
-                    "and Python's own path; set model_path or --model-path to the folder that "
-                    "holds it"
-                ) from None
+            # What a package lacks may be meant to be a module; what a module lacks can't be.
+            folders = model_path if parent is None else getattr(parent, "__path__", None)
+            if folders is not None and not hasattr(parent, parts[-1]):
+                raise ModuleAbsent(_absent(absent, path, folders, model_path)) from None
         except BaseException as error:  # a module may even call sys.exit
             raise ImportFailed(_with_traceback(f"importing {name} failed", error)) from error
         behind.insert(0, parts.pop())
+
+
+def _absent(name: str, path: str, folders: Iterable[str], model_path: Sequence[str]) -> str:
+    above, _, last = name.rpartition(".")
+    there = [module.name for module in pkgutil.iter_modules(list(folders))]
+    hint = _did_you_mean(last, there, f"{above}." if above else "")
+    return (
+        f"there is no module {name!r} (of edge_mode {path}); {hint}looked in "
+        f"{', '.join(model_path)} and Python's own path; set model_path or --model-path to the "
+        "folder that holds it"
+    )
+
+
+def _did_you_mean(name: str, others: Iterable[str], before: str = "") -> str:
+    close = difflib.get_close_matches(name, [one for one in others if one[0] != "_"], n=1)
+    return f"did you mean {before + close[0]!r}? " if close else ""
 
 
 def _attribute(owner: Any, name: str, path: str) -> Any:
@@ -262,8 +287,7 @@ def _attribute(owner: Any, name: str, path: str) -> Any:
     except AttributeError:
         kind = "module " if inspect.ismodule(owner) else ""
         names = _offered(owner)
-        close = difflib.get_close_matches(name, [n for n in dir(owner) if n[0] != "_"], n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = _did_you_mean(name, dir(owner))
         raise AttributeAbsent(
             f"{kind}{path} has no {name!r}; {hint}it has: {', '.join(names) or 'nothing'}"
         ) from None
@@ -301,7 +325,7 @@ def _adapt(found: Any, path: str, closers: Sequence[Callable[[], object]]) -> Mo
             f"{path} is a generator: a model returns its result, a list if there are several"
         )
     wants_context = _positional(found, path) >= 2
-    if not _is(found, inspect.iscoroutinefunction):
+    if not _is_coroutine(found):
         return Model(found, wants_context, partial(_close, closers))
     from pyboot_svc.model.coroutines import Coroutines
 
@@ -316,7 +340,7 @@ def _ticker(owners: Sequence[Any], path: str, model: Model) -> Callable[[Context
     if tick is None:
         return None
     takes_context = _positional(tick, f"{path}'s tick", most=1) > 0
-    if _is(tick, inspect.iscoroutinefunction):
+    if _is_coroutine(tick):
         if not hasattr(model.function, "run"):
             raise NotCallable(f"{path} has a tick that is an `async def`, and is none itself")
         tick = partial(model.function.run, tick)
@@ -332,6 +356,15 @@ def _closers(owners: Sequence[Any]) -> list[Callable[[], object]]:
 def _close(closers: Sequence[Callable[[], object]]) -> None:
     for close in closers:
         close()
+
+
+def _is_coroutine(found: Any) -> bool:
+    """Also one that a decorator hands on, which is none itself."""
+    try:
+        inner = inspect.unwrap(found)
+    except ValueError:  # it leads back to itself
+        inner = found
+    return _is(found, inspect.iscoroutinefunction) or _is(inner, inspect.iscoroutinefunction)
 
 
 def _is(found: Any, kind: Callable[[Any], bool]) -> bool:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from enum import Enum, StrEnum
@@ -19,6 +21,10 @@ from typing import Any
 _SIMPLE = frozenset("?bhilqpBHILQPefdU")
 # What Python writes of an integer, at most.
 _MOST_DIGITS = sys.int_info.default_max_str_digits
+# A key as json writes one that is no text.
+_NO_TEXT = re.compile(r'"(?:-?[0-9][0-9.e+-]*|true|false|null|NaN|-?Infinity)":')
+# What json knows, and so what is made from it.
+_BASIC = (str, int, float, dict, list, tuple)
 _ADVICE = "return numbers, text, lists and dicts of them"
 
 
@@ -43,7 +49,7 @@ def simpler(value: Any) -> Any:
     dtype = getattr(value, "dtype", None)
     if dtype is not None and kind.__module__ == "numpy" and dtype.char in _SIMPLE:
         return value.tolist()
-    library = kind.__module__.partition(".")[0]
+    library = _library(kind)
     if dtype is not None and library == "numpy":
         return _of_numpy(value)
     if isinstance(value, Enum):
@@ -58,7 +64,10 @@ def simpler(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, _classes("uuid", "UUID")):
         return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, _classes("collections", "UserString")):
+        return str(value)
+    # One that is a dict or a list as well is what json takes it for.
+    if dataclasses.is_dataclass(value) and not isinstance(value, (type, *_BASIC)):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return dict(value.items())
@@ -80,6 +89,20 @@ def plain(value: Any, nan: Nan, place: str = "result") -> Any:
     Raises NotPlain, with the place of what has no JSON: `result["i"][3]: complex: …`.
     """
     return _Walk(nan).plain(value, place, ())
+
+
+def repeats_a_key(text: str) -> bool:
+    """Whether an object in this JSON has a key twice: 1 and "1" are two keys in Python."""
+    if _NO_TEXT.search(text) is None:
+        return False
+    repeated = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal repeated
+        repeated = repeated or len({key for key, _ in pairs}) < len(pairs)
+
+    json.loads(text, object_pairs_hook=look)
+    return repeated
 
 
 def type_name(value: Any) -> str:
@@ -111,19 +134,27 @@ class _Walk:
             raise NotPlain(f"{place}: it contains itself")
         inside = (*around, id(value))
         if isinstance(value, dict):
-            return {
-                self._key(key, place): self.plain(item, f"{place}[{_shown(key)}]", inside)
-                for key, item in value.items()
-            }
+            return self._object(value, place, inside)
         if isinstance(value, list | tuple):
             return [
                 self.plain(item, f"{place}[{number}]", inside) for number, item in enumerate(value)
             ]
-        try:
-            simple = simpler(value)
-        except TypeError as error:
-            raise NotPlain(f"{place}: {error}") from None
-        return self.plain(simple, place, inside)
+        return self.plain(_simpler_at(place, value), place, inside)
+
+    def _object(self, value: dict[Any, Any], place: str, inside: tuple[int, ...]) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        named: dict[str, Any] = {}
+        for key, item in value.items():
+            name = self._key(key, place)
+            text = _named(name)
+            if text in named:  # whoever reads it would get the last one alone
+                raise NotPlain(
+                    f"{place}: the keys {_shown(named[text])} and {_shown(key)} are the same in "
+                    "JSON, where each is a text: use text for keys"
+                )
+            named[text] = key
+            found[name] = self.plain(item, f"{place}[{_shown(key)}]", inside)
+        return found
 
     def _number(self, value: float, place: str) -> float | None:
         if math.isfinite(value) or self._nan is Nan.KEEP:
@@ -147,7 +178,21 @@ class _Walk:
             raise NotPlain(f"{place}: a key is {key}: use text for keys")
         if isinstance(key, str):
             return _text(key, place)
-        return key.value if isinstance(key, Enum) else key
+        key = key.value if isinstance(key, Enum) else key
+        return _whole(key, place) if type(key) is int else key
+
+
+def _simpler_at(place: str, value: Any) -> Any:
+    try:
+        return simpler(value)
+    except (RecursionError, MemoryError):
+        raise
+    except TypeError as error:
+        raise NotPlain(f"{place}: {error}") from None
+    except Exception as error:  # its own methods may raise anything
+        raise NotPlain(
+            f"{place}: {type_name(value)}: reading it raised {type(error).__name__}: {error}"
+        ) from None
 
 
 def _whole(value: int, place: str) -> int:
@@ -160,6 +205,15 @@ def _whole(value: int, place: str) -> int:
     return value
 
 
+def _named(key: Any) -> str:
+    """As json writes this key."""
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, bool):
+        return "null" if key is None else str(key).lower()
+    return int.__repr__(key) if isinstance(key, int) else float.__repr__(key)
+
+
 def _of_decimal(value: Any) -> int | float:
     if not value.is_finite():
         return math.nan if value.is_nan() else float(value)  # one that signals is no float
@@ -169,8 +223,18 @@ def _of_decimal(value: Any) -> int | float:
     return int(value) if value.as_tuple().exponent >= 0 else float(value)
 
 
+def _library(kind: type) -> str:
+    """Whose class it is, or is made from: those of geopandas are pandas', astropy's numpy's."""
+    homes = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    return next((home for home in homes if home in ("numpy", "pandas")), homes[0])
+
+
 def _of_numpy(value: Any) -> Any:
     kind = value.dtype.kind
+    if not hasattr(value, "mask") and type(value).__module__.partition(".")[0] != "numpy":
+        # Of a class of another's, whose items may be of that class, too.
+        numpy = sys.modules["numpy"]
+        return numpy.asarray(value) if isinstance(value, numpy.ndarray) else value.item()
     if kind == "S":
         raise TypeError(f"{type_name(value)}: {_advice(b'')}")
     if hasattr(value, "mask") and value.dtype.char not in "gG":
@@ -255,6 +319,8 @@ def _shown(key: Any) -> str:
 
 
 def _advice(value: Any) -> str:
+    if isinstance(value, type):
+        return "call it, and return what it gives"
     if isinstance(value, bytes | bytearray | memoryview):
         return "decode it to text, or set `codec: raw` and return bytes alone"
     if isinstance(value, complex):
@@ -267,6 +333,6 @@ def _advice(value: Any) -> str:
         return "return list(…) of it"
     if isinstance(value, AsyncIterator):
         return "return [one async for one in …] of it, from an `async def`"
-    if isinstance(value, type) or callable(value):
+    if callable(value):
         return "call it, and return what it gives"
     return _ADVICE

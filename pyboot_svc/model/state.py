@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
-from pyboot_svc.model.plain import Nan, NotPlain, plain, simpler
+from pyboot_svc.model.plain import Nan, NotPlain, plain, repeats_a_key, simpler
 
 # Values as text, by key; None for what was deleted.
 Changes = dict[str, str | None]
@@ -273,7 +273,9 @@ def text_of(key: object, value: Any) -> str:
         raise TypeError(f"a key of context.state must be text, not {key!r}")
     key.encode()  # half a character can't be stored: better an error here
     try:
-        return json.dumps(value, default=simpler)
+        text = json.dumps(value, default=simpler)
+        if not repeats_a_key(text):
+            return text
     except (TypeError, ValueError):
         pass  # what it is, and where, the walk finds out
     try:

@@ -5,6 +5,7 @@ The child is forked, not started: it needs no interpreter that the user could ru
 
 from __future__ import annotations
 
+import atexit
 import grp
 import json
 import os
@@ -36,15 +37,20 @@ _MOST_BYTES = 2**31
 # Of an error's text.
 _LONGEST_ERROR = 16_000
 _INTERRUPTED = 128 + signal.SIGINT
-_ERROR, _CODE = "pyboot-error", "pyboot-code"
+_ERROR, _CODE, _DONE = "pyboot-error", "pyboot-code", "pyboot-done"
 
 
 class ChildEnded(UnavailableError):
-    """A child ended by itself; `code` is its exit code, negative for a signal's number."""
+    """A child ended before it was done; `code` is its exit code, negative for a signal's number."""
 
     def __init__(self, code: int) -> None:
         self.code = code
         super().__init__(f"what was asked without root's rights ended with {code}")
+
+    @property
+    def shells_code(self) -> int:
+        """As a shell has it."""
+        return self.code if self.code >= 0 else 128 - self.code
 
 
 class ChildError(PybootError):
@@ -106,18 +112,15 @@ def without_rights(
     credentials: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Run it as nobody, where it would have root's rights, and give its exit code; see
-    `asked_without_rights`. It keeps standard input, output and error, and may go on as another
-    program. `credentials` are files that it may read, by names, as systemd's LoadCredential= has
-    them."""
+    `asked_without_rights`. It keeps standard input, output and error; where it goes on as another
+    program, ChildEnded says how that ended. `credentials` are files that it may read, by names, as
+    systemd's LoadCredential= has them."""
 
     def ask(way: Path) -> Iterator[Document]:
         yield {_CODE: int(run(way))}
 
-    try:
-        documents = list(asked_without_rights(ask, needed, groups, state, credentials))
-    except ChildEnded as ended:
-        return ended.code if ended.code > 0 else 128 - ended.code
-    return int(documents[0][_CODE]) if documents else ExitCode.OK
+    (document,) = asked_without_rights(ask, needed, groups, state, credentials)
+    return int(document[_CODE])
 
 
 def asked_without_rights(
@@ -127,17 +130,18 @@ def asked_without_rights(
     state: Path = Path(),
     credentials: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Document]:
-    """What `ask` gives as nobody, or as the owner of `state`, where it would have root's rights.
+    """What `ask` gives in a child, as nobody or as the owner of `state` where it would have the
+    rights of root.
 
     It is given a way to `state`, and has these groups besides. Where that user can't read what is
     needed, as Python in a home of root's, that is said, and it is asked as it is. Raises what it
-    raises, whole, with the same exit code.
+    raises, whole, with the same exit code, and ChildEnded when a model has ended the child.
     """
     place = _somebodys(state)
     user = _nobody(groups) if place is None else _owner(place, groups)
     try:
         if user is None or _refused(user, needed):
-            yield from ask(state)
+            yield from _in_child(lambda: state, ask, None)
             return
         way = state
         if place is not None:
@@ -265,10 +269,13 @@ def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Ite
         _work(begin, ask, answer, life)
     os.close(answer)
     os.close(life)
-    ended = False
+    ended = done = False
     try:
         with _signals_left_to(child) if seconds is None else nullcontext():
-            yield from _read(answers, seconds)
+            for document in _read(answers, seconds):
+                done = _DONE in document
+                if not done:
+                    yield document
             if seconds is None:
                 os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
         ended = True
@@ -281,7 +288,7 @@ def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Ite
     code = os.waitstatus_to_exitcode(status)
     if code in (_INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
-    if code:
+    if code or not done:
         raise ChildEnded(code)
 
 
@@ -319,6 +326,7 @@ def _in_foreground() -> bool:
 def _work(begin: Callable[[], Path], ask: Ask, answer: int, life: int) -> NoReturn:
     """The child's whole life: whatever happens, nothing of the parent's is run on."""
     code = 1
+    atexit._clear()  # what is the parent's to clean up
     try:
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
         with open(answer, "w", encoding="utf-8", errors="backslashreplace") as out:
@@ -326,6 +334,7 @@ def _work(begin: Callable[[], Path], ask: Ask, answer: int, life: int) -> NoRetu
                 for document in ask(begin()):
                     out.write(json.dumps(document) + "\n")
                     out.flush()
+                out.write(json.dumps({_DONE: True}) + "\n")
             except PybootError as error:
                 told = {_ERROR: str(error)[:_LONGEST_ERROR], _CODE: int(error.exit_code)}
                 out.write(json.dumps(told) + "\n")
@@ -338,6 +347,7 @@ def _work(begin: Callable[[], Path], ask: Ask, answer: int, life: int) -> NoRetu
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
+        atexit._run_exitfuncs()  # those of a model, whose libraries end their processes so
         with suppress(Exception):
             sys.stderr.flush()
         os._exit(code)

@@ -13,6 +13,7 @@ from support.app import run_pyboot
 
 MODELS = """
 import json
+import os
 
 def several(payload, context):
     context.publish({"a": 1}, "x")
@@ -33,6 +34,9 @@ def raw(payload):
 
 def loads(payload):
     return json.loads(payload)
+
+def ends(payload):
+    os._exit(0)
 
 class Ticks:
     def __init__(self):
@@ -103,6 +107,13 @@ def test_cases_that_pass(run: Run, tmp_path: Path) -> None:
         "2 of 2 cases passed",
     ], done.stderr
     assert done.returncode == 0
+
+
+def test_a_model_that_ends_the_process_passes_nothing(run: Run) -> None:
+    edge = "{name: ends, edge_mode: my_models.ends, pre_topic: in, post_topic: out}"
+    done = run({"one": {"input": 1, "output": 1}}, (edge,))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "ended with exit code 0 before its work was done, as os._exit" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,35 @@ def model(payload):
     assert ask(1) == [-signal.SIGTERM]
 
 
+@pytest.mark.parametrize(
+    ("end", "code", "says"),
+    [
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit()", 0, ""),
+        ("raise ValueError('in the child')", 1, "ValueError: in the child"),
+        ("return 'of the child'", 1, "a process that the model has forked came back from the"),
+    ],
+    ids=["exit 3", "exit", "raise", "return"],
+)
+def test_a_child_that_is_forked_is_no_second_worker(
+    start: Start, ask: Callable[..., list[Any]], end: str, code: int, says: str
+) -> None:
+    """It has the connections, the state and the messages in hand of the first."""
+    started = start(
+        f"""
+import sys
+def model(payload, context):
+    context.state["n"] = payload
+    child = os.fork()
+    if child == 0:
+        {end}
+    return [payload, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+"""
+    )
+    assert ask(1, 2) == [[1, code], [2, code]]
+    assert says in started.log
+
+
 def test_it_works_in_the_folder_of_the_model(
     start: Start, ask: Callable[..., list[Any]], tmp_path: Path
 ) -> None:

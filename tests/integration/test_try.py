@@ -21,6 +21,7 @@ from pyboot_svc.worker.storage.database import connect
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 MODELS = """
+import ctypes
 import os
 import threading
 
@@ -43,6 +44,15 @@ def total(payloads):
 def same(payload):
     return payload
 
+def ends(payload):
+    if payload == "exit":
+        os._exit(0)
+    if payload == "kill":
+        os.kill(os.getpid(), 9)
+    if payload == "fault":
+        ctypes.string_at(0)
+    return payload
+
 def leaves(payload):
     threading.Thread(target=threading.Event().wait).start()
     return payload
@@ -58,6 +68,7 @@ EDGES = [
     "{name: looks, edge_mode: my_models.looks, environment: {PLACE: here}, TOPICS}",
     "{name: total, edge_mode: my_models.total, batch: {max_size: 2}, TOPICS}",
     "{name: filled, edge_mode: my_models.same, INPUT, post_topic: 'o/{device}/{topic[1]}'}",
+    "{name: ends, edge_mode: my_models.ends, TOPICS}",
     "{name: leaves, edge_mode: my_models.leaves, TOPICS}",
     "{name: closes, edge_mode: my_models.closes, TOPICS}",
 ]
@@ -157,6 +168,22 @@ def test_threads_that_the_model_leaves_behind_keep_nobody_waiting(attempt: Try) 
     done = attempt("leaves", "-", lines="1\n2\n")
     found = (done.stdout, complaints(done.stderr), done.returncode)
     assert found == ("out 1\nout 2\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        ("exit", 1, "pyboot: the model's process ended with exit code 0 before its work was done"),
+        ("kill", 137, "pyboot: the model's process was killed by SIGKILL before its work was done"),
+        ("fault", 139, "in ends\n"),
+    ],
+)
+def test_a_model_that_ends_its_process_is_said(
+    attempt: Try, how: str, code: int, said: str
+) -> None:
+    done = attempt("ends", "-", lines=f'"before"\n"{how}"\n"after"\n')
+    assert (done.returncode, done.stdout) == (code, 'out "before"\n')
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ TIERS = (
             "credentials",
             "errors",
             "files",
+            "forks",
             "identity",
             "logs",
             "notify",

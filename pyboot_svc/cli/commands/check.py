@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_model_path
 from pyboot_svc.cli.config_file import config_file, model_path
-from pyboot_svc.cli.models import groups_of, model_places, secrets_of
+from pyboot_svc.cli.models import groups_of, model_places, process_ended, secrets_of
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.advice import advice
 from pyboot_svc.config.loader import load_config
@@ -32,7 +32,7 @@ from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.services.guests import run_guest
 from pyboot_svc.services.trust import trouble_with
-from pyboot_svc.services.unprivileged import asked_without_rights
+from pyboot_svc.services.unprivileged import ChildEnded, asked_without_rights
 from pyboot_svc.text import block, printable
 from pyboot_svc.tracing.provider import import_libraries
 
@@ -190,6 +190,8 @@ def _model_problems(config: Config, options: argparse.Namespace) -> Iterator[Pro
                 elsewhere.setdefault(edge.python, index)
         except EnvironmentUnusable as error:
             yield _unusable(file, index, error)
+        except ChildEnded as ended:
+            troubles = [process_ended(ended.code)]
         yield from (
             Problem(str(file), 0, 0, f"edge[{index}].edge_mode", trouble) for trouble in troubles
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 from pyboot_svc.bench.subject import Subject, load_subject
 from pyboot_svc.bench.trial import Trial, Tried, most_at_once, try_messages
@@ -130,6 +130,7 @@ def _try(
         folder, beside = Path(name) / "state", Path(name) / "beside"
         beside.mkdir()
         stored = _copy_state(state_dir, folder, beside)
+        out = sys.stdout
         with redirect_stdout(sys.stderr):
             subject = load_subject(config, payloads, folder, stored)
             if options.live:
@@ -137,7 +138,7 @@ def _try(
             else:
                 topics = [options.topic or subject.topic] * len(payloads)
                 found = try_messages(subject, topics, beside)
-            tried = _show_each(found, config, options.json)
+            tried = _show_each(found, config, options.json, out)
             failed = sum(one.fault is not None for one in tried)
             subject.model.close()
     return _FAILED if failed else ExitCode.OK
@@ -244,11 +245,13 @@ def _stored(source: Path, beside: Path) -> dict[str, str]:
         return read_state(Path(name) / DATABASE_NAME)
 
 
-def _show_each(found: Iterator[Tried], config: InstanceConfig, as_json: bool) -> Iterator[Tried]:
+def _show_each(
+    found: Iterator[Tried], config: InstanceConfig, as_json: bool, out: TextIO
+) -> Iterator[Tried]:
     for tried in found:
         for document in _documents(tried, config):
             line = json.dumps(document, ensure_ascii=False) if as_json else _line(document)
-            print(line, file=sys.__stdout__, flush=True)
+            print(line, file=out, flush=True)
         yield tried
 
 

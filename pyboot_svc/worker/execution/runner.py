@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pyboot_svc.config import BatchLimits, Edge, OnError
+from pyboot_svc.forks import end_forked, hear_forks
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.formats import codec_of
@@ -106,6 +107,9 @@ class Runner:
         self._cursor = call.journal.cursor(number)
         self._chunk: Chunk | None = None
         self._given_up = False
+        # Whether this is a process that the model has forked during a call.
+        self._is_forked = False
+        hear_forks(self._go_on_in_child)
         self._native_id: int | None = None
         self._longest_pause = max(call.on_error.backoff, _LONGEST_PAUSE_SECONDS)
         # When the first call of the chunk, or the latest that is known of, began; inf between two
@@ -147,6 +151,8 @@ class Runner:
             self._work_singly(chunk, first)
         if self._at_hand.open:
             self._at_hand.end()
+        if self._is_forked:  # and the lock may be held, by nobody
+            end_forked(None)
         with self.lock:
             if self._given_up:
                 return False
@@ -203,6 +209,10 @@ class Runner:
             rest.results.append(None)
         # Of a batch nobody knows which one it is: each gets a call of its own.
         return rest
+
+    def _go_on_in_child(self) -> None:
+        """No message is its own, not even the next of the chunk."""
+        self._is_forked = self._given_up = True
 
     def busy_seconds(self) -> float | None:
         """How long its thread has run, or waited for a core to run on; None when it has ended.
@@ -352,7 +362,7 @@ class Runner:
         try:
             values = iter(self._call_for_all(batch, payloads, places))
         except BaseException as error:  # the user's code
-            self._undo()
+            self._undo(error)
             self._at_hand.begin(batch)
             with self.lock:
                 if self._given_up:
@@ -403,7 +413,7 @@ class Runner:
             self._state.commit()
             outcome: Outcome = at_hand.take(packed), None
         except BaseException as error:  # the user's code
-            self._undo()
+            self._undo(error)
             text = str(error) if isinstance(error, PayloadError) else summary(error)
             kind = error.fault if isinstance(error, PayloadError) else PayloadFault.MODEL
             call.failures.say_tick(text)
@@ -420,8 +430,10 @@ class Runner:
             chunk.unusual = True
         chunk.results.append(result)
 
-    def _undo(self) -> None:
+    def _undo(self, error: BaseException) -> None:
         """What a call has done that failed."""
+        if self._is_forked:
+            end_forked(error)
         self._state.roll_back()
         self._at_hand.forget()
 
@@ -446,11 +458,11 @@ class Runner:
         on_error, retried = self._call.on_error, self._call.retried
         first = error
         for attempt in range(1, on_error.retries + 2):
-            self._undo()
+            self._undo(error)
             if isinstance(error, PayloadError):
                 return None, self._fail(message, error.fault, str(error), attempt)
             # Others say that the input is bad: it would be no better the next time.
-            if attempt > on_error.retries or not isinstance(error, retried):
+            if attempt > on_error.retries or not _is_retried(error, retried):
                 return None, self._fail(message, PayloadFault.MODEL, summary(error), attempt)
             self._began = float("inf")
             time.sleep(min(on_error.backoff * 2 ** (attempt - 1), self._longest_pause))
@@ -482,7 +494,9 @@ class Runner:
 
 def one_each(results: Any, count: int) -> Any:
     """What a model of batches returned, if it is one result for each of `count` payloads."""
-    if isinstance(results, str | bytes | bytearray | dict) or not hasattr(results, "__len__"):
+    # A set has no order by which they would belong to messages.
+    other = isinstance(results, str | bytes | bytearray | Mapping | set | frozenset)
+    if other or not hasattr(results, "__len__") or getattr(results, "ndim", 1) == 0:
         raise TypeError(
             f"a model with `batch:` returns a list with a result for each payload, not a "
             f"{type(results).__name__}"
@@ -495,6 +509,13 @@ def one_each(results: Any, count: int) -> Any:
             "one for each, None where there is nothing to publish"
         )
     return results
+
+
+def _is_retried(error: BaseException, retried: tuple[type[BaseException], ...]) -> bool:
+    """Also a group of nothing else, as asyncio's TaskGroup makes of what its tasks raise."""
+    if isinstance(error, BaseExceptionGroup) and not isinstance(error, retried):
+        return all(_is_retried(one, retried) for one in error.exceptions)
+    return isinstance(error, retried)
 
 
 def _forget(before: BaseException, error: BaseException) -> None:

@@ -147,6 +147,15 @@ def test_each_model_is_imported(file: Path) -> None:
     assert begins["edge[6].edge_mode"] == "creating a given.Needy failed: KeyError: 'absent'"
 
 
+def test_a_module_that_ends_the_process_is_no_model_that_loads(file: Path) -> None:
+    (file.parent / "models").mkdir()
+    (file.parent / "models/ends.py").write_text("import os\nos._exit(0)\n")
+    file.write_text(f"model_path: models\nedge: [{{name: a, {EDGE}, edge_mode: ends.now}}]")
+    done = run_pyboot("check", "--models", "--config", str(file))
+    assert done.returncode == 78
+    assert "edge[0].edge_mode: the model's process ended with exit code 0" in done.stdout
+
+
 def test_models_are_not_imported_from_a_wrong_file(file: Path) -> None:
     marker = file.parent / "imported"
     (file.parent / "given.py").write_text(f"open({str(marker)!r}, 'w')")

@@ -103,7 +103,6 @@ def test_malformed_path(load: Load, path: str) -> None:
         ("nowhere.deep.down.model", "nowhere"),
         ("given_package.nowhere.model", "given_package.nowhere"),
         ("given_package.nowhere.down.model", "given_package.nowhere"),
-        ("given_package.inner.nothing.method", "given_package.inner.nothing"),
     ],
 )
 def test_module_absent(write: Write, load: Load, folder: Path, path: str, absent: str) -> None:
@@ -116,6 +115,54 @@ def test_module_absent(write: Write, load: Load, folder: Path, path: str, absent
     assert str(folder) in text
     assert "--model-path" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "says"),
+    [
+        ("givn_package.inner.model", ModuleAbsent, "did you mean 'given_package'?"),
+        ("given_package.iner.model", ModuleAbsent, "did you mean 'given_package.inner'?"),
+        (
+            "given_package.inner.Clas.method",
+            AttributeAbsent,
+            "module given_package.inner has no 'Clas'; did you mean 'Class'? it has: Class",
+        ),
+        ("given_package.inner.Class.methd", AttributeAbsent, "did you mean 'method'?"),
+    ],
+    ids=["package", "module", "class", "method"],
+)
+def test_a_name_that_is_nearly_right(
+    write: Write, load: Load, path: str, error: type[Exception], says: str
+) -> None:
+    write("given_package/__init__.py", "")
+    write("given_package/inner.py", "class Class:\n    def method(self, payload): ...")
+    with pytest.raises(error) as caught:
+        load(path)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "call", ["f(payload)", "asyncio.run(f(payload))"], ids=["hands on", "runs"]
+)
+def test_a_decorated_coroutine_function_is_run_to_its_end(define: Load, call: str) -> None:
+    model = define(
+        f"""
+import asyncio, functools
+
+def decorate(f):
+    @functools.wraps(f)
+    def call(payload):
+        return {call}
+    return call
+
+@decorate
+async def model(payload):
+    await asyncio.sleep(0)
+    return payload
+"""
+    )
+    assert model.function(1) == 1
+    model.close()
 
 
 @pytest.mark.parametrize(
@@ -179,6 +226,23 @@ def test_a_package_whose_import_fails(write: Write, load: Load) -> None:
     write("given_package/inner.py", "def model(payload): ...")
     with pytest.raises(ImportFailed, match="no_such_dependency"):
         load("given_package.inner.model")
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("sys.exit(5)", 5), ("pass", 1)], ids=["exit", "goes on"]
+)
+def test_a_child_that_an_import_forks_ends_there(define: Load, end: str, code: int) -> None:
+    model = define(
+        f"""
+import os, sys
+child = os.fork()
+if child == 0:
+    {end}
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0
+def model(payload): return code
+"""
+    )
+    assert model.function(1) == code
 
 
 def test_attribute_absent(write: Write, load: Load) -> None:

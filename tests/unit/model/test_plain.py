@@ -39,6 +39,29 @@ class Point:
     y: Any = None
 
 
+@dataclasses.dataclass
+class Half:
+    """Made without its own fields."""
+
+    x: int = dataclasses.field(init=False)
+
+
+@dataclasses.dataclass(init=False)
+class Listed(list[int]):
+    x: int = 1
+
+
+class Frame(pd.DataFrame):  # type: ignore[misc]
+    """As geopandas has one."""
+
+
+class Length(np.ndarray[Any, Any]):
+    """As astropy has one: its items are of this class, too, and no numbers."""
+
+    def __float__(self) -> float:
+        raise TypeError("a length is no number")
+
+
 def codecs(nan: Nan = Nan.NULL) -> list[Codec]:
     fast = fast_json(nan)
     assert fast is not None, "orjson is one of the tests' requirements"
@@ -187,6 +210,57 @@ def test_what_has_no_json_is_named_by_its_place(result: Any, says: str) -> None:
 )
 def test_what_would_be_cut_or_lost_is_refused(result: Any, says: str) -> None:
     assert refused(result).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("result", "keys"),
+    [
+        ({1: "a", "1": "b"}, '1 and "1"'),
+        ({"a": [{"true": 1, True: 2}]}, '"true" and True'),
+        ({1.5: 1, "1.5": 2}, '1.5 and "1.5"'),
+        ({None: 1, "null": 2}, 'None and "null"'),
+        ({datetime.date(2026, 1, 1): 1, "2026-01-01": 2}, '2026-01-01 and "2026-01-01"'),
+        (pd.DataFrame([[1, 2]], columns=[0, "0"]), '0 and "0"'),
+    ],
+    ids=["int", "bool", "float", "none", "date", "columns"],
+)
+def test_two_keys_that_json_writes_alike(result: Any, keys: str) -> None:
+    """Whoever reads an object with a key twice gets the last one alone, or an error."""
+    assert f": the keys {keys} are the same in JSON" in refused(result)
+
+
+def test_texts_that_look_like_other_keys_are_none() -> None:
+    assert encoded({"1": 1, "true": {"1": 2}, "a": '"1":"1":', 2: 3}) == (
+        '{"1":1,"true":{"1":2},"a":"\\"1\\":\\"1\\":","2":3}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "json"),
+    [
+        (Frame({"a": [1]}), '[{"a":1}]'),
+        (np.array([1.5]).view(Length), "[1.5]"),
+        (np.array(["2026-01-01"], "M8[ns]").view(Length), '["2026-01-01T00:00:00.000000000"]'),
+        (Listed([1, 2]), "[1,2]"),
+        (collections.UserString("text"), '"text"'),
+    ],
+    ids=["frame", "array", "times", "list", "text"],
+)
+def test_a_class_is_what_it_is_made_from(result: Any, json: str) -> None:
+    assert encoded(result) == json
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        ([Half()], "result[0]: test_plain.Half: reading it raised AttributeError: 'Half' object"),
+        ({"a": {10**5000: 1}}, 'result["a"]: int of more than 4300 digits'),
+        ({"e": Enum}, 'result["e"]: enum.EnumType: call it'),
+    ],
+    ids=["unset", "key", "class"],
+)
+def test_what_fails_by_itself_is_named_by_its_place(result: Any, says: str) -> None:
+    assert says in refused(result).replace("model.test_plain.", "test_plain.")
 
 
 def test_an_asynchronous_generator_is_to_be_gone_through() -> None:

@@ -99,6 +99,16 @@ def test_a_change_in_place_that_can_not_be_kept(state: CallState, shared: ModelS
     assert shared["list"] == [1]
 
 
+def test_a_count_by_numbers_does_not_stand_still(state: CallState) -> None:
+    """Keys are texts when they are read again: counted on under 5, beside "5", it would be 1 for
+    ever."""
+    state["k"] = {5: 1}
+    counts = state["k"]
+    counts[5] = counts.get(5, 0) + 1
+    with pytest.raises(TypeError, match=r'context\.state\["k"\]: the keys "5" and 5 are the same'):
+        state.commit()
+
+
 def test_another_threads_assignment_is_not_undone(shared: ModelState) -> None:
     mine, other = CallState(shared), CallState(shared)
     mine["n"] = 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from support.poll import until
 
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError, UsageError
-from pyboot_svc.services.unprivileged import as_owner, without_rights
+from pyboot_svc.services.unprivileged import ChildEnded, as_owner, without_rights
 
 OWNER = 4711
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -160,9 +161,55 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         list(as_owner(tmp_path / "none", lambda folder: [{"n": os.listdir(folder)}], 20))
 
 
-def test_who_has_no_rights_to_lose_does_it_himself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_no_rights_to_lose_does_it_as_himself(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert without_rights(lambda _: os.getpid()) == os.getpid()
+
+    def run(_: Path) -> int:
+        os.write(1, f"{os.getuid()}".encode())
+        return 7
+
+    assert without_rights(run) == 7
+    assert capfd.readouterr().out == str(os.getuid())
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (lambda: os._exit(0), 0),
+        (lambda: os._exit(3), 3),
+        (lambda: os.execv("/bin/true", ["true"]), 0),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), -signal.SIGKILL),
+    ],
+    ids=["exit 0", "exit 3", "exec", "signal"],
+)
+def test_one_that_ends_before_it_is_done_is_none_that_has_done_it(
+    end: Callable[[], None], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    def run(_: Path) -> int:
+        end()
+        return 0
+
+    with pytest.raises(ChildEnded) as caught:
+        without_rights(run)
+    assert caught.value.code == code
+
+
+def test_what_was_to_be_done_at_its_end_is_done(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """So multiprocessing ends what it has started."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    def run(_: Path) -> int:
+        atexit.register(os.write, 1, b"end")
+        return 0
+
+    assert without_rights(run) == 0
+    assert capfd.readouterr().out == "end"
 
 
 @as_root
@@ -188,7 +235,7 @@ def test_what_nobody_can_read_is_said_and_run_as_it_is(
     monkeypatch.setattr("sys.path", ["/usr"])
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    assert without_rights(lambda _: os.getpid(), [closed]) == os.getpid()
+    assert without_rights(lambda _: os.getuid() + 7, [closed]) == 7
     assert capsys.readouterr().err.startswith(f"pyboot: the user nobody can't read {closed}")
 
 
@@ -202,19 +249,14 @@ def test_it_may_go_on_as_another_program(
     def run(_: Path) -> int:
         os.execv("/bin/sh", ["sh", "-c", "id -un; exit 7"])
 
-    assert without_rights(run) == 7
+    with pytest.raises(ChildEnded) as caught:
+        without_rights(run)
+    assert caught.value.shells_code == 7
     assert capfd.readouterr().out == "nobody\n"
 
 
-@as_root
-def test_one_that_is_killed_has_the_exit_code_of_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", ["/usr"])
-
-    def run(_: Path) -> int:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return 0
-
-    assert without_rights(run) == 128 + signal.SIGKILL
+def test_one_that_is_killed_has_the_exit_code_of_a_shell() -> None:
+    assert ChildEnded(-signal.SIGKILL).shells_code == 128 + signal.SIGKILL
 
 
 @as_root
@@ -258,7 +300,10 @@ def test_a_signal_to_its_parent_is_for_it(
             while True:
                 time.sleep(1)
 
-        os._exit(without_rights(run))
+        try:
+            without_rights(run)
+        except ChildEnded as ended:
+            os._exit(ended.code)
     os.read(read, 1)
     os.kill(parent, number)
     assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == 9

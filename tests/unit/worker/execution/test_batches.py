@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import UserDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,9 @@ def test_the_topics_are_in_the_order_of_the_payloads(make: Callable[..., Line]) 
         ("ab", "not a str"),
         (None, "not a NoneType"),
         (7, "not a int"),
+        ({"b", "a"}, "not a set"),
+        (UserDict(a=1, b=2), "not a UserDict"),
+        (np.array(2), "not a ndarray"),
     ],
 )
 def test_a_model_that_returns_no_list_of_that_length_is_told_so(

@@ -207,6 +207,20 @@ def test_it_does_not_wait_for_ever(shop: Callable[..., Workshop], slept: list[fl
     assert set(slept) == {3600}
 
 
+@pytest.mark.parametrize(
+    ("errors", "calls"),
+    [([OSError(), OSError()], 2), ([OSError(), ValueError()], 1)],
+    ids=["all", "one of them"],
+)
+def test_a_group_is_repeated_if_all_in_it_would_be(
+    shop: Callable[..., Workshop], errors: list[Exception], calls: int
+) -> None:
+    model = Failing(1)
+    model.error = lambda text: ExceptionGroup(text, [ExceptionGroup("inner", errors)])  # type: ignore[assignment]
+    shop(model, OnError(retries=1, backoff=0)).work(b"1")
+    assert model.calls == calls
+
+
 class OwnValueError(ValueError):
     pass
 
