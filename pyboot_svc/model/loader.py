@@ -206,8 +206,8 @@ def _prepare_imports(model_path: Sequence[str]) -> None:
     """Its folders come behind the standard library, which a file beside a model must not stand in
     for, and before what was installed."""
     release_own_libraries()
-    # Python tells compiled files that are out of date by seconds and sizes: of a model that is saved
-    # twice within a second, the first would be run.
+    # Python tells compiled files that are out of date by seconds and sizes: of a model that is
+    # saved twice within a second, the first would be run.
     sys.dont_write_bytecode = True
     place = next((n for n, entry in enumerate(sys.path) if _is_installed(entry)), len(sys.path))
     for folder in (str(Path(name).absolute()) for name in reversed(model_path)):

@@ -37,6 +37,7 @@ from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
 from pyboot_svc.text import printable
+from pyboot_svc.topics import is_one
 from pyboot_svc.worker.messages import topic_of
 from pyboot_svc.worker.storage.database import read_state
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
@@ -94,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode | int:
     if not options.live and (options.n, options.seconds) != (None, None):
         raise UsageError("-n and --seconds go with --live")
-    if not options.live and options.topic is not None and _has_no_message(options.topic):
+    if not options.live and options.topic is not None and not is_one(options.topic):
         raise UsageError(
             f"--topic {options.topic!r}: name one topic, without the wildcards + and #"
         )
@@ -141,10 +142,6 @@ def _try(
             failed = sum(one.fault is not None for one in tried)
             subject.model.close()
     return _FAILED if failed else ExitCode.OK
-
-
-def _has_no_message(topic: str) -> bool:
-    return not topic or "+" in topic or "#" in topic
 
 
 def _filters(options: argparse.Namespace, config: InstanceConfig) -> tuple[str, ...]:
