@@ -145,7 +145,7 @@ def _try(
 
 
 def _filters(options: argparse.Namespace, config: InstanceConfig) -> tuple[str, ...]:
-    if not options.topic:
+    if options.topic is None:
         return config.edge.pre.topics
     try:
         check_filter(options.topic)
