@@ -37,7 +37,7 @@ from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
 from pyboot_svc.text import printable
-from pyboot_svc.topics import is_one
+from pyboot_svc.topics import check_text, is_one
 from pyboot_svc.worker.messages import topic_of
 from pyboot_svc.worker.storage.database import read_state
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
@@ -148,8 +148,9 @@ def _filters(options: argparse.Namespace, config: InstanceConfig) -> tuple[str, 
     if options.topic is None:
         return config.edge.pre.topics
     try:
+        check_text(options.topic, "it")
         check_filter(options.topic)
-    except Invalid as error:
+    except (Invalid, ValueError) as error:
         raise UsageError(f"--topic {error}") from None
     return (options.topic,)
 
