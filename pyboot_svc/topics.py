@@ -40,6 +40,11 @@ def is_subscribed(topic_filter: str, topic: str) -> bool:
     return len(wanted) == len(levels)
 
 
+def is_one(topic: str) -> bool:
+    """Whether a message can have it, as no filter with wildcards."""
+    return bool(topic) and not set(topic) & set("+#")
+
+
 def check_text(text: str, what: str) -> None:
     """Raises ValueError for what no broker takes in a packet: one closes the connection for it."""
     found = _UNSENDABLE.search(text)
@@ -53,7 +58,7 @@ def check_topic(topic: Any) -> None:
     """Raises ValueError for one that nobody can publish to."""
     if not isinstance(topic, str):
         raise ValueError(f"a topic is text, not {type(topic).__name__}")
-    if not topic or set(topic) & set("+#") or topic.startswith("$"):
+    if not is_one(topic) or topic.startswith("$"):
         raise ValueError(
             f"{topic[:40]!r} is no topic to publish to: it may neither be empty, nor begin with $, "
             "nor have + or # in it"

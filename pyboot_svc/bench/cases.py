@@ -12,6 +12,7 @@ from typing import Any
 from pyboot_svc.bench.payloads import shown
 from pyboot_svc.bench.trial import Tried
 from pyboot_svc.errors import UsageError
+from pyboot_svc.topics import is_one
 from pyboot_svc.worker.messages import topic_of
 
 _KEYS = {
@@ -22,6 +23,7 @@ _KEYS = {
 _BEGINNINGS = ("input", "tick")
 # One of these says what has to come of it.
 _ENDS = ("output", "outputs", "error")
+_TEXTS = ("model", "topic", "output_topic", "error")
 _FORM = (
     'an object such as {"input": …, "output": …}, or a list of them for messages in a row; keys: '
     + ", ".join(sorted(_KEYS))
@@ -63,16 +65,19 @@ class Case:
 def read_case(file: Path) -> Case:
     """Raises UsageError for what is no case."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: {error}") from error
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not JSON: {error}") from error
     entries = document if isinstance(document, list) else [document]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(f"{file}: must be {_FORM}")
+    steps = tuple(_step(file, entry) for entry in entries)
     models = {entry["model"] for entry in entries if "model" in entry}
     if len(models) > 1:
         raise UsageError(f"{file}: its messages are for one model, not for {len(models)}")
-    return Case(file, next(iter(models), None), tuple(_step(file, entry) for entry in entries))
+    return Case(file, next(iter(models), None), steps)
 
 
 def _step(file: Path, entry: Mapping[str, Any]) -> Step:
@@ -86,8 +91,11 @@ def _step(file: Path, entry: Mapping[str, Any]) -> Step:
         )
     if entry.get("tick", True) is not True:
         raise UsageError(f"{file}: `tick` must be true: a call by time, instead of an input")
+    for key in _TEXTS:
+        _check_text(file, key, entry.get(key, ""))
+    _check_topics(file, entry)
     tolerance = entry.get("tolerance", 0.0)
-    if not isinstance(tolerance, int | float) or tolerance < 0:
+    if type(tolerance) not in (int, float) or not 0 <= tolerance < math.inf:
         raise UsageError(f"{file}: `tolerance` must be a number from 0 on, not {tolerance!r}")
     return Step(
         entry.get("input"),
@@ -97,6 +105,21 @@ def _step(file: Path, entry: Mapping[str, Any]) -> Step:
         entry.get("error"),
         float(tolerance),
     )
+
+
+def _check_text(file: Path, key: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"{file}: `{key}` must be a text, not {value!r}")
+
+
+def _check_topics(file: Path, entry: Mapping[str, Any]) -> None:
+    topic = entry.get("topic")
+    if topic is not None and not is_one(topic):
+        raise UsageError(f"{file}: `topic` must be one topic, without + and #, not {topic!r}")
+    if "output_topic" in entry and entry.get("output") is None:
+        raise UsageError(
+            f"{file}: `output_topic` goes with `output`; each of `outputs` has a `topic` of its own"
+        )
 
 
 def _outputs(file: Path, entry: Mapping[str, Any]) -> Iterator[Output]:
@@ -110,6 +133,7 @@ def _outputs(file: Path, entry: Mapping[str, Any]) -> Iterator[Output]:
             raise UsageError(
                 f'{file}: each of `outputs` must be {{"output": …}}, with a "topic" or without'
             )
+        _check_text(file, "topic", one.get("topic", ""))
         yield Output(one["output"], one.get("topic"))
 
 
@@ -166,7 +190,12 @@ def _same(found: Any, wanted: Any, tolerance: float) -> bool:
         or not (isinstance(found, numbers) and isinstance(wanted, numbers))
     ):
         return bool(found == wanted) and type(found) is type(wanted)
-    return math.isclose(found, wanted, rel_tol=tolerance, abs_tol=tolerance)
+    if found != found:  # NaN, of `nan: keep`
+        return bool(wanted != wanted)
+    try:
+        return math.isclose(found, wanted, rel_tol=tolerance, abs_tol=tolerance)
+    except OverflowError:  # beyond what a float can be
+        return bool(found == wanted)
 
 
 def _all_shown(tried: Tried) -> str:

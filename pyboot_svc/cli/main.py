@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import io
 import logging
+import os
 import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from pyboot_svc import __version__
@@ -31,6 +34,9 @@ variable PYBOOT_CONFIG names another. `pyboot COMMAND --help` explains a command
 
 Exit codes: 0 clean stop, 64 usage, 69 unavailable, 70 internal error,
 78 configuration or model can't be loaded."""
+
+# What a full disk, or a terminal that has gone, says.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,11 +66,14 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # As of standard error: what a locale has no character for is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        _flush_output()
+        return code
     except PybootError as error:
         _report(_lines(error))
         return error.exit_code
@@ -74,9 +83,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.OK
     except KeyboardInterrupt:
         return ExitCode.OK
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NOT_WRITTEN and error.filename is None:
+            _report(f"the output can't be written: {error.strerror}")
+            sys.stdout = None
+            return ExitCode.UNAVAILABLE
         _report(block(f"internal error, please report it:\n{traceback.format_exc()}"))
         return ExitCode.INTERNAL
+
+
+def _open_closed_streams() -> None:
+    """What reads and prints finds something there, and no other file gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115  # as long as we live
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def _flush_output() -> None:
+    with suppress(AttributeError, ValueError):  # a model has put something else there, or closed it
+        sys.stdout.flush()
 
 
 def _run(arguments: list[str]) -> int:

@@ -258,6 +258,8 @@ class StatusTopic(Topic):
 
 def check_filter(value: str) -> None:
     """Raises Invalid for what is no filter to subscribe to."""
+    if not value:
+        raise Invalid("must not be empty")
     if len(value.encode()) > _TOPIC_MAX_BYTES:
         raise Invalid(f"must not be longer than {_TOPIC_MAX_BYTES} bytes")
     if value.startswith("$share/"):

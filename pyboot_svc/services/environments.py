@@ -49,18 +49,26 @@ def create_environment(folder: Path, source: Source, *, show: bool) -> None:
 
     Nothing is left of one that fails. Raises UsageError, UnavailableError, EnvironmentUnusable.
     """
-    find_interpreter(source.interpreter)
-    for path in (source.requirements, source.wheels):
-        if path is not None and not path.exists():
-            raise UsageError(f"there is no {path}")
+    interpreter = find_interpreter(source.interpreter).executable
+    _check(source)
     with _begun(folder):
-        _run([source.interpreter, "-I", "-m", "venv", str(folder)], show=False)
+        _run([str(interpreter), "-I", "-m", "venv", str(folder)], show=False)
         wheels = source.wheels
         offline = [] if wheels is None else ["--no-index", "--find-links", str(wheels.absolute())]
         python = str(folder / "bin" / "python")
         pip = [python, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check", "install"]
         _run([*pip, *offline, "--requirement", str(source.requirements)], show=show)
         find_interpreter(str(folder))
+
+
+def _check(source: Source) -> None:
+    for path in (source.requirements, source.wheels):
+        if path is not None and not path.exists():
+            raise UsageError(f"there is no {path}")
+    if source.requirements.is_dir():
+        raise UsageError(f"{source.requirements} is a folder: name a file as pip's --requirement")
+    if source.wheels is not None and not source.wheels.is_dir():
+        raise UsageError(f"{source.wheels} is a file: name the folder that the wheels lie in")
 
 
 def list_environments(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -222,8 +223,10 @@ class HookStarter(Starter):
     def start(self, context: StarterContext) -> None:
         url = context.require_web().url
         if not journal_reads_stderr():
-            # The one line on standard output: what a script that starts us wants to read.
-            print(url, flush=True)
+            # The one line on standard output: what a script that starts us wants to read. Both
+            # streams may lead to one that reads JSON.
+            in_json = context.settings.log_format == "json"
+            print(json.dumps({"url": url}) if in_json else url, flush=True)
         log.info("%s is up: %s", context.require_config().app_name, url)
         if context.settings.run_workers:
             log.info("state and dead letters are in %s", context.settings.state_dir)

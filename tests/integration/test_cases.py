@@ -176,6 +176,23 @@ def test_one_file_alone(run: Run, tmp_path: Path) -> None:
     assert (done.stdout, done.returncode) == (f"ok  {file}\n1 of 1 cases passed\n", 0)
 
 
+def test_a_file_goes_by_any_name(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("cases")
+    for name in ("cases/../cases/one.json", "link/one.json"):
+        done = run({"one": "\ufeff" + json.dumps(GOOD["one"])}, arguments=(str(tmp_path / name),))
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", ["NaN", "1" + "0" * 400], ids=["nan", "beyond floats"])
+def test_numbers_of_any_kind_are_compared(run: Run, number: str) -> None:
+    edge = OTHER.replace("}", ", nan: keep}")
+    same = f'{{"input": {number}, "output": {number}, "tolerance": 0.1}}'
+    done = run({"c": same}, (edge,))
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = run({"c": f'{{"input": {number}, "output": 1.5, "tolerance": 0.1}}'}, (edge,))
+    assert (done.returncode, "not 1.5" in done.stdout) == (1, True), done.stderr
+
+
 def test_where_several_models_are_a_case_names_its_own(run: Run) -> None:
     case = {"input": 5, "output": 5}
     done = run({"c": {**case, "model": "other"}}, (MEAN, OTHER))
@@ -202,7 +219,18 @@ def test_where_several_models_are_a_case_names_its_own(run: Run) -> None:
         ({"input": 1, "outputs": [1]}, 'each of `outputs` must be {"output": …}'),
         ({"input": 1, "output": 1, "tolerance": "x"}, "`tolerance` must be a number from 0 on"),
         ({"input": 1, "output": 1, "tolerance": -1}, "`tolerance` must be a number from 0 on"),
+        ({"input": 1, "output": 1, "tolerance": True}, "`tolerance` must be a number from 0 on"),
+        ({"input": 1, "output": 1, "tolerance": float("nan")}, "must be a number from 0 on"),
         ({"input": 1, "output": 1, "model": "no"}, "no model is named 'no'"),
+        ({"input": 1, "output": 1, "model": ["mean"]}, "`model` must be a text, not ['mean']"),
+        ({"input": 1, "output": 1, "topic": 5}, "`topic` must be a text, not 5"),
+        ({"input": 1, "output": 1, "topic": "in/+"}, "must be one topic, without + and #"),
+        ({"input": 1, "output": 1, "output_topic": 5}, "`output_topic` must be a text"),
+        ({"input": 1, "output": None, "output_topic": "x"}, "`output_topic` goes with `output`"),
+        ({"input": 1, "outputs": [], "output_topic": "x"}, "`output_topic` goes with `output`"),
+        ({"input": 1, "outputs": [{"output": 1, "topic": 5}]}, "`topic` must be a text"),
+        ({"input": 1, "error": 5}, "`error` must be a text, not 5"),
+        ('{"output": 1, "input": ' + "[" * 100_000, "is not JSON: maximum recursion depth"),
         (
             [{"input": 1, "output": 1, "model": "a"}, {"input": 1, "output": 1, "model": "b"}],
             "its messages are for one model, not for 2",

@@ -37,6 +37,19 @@ def _block(page: str, language: str, containing: str) -> str:
     return found
 
 
+RELOADED = "reloaded: all instances are as configured"
+
+
+def _save(file: Path, text: str, running: Up | None) -> None:
+    """What is running takes it on, if it is about the models."""
+    if running is None or file.name not in ("config.yaml", "my_models.py"):
+        file.write_text(text)
+        return
+    before = running.log.count(RELOADED)
+    file.write_text(text)
+    until(lambda: running.log.count(RELOADED) > before, f"{file.name} is taken on", 20)
+
+
 def _with_port(config: str, port: int) -> str:
     parsed = yaml.safe_load(config)
     for broker in parsed["brokers"].values():
@@ -57,6 +70,9 @@ def test_the_files_of_the_first_60_seconds_are_those_of_the_example() -> None:
 def test_the_tutorial_gets_the_answers_that_it_shows(
     tmp_path: Path, broker: Broker, up: Callable[..., Up]
 ) -> None:
+    """By one `pyboot up`, which takes on what the tutorial has one save."""
+    assert "--reload" in _block("docs/tutorial.md", "sh", "pyboot up")
+    running: Up | None = None
     answers = 0
     blocks = [block for block in BLOCKS if block.page == "docs/tutorial.md"]
     for block, following in zip(blocks, [*blocks[1:], blocks[0]], strict=True):
@@ -64,15 +80,15 @@ def test_the_tutorial_gets_the_answers_that_it_shows(
         if name is not None:
             text = block.text
             is_config = name[1] == "config.yaml"
-            (tmp_path / name[1]).write_text(_with_port(text, broker.port) if is_config else text)
+            file = tmp_path / name[1]
+            _save(file, _with_port(text, broker.port) if is_config else text, running)
         for source, target, payload in ROUND_TRIP.findall(block.text):
-            running = up(tmp_path / "config.yaml")
+            running = running or up(tmp_path / "config.yaml", "--reload")
             with Plant(broker.port) as plant:
                 plant.subscribe(target)
                 plant.publish(source, payload.encode(), 1)
                 until(lambda: plant.received, f"an answer to {payload}")
                 assert plant.received == [(target, following.text.strip().encode())]
-            running.close()
             answers += 1
     assert answers == 3
 

@@ -357,7 +357,7 @@ def test_one_is_made_offline_used_listed_and_removed(
     before = os.umask(0o077)
     try:
         offline = (f"--requirements={requirements}", f"--wheels={wheels}")
-        made = venv("create", "forecast", *offline)
+        made = venv("create", "forecast", *offline, f"--python={sys.prefix}")
     finally:
         os.umask(before)
     folder = tmp_path / "venvs" / "forecast"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,13 @@ def test_its_readme_is_right(project: Path) -> None:
         'plant/mean {"device":"pump-1","mean":22.0,"count":2}',
         "nothing",
     ]
+
+
+def test_what_it_says_next_can_be_pasted(tmp_path: Path) -> None:
+    done = run_pyboot("init", str(tmp_path / "Pumpen für A"))
+    said = done.stdout.splitlines()[-1].removeprefix("Go on with: pyboot ")
+    done = run_pyboot(*shlex.split(said))
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 4), done.stderr
 
 
 def test_its_test_passes(project: Path) -> None:

@@ -15,6 +15,7 @@ EDGE = "{name: edge, edge_mode: my_models.model, pre_topic: log/in, post_topic: 
 def test_json_lines_alone(write_config: Callable[..., Path], up: Callable[..., Up]) -> None:
     started = up(write_config(EDGE, models=MODEL), "--log-format", "json")
     started.stop()
+    assert json.loads(started.first_line) == {"url": started.url}
     lines = [json.loads(line) for line in started.log.splitlines()]
     messages = {(line.get("instance"), line["message"]) for line in lines}
     assert ("edge-1", "edge-1: loaded my_models.model") in messages

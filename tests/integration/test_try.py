@@ -406,8 +406,10 @@ def test_it_comes_back_when_the_connection_was_lost(
         (("counts", "-", "--live"), "standard input (-) or --live: one of them"),
         (("counts", "--live", "--topic", "$share/x/in"), "--topic must not start with $share/"),
         (("counts", "--live", "--topic", "a+"), "+ must be a whole level"),
+        (("counts", "--live", "--topic", ""), "--topic must not be empty"),
+        (("counts", "--live", "--topic", "a\udcff"), "which MQTT doesn't allow"),
     ],
-    ids=["not-live", "zero", "two-sources", "share", "filter"],
+    ids=["not-live", "zero", "two-sources", "share", "filter", "empty", "no text"],
 )
 def test_what_is_wrong_about_live_is_said(
     attempt: Try, arguments: tuple[str, ...], said: str

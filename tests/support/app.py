@@ -105,7 +105,9 @@ class Up(Running):
             folder, command, "--config", str(config), *where, *more, within=within, env=env
         )
         assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().decode().strip()
+        self.first_line = self.process.stdout.readline().decode().strip()
+        said = self.first_line
+        self.url = json.loads(said)["url"] if said.startswith("{") else said
         assert self.url.startswith(("http://", "https://", "unix:")), self.log
         if ready:
             self.wait_ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
@@ -133,7 +134,7 @@ def run(options: argparse.Namespace) -> ExitCode:
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UnavailableError(f"{folder} can't be written: {error.strerror}") from error
-    config = folder / "config.yaml"
+    config, messages = (shlex.quote(str(folder / name)) for name in ("config.yaml", "messages"))
     print(f"{folder}: {', '.join(_FILES)}")
-    print(f"Go on with: pyboot try mean -c {config} --lines {folder / 'messages'}")
+    print(f"Go on with: pyboot try mean -c {config} --lines {messages}")
     return ExitCode.OK

@@ -153,9 +153,14 @@ def _only_model(case: Case, config: Config) -> str:
     here = [
         edge.name
         for edge in config.edges
-        if model_folder(edge.edge_mode, config.model_path) / "cases" == case.file.parent
+        if _is_same(model_folder(edge.edge_mode, config.model_path) / "cases", case.file.parent)
     ]
     if len(here) != 1:
         known = ", ".join(here) or "none"
         raise UsageError(f"{case.file}: `model` must say which one it is for; beside it: {known}")
     return here[0]
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    """By whatever names they go."""
+    return folder.resolve() == other.resolve()

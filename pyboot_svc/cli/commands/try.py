@@ -37,6 +37,7 @@ from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
 from pyboot_svc.text import printable
+from pyboot_svc.topics import check_text, is_one
 from pyboot_svc.worker.messages import topic_of
 from pyboot_svc.worker.storage.database import read_state
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
@@ -94,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode | int:
     if not options.live and (options.n, options.seconds) != (None, None):
         raise UsageError("-n and --seconds go with --live")
-    if not options.live and options.topic is not None and _has_no_message(options.topic):
+    if not options.live and options.topic is not None and not is_one(options.topic):
         raise UsageError(
             f"--topic {options.topic!r}: name one topic, without the wildcards + and #"
         )
@@ -144,16 +145,13 @@ def _try(
     return _FAILED if failed else ExitCode.OK
 
 
-def _has_no_message(topic: str) -> bool:
-    return not topic or "+" in topic or "#" in topic
-
-
 def _filters(options: argparse.Namespace, config: InstanceConfig) -> tuple[str, ...]:
-    if not options.topic:
+    if options.topic is None:
         return config.edge.pre.topics
     try:
+        check_text(options.topic, "it")
         check_filter(options.topic)
-    except Invalid as error:
+    except (Invalid, ValueError) as error:
         raise UsageError(f"--topic {error}") from None
     return (options.topic,)
 

@@ -15,7 +15,7 @@ _init_completion() {
     words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
     cur=${words[cword]} prev=${words[cword-1]}
 }
-_filedir() { COMPREPLY=("files:$1"); }
+_filedir() { COMPREPLY+=("files:$1"); }
 """
 EDGE = (
     "{name: %s, instance: 2, edge_mode: a.b, pre_broker: h, pre_topic: i, post_broker: h, "
@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
-def complete(tmp_path: Path, *words: str) -> list[str]:
+def complete(tmp_path: Path, *words: str, helpers: str = HELPERS) -> list[str]:
     """What is offered for the last of `words`."""
     program = tmp_path / "bin" / "pyboot"
     program.parent.mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ def complete(tmp_path: Path, *words: str) -> list[str]:
     program.chmod(0o755)
     line = " ".join(f"'{word}'" for word in ("pyboot", *words))
     script = (
-        f"PATH={program.parent}:$PATH\n{HELPERS}\nsource {SCRIPT}\n"
+        f"PATH={program.parent}:$PATH\n{helpers}\nsource {SCRIPT}\n"
         f"COMP_WORDS=({line}); COMP_CWORD={len(words)}\n"
         '_pyboot\nprintf "%s\\n" "${COMPREPLY[@]}"'
     )
@@ -62,10 +62,34 @@ def complete(tmp_path: Path, *words: str) -> list[str]:
         (("dead", "re"), ["retry"]),
         (("render", "kub"), ["kubernetes"]),
         (("top", "--interval", ""), []),
+        (("try", "a", "--lines", ""), ["files:"]),
+        (("logs", "a", "--lines", ""), []),
+        (("test", "ca"), ["files:"]),
+        (("init", "pu"), ["files:-d"]),
+        (("venv", "create", "x", "--re"), ["--requirements"]),
+        (("venv", "list", "--re"), []),
+        (("web", "pa"), ["password"]),
     ],
 )
 def test_commands_and_options(tmp_path: Path, words: tuple[str, ...], offered: list[str]) -> None:
     assert complete(tmp_path, *words) == offered
+
+
+def test_it_works_without_bash_completion(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert complete(tmp_path, "st", helpers="") == ["status"]
+    assert complete(tmp_path, "up", "-c", "con", helpers="") == ["config.yaml"]
+    assert complete(tmp_path, "bench", "-c", "config.yaml", "pu", helpers="") == ["pump"]
+    assert complete(tmp_path, "init", "b", helpers="") == ["bin"]
+
+
+def test_environments_to_remove(tmp_path: Path) -> None:
+    (tmp_path / "venvs" / "forecast").mkdir(parents=True)
+    (tmp_path / "venvs" / "forecast" / "pyvenv.cfg").touch()
+    words = ("venv", "remove", "--dir", str(tmp_path / "venvs"), "fo")
+    assert complete(tmp_path, *words) == ["forecast"]
 
 
 @pytest.mark.parametrize("option", ["-c", "--config"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
-from support.app import run_pyboot
+from support.app import PYBOOT, run_pyboot
 
 from pyboot_svc import __version__
 from pyboot_svc.cli import main
@@ -81,6 +83,24 @@ def test_wrong_usage_of_the_process() -> None:
     assert (done.returncode, done.stdout) == (64, "")
     assert "there is no command 'nonsense'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_as_good_as_empty_ones(config: str, closed: str) -> None:
+    command = shlex.join([*PYBOOT, "try", "a", "-c", config, "-"])
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True)
+    assert done.returncode == 64
+    assert "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_that_can_not_be_written_is_said(config: str, buffered: str) -> None:
+    env = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    with open("/dev/full", "w") as full:
+        command = [*PYBOOT, "check", "-c", config]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env)
+    said = "pyboot: the output can't be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (69, said)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,16 @@ def test_what_it_would_be_made_of_is_looked_for_first(tmp_path: Path, what: str)
     assert not (tmp_path / "venvs").exists()
 
 
+def test_a_file_and_a_folder_are_told_apart(tmp_path: Path, source: Source) -> None:
+    with pytest.raises(UsageError, match="is a folder: name a file"):
+        create_environment(tmp_path / "x", Source(tmp_path), show=False)
+    with pytest.raises(UsageError, match="is a file: name the folder"):
+        create_environment(
+            tmp_path / "x", Source(source.requirements, source.requirements), show=False
+        )
+    assert not (tmp_path / "x").exists()
+
+
 def test_what_is_there_is_not_made_again(tmp_path: Path, source: Source) -> None:
     """Whatever it is: not everything in that folder is ours."""
     (tmp_path / "x").mkdir()
