@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_left
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import repeat
+from typing import TypeVar
 
 from pyboot_svc.metrics.snapshot import (
     BATCH_BOUNDS,
@@ -25,6 +27,14 @@ from pyboot_svc.worker.messages import ResultBatch
 
 _WINDOW_SECONDS = 10
 _LONGEST_ERROR = 200
+# In ns, what durations are below: to 32 µs each microsecond, then 16 steps to twice as much, to
+# some months.
+_LATENCY_STEPS: tuple[int, ...] = (
+    *range(1_000, 33_000, 1_000),
+    *((step << power) * 1_000 for power in range(1, 40) for step in range(17, 33)),
+)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Stats:
         self.received: Callable[[int], None] = received.append
         self.processed: Callable[[int], None] = processed.append
         # How long they took, in ns, and how many they are.
-        self._published: deque[tuple[int, int]] = deque()
+        self._published: deque[tuple[float, int]] = deque()
         # How long a model thread was at so many messages, in seconds.
         self._worked: deque[tuple[float, int]] = deque()
         self.worked: Callable[[tuple[float, int]], None] = self._worked.append
@@ -134,17 +144,27 @@ class Stats:
         if self._published:
             self._last_result = round(time.time(), 1)
         for name, noted in self._noted.items():
-            while noted:
-                self._counts[name] += noted.popleft()
-        while self._published:
-            took, count = self._published.popleft()
-            self._counts["published"] += count
-            self._latency.record(took, count)
-            self._latencies.add(took / 1e9, count)
-        while self._worked:
-            seconds, count = self._worked.popleft()
-            self._model_times.add(seconds / count, count)
-            self._batch_sizes.add(count, 1)
+            self._counts[name] += sum(_taken(noted))
+        for count, waits in _by_count(self._published).items():
+            self._counts["published"] += count * len(waits)
+            self._latency.record(waits, count)
+            self._latencies.add([took / 1e9 for took in waits], count)
+        for count, times in _by_count(self._worked).items():
+            self._model_times.add([seconds / count for seconds in times], count)
+            self._batch_sizes.add([count], len(times))
+
+
+def _taken(noted: deque[T]) -> Iterator[T]:
+    """What is there by now, taken out."""
+    return map(deque.popleft, repeat(noted, len(noted)))
+
+
+def _by_count(noted: deque[tuple[float, int]]) -> Mapping[int, list[float]]:
+    """What was noted of so many messages at once; mostly it is the same number again and again."""
+    found: defaultdict[int, list[float]] = defaultdict(list)
+    for value, count in _taken(noted):
+        found[count].append(value)
+    return found
 
 
 class Buckets:
@@ -155,9 +175,11 @@ class Buckets:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
-    def add(self, value: float, count: int) -> None:
-        self._counts[bisect_left(self._bounds, value)] += count
-        self._sum += value * count
+    def add(self, values: Sequence[float], count: int) -> None:
+        """Each of these so many times."""
+        for place, hits in Counter(map(bisect_left, repeat(self._bounds), values)).items():
+            self._counts[place] += hits * count
+        self._sum += sum(values) * count
 
     def distribution(self) -> Distribution:
         return Distribution(self._counts.copy(), round(self._sum, 6))
@@ -166,16 +188,14 @@ class Buckets:
 class LatencyHistogram:
     """Durations of the last seconds in buckets that are 1/16 of a power of two wide."""
 
-    _SUB_BITS = 4
-
     def __init__(self) -> None:
         self._recent: deque[Counter[int]] = deque([Counter()], maxlen=_WINDOW_SECONDS)
 
-    def record(self, nanoseconds: int, count: int = 1) -> None:
-        micros = max(nanoseconds, 0) // 1000
-        extra = max(micros.bit_length() - self._SUB_BITS - 1, 0)
-        bucket, recent = (extra << self._SUB_BITS) + (micros >> extra), self._recent[-1]
-        recent[bucket] = recent.get(bucket, 0) + count
+    def record(self, durations: Sequence[float], count: int = 1) -> None:
+        """Each of these, in ns, so many times."""
+        recent = self._recent[-1]
+        for step, hits in Counter(map(bisect_right, repeat(_LATENCY_STEPS), durations)).items():
+            recent[step] += hits * count
 
     def rotate(self) -> None:
         self._recent.append(Counter())
@@ -189,9 +209,5 @@ class LatencyHistogram:
         for bucket in sorted(total):
             rank -= total[bucket]
             if rank <= 0:
-                return round(self._upper_bound(bucket) / 1e6, 3)
+                return round(_LATENCY_STEPS[min(bucket, len(_LATENCY_STEPS) - 1)] / 1e6, 3)
         return None
-
-    def _upper_bound(self, bucket: int) -> int:
-        extra = max((bucket >> self._SUB_BITS) - 1, 0)
-        return ((bucket - (extra << self._SUB_BITS) + 1) << extra) * 1000
