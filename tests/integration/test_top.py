@@ -136,13 +136,15 @@ def test_a_signal_puts_the_screen_back(
 
 
 def test_ctrl_z_gives_the_screen_to_the_shell(master: list[str], terminal: Open) -> None:
-    shell = ("sh", "-mc", '"$@"; echo in the shell; read line; fg', "sh")
+    shell = ("sh", "-mc", '"$@"; for i in 1 2 3; do echo "shell $i"; read line; fg; done', "sh")
     top = terminal("top", *master, within=shell)
-    top.wait("beta-1")
-    top.press("\x1a")
-    top.wait("in the shell")
-    assert not top.screen.alternate
-    top.press("\n")
+    for number in (1, 2, 3):
+        top.wait("beta-1")
+        assert top.screen.alternate
+        top.press("\x1a")
+        top.wait(f"shell {number}")
+        assert not top.screen.alternate
+        top.press("\n")
     top.wait("beta-1")
     assert top.screen.alternate
     top.press("q")

@@ -7,6 +7,7 @@ import curses
 import locale
 import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,19 +63,19 @@ def show_live(poller: Poller, *, unicode: bool, colour: bool) -> int | None:
     # With these, curses wouldn't see that the window has another size.
     for name in ("LINES", "COLUMNS"):
         os.environ.pop(name, None)
-    with _signals() as came:
+    with _caught() as signals:
         try:
             curses.setupterm()
             if not curses.tigetstr("cup"):
                 raise curses.error("it can't place the cursor")
             with _window() as window:
-                _Screen(poller, unicode, colour, came).run(window)
+                _Screen(poller, unicode, colour, signals).run(window)
         except curses.error as error:
             raise UnavailableError(
                 f"this terminal (TERM={os.environ.get('TERM', '')}) can't show it: {error}; try "
                 "`pyboot status`"
             ) from error
-    return came[0] if came else None
+    return signals.ending
 
 
 def speaks_utf8() -> bool:
@@ -90,19 +91,29 @@ def speaks_utf8() -> bool:
     return b"utf8" in chosen and locale.nl_langinfo(locale.CODESET).upper() == "UTF-8"
 
 
+class _Signals:
+    """Those that came, to be obeyed between two pages, when the screen can be put back."""
+
+    def __init__(self) -> None:
+        self.ending: int | None = None
+        self.stopping = False
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTSTP:
+            self.stopping = True
+        elif self.ending is None:
+            self.ending = number
+
+
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Notes those that end us, so that the screen is put back before."""
-    came: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-
-    # One that is ignored, as by nohup, stays so.
-    caught = [one for one in _ENDING if signal.getsignal(one) != signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in caught}
+def _caught() -> Iterator[_Signals]:
+    signals = _Signals()
+    # One that is ignored, as by nohup, stays so. Of SIGTSTP, ncurses would put the screen back
+    # wherever it comes: also amid its own work, or in another thread, which then waits for ever.
+    caught = [one for one in (*_ENDING, signal.SIGTSTP) if signal.getsignal(one) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signals.note) for number in caught}
     try:
-        yield came
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -125,18 +136,20 @@ def _window() -> Iterator[curses.window]:
 
 
 class _Screen:
-    def __init__(self, poller: Poller, unicode: bool, colour: bool, came: list[int]) -> None:
+    def __init__(self, poller: Poller, unicode: bool, colour: bool, signals: _Signals) -> None:
         self._poller = poller
         self._unicode = unicode
         self._colour = colour
-        self._came = came
+        self._signals = signals
         self._view = View()
         self._history = History()
         self._noted = -1
 
     def run(self, window: curses.window) -> None:
         self._prepare(window)
-        while not self._view.quit and not self._came:
+        while not self._view.quit and self._signals.ending is None:
+            if self._signals.stopping:
+                self._stop(window)
             self._draw(window)
             key = self._key(window)
             if key == -1 and not os.isatty(0):
@@ -163,8 +176,20 @@ class _Screen:
         try:
             return window.getch()
         except KeyboardInterrupt:  # it was on its way before ours were caught
-            self._came.append(signal.SIGINT)
+            self._signals.note(signal.SIGINT, None)
             return -1
+
+    def _stop(self, window: curses.window) -> None:
+        """As Ctrl-Z asks for: the screen is the shell's until `fg`."""
+        self._signals.stopping = False
+        curses.def_prog_mode()
+        curses.endwin()
+        before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        # To this thread: sent to the process, it might come to another one only later.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, before)
+        curses.reset_prog_mode()
+        window.redrawwin()
 
     def _press(self, key: int) -> None:
         name = _KEYS.get(key) or (chr(key) if 32 <= key < 127 else "")
