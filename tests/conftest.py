@@ -11,7 +11,7 @@ from support.app import data_plane
 _SHOWN = ("paho-mqtt", "CherryPy", "cheroot", "PyYAML", "setproctitle")
 
 
-# Root takes models only from where nobody else can write, which /tmp isn't. Short, as the paths of
+# Root takes models only from where nobody else can write, all the way up. Short, as the paths of
 # sockets have to be.
 _ROOTS_OWN = Path("/run/t")
 

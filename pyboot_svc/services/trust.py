@@ -1,6 +1,7 @@
 """Whether what root is about to take is root's alone, all the way up, as sshd's StrictModes asks.
 
-Who can write to a file, or to a folder on the way to it, decides what root reads or runs.
+Who can write to a file, or to a folder on the way to it, decides what root reads or runs. Of a
+folder such as /tmp, whose sticky bit leaves to root what is root's, only what lies in it counts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def trouble_with(path: Path) -> str:
     if os.geteuid() != 0:
         return ""
     try:
-        for place, status in _way(path.absolute()):
+        *way, last = _way(path.absolute())
+        for place, status in (*(one for one in way if not _keeps_roots(one[1])), last):
             if trouble := _trouble(place, status):
                 return f"{path} isn't root's alone: {trouble}"
     except OSError:
@@ -46,7 +48,7 @@ def require_roots_own(paths: Iterable[Path]) -> None:
 
 
 def _way(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Each folder on the way, from `/` on, over whatever links, and at last the file itself."""
+    """Each folder and link on the way, from `/` on, and at last what it leads to."""
     current, links = "/", 0
     yield current, os.stat(current)
     waiting = list(path.parts[1:])[::-1]
@@ -58,6 +60,7 @@ def _way(path: Path) -> Iterator[tuple[str, os.stat_result]]:
         place = os.path.join(current, part)
         status = os.lstat(place)
         if stat.S_ISLNK(status.st_mode):
+            yield place, status
             links += 1
             if links > _MOST_LINKS:
                 raise OSError(f"too many links on the way to {path}")
@@ -67,6 +70,12 @@ def _way(path: Path) -> Iterator[tuple[str, os.stat_result]]:
             continue
         yield place, status
         current = place
+    yield current, os.stat(current)
+
+
+def _keeps_roots(status: os.stat_result) -> bool:
+    """Whether anybody may make files there, and nobody touch those of root."""
+    return status.st_uid == 0 and bool(status.st_mode & stat.S_ISVTX)
 
 
 def _trouble(place: str, status: os.stat_result) -> str:
@@ -74,6 +83,8 @@ def _trouble(place: str, status: os.stat_result) -> str:
         return (
             f"{place} belongs to {_user(status.st_uid)}; `chown root {place}`, or put it elsewhere"
         )
+    if stat.S_ISLNK(status.st_mode):
+        return ""  # its mode means nothing
     others = status.st_mode & stat.S_IWOTH
     group = status.st_mode & stat.S_IWGRP and status.st_gid != 0
     if not (others or group) or _is_read_only(place):

@@ -44,6 +44,11 @@ def open_to_group(folder: Path) -> None:
     folder.chmod(0o775)
 
 
+def somebodys_tmp(folder: Path) -> None:
+    folder.chmod(0o1777)
+    os.chown(folder, 4711, 0)
+
+
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "the file is somebody's": (lambda f: os.chown(file(f), 4711, 0), "belongs to user 4711"),
     "its folder is somebody's": (lambda f: os.chown(f / "a" / "b", 4711, 0), "chown root"),
@@ -51,7 +56,10 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "anybody may write it": (lambda f: file(f).chmod(0o646), "chmod go-w"),
     "a group may write": (lambda f: open_to_group(f / "a"), "others can write to"),
     "anybody may write a folder above": (lambda f: (f / "a").chmod(0o777), "chmod go-w"),
-    "a folder above is as /tmp is": (lambda f: (f / "a").chmod(0o1777), "anybody can make files"),
+    "a folder above that anybody keeps is somebody's": (
+        lambda f: somebodys_tmp(f / "a"),
+        "belongs",
+    ),
 }
 
 
@@ -70,6 +78,30 @@ def test_a_link_is_as_good_as_where_it_leads(folder: Path) -> None:
     (folder / "safe" / "link").symlink_to(folder / "open" / "hop")
     (folder / "open").chmod(0o777)
     assert "others can write" in trouble_with(folder / "safe" / "link")
+
+
+def test_in_a_folder_as_tmp_is_what_is_roots_is_roots_alone(folder: Path) -> None:
+    (folder / "a").chmod(0o1777)
+    assert trouble_with(file(folder)) == ""
+    os.chown(folder / "a" / "b", 4711, 0)
+    assert "belongs to user 4711" in trouble_with(file(folder))
+
+
+@pytest.mark.parametrize("way", ["a", "a/b/..", "a/here", "a/b/../here"])
+def test_such_a_folder_itself_is_not(folder: Path, way: str) -> None:
+    """Whatever is imported from it may be anybody's."""
+    (folder / "a").chmod(0o1777)
+    (folder / "a" / "here").symlink_to(".")
+    assert "anybody can make files in" in trouble_with(folder / way)
+
+
+def test_a_link_in_such_a_folder_may_be_anybodys(folder: Path) -> None:
+    (folder / "safe").mkdir()
+    (folder / "a").chmod(0o1777)
+    (folder / "a" / "link").symlink_to(folder / "safe")
+    assert trouble_with(folder / "a" / "link") == ""
+    os.chown(folder / "a" / "link", 4711, 0, follow_symlinks=False)
+    assert "belongs to user 4711" in trouble_with(folder / "a" / "link")
 
 
 def test_links_in_a_circle_end(folder: Path) -> None:
