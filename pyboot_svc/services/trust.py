@@ -23,16 +23,20 @@ class Untrusted(PybootError):
     exit_code = ExitCode.CONFIG
 
 
-def trouble_with(path: Path) -> str:
+def trouble_with(path: Path, *, for_good: bool = False) -> str:
     """Who else than root could change it, and what to do; empty where nobody could.
 
-    For who isn't root nothing has to be so; nor for what isn't there, which can't be taken.
+    What is taken `for_good` is read again at each boot: it can't be below a folder such as /tmp,
+    which is cleaned, and where anybody may put something in its place then. For who isn't root
+    nothing has to be so; nor for what isn't there, which can't be taken.
     """
     if os.geteuid() != 0:
         return ""
     try:
         *way, last = _way(path.absolute())
-        for place, status in (*(one for one in way if not _keeps_roots(one[1])), last):
+        if not for_good:
+            way = [one for one in way if not _keeps_roots(one[1])]
+        for place, status in (*way, last):
             if trouble := _trouble(place, status):
                 return f"{path} isn't root's alone: {trouble}"
     except OSError:
@@ -40,9 +44,10 @@ def trouble_with(path: Path) -> str:
     return ""
 
 
-def require_roots_own(paths: Iterable[Path]) -> None:
+def require_roots_own(paths: Iterable[Path], *, for_good: bool = False) -> None:
     """Raises Untrusted with all that isn't, once each."""
-    troubles = dict.fromkeys(filter(None, map(trouble_with, paths)))
+    found = (trouble_with(path, for_good=for_good) for path in paths)
+    troubles = dict.fromkeys(filter(None, found))
     if troubles:
         raise Untrusted("\n".join(troubles))
 

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         raise UnavailableError("apply writes units: run it as root, or reload the service pyboot")
     # Folders and units are for all to look at, whatever the unit or the shell has set.
     os.umask(0o022)
-    require_roots_own([config_file(options)])
+    require_roots_own([config_file(options)], for_good=True)
     say = _teller(options.wait_seconds + _STEP_SECONDS)
     manager = chosen_manager(options)
     make_folders(options.run_dir)

@@ -83,6 +83,7 @@ def test_a_link_is_as_good_as_where_it_leads(folder: Path) -> None:
 def test_in_a_folder_as_tmp_is_what_is_roots_is_roots_alone(folder: Path) -> None:
     (folder / "a").chmod(0o1777)
     assert trouble_with(file(folder)) == ""
+    assert "anybody can make files in" in trouble_with(file(folder), for_good=True)
     os.chown(folder / "a" / "b", 4711, 0)
     assert "belongs to user 4711" in trouble_with(file(folder))
 
