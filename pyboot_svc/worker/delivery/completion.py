@@ -154,12 +154,14 @@ class Completion:
 
     def published(self, some: Sequence[ResultBatch]) -> None:
         """The broker has these results."""
+        size = 0
         for results in some:
             self._stats.published(results)
             if self._tracer.on:
                 self._tracer.ended_with(results, "published")
             self._settlement.settle(results.chunk, results.places)
-        self._post_queue.left(some)
+            size += results.size
+        self._post_queue.left(size)
 
     def spooled(self, some: Sequence[ResultBatch]) -> None:
         """These results are durable on disk."""
@@ -168,7 +170,7 @@ class Completion:
             if self._tracer.on:
                 self._tracer.ended_with(results, "spooled")
             self._settlement.settle(results.chunk, results.places)
-        self._post_queue.left(some)
+        self._post_queue.left(sum(results.size for results in some))
 
     def published_from_spool(self, count: int) -> None:
         """The broker has so many results whose inputs were settled when they were spooled."""
@@ -195,7 +197,7 @@ class Completion:
                 payloads = [(topic_of(payload, ""), bytes(payload)) for payload in item.payloads]
                 letters = [(Message(*each), refused_result(reason)) for each in payloads]
             self._dead_letters.add(letters, partial(self._settlement.settle, chunk, places))
-        self._post_queue.left([item for item in items if isinstance(item, ResultBatch)])
+        self._post_queue.left(sum(item.size for item in items if isinstance(item, ResultBatch)))
 
 
 def _places_and_numbers(

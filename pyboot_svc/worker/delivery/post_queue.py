@@ -23,10 +23,10 @@ class PostQueue:
         self._early: dict[int, list[ResultBatch]] = {}
         self._complete: set[int] = set()
         self._released: deque[ResultBatch] = deque()
-        # How many results can be taken now.
+        # How many results can be taken now, and how many wait for those before them.
         self.ready = 0
+        self._early_count = 0
         self._next_number = 0
-        self._count = 0
         self._closed = False
         self._waiters = 0
         self._lock = threading.Lock()
@@ -37,11 +37,10 @@ class PostQueue:
 
         Unless they are its `last`, more of that chunk will come.
         """
-        budget = self._budget
+        budget, count = self._budget, 0
         with self._lock:
             if results is not None:
                 count = len(results.payloads)
-                self._count += count
                 budget.made += results.size
                 if budget.arrived + budget.made >= budget.look_at:
                     budget.judge()
@@ -51,17 +50,20 @@ class PostQueue:
                     self.ready += count
                 if last:
                     self._next_number = number + 1
-                    if self._early or self._complete:
+                    if self._early:
                         self._release_early()
                 return
+            early = self._early.setdefault(number, [])
             if results is not None:
-                self._early.setdefault(number, []).append(results)
+                early.append(results)
+                self._early_count += count
             if last:
                 self._complete.add(number)
 
     def _release(self, results: ResultBatch) -> None:
         self._released.append(results)
         self.ready += len(results)
+        self._early_count -= len(results)
 
     def _release_early(self) -> None:
         """What was waiting for the chunk before it."""
@@ -78,7 +80,7 @@ class PostQueue:
 
         Asked before a chunk is taken.
         """
-        room = self._capacity - self._count
+        room = self._capacity - self.ready - self._early_count
         if room > 0 and not self._budget.crowded:
             return room
         with self._lock:
@@ -88,13 +90,10 @@ class PostQueue:
                     self._changed.wait()
             finally:
                 self._waiters -= 1
-            return self._capacity - self._count
+            return self._capacity - self.ready - self._early_count
 
-    def left(self, some: Iterable[ResultBatch]) -> None:
-        """These are safe elsewhere."""
-        size = 0
-        for results in some:
-            size += results.size
+    def left(self, size: int) -> None:
+        """Results of so many bytes are safe elsewhere."""
         budget = self._budget
         with self._lock:
             budget.left += size
@@ -104,7 +103,7 @@ class PostQueue:
                 self._changed.notify_all()
 
     def _full(self) -> bool:
-        return self._count >= self._capacity or self._budget.crowded
+        return self.ready + self._early_count >= self._capacity or self._budget.crowded
 
     def take(self, most: int) -> list[ResultBatch]:
         """Up to `most` results, oldest first."""
@@ -112,7 +111,6 @@ class PostQueue:
             released = self._released
             if len(released) == 1 and self.ready <= most:
                 taken = [released.popleft()]
-                self._count -= self.ready
                 self.ready = 0
             else:
                 taken = self._take_some(min(most, self.ready))
@@ -125,7 +123,6 @@ class PostQueue:
         if left <= 0:
             return taken
         self.ready -= left
-        self._count -= left
         released = self._released
         while left:
             results = released.popleft()
@@ -160,11 +157,10 @@ class PostQueue:
         with self._lock:
             self._released.extendleft(reversed(returned))
             self.ready += count
-            self._count += count
 
     def depth(self) -> int:
         with self._lock:
-            return self._count
+            return self.ready + self._early_count
 
     def close(self) -> None:
         with self._lock:

@@ -103,6 +103,7 @@ class ModelPool:
         # Before any thread: what the model has set in them is its own in each.
         self._context_variables = copy_context()
         self._here = here and size == 1
+        self._portion = self._call.portion(size)
         for number in range(size):
             runner = self._make(number)
             if not self._here:
@@ -187,7 +188,7 @@ class ModelPool:
             self._ended.set()
 
     def _next_chunk(self, runner: Runner, longest: int) -> Chunk | None:
-        suspects, batch = self._call.suspects, self._call.batch
+        suspects = self._call.suspects
         alone = bool(suspects.counts)
         while alone and runner.number > 0 and suspects.careful:
             time.sleep(_CAREFUL_POLL_SECONDS)
@@ -196,14 +197,10 @@ class ModelPool:
         while not queue.waiting and poll_once(queue.busy):
             pass
         if alone:
-            return self._pre_queue.take(1, self._size)
-        if batch is not None:
-            most = max(1, min(batch.max_size, room))
-            return self._pre_queue.take(most, 1, batch.max_wait_ms / 1000)
-        if self._call.concurrency > 1:
-            return self._pre_queue.take(max(1, min(self._call.concurrency, room)), 1)
+            return queue.take(1, self._size)
+        most, sharers, patience = self._portion
         # The other threads see the same room, and fill it, too.
-        return self._pre_queue.take(max(1, min(longest, room // self._size)), self._size)
+        return queue.take(min(most or longest, room // sharers), sharers, patience)
 
     def _hand_on_what_is_done(self, runner: Runner, chunk: Chunk) -> None:
         with runner.lock:

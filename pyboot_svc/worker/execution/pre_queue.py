@@ -35,7 +35,8 @@ class PreQueue:
         # How many wait to be taken.
         self.waiting = 0
         self._taken: dict[int, Chunk] = {}
-        self._in_hand = 0
+        # How many wait, or are in the hands of a model thread.
+        self._held = 0
         self._next_number = 0
         self._closed = False
         self._takers = 0
@@ -54,19 +55,21 @@ class PreQueue:
             budget.arrived += batch.size
             if budget.arrived + budget.made >= budget.look_at:
                 budget.judge()
-            if self.waiting + self._in_hand + count > self._capacity or budget.full:
+            if self._held + count > self._capacity or budget.full:
                 kept, dropped = self._fit_all(batch)
                 if kept is None:
                     return dropped
                 batch, count = kept, len(kept)
             self._batches.append(batch)
             self.waiting += count
+            self._held += count
             if self._takers:
                 self._changed.notify(count)
         return dropped
 
     def take(self, most: int, sharers: int, patience: float = 0.0) -> Chunk | None:
-        """Wait for messages and take up to `most`, leaving a fair part for the other `sharers`.
+        """Wait for messages and take up to `most`, at least one, leaving a fair part for the other
+        `sharers`.
 
         For up to `patience` seconds from the first on, wait for `most`. None means that the queue
         was closed.
@@ -87,7 +90,6 @@ class PreQueue:
             number = self._next_number
             chunk = self._taken[number] = Chunk(number, batch)
             self._next_number = number + 1
-            self._in_hand += len(batch.packet_ids)
             return chunk
 
     def busy(self) -> bool:
@@ -102,7 +104,7 @@ class PreQueue:
     def done(self, chunk: Chunk) -> None:
         with self._lock:
             del self._taken[chunk.number]
-            self._in_hand -= len(chunk.batch.packet_ids)
+            self._held -= len(chunk.batch.packet_ids)
 
     def depth(self) -> int:
         """How many messages no model has been called for yet."""
@@ -112,7 +114,7 @@ class PreQueue:
     def unfinished(self) -> int:
         """How many messages wait, or are in the hands of a model thread."""
         with self._lock:
-            return self.waiting + self._in_hand
+            return self._held
 
     def unprocessed(self) -> int:
         """How many inputs of QoS 0, which nobody sends again, have no result yet."""
@@ -126,7 +128,7 @@ class PreQueue:
     def taken(self) -> int:
         """How many messages are in the hands of a model thread."""
         with self._lock:
-            return self._in_hand
+            return self._held - self.waiting
 
     def close(self) -> None:
         """Let every taker go; what waits stays unprocessed."""
@@ -173,7 +175,7 @@ class PreQueue:
         """What there is room for, in number and in bytes, and how many messages were dropped."""
         kept: MessageBatch | None = batch
         dropped = more = 0
-        if self.waiting + self._in_hand + len(batch) > self._capacity:
+        if self._held + len(batch) > self._capacity:
             kept, dropped = self._fit(batch)
         if kept is not None and self._budget.full and self._lossy:
             kept, more = self._fit_bytes(kept)
@@ -195,7 +197,7 @@ class PreQueue:
             while self._budget.excess and self._drop_waiting(1):
                 dropped += 1
         excess, count = self._budget.excess, 0
-        alone = not (self.waiting or self._in_hand)
+        alone = not self._held
         most = len(batch) - (1 if self._drop_oldest or alone else 0)
         sizes = [len(topic) + len(payload) for topic, payload in _pairs(batch)]
         for size in sizes if self._drop_oldest else reversed(sizes):
@@ -219,6 +221,7 @@ class PreQueue:
             if stop == start:
                 break
             self._let_go(self._pop(stop - start))
+            self._held -= stop - start
             dropped += stop - start
         return dropped
 

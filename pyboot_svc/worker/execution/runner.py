@@ -83,6 +83,15 @@ class ModelCall:
             concurrency_of(model, edge.concurrency),
         )
 
+    def portion(self, threads: int) -> tuple[int | None, int, float]:
+        """How many messages are taken at once, None: as the model's speed says; by how many
+        threads those that wait are shared; and how many seconds a portion may wait for more."""
+        if self.batch is not None:
+            return self.batch.max_size, 1, self.batch.max_wait_ms / 1000
+        if self.concurrency > 1:
+            return self.concurrency, 1, 0.0
+        return None, threads, 0.0
+
 
 class Runner:
     """Works through chunks; `give_up` takes the one at hand away from a call that never ends.
@@ -100,6 +109,13 @@ class Runner:
         self._differs = call.publishing.differs
         # Whether a call can ask, or say, anything about the message at hand.
         self._speaks = self._differs or call.model.needs_context
+        self._usual: Callable[[Chunk, int], None] = self._work_singly
+        if self._differs:
+            self._usual = self._work_carefully
+        elif self._speaks:
+            self._usual = self._work_with_context
+        # Whether a call may have several messages, or several calls may go on at once.
+        self._several = call.batch is not None or call.concurrency > 1
         self._context = context
         context.call = self._at_hand
         assert isinstance(context.state, CallState)  # of one thread
@@ -124,31 +140,18 @@ class Runner:
             self._native_id = threading.get_native_id()
         call, batch, first = self._call, chunk.batch, len(chunk.results)
         redeliverable = batch.redeliverable
-        as_one_call = False
-        if call.batch is not None:
-            as_one_call = chunk.as_one_call = not chunk.singly and len(chunk) - first > 1
-        careful = call.suspects.counts or call.batch or batch.invalid
-        at_once = call.concurrency > 1 and not careful and not chunk.singly
+        work, together = self._usual, False
+        if self._several or batch.invalid or batch.tick or call.suspects.counts:
+            work, together = self._way_of(chunk, first)
         if redeliverable and not batch.tick:  # what comes again can kill the next process, too
             digests = chunk.digests[first:] if first else chunk.digests
-            call.journal.begin(self.number, digests, as_one_call or at_once)
+            call.journal.begin(self.number, digests, together)
         self._began = time.monotonic()
         if self._speaks:
             self._at_hand.begin(batch)
         # From here on it can be given up, and the journal's slot can be a successor's.
         self._chunk = chunk
-        if batch.tick:
-            self._tick(chunk)
-        elif as_one_call:
-            self._work_as_one_call(chunk, first)
-        elif at_once:
-            self._work_at_once(chunk, first)
-        elif careful or self._differs:
-            self._work_carefully(chunk, first)
-        elif self._speaks:
-            self._work_with_context(chunk, first)
-        else:
-            self._work_singly(chunk, first)
+        work(chunk, first)
         if self._at_hand.open:
             self._at_hand.end()
         if self._is_forked:  # and the lock may be held, by nobody
@@ -231,6 +234,21 @@ class Runner:
             return None
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / 100
+
+    def _way_of(self, chunk: Chunk, first: int) -> tuple[Callable[[Chunk, int], None], bool]:
+        """What works on a chunk that may be unusual; and whether on all of it together."""
+        call, batch = self._call, chunk.batch
+        if batch.tick:
+            return self._tick, False
+        if call.batch is not None:
+            chunk.as_one_call = not chunk.singly and len(chunk) - first > 1
+            if chunk.as_one_call:
+                return self._work_as_one_call, True
+        if call.batch is not None or batch.invalid or call.suspects.counts:
+            return self._work_carefully, False
+        if call.concurrency > 1 and not chunk.singly:
+            return self._work_at_once, True
+        return self._usual, False
 
     def _work_singly(self, chunk: Chunk, first: int) -> None:
         call, batch = self._call, chunk.batch
@@ -399,9 +417,9 @@ class Runner:
         self._state.commit()
         return results
 
-    def _tick(self, chunk: Chunk) -> None:
+    def _tick(self, chunk: Chunk, first: int) -> None:
         """One that fails is no message's end: the next one is its repetition."""
-        if len(chunk.results):
+        if first:
             return  # it was given up
         call, context, at_hand = self._call, self._context, self._at_hand
         at_hand.begin(None)

@@ -34,6 +34,8 @@ from pyboot_svc.worker.notices import Notices
 
 log = logging.getLogger(__name__)
 
+# Of the clock of arrivals, in ns.
+_SECOND = 1e9
 # Of a SUBACK, from here on.
 REFUSED = 0x80
 UNSHARED = (
@@ -273,7 +275,7 @@ class MqttInbox:
         return None
 
     def on_messages(self, batch: MessageBatch) -> None:
-        self._last_arrival = time.monotonic()
+        self._last_arrival = batch.arrived[-1] / _SECOND
         batch.origin = self
         for sieve in self._sieves:
             news, others = sieve.sift(batch)

@@ -275,9 +275,10 @@ class MqttOutbox:
         results: Sequence[ResultBatch] = self._source.take_results(room)
         if not results:
             return False
-        alone = len(results) == 1
-        full = (len(results[0].payloads) if alone else sum(map(len, results))) == room
-        unusual = results[0].chunk.unusual if alone else any(one.chunk.unusual for one in results)
+        unusual = False
+        for one in results:
+            room -= len(one.payloads)
+            unusual = unusual or one.chunk.unusual
         if objections.bounded:
             results = [part for batch in results for part in self._fitting(batch)]
         if unusual:
@@ -288,7 +289,7 @@ class MqttOutbox:
             self._refuse(batch, failure)
         if objections.active:
             objections.sent(answered=self._qos > 0)
-        return full
+        return room == 0
 
     def _publish_by_destination(
         self, batches: Sequence[ResultBatch]

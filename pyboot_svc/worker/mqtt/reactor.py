@@ -98,7 +98,7 @@ class Reactor:
                 self._wakeup.answer()
         linger.arrivals += count
         linger.waited += now - began
-        if linger.active or now >= linger.until:
+        if now >= linger.due:
             linger.note(now, count, full)
         return True
 

@@ -42,7 +42,7 @@ class Line:
     def publish(self) -> None:
         for results in self.results.take(1):
             self.settlement.settle(results.chunk, results.places)
-            self.results.left([results])
+            self.results.left(results.size)
 
 
 def test_it_is_full_at_its_bound_and_no_longer_when_something_has_left() -> None:

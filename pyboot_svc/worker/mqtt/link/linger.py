@@ -34,8 +34,10 @@ class Linger:
         # When the measurement began, by the first read, and how long the waits were since.
         self._since: float | None = None
         self.waited = 0.0
+        # When the next read is to be told of: while it is active, each.
+        self.due = 0.0
         # When what is so now is over: the measurement, or the time that its outcome holds.
-        self.until = 0.0
+        self._until = 0.0
         # How much has come since then.
         self.arrivals = 0
         # Whether they come so seldom that little can come while nobody looks.
@@ -43,24 +45,26 @@ class Linger:
 
     def note(self, now: float, count: int, full: bool) -> None:
         """By the monotonic clock a read has just brought so many messages; `full` says that it
-        could not take all there was. Not to be told before `until`, unless it is `active`.
+        could not take all there was. Not to be told before `due`.
         """
-        if now < self.until:
-            if self.active:
-                self._pace.note(count, full=full)
+        if self.active and now < self._until:
+            self._pace.note(count, full=full)
             return
         if self._since is not None and not self.active:
             elapsed = now - self._since
             self.quiet = self.arrivals < _QUIET_ARRIVALS * elapsed
-            many = self.arrivals > MANY_ARRIVALS * elapsed
-            share = BUSY_SHARE if many else OVERBUSY_SHARE
-            if self._longest > 0 and elapsed - self.waited > share * elapsed:
+            busy = elapsed - self.waited
+            if busy > BUSY_SHARE * elapsed and self._saves_work(busy, elapsed):
                 self.active = True
-                self.until = now + HOLD_SECONDS
+                self.due, self._until = 0.0, now + HOLD_SECONDS
                 return
         self.active = False
         self._since, self.waited, self.arrivals = now, 0.0, 0
-        self.until = now + MEASURE_SECONDS
+        self.due = now + MEASURE_SECONDS
+
+    def _saves_work(self, busy: float, elapsed: float) -> bool:
+        many = self.arrivals > MANY_ARRIVALS * elapsed
+        return self._longest > 0 and (many or busy > OVERBUSY_SHARE * elapsed)
 
     def seconds(self) -> float:
         """How long to wait before the next read, while it is active."""

@@ -48,7 +48,7 @@ class Waiting:
     def have_read(self, count: int, *, full: bool) -> None:
         """So many messages came; `full` says that there were more than a read can take."""
         self._linger.arrivals += count
-        if self._linger.active or self._now >= self._linger.until:
+        if self._now >= self._linger.due:
             self._linger.note(self._now, count, full)
 
     def close(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Any
 
@@ -62,7 +63,7 @@ class BulkPlane:
         results: ResultOptions = DEFAULT_RESULTS,
     ) -> None:
         self._client = client
-        self._sock = sock
+        self._recv = _receiving(sock)
         self._session = session
         self._owner = owner
         self._v5 = client.v5
@@ -88,7 +89,7 @@ class BulkPlane:
 
     def read(self) -> int:
         try:
-            data = self._sock.recv(_READ_BYTES)
+            data = self._recv(_READ_BYTES)
         except would_block():
             self.full = False
             return 0
@@ -96,8 +97,6 @@ class BulkPlane:
             raise Broken from error
         if not data:
             raise Broken
-        # paho 2.1's WebSocket layer gives a bytearray.
-        data = bytes(data)
         size = len(data)
         self.full = size == _READ_BYTES
         if size == 4 and (packet_id := self._decoder.lone_answer(data)):
@@ -107,9 +106,15 @@ class BulkPlane:
         if message is None:
             return self._take(self._decoder.feed(data))
         topic, payload, packet_id = message
-        now, again = [monotonic_ns()], packet_id > 0
         self._owner.on_messages(
-            MessageBatch([topic], [payload], [packet_id], now, self._session, redeliverable=again)
+            MessageBatch(
+                [topic],
+                [payload],
+                [packet_id],
+                [monotonic_ns()],
+                self._session,
+                redeliverable=packet_id > 0,
+            )
         )
         return 1
 
@@ -160,7 +165,7 @@ class BulkPlane:
         if client.wants_write:
             client.write()
         output.flush()
-        self.wants_write = output.unsent > 0 or client.wants_write
+        self.wants_write = output.sent < output.queued or client.wants_write
         if self._in_flight.unwritten and (safe := self._in_flight.written(output.sent)):
             self.answers += 1
             self._owner.on_published(safe, [])
@@ -173,7 +178,8 @@ class BulkPlane:
         return self._in_flight.count
 
     def room(self, window: int) -> int:
-        if self._output.unsent > _MOST_UNWRITTEN_BYTES:
+        output = self._output
+        if output.queued - output.sent > _MOST_UNWRITTEN_BYTES:
             return 0
         return window - self._in_flight.count
 
@@ -207,7 +213,7 @@ class BulkPlane:
                 together = max(map(len, payloads)) < LONG_PAYLOAD
                 output.extend([b"".join(parts)] if together else parts)
             if not qos:
-                in_flight.add_unanswered(results, count, output.sent + output.unsent)
+                in_flight.add_unanswered(results, count, output.queued)
             self.wants_write = True
         return []
 
@@ -237,7 +243,7 @@ class BulkPlane:
                 self._in_flight.take(packet_id)
             raise
         if not qos:
-            self._in_flight.add_unanswered(row, 1, self._output.sent + self._output.unsent)
+            self._in_flight.add_unanswered(row, 1, self._output.queued)
         self.wants_write = True
 
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
@@ -276,3 +282,11 @@ class BulkPlane:
     def _have_written(self) -> None:
         """paho has queued something."""
         self.wants_write = True
+
+
+def _receiving(sock: Any) -> Callable[[int], bytes]:
+    """How to read from it."""
+    if isinstance(sock, socket.socket):
+        return sock.recv
+    # paho 2.1's WebSocket layer gives a bytearray.
+    return lambda size: bytes(sock.recv(size))

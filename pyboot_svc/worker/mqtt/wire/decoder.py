@@ -35,6 +35,8 @@ _NOT_LONE = 0xFF & ~(_QOS_1 | DUP)
 _SHORT = 0x80
 _LENGTH_BYTES = 4
 _FAILURE = 0x80
+# PUBACK of success, without its packet identifier.
+_LONE_ANSWER = bytes((_PUBACK, 2))
 # Topics are kept as they stand in packets, so that each is decoded once; so many bytes of them.
 MOST_TOPIC_BYTES = 4 * 1024**2
 # Packets of one shape are cut so many at once.
@@ -115,6 +117,8 @@ class Decoder:
         self._parts: list[bytes] = []
         self._held = 0
         self._wanted = 0
+        # Whether what comes next is the rest of a packet.
+        self._within = False
 
     def feed(self, data: bytes) -> Arrivals:
         """All packets that are whole by now; the rest is kept."""
@@ -131,6 +135,7 @@ class Decoder:
             done = self._parse(data, arrivals)
             self._parts = [data[done:]] if done < len(data) else []
             self._held = len(data) - done
+            self._within = self._held > 0 or self._oversize is not None
         except Exception as error:  # Malformed, or what nobody has thought of
             arrivals.broken = error  # what came before is good
         return arrivals
@@ -142,7 +147,7 @@ class Decoder:
         each comes like this.
         """
         stop = len(data)
-        if stop < 4 or self._parts or self._oversize is not None:
+        if stop < 4 or self._within:
             return None
         first, length, body = data[0], data[1], 2
         if length >= _SHORT:
@@ -151,8 +156,9 @@ class Decoder:
             length, body = length & 0x7F | data[2] << 7, 3
         if body + length != stop or first & _NOT_LONE != _PUBLISH or length < 2:
             return None
-        at = body + 2 + (data[body] << 8 | data[body + 1])
-        topic = self._topics.get(data[body + 2 : at])
+        name = body + 2
+        at = name + (data[body] << 8 | data[body + 1])
+        topic = self._topics.get(data[name:at])
         # Of a packet that isn't broken there is an identifier, and the length of the properties.
         if topic is None or stop - at < (first & _QOS_1) + self._v5:
             return None
@@ -166,13 +172,12 @@ class Decoder:
             if data[at]:
                 return None
             at += 1
-        return None if stop - at > self._most else (topic, data[at:], packet_id)
+        payload = data[at:]
+        return None if len(payload) > self._most else (topic, payload, packet_id)
 
     def lone_answer(self, data: bytes) -> int:
         """The packet identifier of the short PUBACK that is all of `data`; else 0."""
-        if len(data) != 4 or data[0] != _PUBACK or data[1] != 2:
-            return 0
-        if self._parts or self._oversize is not None:
+        if len(data) != 4 or self._within or not data.startswith(_LONE_ANSWER):
             return 0
         return data[2] << 8 | data[3]
 

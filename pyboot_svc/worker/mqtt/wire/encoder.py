@@ -53,8 +53,6 @@ class PublishEncoder:
         each of the same length; without any, nothing does.
         """
         heads = self._heads
-        if len(heads) > _MOST_HEADS:
-            heads.clear()
         id_size = len(ids[0]) if ids else 0
         columns: list[Sequence[bytes]] = []
         sizes = map(len, payloads)
@@ -73,13 +71,10 @@ class PublishEncoder:
 
     def encode_one(self, payload: bytes, packet_id: int = 0, id_: bytes = b"") -> bytes:
         """The same for a single one, whole: it costs few calls."""
-        heads = self._heads
-        if len(heads) > _MOST_HEADS:
-            heads.clear()
-        head = heads[len(payload) + len(id_)]
+        head = self._heads[len(payload) + len(id_)]
         if self._qos:
             return b"".join((head, packet_id.to_bytes(2), self._middle, id_, payload))
-        return b"".join((head, id_, payload))
+        return head + id_ + payload
 
 
 class _Heads(dict[int, bytes]):
@@ -91,6 +86,8 @@ class _Heads(dict[int, bytes]):
         self._more = more
 
     def __missing__(self, size: int) -> bytes:
+        if len(self) >= _MOST_HEADS:
+            self.clear()
         length = encode_length(len(self._topic) + self._more + size)
         head = self[size] = self._first + length + self._topic
         return head

@@ -14,30 +14,29 @@ LONG_PAYLOAD = 64 * 1024
 
 
 class SendBuffer:
-    """Bytes on their way to the socket, of which so many are `sent`, and others `unsent`."""
+    """Bytes on their way to the socket, `sent` of all that were ever `queued`."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         self._waiting: list[bytes] = []
         # What the socket was offered last: a layer that encrypts wants the very same again.
         self._offered: deque[bytes | memoryview] = deque()
-        self.sent = 0
-        self.unsent = 0
+        self.sent = self.queued = 0
 
     def append(self, packets: bytes) -> None:
         """At least one."""
         self._waiting.append(packets)
-        self.unsent += len(packets)
+        self.queued += len(packets)
 
     def extend(self, parts: Sequence[bytes]) -> None:
         # Without empty ones: a WebSocket layer can't tell that it has sent nothing.
         self._waiting += filter(None, parts)
-        self.unsent += sum(map(len, parts))
+        self.queued += sum(map(len, parts))
 
     def flush(self) -> None:
         """Send what the socket takes; raises Broken."""
         offered = self._offered
-        while self.unsent:
+        while self.sent < self.queued:
             if offered:
                 data = offered.popleft()
             elif len(self._waiting) == 1:
@@ -52,7 +51,6 @@ class SendBuffer:
             except Exception as error:  # TLS and WebSocket fail in many ways
                 raise Broken from error
             self.sent += sent
-            self.unsent -= sent
             if sent < len(data):
                 offered.appendleft(memoryview(data)[sent:])
 

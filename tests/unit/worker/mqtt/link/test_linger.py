@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def note(linger: Linger, clock: Clock, count: int, waited: float) -> None:
     linger.arrivals += count
     linger.waited += waited
-    if linger.active or clock.now >= linger.until:
+    if clock.now >= linger.due:
         linger.note(clock.now, count, False)
 
 
