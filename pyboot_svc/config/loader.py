@@ -61,6 +61,10 @@ _PLAIN_KEYS = (
 )
 
 
+# What `pyboot init` calls it.
+_IN_A_PROJECT = Path("config.yaml")
+
+
 def load_config(file: Path, *, model_path: Sequence[str] = ()) -> Config:
     """Read `file`; folders of `model_path` are searched before those that it names.
 
@@ -74,7 +78,8 @@ def read_config(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        message = f"can't be read: {error.strerror}; name the configuration with -c FILE"
+        here = _IN_A_PROJECT if _IN_A_PROJECT.is_file() and file != _IN_A_PROJECT else "FILE"
+        message = f"can't be read: {error.strerror}; name the configuration with -c {here}"
         raise ConfigError([Problem(str(file), 0, 0, "", message)]) from error
 
 

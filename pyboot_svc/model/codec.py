@@ -7,6 +7,7 @@ line ends among or behind them. So is what C's printf writes of numbers that are
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,7 +106,10 @@ class _StandardJson:
 
     def __init__(self, nan: Nan) -> None:
         self._nan = nan
-        self._decoder = json.JSONDecoder(parse_constant=self._constant)
+        self._decoder = json.JSONDecoder(
+            parse_float=float if nan is Nan.KEEP else self._float,
+            parse_constant=self._constant,
+        )
         self._encoder = json.JSONEncoder(
             ensure_ascii=False,
             allow_nan=nan is Nan.KEEP,
@@ -159,9 +163,13 @@ class _StandardJson:
                 raise
         return self._decoder.decode(spelt)
 
+    def _float(self, digits: str) -> float | None:
+        value = float(digits)
+        return value if math.isfinite(value) else self._constant(digits)
+
     def _constant(self, name: str) -> float | None:
         if self._nan is Nan.ERROR:
-            raise ValueError(f"{name} is not JSON; `nan: null` or `nan: keep` accepts it")
+            raise ValueError(f"{name[:40]} is no number; `nan: null` or `nan: keep` accepts it")
         return None if self._nan is Nan.NULL else float(name)
 
 

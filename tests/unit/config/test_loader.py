@@ -1025,6 +1025,13 @@ def test_file_absent(tmp_path: Path) -> None:
     assert "No such file" in unreadable(tmp_path / "config.yaml")
 
 
+def test_a_project_is_named_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="name the configuration with -c config.yaml$"):
+        load_config(tmp_path / "none")
+
+
 def test_file_is_a_directory(tmp_path: Path) -> None:
     assert "Is a directory" in unreadable(tmp_path)
 

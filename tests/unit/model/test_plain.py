@@ -319,6 +319,7 @@ def test_nan_as_an_error() -> None:
             [math.inf, -math.inf, math.inf, math.inf] + [math.nan] * 2,
         ),
         (b'{"a \\" nan": "nan, inf", "b":nan}\0', {'a " nan': "nan, inf", "b": math.nan}),
+        (b"[1e999, -1e400, 1e308, 1.5]", [math.inf, -math.inf, 1e308, 1.5]),  # no float is as large
     ],
 )
 def test_nan_as_firmware_sends_it(payload: bytes, kept: Any) -> None:
@@ -331,5 +332,5 @@ def test_nan_as_firmware_sends_it(payload: bytes, kept: Any) -> None:
     for codec in codecs(Nan.NULL):
         assert json.dumps(codec.decode(payload)) == said
     for codec in codecs(Nan.ERROR):
-        with pytest.raises(PayloadError, match="is not JSON; `nan: null` or `nan: keep`"):
+        with pytest.raises(PayloadError, match="is no number; `nan: null` or `nan: keep`"):
             codec.decode(payload)
