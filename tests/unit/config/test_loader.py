@@ -1028,7 +1028,7 @@ def test_file_absent(tmp_path: Path) -> None:
 def test_a_project_is_named_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="name the configuration with -c config.yaml$"):
+    with pytest.raises(ConfigError, match=r"with -c config\.yaml$"):
         load_config(tmp_path / "none")
 
 
