@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,30 +49,35 @@ def most_at_once(edge: Edge) -> int:
     return edge.batch.max_size if edge.batch is not None else 1
 
 
-def try_messages(subject: Subject, topics: Sequence[str | None], folder: Path) -> Iterator[Tried]:
-    """As a worker would process the subject's payloads on these topics; `folder` as for `Trial`.
+# A topic, or none for what is no message but a tick; and a payload.
+Given = tuple[str | None, bytes]
 
-    Without a topic it is no message, but a tick.
-    """
+
+def try_messages(subject: Subject, messages: Iterable[Given], folder: Path) -> Iterator[Tried]:
+    """As a worker would process them, each as soon as it is there; `folder` as for `Trial`."""
     trial, longest = Trial(subject, folder), most_at_once(subject.edge)
-    for start, stop in _chunks(topics, longest):
-        yield from trial.call(_batch(topics[start:stop], subject.payloads[start:stop]))
+    for some in _together(messages, longest):
+        yield from trial.call(_batch(some))
 
 
-def _chunks(topics: Sequence[str | None], longest: int) -> Iterator[tuple[int, int]]:
-    """From where to where messages go together; a tick goes alone."""
-    start = 0
-    while start < len(topics):
-        stop = start + 1
-        if topics[start] is not None:
-            most = min(start + longest, len(topics))
-            while stop < most and topics[stop] is not None:
-                stop += 1
-        yield start, stop
-        start = stop
+def _together(messages: Iterable[Given], longest: int) -> Iterator[list[Given]]:
+    """Those that go together; a tick goes alone."""
+    waiting: list[Given] = []
+    for message in messages:
+        tick = message[0] is None
+        if tick and waiting:
+            yield waiting
+            waiting = []
+        waiting.append(message)
+        if tick or len(waiting) == longest:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
-def _batch(topics: Sequence[str | None], payloads: Sequence[bytes]) -> MessageBatch:
-    zeros, tick = [0] * len(payloads), topics[0] is None
+def _batch(messages: Sequence[Given]) -> MessageBatch:
+    topics, payloads = zip(*messages, strict=True)
+    zeros, tick = [0] * len(messages), topics[0] is None
     names = [topic or "" for topic in topics]
     return MessageBatch(names, list(payloads), zeros, zeros, redeliverable=False, tick=tick)

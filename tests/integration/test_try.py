@@ -114,6 +114,21 @@ def test_a_line_for_each_message(attempt: Try) -> None:
     assert "logged by the model" in done.stderr
 
 
+def test_lines_are_tried_as_they_come(attempt: Try, tmp_path: Path) -> None:
+    """As `mosquitto_sub | pyboot try NAME -` has them, without an end."""
+    command = [*PYBOOT, "try", "counts", "-", "-c", str(tmp_path / "config.yaml")]
+    command += ["--state-dir", str(tmp_path / "state")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as tried:
+        assert tried.stdin is not None
+        assert tried.stdout is not None
+        for number in (1, 2):
+            tried.stdin.write(f"{number}\n")
+            assert tried.stdout.readline() == f'out {{"n":{number},"of":{number},"by":5}}\n'
+        tried.stdin.close()
+        assert tried.wait(20) == 0
+
+
 def test_for_programs(attempt: Try, tmp_path: Path) -> None:
     file = tmp_path / "lines"
     file.write_text('"a"\n"none"\n')

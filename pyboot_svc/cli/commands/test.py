@@ -122,8 +122,9 @@ def _run(case: Case, instance: InstanceConfig) -> bool:
         if any(step.tick for step in case.steps) and subject.model.tick is None:
             raise UsageError(f"{case.file}: `tick` needs a model with a method `tick(context)`")
         topics = [None if step.tick else step.topic or subject.topic for step in case.steps]
+        given = zip(topics, payloads, strict=True)
         for number, (step, tried) in enumerate(
-            zip(case.steps, try_messages(subject, topics, beside), strict=True), 1
+            zip(case.steps, try_messages(subject, given, beside), strict=True), 1
         ):
             where = f"message {number}: " if len(case.steps) > 1 else ""
             usual = instance.edge.post.topic

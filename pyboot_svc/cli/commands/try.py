@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from pyboot_svc.bench.subject import Subject, load_subject
 from pyboot_svc.bench.trial import Trial, Tried, most_at_once, try_messages
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     if not is_here(config.edge.python):
         files = {"--payload": options.payload, "--lines": options.lines}
         return run_elsewhere(config, files, state, credentials)
-    payloads = () if options.live else _payloads(options, config)
+    payloads = () if options.live or options.stdin else _payloads(options, config)
     filters = _filters(options, config) if options.live else ()
 
     def work(way: Path) -> int:
@@ -137,8 +137,9 @@ def _try(
             if options.live:
                 found = _try_live(subject, filters, beside, options)
             else:
-                topics = [options.topic or subject.topic] * len(payloads)
-                found = try_messages(subject, topics, beside)
+                messages = _lines(sys.stdin.buffer) if options.stdin else payloads
+                topic = options.topic or subject.topic
+                found = try_messages(subject, ((topic, one) for one in messages), beside)
             tried = _show_each(found, config, options.json, out)
             failed = sum(one.fault is not None for one in tried)
             subject.model.close()
@@ -196,12 +197,18 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
         take_back()
 
 
+def _lines(stdin: BinaryIO) -> Iterator[bytes]:
+    """Those that aren't empty, as they come."""
+    nothing = True
+    for line in stdin:
+        payloads = [payload for payload in line.splitlines() if payload]
+        nothing = nothing and not payloads
+        yield from payloads
+    if nothing:
+        raise UsageError("standard input has no non-empty line")
+
+
 def _payloads(options: argparse.Namespace, config: InstanceConfig) -> tuple[bytes, ...]:
-    if options.stdin:
-        payloads = tuple(line for line in sys.stdin.buffer.read().splitlines() if line)
-        if not payloads:
-            raise UsageError("standard input has no non-empty line")
-        return payloads
     file = options.payload or options.lines
     if file is None:
         raise UsageError(
