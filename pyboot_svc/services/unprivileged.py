@@ -25,6 +25,7 @@ from types import FrameType, MappingProxyType
 from typing import Any, NoReturn
 
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
+from pyboot_svc.services.descendants import adopt_orphans, end_descendants
 
 Document = dict[str, Any]
 Ask = Callable[[Path], Iterable[Document]]
@@ -36,6 +37,8 @@ _READ_BYTES = 64 * 1024
 _MOST_BYTES = 2**31
 # Of an error's text.
 _LONGEST_ERROR = 16_000
+# What a model's helpers have to end in, when its work is done.
+_HELPERS_SECONDS = 2.0
 _INTERRUPTED = 128 + signal.SIGINT
 _ERROR, _CODE, _DONE = "pyboot-error", "pyboot-code", "pyboot-done"
 
@@ -137,18 +140,23 @@ def asked_without_rights(
     needed, as Python in a home of root's, that is said, and it is asked as it is. Raises what it
     raises, whole, with the same exit code, and ChildEnded when a model has ended the child.
     """
+
+    def work(way: Path) -> Iterator[Document]:
+        adopt_orphans()
+        yield from ask(way)
+
     place = _somebodys(state)
     user = _nobody(groups) if place is None else _owner(place, groups)
     try:
         if user is None or _refused(user, needed):
-            yield from _in_child(lambda: state, ask, None)
+            yield from _in_child(lambda: state, work, None)
             return
         way = state
         if place is not None:
             os.set_inheritable(place, True)
             way = Path(f"/proc/self/fd/{place}")
         with _lent(credentials, user) as lent:
-            yield from _in_child(lambda: _become(user, way, lent), ask, None)
+            yield from _in_child(lambda: _become(user, way, lent), work, None)
     finally:
         if place is not None:
             os.close(place)
@@ -269,10 +277,11 @@ def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Ite
         _work(begin, ask, answer, life)
     os.close(answer)
     os.close(life)
+    over = os.pidfd_open(child)
     ended = done = False
     try:
         with _signals_left_to(child) if seconds is None else nullcontext():
-            for document in _read(answers, seconds):
+            for document in _read(answers, over, seconds):
                 done = _DONE in document
                 if not done:
                     yield document
@@ -281,6 +290,7 @@ def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Ite
         ended = True
     finally:
         os.close(answers)
+        os.close(over)
         if not ended:
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
@@ -347,10 +357,24 @@ def _work(begin: Callable[[], Path], ask: Ask, answer: int, life: int) -> NoRetu
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        atexit._run_exitfuncs()  # those of a model, whose libraries end their processes so
+        _end_what_a_model_started()
         with suppress(Exception):
             sys.stderr.flush()
         os._exit(code)
+
+
+def _end_what_a_model_started() -> None:
+    """As a script's end does, but in time: a pool is waited for whose calls never end."""
+    impatient = threading.Timer(_HELPERS_SECONDS, end_descendants)
+    impatient.daemon = True
+    impatient.start()
+    # What Python does of itself where a process isn't ended by os._exit.
+    leave_pools = getattr(sys.modules.get("concurrent.futures.process"), "_python_exit", None)
+    if leave_pools is not None:
+        leave_pools()
+    atexit._run_exitfuncs()
+    impatient.cancel()
+    end_descendants()
 
 
 def _end_with(life: int) -> None:
@@ -358,13 +382,18 @@ def _end_with(life: int) -> None:
     os._exit(1)
 
 
-def _read(answers: int, seconds: float | None) -> Iterator[Document]:
+def _read(answers: int, over: int, seconds: float | None) -> Iterator[Document]:
+    """Until the end of the answers, or of their sender: `over` can be read then. What a model has
+    started may hold the pipe open."""
     text = b""
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
-        if not select.select([answers], [], [], left)[0]:
+        ready = select.select([answers, over], [], [], left)[0]
+        if not ready:
             raise UnavailableError(f"nothing could be read within {seconds:g} s")
+        if answers not in ready:
+            return
         more = os.read(answers, _READ_BYTES)
         *lines, text = (text + more).split(b"\n") if b"\n" in more else [text + more]
         for line in lines:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,40 @@ def test_a_model_that_ends_its_process_is_said(
     done = attempt("ends", "-", lines=f'"before"\n"{how}"\n"after"\n')
     assert (done.returncode, done.stdout) == (code, 'out "before"\n')
     assert said in done.stderr
+
+
+HELPED = """
+import multiprocessing
+import subprocess
+from concurrent.futures import ProcessPoolExecutor
+
+def more(number):
+    return number + 1
+
+pool = multiprocessing.get_context("fork").Pool(2)
+executor = ProcessPoolExecutor(2)
+helper = subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600"], start_new_session=True)
+
+def total(payloads):
+    return [[helper.pid, executor.submit(more, pool.map(more, payloads)[0]).result()]]
+"""
+
+
+def test_nothing_that_the_model_has_started_outlives_it(attempt: Try, tmp_path: Path) -> None:
+    (tmp_path / "my_models.py").write_text(HELPED)
+    done = attempt("total", "-", lines="5\n")
+    pid, found = json.loads(done.stdout.partition(" ")[2])
+    assert (found, done.returncode) == (7, 0)
+    assert str(pid) not in sessions()
+
+
+def sessions() -> set[str]:
+    """Of all processes."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            found.add(file.read_text().rpartition(")")[2].split()[3])
+    return found
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class DiskBudget:
         self._file = file
         self._used = used
         self._growing: list[Growing] = []
-        # Whether it is the disk that has no room, by the last look: others may have filled it.
+        # Whether it is the disk that lacks what was wanted last: others may have filled it.
         self.disk_is_low = False
         self._aside: list[Aside] = []
 
@@ -97,15 +97,15 @@ class DiskBudget:
     def room(self, wanted: int) -> int:
         """How many bytes may still be written. For want of `wanted`, or of any, what was put aside
         is given up, the oldest first: what could be read of it was carried over."""
-        left = self._left()
+        left = self._left(wanted)
         while left < wanted or left < 0:
             if not self._aside:
                 break
             _remove(self._aside.pop(0))
-            left = self._left()
+            left = self._left(wanted)
         return left
 
-    def _left(self) -> int:
+    def _left(self, wanted: int) -> int:
         database, log_size = self._used()
         once = log_bytes(self.most)
         reserved = max(_LOG_RESERVE * once, log_size + 2 * once) + _BESIDE_BYTES
@@ -113,7 +113,7 @@ class DiskBudget:
         aside = sum(one.size for one in self._aside)
         own = self.most - reserved - database - growth - aside
         free = self._free_bytes(database) - growth
-        self.disk_is_low = free < own and free < _BLOCK_BYTES
+        self.disk_is_low = free < own and free < max(wanted, _BLOCK_BYTES)
         return min(own, free)
 
     def _free_bytes(self, database: int) -> int:

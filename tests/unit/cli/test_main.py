@@ -86,8 +86,13 @@ def test_wrong_usage_of_the_process() -> None:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_as_good_as_empty_ones(config: str, closed: str) -> None:
-    command = shlex.join([*PYBOOT, "try", "a", "-c", config, "-"])
+def test_closed_streams_are_as_good_as_empty_ones(
+    config: str, closed: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.py").write_text("def same(payload): return payload")
+    Path(config).write_text(CONFIG.replace("m.f", "model.same"))
+    options = ["-c", config, "--model-path", str(tmp_path), "-"]
+    command = shlex.join([*PYBOOT, "try", "a", *options])
     done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True)
     assert done.returncode == 64
     assert "internal error" not in done.stderr

@@ -64,6 +64,12 @@ def test_the_last_of_a_disk_is_not_taken(small_disk: SmallDisk) -> None:
         small_disk.make_room()
         assert budget.room(1) == room
         assert not budget.disk_is_low
+        small_disk.fill(leave=size // 20 + 2 * 4096)  # for a little, but not for all
+        left = budget.room(1)
+        assert left > 512
+        assert not budget.disk_is_low
+        budget.room(left + 1)
+        assert budget.disk_is_low
 
 
 def test_damaged_files_are_known_by_their_numbers_and_not_by_the_clock(file: Path) -> None:
