@@ -25,8 +25,8 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PYTEST_ADDOPTS=$(PYTEST_AD
 CORES := $(shell nproc)
 COMPUTING := -n $(shell expr 3 \* $(CORES) / 2)
 WAITING := -n $(shell expr 5 \* $(CORES) / 2)
-# Booted hosts, each for all tests of a file, two at a time.
-HOSTS := -n 2 --dist loadfile
+# Booted hosts, each for all tests of a file; three of them on two cores, since they wait half the time.
+HOSTS := -n $(shell expr 3 \* $(CORES) / 2) --dist loadfile
 # What unit, integration and chaos tests run on, one after the other: see tests/on.sh. Each suite runs
 # with each set of dependencies, and those of workers on each data plane; integration and chaos tests
 # together on each of the four pairs.
@@ -46,7 +46,7 @@ run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; 
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-page chaos-quick test-hosts test-brokers test-system test-openrc test-container ## everything that CI proves; about 45 minutes on two cores
+test: lint unit integration test-page chaos-quick test-hosts test-brokers test-system test-openrc test-container ## everything that CI proves; about 30 minutes on two cores
 
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .

@@ -86,9 +86,7 @@ def test_wrong_usage_of_the_process() -> None:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_as_good_as_empty_ones(
-    config: str, closed: str, tmp_path: Path
-) -> None:
+def test_closed_streams_are_as_good_as_empty_ones(config: str, closed: str, tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("def same(payload): return payload")
     Path(config).write_text(CONFIG.replace("m.f", "model.same"))
     options = ["-c", config, "--model-path", str(tmp_path), "-"]
