@@ -359,8 +359,13 @@ def test_what_the_host_forbids_is_said_with_the_drop_ins_that_help(contained: Ma
     failed = contained.run("pyboot", "apply", check=False)
     assert failed.returncode == 69
     assert "exit status 226 (NAMESPACE): the host forbids its sandbox" in failed.stderr
-    shown = contained.run("pyboot", "status", check=False).stdout
-    _, *drop_ins = re.split("^# (/etc/systemd/.*)$", shown, flags=re.MULTILINE)
+
+    def told() -> list[str]:
+        """Not while systemd is trying again: what was wrong the last time is gone then."""
+        shown = contained.run("pyboot", "status", check=False).stdout
+        return re.split("^# (/etc/systemd/.*)$", shown, flags=re.MULTILINE)[1:]
+
+    drop_ins = until(told, "what helps")
     assert len(drop_ins) == 4
     for path, text in zip(drop_ins[::2], drop_ins[1::2], strict=True):
         assert path in failed.stderr
