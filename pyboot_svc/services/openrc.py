@@ -45,8 +45,10 @@ _MASTER = "pyboot"
 _PREFIX = f"{_SCRIPT}."
 # Exit codes of `rc-service … status`.
 _STARTED, _STOPPED = 0, 3
+_STATUS_TRIES = 2
 _HEALTH_SECONDS = 1.0
-# The supervisor hears nothing while it looks at the master's health, or starts it anew.
+# So long OpenRC may give no answer: the supervisor hears nothing while it looks at the master's
+# health, or starts it anew.
 _DEAF_SECONDS, _TRY_SECONDS = 20.0, 0.1
 # Just after a stop it may still think that a service runs, or is on its way down.
 _BUSY_SECONDS = 10.0
@@ -181,10 +183,11 @@ class OpenrcManager:
         socket = health_socket(self._run_dir, identity)
         health = ask_health(socket, _HEALTH_SECONDS)
         if not health.alive:
-            code = _run(["rc-service", _service(identity), "status"], check=False).returncode
+            code = self._status(identity)
             if code != _STARTED:
                 stopped = code == _STOPPED
-                state = "stopped" if stopped else f"not started (status {code})"
+                told = "rc-service gives no answer" if code is None else f"status {code}"
+                state = "stopped" if stopped else f"not started ({told})"
                 return UnitState(False, False, stopped, state, failing=not stopped)
         # Who isn't root may be unable to ask.
         unasked = socket.exists() and not os.access(socket, os.W_OK)
@@ -196,6 +199,15 @@ class OpenrcManager:
             failing=not health.alive and not unasked,
             waiting=health.trouble if health.loaded else "",
         )
+
+    def _status(self, identity: InstanceId) -> int | None:
+        """The exit code; None where there is none in time. On a busy host rc-service has been seen
+        to print the status and never to end."""
+        for _ in range(_STATUS_TRIES):
+            with suppress(subprocess.TimeoutExpired):
+                command = ["rc-service", _service(identity), "status"]
+                return _run(command, check=False, seconds=self._deaf_seconds).returncode
+        return None
 
     def _last_words(self, identity: InstanceId) -> str:
         """What a worker that gave up said to that: the last line that comes from the command."""
@@ -259,9 +271,14 @@ def _rc_service(identity: InstanceId, verb: str) -> None:
 
 
 def _run(
-    command: Sequence[str], *, check: bool = True, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    check: bool = True,
+    environment: Mapping[str, str] | None = None,
+    seconds: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of OpenRC's commands. Raises UnavailableError with what it complained of."""
+    """Run one of OpenRC's commands. Raises UnavailableError with what it complained of, and
+    subprocess.TimeoutExpired."""
     try:
         ended = subprocess.run(
             command,
@@ -270,6 +287,7 @@ def _run(
             text=True,
             check=False,
             env=environment,
+            timeout=seconds,
         )
     except OSError as error:
         raise UnavailableError(f"{command[0]} can't be run: {error.strerror}") from error

@@ -63,11 +63,17 @@ class Machine(Host):
             return self.show(f"edge-model@{instance}.service", "ActiveState")
         if not self.run("test", "-e", f"/run/pyboot/failed/{instance}", check=False).returncode:
             return "failed"
-        done = self.run("rc-service", f"edge-model.{instance}", "status", check=False)
-        if done.returncode == 3:
+        if self._rc_status(instance) == 3:
             return "inactive"
         asked = self.run("pyboot", "health", instance, "--json", check=False)
         return "active" if asked.stdout and json.loads(asked.stdout)["started"] else "activating"
+
+    def _rc_status(self, instance: str) -> int:
+        command = ("rc-service", f"edge-model.{instance}", "status")
+        try:
+            return self.run(*command, check=False, timeout=20.0).returncode
+        except subprocess.TimeoutExpired:  # on a busy host it may print it, and never end
+            return self.run(*command, check=False).returncode
 
     def is_up(self, instance: str) -> bool:
         return self.state(instance) == "active"

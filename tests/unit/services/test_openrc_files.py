@@ -217,6 +217,21 @@ def test_one_that_is_not_yet_down_is_asked_again(folders: Folders) -> None:
     assert folders.calls() == ["call"] * 3
 
 
+@pytest.mark.parametrize(
+    ("silent", "detail"), [(1, "stopped"), (2, "not started (rc-service gives no answer)")]
+)
+def test_a_status_that_never_ends_is_asked_for_again(
+    folders: Folders, silent: int, detail: str
+) -> None:
+    (folders.programs / "rc-service").write_text(
+        f"#!/bin/sh\necho call >>{folders.base}/calls\n"
+        f"[ $(wc -l <{folders.base}/calls) -gt {silent} ] || exec sleep 60\nexit 3\n"
+    )
+    manager = folders.make_manager(deaf_seconds=0.5)
+    assert manager.states([PUMP])[PUMP].detail == detail
+    assert folders.calls() == ["call"] * 2
+
+
 def test_each_instance_gets_a_user(folders: Folders) -> None:
     folders.write(*WANTED)
     assert folders.users == [PUMP, FAN]
