@@ -47,8 +47,9 @@ class telm_temperature(SeriesModel):
          `std` is that of a population: the root of the mean squared deviation.
 
     Options: `unit` of the output (default C), `input_unit` of readings that don't say theirs
-    (default C), `unit_at`, the key or level of the topic where they say it, `window` in readings
-    (default 60), `point`, `max_devices` (default 10000), and those of `SeriesModel`.
+    (default C), `unit_at`, the key or level of the topic where they say it (or `unit` with such a
+    path, as in `meta.unit` or `topic[2]`), `window` in readings (default 60), `point`,
+    `max_devices` (default 10000), and those of `SeriesModel`.
 
     Raises ValueError for a bad reading, one below absolute zero among them.
 
@@ -59,7 +60,7 @@ class telm_temperature(SeriesModel):
     """
 
     def __init__(self, context: Context) -> None:
-        options = Options(context.options)
+        options = Options(_with_unit_at(context.options))
         self._unit = options.choice("unit", "C", *_SCALES)
         self._input_unit = options.choice("input_unit", "C", *_SCALES)
         self._window = options.whole("window", 60, 1, 100_000)
@@ -77,6 +78,15 @@ class telm_temperature(SeriesModel):
         _push(stored, reading.value, self._window)
         result = {**reading.echo, "value": reading.value, "unit": self._unit}
         return stored, {**result, **statistics(_summary(stored))}
+
+
+def _with_unit_at(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`unit` as a path, which no unit is: where readings say theirs."""
+    given = options.get("unit")
+    if "unit_at" in options or not isinstance(given, str) or not {".", "["} & {*given}:
+        return options
+    others = {name: value for name, value in options.items() if name != "unit"}
+    return {**others, "unit_at": given}
 
 
 def _unit(payload: dict[str, Any], default: str) -> str:

@@ -285,6 +285,18 @@ def test_times_of_senml() -> None:
             {"device": "topic[1]", "value": "m.t", "unit_at": "scale"},
             [("7", 10.0)],
         ),
+        (
+            "site/7/F",
+            "50",
+            {"device": "topic[1]", "unit": "topic[2]"},
+            [("7", 10.0)],
+        ),
+        (
+            "site/7",
+            '{"v": 50, "meta": {"unit": "F"}}',
+            {"device": "topic[1]", "value": "v", "unit": "meta.unit"},
+            [("7", 10.0)],
+        ),
         ("site/7", '{"id": "x", "v": 5}', {"device": "id", "value": "v"}, [("x", 5.0)]),
         ("site/7", "5", {"device": "topic[0]"}, [("site", 5.0)]),
         ("s", '[{"v": 1}, {"v": 2}]', {"value": "v"}, [("s", 1.0), ("s", 2.0)]),
