@@ -85,7 +85,8 @@ class Machine(Host):
         """The worker's; 0 while it has none."""
         if self.init == "systemd":
             return self.main_pid(f"edge-model@{instance}.service")
-        found = self.run("pgrep", "-f", f"^edge-model: {instance} ", check=False).stdout
+        # The oldest: what it starts has its title, too, until it is another program.
+        found = self.run("pgrep", "-o", "-f", f"^edge-model: {instance} ", check=False).stdout
         return int(found or 0)
 
     def log_of(self, instance: str) -> str:
