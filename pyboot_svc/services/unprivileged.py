@@ -143,7 +143,10 @@ def asked_without_rights(
 
     def work(way: Path) -> Iterator[Document]:
         adopt_orphans()
-        yield from ask(way)
+        try:
+            yield from ask(way)
+        finally:
+            _end_what_a_model_started()
 
     place = _somebodys(state)
     user = _nobody(groups) if place is None else _owner(place, groups)
@@ -357,7 +360,6 @@ def _work(begin: Callable[[], Path], ask: Ask, answer: int, life: int) -> NoRetu
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        _end_what_a_model_started()
         with suppress(Exception):
             sys.stderr.flush()
         os._exit(code)
