@@ -9,7 +9,7 @@ from itertools import islice
 
 from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.messages import MessageBatch
+from pyboot_svc.worker.messages import Chunk, MessageBatch
 from pyboot_svc.worker.mqtt.interfaces import Count, Deliver, Source
 
 _CONNECTED = ConnectionStatus("memory", "connected", "", 0.0)
@@ -78,6 +78,10 @@ class MemoryOutbox:
         self._woken.set()
 
     try_send = wake
+
+    def send_lone(self, chunk: Chunk) -> bool:
+        """None is ever alone here: as many come as can be taken."""
+        return False
 
     def leaving(self, *, for_good: bool = False) -> None: ...
     def stop(self, timeout: float) -> None:

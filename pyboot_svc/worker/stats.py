@@ -108,6 +108,11 @@ class Stats:
         for at, some in Counter(results.arrivals()).items():
             self._published.append((now - at, some))
 
+    def published_lone(self, arrived: int) -> None:
+        """One that came alone, at this time, has been processed and is safe with the broker."""
+        self.processed(1)
+        self._published.append((time.monotonic_ns() - arrived, 1))
+
     def tick(self) -> None:
         with self._lock:
             self._add_up()

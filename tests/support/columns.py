@@ -101,3 +101,5 @@ class Standing:
         self.wait_for_room = results.wait_for_room
 
     def try_send(self) -> None: ...
+    def send_lone(self, chunk: Chunk) -> bool:
+        return False

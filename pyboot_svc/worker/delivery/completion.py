@@ -36,6 +36,9 @@ from pyboot_svc.worker.messages import (
 from pyboot_svc.worker.stats import Stats
 from pyboot_svc.worker.tracer import Tracer
 
+# The place of the only one.
+_FIRST = range(1)
+
 log = logging.getLogger(__name__)
 
 
@@ -112,6 +115,26 @@ class Completion:
             without = [place for place in places if found[place - start] is None]
         if without:
             self._end_without_result(chunk, without)
+
+    def is_plain(self, chunk: Chunk) -> bool:
+        """Whether it has one result, and nothing is to be done but to publish it."""
+        results = chunk.results
+        if len(results) != 1 or not results[0] or chunk.handed_on or chunk.unusual:
+            return False
+        return not (chunk.batch.tick or self._saver.state.changes or self._tracer.on)
+
+    def published_at_once(self, chunk: Chunk) -> None:
+        """The broker has the result of a chunk that `is_plain`, which has waited nowhere."""
+        chunk.handed_on = 1
+        self._stats.published_lone(chunk.batch.arrived[0])
+        self._post_queue.put(chunk.number, None)
+        self._settlement.settle(chunk, _FIRST)
+
+    def on_its_way(self, results: ResultBatch) -> None:
+        """The result of a chunk that `is_plain`: it is with the network, and not yet published."""
+        results.chunk.handed_on = 1
+        self._stats.processed(1)
+        self._post_queue.passed(results)
 
     def _some_results(
         self, chunk: Chunk, places: Sequence[int], found: Sequence[Result]

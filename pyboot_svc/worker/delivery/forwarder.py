@@ -24,6 +24,7 @@ from pyboot_svc.worker.messages import (
     ID_PROPERTY,
     RESULTS,
     Addressed,
+    Chunk,
     ResultBatch,
     Sendable,
     StoredMessage,
@@ -54,6 +55,9 @@ class Outbox(Protocol):
     def try_send(self) -> None:
         """Send results here and now, if that is possible."""
 
+    def send_lone(self, chunk: Chunk) -> bool:
+        """Send the one result of this chunk, of QoS 0; False unless all of it is sent."""
+
 
 class Forwarder:
     """Between the post_queue, the spool and the outbox: store and forward.
@@ -82,6 +86,8 @@ class Forwarder:
         self._beside_payload = row_size(edge.post.topic, b"", named)
         # Before more results are made: until there is room, and how many then.
         self.wait_for_room = post_queue.wait_for_room
+        # Of QoS 2, and on the plain plane, paho keeps the account.
+        self._sends_at_once = edge.post.qos == 0 and edge.data_plane == "bulk"
         self._online = False
         # The lanes that the broker takes nothing of for now.
         self._held: set[int] = set()
@@ -104,6 +110,13 @@ class Forwarder:
                 self._outbox.try_send()
             else:
                 self._wake.set()
+
+    def send_lone(self, chunk: Chunk) -> bool:
+        """The one result of this chunk, if nothing waits before it; False unless it is published.
+
+        What an answer or the network is waited for has to be held, and goes by the post_queue.
+        """
+        return self._sends_at_once and self._online and self._outbox.send_lone(chunk)
 
     # For the outbox:
 
@@ -172,6 +185,17 @@ class Forwarder:
             for results in live:
                 self.live += len(results.payloads)
             return live
+
+    def is_next(self, chunk: Chunk) -> bool:
+        with self._lock:  # what leaves the post_queue for the spool is not between both
+            if RESULTS in self._held or not (self._spooled.empty or self._goes_straight):
+                return False
+            return self._results.is_next(chunk.number)
+
+    def on_its_way(self, results: ResultBatch) -> None:
+        self._completion.on_its_way(results)
+        self.live += len(results)
+        self._outbox.wake()
 
     @property
     def _goes_straight(self) -> bool:

@@ -60,6 +60,18 @@ class PostQueue:
             if last:
                 self._complete.add(number)
 
+    def is_next(self, number: int) -> bool:
+        """Whether nothing waits here that is before the results of this chunk."""
+        return number == self._next_number and not self._released
+
+    def passed(self, results: ResultBatch) -> None:
+        """These are on their way without having waited here."""
+        budget = self._budget
+        with self._lock:
+            budget.made += results.size
+            if budget.arrived + budget.made >= budget.look_at:
+                budget.judge()
+
     def _release(self, results: ResultBatch) -> None:
         self._released.append(results)
         self.ready += len(results)

@@ -38,6 +38,9 @@ class Forwarder(Protocol):
     def try_send(self) -> None:
         """There may be results to send."""
 
+    def send_lone(self, chunk: Chunk) -> bool:
+        """Publish the one result of this chunk at once, if nothing is in the way."""
+
 
 class IdleWork(Protocol):
     """What a single model thread does while nothing waits for it; `wake` calls it back."""
@@ -165,7 +168,8 @@ class ModelPool:
         spawn(f"model-{runner.number}", run, self._on_crash)
 
     def _run(self, runner: Runner, chunk: Chunk | None) -> None:
-        longest, worked = 1, self._completion.worked
+        completion, forwarder = self._completion, self._forwarder
+        longest, worked = 1, completion.worked
         while chunk is not None or (chunk := self._next_chunk(runner, longest)) is not None:
             began, first = perf_counter(), len(chunk.results)
             if not runner.work(chunk):
@@ -179,8 +183,11 @@ class ModelPool:
             else:
                 longest = max(1, int(CHUNK_SECONDS * count / took))
             with runner.lock:
-                self._completion.hand_on(chunk, last=True)
-            self._forwarder.try_send()
+                if completion.is_plain(chunk) and forwarder.send_lone(chunk):
+                    completion.published_at_once(chunk)
+                else:
+                    completion.hand_on(chunk, last=True)
+            forwarder.try_send()
             self._pre_queue.done(chunk)
             chunk = None
         self._done.add(runner.number)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pyboot_svc.config import Edge
-from pyboot_svc.worker.messages import MessageBatch, ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.messages import Chunk, MessageBatch, ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, PlaneOwner
 
 # What the format of MQTT's length field allows.
@@ -35,6 +35,12 @@ class Source(Protocol):
     def rows_ready(self) -> bool: ...
     def take_rows(self, room: int, *, from_disk: bool = True) -> list[StoredMessage]: ...
     def take_results(self, room: int) -> list[ResultBatch]: ...
+    def is_next(self, chunk: Chunk) -> bool:
+        """Whether nothing goes out before the results of this chunk, which none of them is yet."""
+
+    def on_its_way(self, results: ResultBatch) -> None:
+        """All results of a chunk that `is_next`, which have been sent; `delivered` will follow."""
+
     def delivered(self, items: list[Sendable]) -> None: ...
     def refused(self, items: list[Sendable], reason: str) -> None: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.logs import RateLimit
@@ -13,6 +14,7 @@ from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
     RESULTS,
+    Chunk,
     Destination,
     MessageBatch,
     ResultBatch,
@@ -91,6 +93,9 @@ class MqttOutbox:
         # Look for something to send: soon, or results here and now if possible.
         self.wake = self._connection.wake
         self.try_send = self._connection.try_send
+        # The one result of a chunk, of QoS 0, here and now; False unless all of it is sent.
+        self.send_lone: Callable[[Chunk], bool]
+        self.send_lone = partial(self._connection.in_turn, self._send_lone)
 
     @property
     def overdue(self) -> float:
@@ -231,6 +236,17 @@ class MqttOutbox:
             self._send_rows(from_disk=False)
         more = self._send_results()
         self.waiting = more or (rows and self._source.rows_ready())
+
+    def _send_lone(self, chunk: Chunk) -> bool:
+        objections = self._objections
+        if objections.active or objections.bounded or not self._source.is_next(chunk):
+            return False
+        on_its_way = self._plane.publish_lone(self._usual, chunk)
+        if on_its_way is not None:
+            self._source.on_its_way(on_its_way)
+            return False
+        objections.unanswered.written_one(len(chunk.results[0] or b""))
+        return True
 
     def wants_turn(self) -> bool:
         # While answers and the time say when the next may be sent, they have the loop turn.

@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from pyboot_svc import __version__
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.text import printable
-from pyboot_svc.worker.messages import ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.messages import Chunk, ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.home_assistant import Sensors
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Source, Will
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
@@ -171,6 +171,9 @@ class _FirstResults:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._source, name)
+
+    def is_next(self, chunk: Chunk) -> bool:
+        return not self._left and self._source.is_next(chunk)
 
     def take_results(self, room: int) -> list[ResultBatch]:
         taken = self._source.take_results(room)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.columns import batch_of
@@ -29,6 +29,7 @@ from pyboot_svc.threads import spawn
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.pool import NoIdleWork
 from pyboot_svc.worker.messages import (
+    Chunk,
     Message,
     MessageBatch,
     ResultBatch,
@@ -170,6 +171,16 @@ class MemoryOutbox:
         self._woken.set()
 
     try_send = wake
+
+    def send_lone(self, chunk: Chunk) -> bool:
+        with self._lock:
+            if not self.up or self.full or not self.answers or self.unanswered:
+                return False
+            if not self._source.is_next(chunk):
+                return False
+            results = ResultBatch(chunk, range(1), cast("list[bytes]", chunk.results))
+            self.sent.append(results)
+            return True
 
     def answer(self, *, refuse: bool = False) -> None:
         with self._lock:

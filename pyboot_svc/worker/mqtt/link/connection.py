@@ -6,6 +6,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.metrics.snapshot import ConnectionStatus
@@ -19,6 +20,8 @@ from pyboot_svc.worker.mqtt.link.retries import Retries
 from pyboot_svc.worker.mqtt.link.status import StatusReporter, explain
 
 _TRYING_SECONDS = 0.1
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -58,6 +61,12 @@ class Connection:
         """Send what there is to send, here and now if that is possible; from any thread."""
         if not self._loop.try_send():
             self._life.wakeup.call()
+
+    def in_turn(self, send: Callable[[T], bool], what: T) -> bool:
+        """Have `send` called with `what`, within the connection and here and now, if that is
+        possible and nothing else is to be written. Gives what it says; False when it isn't called.
+        """
+        return self._loop.in_turn(send, what)
 
     def stop(self, timeout: float, *, end_session: bool = False) -> None:
         """Send what is queued, say goodbye, and end the thread; `timeout` in seconds.

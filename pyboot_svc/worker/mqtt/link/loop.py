@@ -7,8 +7,9 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from pyboot_svc.worker.heartbeat import TURN_SECONDS
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Handler
@@ -32,6 +33,8 @@ _FULL_SECONDS = 0.02
 _FAREWELL_SECONDS = 1.0
 _WRITING_SECONDS = 0.1
 _READ_BYTES = 65_536
+
+T = TypeVar("T")
 
 
 class Loop:
@@ -100,6 +103,19 @@ class Loop:
                     return False
             # What was written may have made room for it.
             return not (handler.waiting and handler.wants_turn())
+        finally:
+            self._turning.release()
+
+    def in_turn(self, send: Callable[[T], bool], what: T) -> bool:
+        """Have the owner `send` something, here and now, while nothing else is to be written. Gives
+        what that says; False when it can't be called."""
+        if not self._turning.acquire(blocking=False):
+            return False
+        try:
+            return self.alive and not self.plane.wants_write and send(what)
+        except Broken as error:
+            self._fail(error)
+            return False
         finally:
             self._turning.release()
 

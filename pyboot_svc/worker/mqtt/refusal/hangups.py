@@ -245,17 +245,19 @@ class Unanswered:
 
     def written(self, items: Sequence[Sendable]) -> None:
         """These were; of many, a few are looked at."""
-        now, first = self._clock(), items[0]
-        if len(items) == 1 and isinstance(first, ResultBatch) and len(first.payloads) == 1:
-            if self._least <= first.size <= self._most and now < self._until:
-                return
-            sizes = [first.size]
-        else:
-            sizes = _some_sizes(items)
-            if not sizes:
-                return
+        sizes = _some_sizes(items)
+        if sizes:
+            self._note(min(sizes), max(sizes), self._clock())
+
+    def written_one(self, size: int) -> None:
+        """The same of a result of this size."""
+        now = self._clock()
+        if not self._least <= size <= self._most or now >= self._until:
+            self._note(size, size, now)
+
+    def _note(self, least: int, most: int, now: float) -> None:
         self._age(now)
-        recent, least, most = self._recent, min(sizes), max(sizes)
+        recent = self._recent
         if recent and now - recent[-1][0] < _MOMENT_SECONDS and most < 2 * recent[-1][2]:
             since, before_least, before_most = recent.pop()
             recent.append((since, min(least, before_least), max(most, before_most)))

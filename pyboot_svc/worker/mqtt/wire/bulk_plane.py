@@ -5,16 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
-from typing import Any
+from typing import Any, cast
 
 from pyboot_svc.config import DEFAULT_RESULTS, ResultOptions
 from pyboot_svc.worker.messages import (
     RESULTS,
+    Chunk,
     Destination,
     MessageBatch,
     ResultBatch,
     Sendable,
     StoredMessage,
+    ids_of,
 )
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient, refusal
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
@@ -216,6 +218,22 @@ class BulkPlane:
                 in_flight.add_unanswered(results, count, output.queued)
             self.wants_write = True
         return []
+
+    def publish_lone(self, destination: Destination, chunk: Chunk) -> ResultBatch | None:
+        named = self._v5 and chunk.batch.redeliverable
+        if destination is self._last and named == self._last_named:
+            encoder = self._last_encoder
+        else:
+            encoder = self._encoder(destination, named)
+        (payload,) = payloads = cast("list[bytes]", chunk.results)
+        id_ = ids_of(chunk.digests)[0] if named else b""
+        self.answers += 1
+        if self._output.send(encoder.encode_one(payload, 0, id_)):
+            return None
+        results = ResultBatch(chunk, range(1), payloads)
+        self._in_flight.add_unanswered(results, 1, self._output.queued)
+        self.wants_write = True
+        return results
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]:
         failed = []

@@ -10,6 +10,7 @@ from pyboot_svc.worker.invalid_messages import examine, topic_trouble
 from pyboot_svc.worker.messages import (
     ID_PROPERTY,
     RESULTS,
+    Chunk,
     Destination,
     ResultBatch,
     Sendable,
@@ -138,6 +139,9 @@ class PlainPlane:
                 except Exception as error:
                     failed.append((one, encoding_failure(error)))
         return failed
+
+    def publish_lone(self, destination: Destination, chunk: Chunk) -> ResultBatch | None:
+        raise AssertionError("paho writes when it likes")
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]:
         failed = []

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pyboot_svc.worker.messages import (
+    Chunk,
     Destination,
     MessageBatch,
     ResultBatch,
@@ -67,6 +68,10 @@ class DataPlane(Protocol):
         """Gives those of which no packet can be made, and why; so does `publish_rows`."""
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]: ...
+    def publish_lone(self, destination: Destination, chunk: Chunk) -> ResultBatch | None:
+        """The one result of this chunk, written at once, at QoS 0, while nothing else is to be
+        written. Gives it if the socket has not taken all of it, and it is in flight."""
+
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
         """Those of earlier connections are not this one's business: the broker sends them again,
         and that copy will be acknowledged. 0 is no number: those are of QoS 0."""
@@ -100,6 +105,9 @@ class NoPlane:
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]:
         raise AssertionError("there is no room for rows")
+
+    def publish_lone(self, destination: Destination, chunk: Chunk) -> ResultBatch | None:
+        raise AssertionError("there is no room for a result")
 
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None: ...
 

@@ -33,6 +33,23 @@ class SendBuffer:
         self._waiting += filter(None, parts)
         self.queued += sum(map(len, parts))
 
+    def send(self, packet: bytes) -> bool:
+        """Append and flush, while nothing waits: whether the socket took it all; raises Broken."""
+        size = len(packet)
+        self.queued += size
+        try:
+            sent = self._sock.send(packet)
+        except would_block():
+            self._offered.append(packet)
+            return False
+        except Exception as error:  # TLS and WebSocket fail in many ways
+            raise Broken from error
+        self.sent += sent
+        if sent == size:
+            return True
+        self._offered.append(memoryview(packet)[sent:])
+        return False
+
     def flush(self) -> None:
         """Send what the socket takes; raises Broken."""
         offered = self._offered

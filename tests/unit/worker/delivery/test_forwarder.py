@@ -21,7 +21,14 @@ from pyboot_svc.threads import spawn
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.forwarder import Forwarder
 from pyboot_svc.worker.delivery.post_queue import PostQueue
-from pyboot_svc.worker.messages import Message, ResultBatch, Sendable, StoredMessage, count_of
+from pyboot_svc.worker.messages import (
+    Chunk,
+    Message,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+    count_of,
+)
 from pyboot_svc.worker.storage.durable_queue import RESULTS
 from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.spool import Spool
@@ -38,6 +45,9 @@ class Outbox:
     def __init__(self, woken: threading.Event, asked: threading.Event) -> None:
         self.wake = woken.set
         self.try_send = asked.set
+
+    def send_lone(self, chunk: Chunk) -> bool:
+        return False
 
 
 class Ends(Completion):

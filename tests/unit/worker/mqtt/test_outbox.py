@@ -13,7 +13,7 @@ from support.poll import until
 from support.store import configured
 
 from pyboot_svc.config import Broker, Endpoint
-from pyboot_svc.worker.messages import ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.messages import Chunk, ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.link import loop
 from pyboot_svc.worker.mqtt.outbox import MqttOutbox
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
@@ -33,6 +33,7 @@ class Results:
     def __init__(self) -> None:
         self.waiting: deque[ResultBatch] = deque()
         self.safe: list[Sendable] = []
+        self.on_their_way: list[ResultBatch] = []
         self.refusals: list[tuple[Sendable, str]] = []
         self.online = threading.Event()
 
@@ -65,6 +66,12 @@ class Results:
             taken.append(results)
             room -= len(results)
         return taken
+
+    def is_next(self, chunk: Chunk) -> bool:
+        return not self.waiting
+
+    def on_its_way(self, results: ResultBatch) -> None:
+        self.on_their_way.append(results)
 
     def delivered(self, items: list[Sendable]) -> None:
         self.safe += items
