@@ -82,7 +82,7 @@ def install(switch: Switch) -> None:
     from pyboot_svc.worker.heartbeat import Heartbeat
     from pyboot_svc.worker.stats import Stats
 
-    counters = ("add", "add_errors", "published")
+    counters = ("add", "add_errors", "published", "published_lone")
     switch.put(Stats, dict.fromkeys(counters, _nothing), {"count", "figures", "tick"})
     switch.put(Heartbeat, {"beat": _nothing, "rest": _nothing}, {"overdue"})
     # What is left of noting the message at hand is to note it in a list.
@@ -104,13 +104,17 @@ def _list_cursor(*args: Any) -> tuple[list[int], int]:
 
 
 def _count_published(completion: Any, switch: Switch) -> None:
-    published = completion.published
+    published, published_at_once = completion.published, completion.published_at_once
 
     def count(self: Any, some: list[Any]) -> None:
         switch.messages += sum(map(len, some))
         published(self, some)
 
-    completion.published = count
+    def count_one(self: Any, chunk: Any) -> None:
+        switch.messages += 1
+        published_at_once(self, chunk)
+
+    completion.published, completion.published_at_once = count, count_one
 
 
 def _named(name: str) -> list[threading.Thread]:

@@ -33,6 +33,8 @@ _QOS_3 = 0x06
 # Of a PUBLISH packet that is nothing special: all bits but those of QoS 1 and of a duplicate.
 _NOT_LONE = 0xFF & ~(_QOS_1 | DUP)
 _SHORT = 0x80
+# Where the length of what follows the first byte is short: that byte, it, and the topic's length.
+_lone_head = struct.Struct(">BBH").unpack_from
 _LENGTH_BYTES = 4
 _FAILURE = 0x80
 # PUBACK of success, without its packet identifier.
@@ -147,17 +149,18 @@ class Decoder:
         each comes like this.
         """
         stop = len(data)
-        if stop < 4 or self._within:
+        if stop < 5 or self._within:
             return None
-        first, length, body = data[0], data[1], 2
+        first, length, size = _lone_head(data)
+        name = 4
         if length >= _SHORT:
             if data[2] >= _SHORT:
                 return None
-            length, body = length & 0x7F | data[2] << 7, 3
-        if body + length != stop or first & _NOT_LONE != _PUBLISH or length < 2:
+            length, name = length & 0x7F | data[2] << 7, 5
+            size = data[3] << 8 | data[4]
+        if length + name != stop + 2 or first & _NOT_LONE != _PUBLISH:
             return None
-        name = body + 2
-        at = name + (data[body] << 8 | data[body + 1])
+        at = name + size
         topic = self._topics.get(data[name:at])
         # Of a packet that isn't broken there is an identifier, and the length of the properties.
         if topic is None or stop - at < (first & _QOS_1) + self._v5:

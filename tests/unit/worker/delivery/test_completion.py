@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.columns import Acknowledged, chunk_of, roomy_budget
 from support.store import configured, rows, running, settled
 
-from pyboot_svc.model.state import ModelState
+from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
-from pyboot_svc.worker.messages import Addressed, Destination, Result, ResultBatch, ids_of
+from pyboot_svc.worker.messages import Addressed, Chunk, Destination, Result, ResultBatch, ids_of
 from pyboot_svc.worker.stats import Stats
 from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, DurableQueue
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
+from pyboot_svc.worker.tracer import Tracer
 
 ELSEWHERE = Destination("elsewhere", 1)
 
@@ -30,20 +31,35 @@ class Line:
         self.store = store
         self.folder = folder
         self.chunks = 0
-        budget = roomy_budget()
-        saver = StateSaver(ModelState({}), store)
+        self.budget = budget = roomy_budget()
+        state = ModelState({})
+        self.state = CallState(state)
+        saver = StateSaver(state, store)
         self.origin = Acknowledged()
         self.settlement = Settlement(budget, saver)
         self.results = PostQueue(100, budget)
+        self.stats, self.tracer = Stats(), Tracer("out")
         lane = DurableQueue(store, folder / DATABASE_NAME, DEAD_LETTERS)
         letters = DeadLetters(configured(), store, lane, lambda: None)
-        self.completion = Completion(self.results, letters, saver, self.settlement, Stats())
+        self.completion = Completion(
+            self.results, letters, saver, self.settlement, self.stats, self.tracer
+        )
+
+    def lone(self, result: bytes) -> Chunk:
+        """A model has made this of a message that came alone."""
+        chunk = chunk_of([b"0"], self.chunks, origin=self.origin)
+        self.chunks += 1
+        self.budget.arrived += chunk.batch.size
+        self.settlement.admit(chunk.batch)
+        chunk.results.append(result)
+        return chunk
 
     def hand_on(self, *results: Result) -> list[ResultBatch]:
         """What a model has made of as many messages; gives what is to be published."""
         payloads = [b"%d" % number for number in range(len(results))]
         chunk = chunk_of(payloads, self.chunks, origin=self.origin)
         self.chunks += 1
+        self.budget.arrived += chunk.batch.size
         self.settlement.admit(chunk.batch)
         chunk.unusual = True
         chunk.results.extend(results)
@@ -60,6 +76,63 @@ class Line:
 def line(tmp_path: Path) -> Iterator[Line]:
     with running(tmp_path / DATABASE_NAME) as store:
         yield Line(store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda chunk: chunk.results.append(b"another"),
+        lambda chunk: chunk.results.clear(),
+        lambda chunk: chunk.results.__setitem__(0, None),
+        lambda chunk: chunk.results.__setitem__(0, b""),
+        lambda chunk: setattr(chunk, "unusual", True),
+        lambda chunk: setattr(chunk, "handed_on", 1),
+        lambda chunk: setattr(chunk.batch, "tick", True),
+    ],
+)
+def test_a_chunk_is_plain_with_one_result_and_nothing_else(
+    other: Callable[[Chunk], None], line: Line
+) -> None:
+    chunk = line.lone(b"a")
+    assert line.completion.is_plain(chunk)
+    other(chunk)
+    assert not line.completion.is_plain(chunk)
+
+
+def test_while_somebody_looks_no_chunk_is_plain(line: Line) -> None:
+    line.tracer.on = True
+    assert not line.completion.is_plain(line.lone(b"a"))
+
+
+def test_a_chunk_that_has_changed_the_state_is_not_plain(line: Line) -> None:
+    line.state["count"] = 1
+    assert not line.completion.is_plain(line.lone(b"a"))
+
+
+def test_what_is_published_at_once_is_at_its_end(line: Line) -> None:
+    line.completion.published_at_once(line.lone(b"a"))
+    assert line.acknowledged == [1]
+    counters = line.stats.figures().counters
+    assert (counters.processed, counters.published) == (1, 1)
+    assert (line.results.depth(), line.budget.size) == (0, 0)
+    [behind] = line.hand_on(b"b")
+    assert behind.payloads == [b"b"]
+
+
+def test_what_is_on_its_way_is_at_its_end_when_it_is_published(line: Line) -> None:
+    """And what comes behind it doesn't wait for that."""
+    chunk = line.lone(b"abc")
+    results = ResultBatch(chunk, range(1), [b"abc"])
+    line.completion.on_its_way(results)
+    line.completion.hand_on(chunk, last=True)
+    assert line.results.take(100) == []
+    assert (line.acknowledged, line.budget.made) == ([], 3)
+    [behind] = line.hand_on(b"b")
+    line.completion.published([results, behind])
+    assert line.acknowledged == [1, 1]
+    counters = line.stats.figures().counters
+    assert (counters.processed, counters.published) == (2, 2)
+    assert line.budget.size == 0
 
 
 def test_a_message_is_acknowledged_when_all_its_results_are_safe(line: Line) -> None:

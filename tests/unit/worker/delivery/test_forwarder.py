@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.columns import messages_of, result_batch_of, roomy_budget
+from support.columns import chunk_of, messages_of, result_batch_of, roomy_budget
 from support.disk import SmallDisk
 from support.poll import until
 from support.store import POST, configured, held_up, rows, rows_after_a_crash, running, settled
 
-from pyboot_svc.config import SpoolLimits
+from pyboot_svc.config import Edge, SpoolLimits
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.forwarder import Forwarder
@@ -40,14 +40,16 @@ ROW = row_size("out", b"1", {"pyboot-id": "0" * 32})
 
 
 class Outbox:
-    """Notes that it was woken, and asked to send."""
+    """Notes that it was woken, and asked to send, and what came alone."""
 
-    def __init__(self, woken: threading.Event, asked: threading.Event) -> None:
+    def __init__(self, woken: threading.Event, asked: threading.Event, alone: list[Chunk]) -> None:
         self.wake = woken.set
         self.try_send = asked.set
+        self._alone = alone
 
     def send_lone(self, chunk: Chunk) -> bool:
-        return False
+        self._alone.append(chunk)
+        return True
 
 
 class Ends(Completion):
@@ -58,6 +60,9 @@ class Ends(Completion):
 
     def published(self, some: Sequence[ResultBatch]) -> None:
         self._desk.delivered(list(some))
+
+    def on_its_way(self, results: ResultBatch) -> None:
+        self._desk.on_their_way.append(results)
 
     def spooled(self, some: Sequence[ResultBatch]) -> None:
         self._desk.settle(list(some))
@@ -98,10 +103,11 @@ class Desk:
         self.crashed = threading.Event()
         self.results = PostQueue(1_000_000, roomy_budget())
         edge = replace(configured().edge, post=POST, spool=limits)
-        outbox = Outbox(self.woken, self.asked)
-        self.forwarder = Forwarder(edge, self.results, self.spool, outbox, Ends(self))
+        self.alone: list[Chunk] = []
+        self.forwarder = self.another_forwarder(edge)
         self.made: list[Message] = []
         self.result_batches: list[ResultBatch] = []
+        self.on_their_way: list[ResultBatch] = []
         self.ends: Counter[int] = Counter()
         self.early: list[int] = []
         self.safe: set[int] = set()
@@ -109,15 +115,33 @@ class Desk:
         self.buried: list[StoredMessage] = []
         self.forwarder.start(self.crashed.set)
 
+    def another_forwarder(self, edge: Edge) -> Forwarder:
+        outbox = Outbox(self.woken, self.asked, self.alone)
+        return Forwarder(edge, self.results, self.spool, outbox, Ends(self))
+
     def make(self, count: int) -> None:
         """A chunk with results for all its messages; with none, its end is all there is to it."""
+        results = self._results(count)
+        self.results.put(results.chunk.number, results if count else None)
+        self.forwarder.try_send()
+
+    def make_lone(self, publish: Callable[[ResultBatch], None]) -> None:
+        """One that comes alone: `publish` it if it is what goes out next."""
+        results = self._results(1)
+        if not self.forwarder.is_next(results.chunk):
+            self.results.put(results.chunk.number, results)
+            self.forwarder.try_send()
+            return
+        publish(results)
+        self.results.put(results.chunk.number, None)
+
+    def _results(self, count: int) -> ResultBatch:
         first = len(self.made)
         payloads = [b"%d" % number for number in range(first, first + count)]
         results = result_batch_of(payloads, len(self.result_batches))
         self.made += messages_of(results.chunk.batch)
         self.result_batches.append(results)
-        self.results.put(results.chunk.number, results if count else None)
-        self.forwarder.try_send()
+        return results
 
     def settle(self, result_batches: list[ResultBatch]) -> None:
         query = f"SELECT payload FROM spool WHERE lane = {RESULTS}"
@@ -259,6 +283,80 @@ def test_while_connected_results_go_straight_out(desk: Desk, tmp_path: Path) -> 
     desk.forwarder.delivered(rest)
     desk.check_ends()
     assert not (tmp_path / DATABASE_NAME).exists()
+
+
+def test_a_lone_result_is_next_while_nothing_is_before_it(desk: Desk) -> None:
+    first, second = (chunk_of([b"0"], number) for number in range(2))
+    assert desk.forwarder.is_next(first)
+    assert not desk.forwarder.is_next(second)
+    desk.forwarder.hold(RESULTS, [])
+    assert not desk.forwarder.is_next(first)
+    desk.forwarder.resume(RESULTS)
+    assert desk.forwarder.is_next(first)
+    desk.make(1)
+    assert not desk.forwarder.is_next(second)
+
+
+def test_a_lone_result_waits_for_what_leaves_for_the_spool(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also at the moment in which that is neither in the queue nor in the spool."""
+    between, go_on, asked = threading.Event(), threading.Event(), threading.Event()
+    append = desk.spooled.append
+
+    def slowly(rows: Any, done: Callable[[], None]) -> None:
+        between.set()
+        assert go_on.wait(20)
+        append(rows, done)
+
+    monkeypatch.setattr(desk.spooled, "append", slowly)
+    desk.make(1)
+    assert between.wait(20)
+    found: list[bool] = []
+
+    def ask() -> None:
+        asked.set()
+        found.append(desk.forwarder.is_next(chunk_of([b"1"], 1)))
+
+    asking = spawn("model", ask, desk.crashed.set)
+    assert asked.wait(20)
+    asking.join(0.2)
+    assert found == []
+    go_on.set()
+    asking.join(20)
+    assert found == [False]
+
+
+def test_a_lone_result_is_sent_at_once_if_it_is_of_qos_0_and_the_broker_is_there(
+    desk: Desk,
+) -> None:
+    chunk = chunk_of([b"0"])
+    desk.forwarder.connected()
+    assert not desk.forwarder.send_lone(chunk)
+    assert desk.alone == []
+    edge = replace(configured().edge, post=replace(POST, qos=0))
+    forwarder = desk.another_forwarder(edge)
+    assert not forwarder.send_lone(chunk)
+    forwarder.connected()
+    assert forwarder.send_lone(chunk)
+    assert desk.alone == [chunk]
+    plain = desk.another_forwarder(replace(edge, data_plane="plain"))
+    plain.connected()
+    assert not plain.send_lone(chunk)
+
+
+def test_a_lone_result_that_is_on_its_way_is_in_flight(desk: Desk) -> None:
+    desk.forwarder.connected()
+    desk.make_lone(desk.forwarder.on_its_way)
+    assert desk.woken.is_set()
+    assert desk.on_their_way == desk.result_batches
+    assert desk.forwarder.live == 1
+    desk.make(1)
+    assert payloads(taken(desk, 1)) == [1]
+    desk.forwarder.lost([*desk.result_batches])
+    until(lambda: desk.ends.total() == 2, "both are spooled, in order")
+    desk.forwarder.connected()
+    assert payloads(taken(desk, 2)) == [0, 1]
 
 
 def test_while_away_results_are_spooled_and_settled(desk: Desk) -> None:
@@ -562,6 +660,7 @@ class Chance:
         self.safe = desk.safe
         self.last = -1
         self.actions = [self.make, self.make, self.take, self.take, self.deliver, self.toggle]
+        self.actions += [self.make_lone]
 
     def play(self, steps: int) -> None:
         for _ in range(steps):
@@ -586,13 +685,32 @@ class Chance:
         items = take(self.desk, room, from_disk=self.chance.random() < 0.5)
         assert size_of(items) <= room
         check_ids(items)
+        self._sent(items)
+        self.in_flight += items
+
+    def _sent(self, items: list[Sendable]) -> None:
         for number in payloads(items):
             # In order, and none left out that is not known to be safe.
             assert number > self.last
             assert set(range(self.last + 1, number)) <= self.safe
             assert number not in self.safe
             self.last = number
-        self.in_flight += items
+
+    def make_lone(self) -> None:
+        """While anything is in flight, others have to go by the post_queue."""
+        if self.up and not self.in_flight:
+            self.desk.make_lone(self._publish)
+        else:
+            self.desk.make(1)
+
+    def _publish(self, results: ResultBatch) -> None:
+        self._sent([results])
+        if self.chance.random() < 0.5:  # not as a whole, for now
+            self.desk.forwarder.on_its_way(results)
+            self.in_flight.append(results)
+        else:
+            self.safe.update(payloads([results]))
+            self.desk.delivered([results])
 
     def deliver(self) -> None:
         """The broker answers some, not always in order, and not always whole result_batches."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from support.columns import payloads_of, result_batch_of
+from support.columns import chunk_of, payloads_of, result_batch_of
 from support.poll import until
 from support.store import configured
 
@@ -176,6 +177,75 @@ def test_of_a_parcel_what_the_broker_would_not_take_is_refused(
     ]
     assert payloads_of(safe) == fitting
     assert places_of(safe) == [n for n in range(5) if n not in large]
+
+
+def test_a_lone_result_is_sent_at_once(connect: Callable[..., Line]) -> None:
+    line = connect("bulk")
+    assert line.outbox.send_lone(lone(b"first"))
+    assert line.outbox.send_lone(lone(b"second"))
+    assert line.receive(2).payloads == [b"first", b"second"]
+    assert line.outbox.in_flight == 0
+    assert line.results.on_their_way == []
+    assert line.results.safe == []
+
+
+def test_a_lone_result_waits_behind_what_is_before_it(connect: Callable[..., Line]) -> None:
+    line = connect("bulk")
+    line.results.waiting.append(result_batch_of([b"before"], redeliverable=False))
+    assert not line.outbox.send_lone(lone(b"behind"))
+    line.outbox.try_send()
+    assert line.receive(1).payloads == [b"before"]
+
+
+def test_a_lone_result_that_may_be_too_large_is_looked_at(connect: Callable[..., Line]) -> None:
+    """With all others: the broker would hang up."""
+    line = connect("bulk", "5")
+    assert not line.outbox.send_lone(lone(b"x" * MOST_BYTES))
+    assert not line.outbox.send_lone(lone(b"x"))
+
+
+def test_of_a_lone_result_that_the_network_takes_in_part_the_rest_follows(
+    connect: Callable[..., Line],
+) -> None:
+    """It is in flight until then, and those behind it have to wait."""
+    line = connect("bulk")
+    large = b"x" * 20_000_000  # beyond what the buffers of both sockets hold
+    assert not line.outbox.send_lone(lone(large))
+    assert payloads_of(line.results.on_their_way) == [large]
+    assert line.outbox.in_flight == 1
+    assert not line.outbox.send_lone(lone(b"behind"))
+    line.outbox.wake()
+    assert line.receive(1).payloads == [large]
+    until(lambda: line.results.safe == line.results.on_their_way, "it is told that it is safe")
+    assert line.outbox.in_flight == 0
+    until(lambda: line.outbox.send_lone(lone(b"behind")), "there is nothing before it")
+    assert line.receive(1).payloads == [b"behind"]
+
+
+def test_a_lone_result_that_the_connection_fails_at_is_not_sent(
+    connect: Callable[..., Line],
+) -> None:
+    """Nor is it in flight: it is still in the hands of who wanted to send it."""
+    line = connect("bulk")
+    reset(line.broker)
+    until(lambda: not line.outbox.send_lone(lone(b"x")), "the connection is known to be lost")
+    assert line.results.on_their_way == []
+    line.outbox.wake()
+    until(lambda: not line.results.online.is_set(), "its end is told")
+    assert line.outbox.in_flight == 0
+
+
+def reset(broker: socket.socket) -> None:
+    """Closed without a word, as by a broker that dies."""
+    broker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    broker.close()
+
+
+def lone(payload: bytes) -> Chunk:
+    """A chunk whose one message, of QoS 0, has led to this."""
+    chunk = chunk_of([b"input"], redeliverable=False)
+    chunk.results.append(payload)
+    return chunk
 
 
 def result_batches(items: Sequence[Sendable]) -> list[ResultBatch]:
