@@ -106,6 +106,7 @@ def test_while_somebody_looks_no_chunk_is_plain(line: Line) -> None:
 
 def test_a_chunk_that_has_changed_the_state_is_not_plain(line: Line) -> None:
     line.state["count"] = 1
+    line.state.commit()
     assert not line.completion.is_plain(line.lone(b"a"))
 
 

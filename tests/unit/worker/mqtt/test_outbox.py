@@ -209,7 +209,7 @@ def test_of_a_lone_result_that_the_network_takes_in_part_the_rest_follows(
 ) -> None:
     """It is in flight until then, and those behind it have to wait."""
     line = connect("bulk")
-    large = b"x" * 20_000_000  # beyond what the buffers of both sockets hold
+    large = b"x" * 15_000_000  # beyond what the buffers of both sockets hold
     assert not line.outbox.send_lone(lone(large))
     assert payloads_of(line.results.on_their_way) == [large]
     assert line.outbox.in_flight == 1
