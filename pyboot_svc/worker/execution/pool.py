@@ -169,8 +169,11 @@ class ModelPool:
 
     def _run(self, runner: Runner, chunk: Chunk | None) -> None:
         completion, forwarder = self._completion, self._forwarder
-        longest, worked = 1, completion.worked
-        while chunk is not None or (chunk := self._next_chunk(runner, longest)) is not None:
+        worked, done = completion.worked, self._pre_queue.done
+        # How long the model was at the last chunk, and how many messages that were: the first is
+        # alone.
+        took, count = CHUNK_SECONDS, 1
+        while chunk is not None or (chunk := self._next_chunk(runner, took, count)) is not None:
             began, first = perf_counter(), len(chunk.results)
             if not runner.work(chunk):
                 return
@@ -178,23 +181,21 @@ class ModelPool:
             if count:
                 worked((took, count))
             chunk.began, chunk.took = began, took
-            if took * LONGEST_CHUNK <= CHUNK_SECONDS * count:
-                longest = LONGEST_CHUNK
-            else:
-                longest = max(1, int(CHUNK_SECONDS * count / took))
             with runner.lock:
                 if completion.is_plain(chunk) and forwarder.send_lone(chunk):
                     completion.published_at_once(chunk)
                 else:
                     completion.hand_on(chunk, last=True)
             forwarder.try_send()
-            self._pre_queue.done(chunk)
+            done(chunk)
             chunk = None
         self._done.add(runner.number)
         if len(self._done) == self._size:
             self._ended.set()
 
-    def _next_chunk(self, runner: Runner, longest: int) -> Chunk | None:
+    def _next_chunk(self, runner: Runner, took: float, count: int) -> Chunk | None:
+        """As many messages as the model, which `took` so many seconds for `count`, is at for a
+        while."""
         suspects = self._call.suspects
         alone = bool(suspects.counts)
         while alone and runner.number > 0 and suspects.careful:
@@ -206,8 +207,10 @@ class ModelPool:
         if alone:
             return queue.take(1, self._size)
         most, sharers, patience = self._portion
+        if queue.waiting == 1 and not patience:
+            return queue.take(1, sharers)
         # The other threads see the same room, and fill it, too.
-        return queue.take(min(most or longest, room // sharers), sharers, patience)
+        return queue.take(min(most or _at_once(took, count), room // sharers), sharers, patience)
 
     def _hand_on_what_is_done(self, runner: Runner, chunk: Chunk) -> None:
         with runner.lock:
@@ -215,3 +218,10 @@ class ModelPool:
                 return
             self._completion.hand_on(chunk, last=False)
         self._forwarder.try_send()
+
+
+def _at_once(took: float, count: int) -> int:
+    """So many messages a model that `took` so many seconds for `count` is to have at once."""
+    if took * LONGEST_CHUNK <= CHUNK_SECONDS * count:
+        return LONGEST_CHUNK
+    return max(1, int(CHUNK_SECONDS * count / took))

@@ -106,6 +106,8 @@ class Runner:
         self.lock = threading.Lock()
         self._call = call
         self._at_hand = CallAtHand(call.publishing)
+        self._function = call.model.function
+        self._decode, self._encode = call.codec.decode, call.codec.encode
         self._differs = call.publishing.differs
         # Whether a call can ask, or say, anything about the message at hand.
         self._speaks = self._differs or call.model.needs_context
@@ -251,11 +253,10 @@ class Runner:
         return self._usual, False
 
     def _work_singly(self, chunk: Chunk, first: int) -> None:
-        call, batch = self._call, chunk.batch
-        function, decode, encode = call.model.function, call.codec.decode, call.codec.encode
+        batch, append = chunk.batch, chunk.results.append
+        function, decode, encode = self._function, self._decode, self._encode
         words, cursor = self._cursor
         noted = batch.redeliverable
-        append = chunk.results.append
         payloads = batch.payloads[first:] if first else batch.payloads
         for number, payload in enumerate(payloads):
             if self._given_up:
@@ -270,7 +271,7 @@ class Runner:
 
     def _work_with_context(self, chunk: Chunk, first: int) -> None:
         call, context, batch = self._call, self._context, chunk.batch
-        function, decode, encode = call.model.function, call.codec.decode, call.codec.encode
+        function, decode, encode = self._function, self._decode, self._encode
         words, cursor = self._cursor
         noted, state, at_hand = batch.redeliverable, self._state, self._at_hand
         arguments = (context,) if call.model.wants_context else ()
