@@ -24,7 +24,7 @@ MESSAGES = 20_000
 # to write or to hand over, is beyond this; packet by packet it is six and more.
 MOST_CALLS_A_MESSAGE = 0.5
 # Of Python functions, for a message that comes alone, by QoS: one hop more is several calls.
-MOST_FUNCTION_CALLS = {0: 48, 1: 72}
+MOST_FUNCTION_CALLS = {0: 40, 1: 72}
 ALONE = 100
 BROKER = """
 listener {port} 127.0.0.1

@@ -99,6 +99,7 @@ class Standing:
 
     def __init__(self, results: PostQueue) -> None:
         self.wait_for_room = results.wait_for_room
+        self.sends_lone = False
 
     def try_send(self) -> None: ...
     def send_lone(self, chunk: Chunk) -> bool:

@@ -86,8 +86,9 @@ class Forwarder:
         self._beside_payload = row_size(edge.post.topic, b"", named)
         # Before more results are made: until there is room, and how many then.
         self.wait_for_room = post_queue.wait_for_room
-        # Of QoS 2, and on the plain plane, paho keeps the account.
-        self._sends_at_once = edge.post.qos == 0 and edge.data_plane == "bulk"
+        # Whether `send_lone` may help: results of other QoS wait for an answer, and on the plain
+        # plane paho writes when it likes.
+        self.sends_lone = edge.post.qos == 0 and edge.data_plane == "bulk"
         self._online = False
         # The lanes that the broker takes nothing of for now.
         self._held: set[int] = set()
@@ -116,7 +117,7 @@ class Forwarder:
 
         What an answer or the network is waited for has to be held, and goes by the post_queue.
         """
-        return self._sends_at_once and self._online and self._outbox.send_lone(chunk)
+        return self._online and self._outbox.send_lone(chunk)
 
     # For the outbox:
 

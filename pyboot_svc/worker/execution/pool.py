@@ -32,6 +32,9 @@ _LONG_CALL_SECONDS = 10.0
 class Forwarder(Protocol):
     """Who sends the results on."""
 
+    # Whether it is of any use to ask it to `send_lone`.
+    sends_lone: bool
+
     def wait_for_room(self) -> int:
         """Wait until it takes more results; how many."""
 
@@ -169,6 +172,7 @@ class ModelPool:
 
     def _run(self, runner: Runner, chunk: Chunk | None) -> None:
         completion, forwarder = self._completion, self._forwarder
+        lone = forwarder.sends_lone
         worked, done = completion.worked, self._pre_queue.done
         # How long the model was at the last chunk, and how many messages that were: the first is
         # alone.
@@ -182,7 +186,7 @@ class ModelPool:
                 worked((took, count))
             chunk.began, chunk.took = began, took
             with runner.lock:
-                if completion.is_plain(chunk) and forwarder.send_lone(chunk):
+                if lone and completion.is_plain(chunk) and forwarder.send_lone(chunk):
                     completion.published_at_once(chunk)
                 else:
                     completion.hand_on(chunk, last=True)

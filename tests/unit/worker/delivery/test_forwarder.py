@@ -327,22 +327,26 @@ def test_a_lone_result_waits_for_what_leaves_for_the_spool(
     assert found == [False]
 
 
-def test_a_lone_result_is_sent_at_once_if_it_is_of_qos_0_and_the_broker_is_there(
-    desk: Desk,
+@pytest.mark.parametrize(
+    ("qos", "data_plane", "sends"),
+    [(0, "bulk", True), (1, "bulk", False), (2, "bulk", False), (0, "plain", False)],
+)
+def test_only_what_needs_no_answer_is_sent_at_once(
+    desk: Desk, qos: int, data_plane: str, sends: bool
 ) -> None:
+    edge = replace(configured().edge, post=replace(POST, qos=qos), data_plane=data_plane)
+    assert desk.another_forwarder(edge).sends_lone == sends
+
+
+def test_a_lone_result_is_sent_at_once_while_the_broker_is_there(desk: Desk) -> None:
     chunk = chunk_of([b"0"])
-    desk.forwarder.connected()
     assert not desk.forwarder.send_lone(chunk)
     assert desk.alone == []
-    edge = replace(configured().edge, post=replace(POST, qos=0))
-    forwarder = desk.another_forwarder(edge)
-    assert not forwarder.send_lone(chunk)
-    forwarder.connected()
-    assert forwarder.send_lone(chunk)
+    desk.forwarder.connected()
+    assert desk.forwarder.send_lone(chunk)
     assert desk.alone == [chunk]
-    plain = desk.another_forwarder(replace(edge, data_plane="plain"))
-    plain.connected()
-    assert not plain.send_lone(chunk)
+    desk.forwarder.lost([])
+    assert not desk.forwarder.send_lone(chunk)
 
 
 def test_a_lone_result_that_is_on_its_way_is_in_flight(desk: Desk) -> None:
