@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 from support.app import data_plane
 
 # What differs between the runs of a suite: see tests/on.sh.
@@ -18,6 +21,8 @@ _ROOTS_OWN = Path("/run/t")
 if os.geteuid() == 0 and "PYTEST_DEBUG_TEMPROOT" not in os.environ:
     _ROOTS_OWN.mkdir(exist_ok=True)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_ROOTS_OWN)
+# Where it is without the folder below.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 
 
 # What they start inherits what a shell has ignored that runs them in the background, or by nohup.
@@ -27,6 +32,17 @@ for number, handler in (
 ):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What is killed can't clear up its temporary files: these go with a folder of all of them."""
+    if hasattr(config, "workerinput"):
+        return  # one of several, which have that of who has started them
+    folder = tempfile.mkdtemp(prefix="t-")
+    os.chmod(folder, 0o1777)  # as the temporary directory is
+    os.environ["TMPDIR"] = folder
+    tempfile.tempdir = None
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_report_header() -> str:

@@ -9,7 +9,6 @@ import random
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +35,8 @@ def free_port() -> int:
 @functools.cache
 def _claims() -> int:
     """A file of whose bytes each stands for a port: who has it locked has claimed the port."""
-    file = Path(tempfile.gettempdir(), f"pyboot-test-ports-{os.getuid()}")
+    # For all runs on this machine, whatever temporary directory each of them has.
+    file = Path("/tmp", f"pyboot-test-ports-{os.getuid()}")
     return os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
