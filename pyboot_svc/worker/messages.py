@@ -105,7 +105,10 @@ class MessageBatch:
         self.about = about
         self.tick = tick
         # Topics may be as long as payloads, and each may be another one.
-        self.size = sum(map(len, payloads)) + sum(map(len, topics))
+        if len(payloads) == 1:
+            self.size = len(payloads[0]) + len(topics[0])
+        else:
+            self.size = sum(map(len, payloads)) + sum(map(len, topics))
         if about:
             self.size += sum(len(properties) for _, properties in about.values())
 

@@ -127,7 +127,7 @@ class Completion:
         """The broker has the result of a chunk that `is_plain`, which has waited nowhere."""
         chunk.handed_on = 1
         self._stats.published_lone(chunk.batch.arrived[0])
-        self._post_queue.put(chunk.number, None)
+        self._post_queue.skip(chunk.number)
         self._settlement.settle(chunk, _FIRST)
 
     def on_its_way(self, results: ResultBatch) -> None:

@@ -86,7 +86,10 @@ class Forwarder:
         self._beside_payload = row_size(edge.post.topic, b"", named)
         # Before more results are made: until there is room, and how many then.
         self.wait_for_room = post_queue.wait_for_room
-        # Whether `send_lone` may help: results of other QoS wait for an answer, and on the plain
+        # The one result of a chunk, at once if nothing is before it; False unless all of it went:
+        # what the network doesn't take yet has to be held.
+        self.send_lone = outbox.send_lone
+        # Whether that may help: results of other QoS wait for an answer, and on the plain
         # plane paho writes when it likes.
         self.sends_lone = edge.post.qos == 0 and edge.data_plane == "bulk"
         self._online = False
@@ -111,13 +114,6 @@ class Forwarder:
                 self._outbox.try_send()
             else:
                 self._wake.set()
-
-    def send_lone(self, chunk: Chunk) -> bool:
-        """The one result of this chunk, if nothing waits before it; False unless it is published.
-
-        What an answer or the network is waited for has to be held, and goes by the post_queue.
-        """
-        return self._online and self._outbox.send_lone(chunk)
 
     # For the outbox:
 
@@ -189,7 +185,9 @@ class Forwarder:
 
     def is_next(self, chunk: Chunk) -> bool:
         with self._lock:  # what leaves the post_queue for the spool is not between both
-            if RESULTS in self._held or not (self._spooled.empty or self._goes_straight):
+            if not self._online or RESULTS in self._held:
+                return False
+            if not (self._spooled.empty or self._goes_straight):
                 return False
             return self._results.is_next(chunk.number)
 

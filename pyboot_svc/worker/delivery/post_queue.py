@@ -72,6 +72,13 @@ class PostQueue:
             if budget.arrived + budget.made >= budget.look_at:
                 budget.judge()
 
+    def skip(self, number: int) -> None:
+        """Nothing of a chunk that `is_next` waits here."""
+        with self._lock:
+            self._next_number = number + 1
+            if self._early:
+                self._release_early()
+
     def _release(self, results: ResultBatch) -> None:
         self._released.append(results)
         self.ready += len(results)

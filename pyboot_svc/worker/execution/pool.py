@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from time import perf_counter
 from typing import Protocol
 
 from pyboot_svc.model.context import Context
@@ -171,31 +170,32 @@ class ModelPool:
         spawn(f"model-{runner.number}", run, self._on_crash)
 
     def _run(self, runner: Runner, chunk: Chunk | None) -> None:
-        completion, forwarder = self._completion, self._forwarder
-        lone = forwarder.sends_lone
-        worked, done = completion.worked, self._pre_queue.done
+        hand_on, worked = self._hand_on, self._completion.worked
+        try_send, done = self._forwarder.try_send, self._pre_queue.done
         # How long the model was at the last chunk, and how many messages that were: the first is
         # alone.
         took, count = CHUNK_SECONDS, 1
         while chunk is not None or (chunk := self._next_chunk(runner, took, count)) is not None:
-            began, first = perf_counter(), len(chunk.results)
-            if not runner.work(chunk):
+            first = len(chunk.results)
+            if not runner.work(chunk, hand_on):
                 return
-            took, count = perf_counter() - began, len(chunk.results) - first
+            took, count = chunk.took, len(chunk.results) - first
             if count:
                 worked((took, count))
-            chunk.began, chunk.took = began, took
-            with runner.lock:
-                if lone and completion.is_plain(chunk) and forwarder.send_lone(chunk):
-                    completion.published_at_once(chunk)
-                else:
-                    completion.hand_on(chunk, last=True)
-            forwarder.try_send()
+            try_send()
             done(chunk)
             chunk = None
         self._done.add(runner.number)
         if len(self._done) == self._size:
             self._ended.set()
+
+    def _hand_on(self, chunk: Chunk) -> None:
+        """All that there is of a chunk, by the shortest way."""
+        completion, forwarder = self._completion, self._forwarder
+        if forwarder.sends_lone and completion.is_plain(chunk) and forwarder.send_lone(chunk):
+            completion.published_at_once(chunk)
+        else:
+            completion.hand_on(chunk, last=True)
 
     def _next_chunk(self, runner: Runner, took: float, count: int) -> Chunk | None:
         """As many messages as the model, which `took` so many seconds for `count`, is at for a

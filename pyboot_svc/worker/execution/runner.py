@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pyboot_svc.config import BatchLimits, Edge, OnError
@@ -93,6 +94,10 @@ class ModelCall:
         return None, threads, 0.0
 
 
+def _keep(chunk: Chunk) -> None:
+    """Who has called for the work has the chunk."""
+
+
 class Runner:
     """Works through chunks; `give_up` takes the one at hand away from a call that never ends.
 
@@ -136,8 +141,9 @@ class Runner:
         self._seen: tuple[object, int] = (None, 0)
         self._seen_at = 0.0
 
-    def work(self, chunk: Chunk) -> bool:
-        """Call the model for the rest of it; False when it was taken away meanwhile."""
+    def work(self, chunk: Chunk, hand_on: Callable[[Chunk], None] = _keep) -> bool:
+        """Call the model for the rest of it, and `hand_on` what that has made of it, within `lock`;
+        False when it was taken away meanwhile."""
         if self._native_id is None:  # asking takes a system call
             self._native_id = threading.get_native_id()
         call, batch, first = self._call, chunk.batch, len(chunk.results)
@@ -148,7 +154,7 @@ class Runner:
         if redeliverable and not batch.tick:  # what comes again can kill the next process, too
             digests = chunk.digests[first:] if first else chunk.digests
             call.journal.begin(self.number, digests, together)
-        self._began = time.monotonic()
+        self._began = began = monotonic()
         if self._speaks:
             self._at_hand.begin(batch)
         # From here on it can be given up, and the journal's slot can be a successor's.
@@ -158,12 +164,14 @@ class Runner:
             self._at_hand.end()
         if self._is_forked:  # and the lock may be held, by nobody
             end_forked(None)
+        chunk.took, chunk.began = monotonic() - began, began
         with self.lock:
             if self._given_up:
                 return False
             self._chunk = None
             if redeliverable:
                 call.journal.end(self.number)
+            hand_on(chunk)
         return True
 
     def stuck_chunk(self) -> Chunk | None:

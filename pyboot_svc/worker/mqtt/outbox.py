@@ -238,14 +238,15 @@ class MqttOutbox:
         self.waiting = more or (rows and self._source.rows_ready())
 
     def _send_lone(self, chunk: Chunk) -> bool:
-        objections = self._objections
+        objections, payload = self._objections, chunk.results[0]
         if objections.active or objections.bounded or not self._source.is_next(chunk):
             return False
-        on_its_way = self._plane.publish_lone(self._usual, chunk)
+        assert isinstance(payload, bytes)
+        on_its_way = self._plane.publish_lone(self._usual, chunk, payload)
         if on_its_way is not None:
             self._source.on_its_way(on_its_way)
             return False
-        objections.unanswered.written_one(len(chunk.results[0] or b""))
+        objections.unanswered.written_one(len(payload))
         return True
 
     def wants_turn(self) -> bool:

@@ -124,11 +124,12 @@ class Loop:
         with self._turning:
             if not self.alive:
                 return 0, False
-            plane, pending, count = self.plane, self.plane.pending, 0
+            plane, count = self.plane, 0
             try:
                 count = plane.read()
-                while pending is not None and self.alive and pending() > 0:
-                    count += plane.read()
+                if plane.pending is not None:
+                    while self.alive and plane.pending() > 0:
+                        count += plane.read()
             except Broken as error:
                 self._fail(error)
             more = plane.wants_write or self._handler.waiting or not self.alive

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
-from typing import Any, cast
+from typing import Any
 
 from pyboot_svc.config import DEFAULT_RESULTS, ResultOptions
 from pyboot_svc.worker.messages import (
@@ -219,18 +219,19 @@ class BulkPlane:
             self.wants_write = True
         return []
 
-    def publish_lone(self, destination: Destination, chunk: Chunk) -> ResultBatch | None:
+    def publish_lone(
+        self, destination: Destination, chunk: Chunk, payload: bytes
+    ) -> ResultBatch | None:
         named = self._v5 and chunk.batch.redeliverable
         if destination is self._last and named == self._last_named:
             encoder = self._last_encoder
         else:
             encoder = self._encoder(destination, named)
-        (payload,) = payloads = cast("list[bytes]", chunk.results)
         id_ = ids_of(chunk.digests)[0] if named else b""
         self.answers += 1
         if self._output.send(encoder.encode_one(payload, 0, id_)):
             return None
-        results = ResultBatch(chunk, range(1), payloads)
+        results = ResultBatch(chunk, range(1), [payload])
         self._in_flight.add_unanswered(results, 1, self._output.queued)
         self.wants_write = True
         return results

@@ -140,7 +140,9 @@ class PlainPlane:
                     failed.append((one, encoding_failure(error)))
         return failed
 
-    def publish_lone(self, destination: Destination, chunk: Chunk) -> ResultBatch | None:
+    def publish_lone(
+        self, destination: Destination, chunk: Chunk, payload: bytes
+    ) -> ResultBatch | None:
         raise AssertionError("paho writes when it likes")
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]:

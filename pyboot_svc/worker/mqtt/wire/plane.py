@@ -68,9 +68,11 @@ class DataPlane(Protocol):
         """Gives those of which no packet can be made, and why; so does `publish_rows`."""
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]: ...
-    def publish_lone(self, destination: Destination, chunk: Chunk) -> ResultBatch | None:
-        """The one result of this chunk, written at once, at QoS 0, while nothing else is to be
-        written. Gives it if the socket has not taken all of it, and it is in flight."""
+    def publish_lone(
+        self, destination: Destination, chunk: Chunk, payload: bytes
+    ) -> ResultBatch | None:
+        """`payload`, the one result of this chunk, written at once, at QoS 0, while nothing else is
+        to be written. Gives it if the socket has not taken all of it, and it is in flight."""
 
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
         """Those of earlier connections are not this one's business: the broker sends them again,
@@ -106,7 +108,9 @@ class NoPlane:
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]:
         raise AssertionError("there is no room for rows")
 
-    def publish_lone(self, destination: Destination, chunk: Chunk) -> ResultBatch | None:
+    def publish_lone(
+        self, destination: Destination, chunk: Chunk, payload: bytes
+    ) -> ResultBatch | None:
         raise AssertionError("there is no room for a result")
 
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None: ...

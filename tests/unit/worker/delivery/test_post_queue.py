@@ -86,13 +86,30 @@ class PostQueueMachine(RuleBasedStateMachine):
         results = ResultBatch(self.chunks[number], list(places) if silent else places, payloads)
         self.early.setdefault(number, []).extend(results_of([results]))
         if last:
-            self.unfinished.remove(number)
-            self.complete.add(number)
+            self._complete(number)
         self.ready += self.early.pop(self.next_number, [])
+        self._release()
+        self.queue.put(number, results if payloads else None, last=last)
+
+    @precondition(lambda self: self.unfinished)
+    @rule(data=st.data())
+    def one_has_no_need_to_wait(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.unfinished))
+        is_next = number == self.next_number and not self.ready
+        assert self.queue.is_next(number) == is_next
+        if is_next and not self.places[number]:
+            self._complete(number)
+            self._release()
+            self.queue.skip(number)
+
+    def _complete(self, number: int) -> None:
+        self.unfinished.remove(number)
+        self.complete.add(number)
+
+    def _release(self) -> None:
         while self.next_number in self.complete:
             self.next_number += 1
             self.ready += self.early.pop(self.next_number, [])
-        self.queue.put(number, results if payloads else None, last=last)
 
     @rule(most=st.integers(0, 10), sent=st.integers(0, 10))
     def take_and_give_back_what_was_not_sent(self, most: int, sent: int) -> None:
