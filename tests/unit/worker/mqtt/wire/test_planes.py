@@ -469,6 +469,55 @@ def test_an_id_only_where_something_can_come_twice(
     assert got.packet_ids == ([1, 2, 3] if qos else [0, 0, 0])
 
 
+@pytest.mark.parametrize("redeliverable", [True, False], ids=["comes again", "comes once"])
+def test_a_lone_result_is_the_packet_that_it_is_among_others(
+    ends: Ends, redeliverable: bool
+) -> None:
+    results = result_batch_of([b"alone"], redeliverable=redeliverable)
+    ends.plane.publish_results(Destination("out", 0), [results])
+    as_usual = ends.receive_bytes()
+    for to in (Destination("out", 0), Destination("out", 0, retain=True)):
+        assert ends.plane.publish_lone(to, results.chunk, b"alone") is None
+    assert ends.broker.recv(65_536) == as_usual + bytes((as_usual[0] | 1,)) + as_usual[1:]
+    assert (ends.plane.in_flight, ends.plane.wants_write, ends.plane.answers) == (0, False, 3)
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_lone_result_that_is_not_written_as_a_whole_is_in_flight(ends: Ends, size: int) -> None:
+    results = result_batch_of([b"x" * size])
+    to = Destination("out", 0)
+    on_its_way = ends.plane.publish_lone(to, results.chunk, results.payloads[0])
+    assert on_its_way is not None
+    assert results_of([on_its_way]) == [(0, b"x" * size)]
+    assert (ends.plane.in_flight, ends.plane.unsafe()) == (1, [on_its_way])
+    assert ends.told.outcomes() == ([], [])
+    behind = ends.publish(1, 0)
+    assert [got.payload for got in ends.receive()] == [b"x" * size, b"000"]
+    assert ends.told.outcomes() == ([on_its_way, behind], [])
+
+
+def test_a_lone_result_that_the_socket_takes_nothing_of_is_in_flight(ends: Ends) -> None:
+    while True:
+        try:
+            ends.here.send(b"\xd0\0" * 1000)
+        except BlockingIOError:
+            break
+    results = result_batch_of([b"alone"])
+    on_its_way = ends.plane.publish_lone(Destination("out", 0), results.chunk, b"alone")
+    assert on_its_way is not None
+    assert ends.plane.wants_write
+    assert [got.payload for got in ends.receive()] == [b"alone"]
+    assert ends.told.outcomes() == ([on_its_way], [])
+
+
+def test_a_lone_result_that_the_connection_ends_at_is_not_in_flight(ends: Ends) -> None:
+    ends.broker.close()
+    results = result_batch_of([b"alone"])
+    with pytest.raises(Broken):
+        ends.plane.publish_lone(Destination("out", 0), results.chunk, b"alone")
+    assert ends.plane.unsafe() == []
+
+
 def test_results_with_and_without_an_id_share_a_connection() -> None:
     ends = Ends("5")
     try:
