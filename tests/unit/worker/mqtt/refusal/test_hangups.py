@@ -254,6 +254,21 @@ def test_at_qos_0_a_message_of_unusual_size_is_named_and_then_taken_for_too_larg
     assert found == [(3000, False), (5000, False), (3000, True)]
 
 
+def test_at_qos_0_a_message_that_comes_alone_is_judged_as_others_are() -> None:
+    clock = Clock()
+    one_by_one, together = Unanswered(clock), Unanswered(clock)
+    for round_ in range(3):
+        for size in (*[100, 120] * 10, 3000 + 500 * round_, 110):
+            one_by_one.written_one(size)
+            together.written(results(size))
+            clock.now += 0.03
+        assert (
+            one_by_one.lost()
+            == together.lost()
+            == (3000 if round_ == 2 else 3000 + 500 * round_, round_ == 2)
+        )
+
+
 @pytest.mark.parametrize("sizes", [[100], [100, 150], [3000]])
 def test_at_qos_0_messages_of_usual_size_are_not_named(sizes: list[int]) -> None:
     clock = Clock()
