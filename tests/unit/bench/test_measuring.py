@@ -46,8 +46,9 @@ def too_few(payloads, context):
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> Iterator[Callable[..., Subject]]:
+def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Subject]]:
     """Makes one of a model's name, more keys of its edge, and its payloads."""
+    monkeypatch.chdir(Path.cwd())  # and back again: to load a subject changes it
     name = f"bench_models_{id(tmp_path)}"
     (tmp_path / f"{name}.py").write_text(MODELS)
     path = list(sys.path)
