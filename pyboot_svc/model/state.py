@@ -24,6 +24,8 @@ class ModelState(MutableMapping[str, Any]):
     def __init__(self, stored: dict[str, str], *, known: bool = True) -> None:
         """`known` says whether `stored` is all that there is: not if it could not be read."""
         self._stored = stored
+        # The same, but for what has changed since and is not to be saved yet.
+        self._saved = stored.copy()
         self._known = known
         # What was assigned and is not taken yet.
         self.changes: Changes = {}
@@ -145,21 +147,27 @@ class ModelState(MutableMapping[str, Any]):
     def saving(self, changes: Changes) -> None:
         """These are about to be saved: what was there before them is not lacking any more."""
         with self._lock:
-            for key in self._unsaved.keys() & changes.keys():
-                del self._unsaved[key]
+            for key, text in changes.items():
+                self._unsaved.pop(key, None)
+                if text is None:
+                    self._saved.pop(key, None)
+                else:
+                    self._saved[key] = text
 
     def meet(self, stored: dict[str, str]) -> None:
         """A database was opened that holds `stored`: what it lacks is to be written again.
 
+        Not what calls have changed whose messages are not at their end: that is saved with these.
         What was not known before is taken over, unless the model has assigned it meanwhile.
         """
         with self._lock:
             if not self._known:
                 for key in stored.keys() - self.changes.keys():
                     self._stored.setdefault(key, stored[key])
+                self._saved = {**stored, **self._saved}
                 self._known = True
-            for key, text in self._stored.items():
-                if stored.get(key) != text and key not in self.changes:
+            for key, text in self._saved.items():
+                if stored.get(key) != text:
                     self._unsaved[key] = text
 
 

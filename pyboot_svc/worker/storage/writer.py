@@ -155,6 +155,10 @@ class DatabaseWriter:
         batch: list[_Item] = []
         size = 0
         item = self._first()
+        if item is None and not self._writes.empty():
+            # What the end of a write has led to stands behind the end.
+            self._writes.put(None)
+            item = self._writes.get()
         while item is not None:
             batch.append(item)
             size += item[3]

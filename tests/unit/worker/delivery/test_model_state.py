@@ -19,6 +19,7 @@ from support.poll import until
 from support.store import configured, held_up, rows, running, settled
 
 from pyboot_svc.model.state import CallState, ModelState
+from pyboot_svc.threads import spawn
 from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
@@ -207,6 +208,24 @@ def test_a_database_that_lacks_something_gets_it_again() -> None:
     state.meet({"same": "1", "old": "0", "foreign": "5"})
     assert state.take_unsaved() == {"lost": "2", "old": "3"}
     assert "foreign" not in state, "it was deleted, and that is not committed yet"
+
+
+def test_a_new_database_gets_nothing_of_calls_that_are_not_at_their_end() -> None:
+    state = ModelState({"n": "0"})
+    call = CallState(state)
+    call["n"] = 1
+    state.meet({})
+    assert state.take_unsaved() == {"n": "0"}
+    call.commit()
+    changes = state.take_changes()
+    state.meet({})
+    assert state.take_unsaved() == {"n": "0"}
+    state.saving(changes)
+    state.meet({})
+    assert state.take_unsaved() == {"n": "1"}
+    state.saving({"n": None})
+    state.meet({})
+    assert state.take_unsaved() == {}
 
 
 def test_what_could_not_be_read_at_the_start_is_taken_over_later() -> None:
@@ -432,6 +451,57 @@ def test_what_a_new_database_lacks_is_not_written_over_what_is_newer(
     saver.flush()
     settled(durables.store)
     assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
+
+
+def test_what_is_not_at_its_end_is_not_written_with_what_a_new_database_lacks(
+    tmp_path: Path,
+) -> None:
+    """It is opened while the third message waits for the second, whose end takes a while."""
+    safe = Durables(configured(), tmp_path)
+    saver = StateSaver(safe.state, safe.store)
+    settlement, origin = Settlement(roomy_budget(), saver), Acknowledged()
+    first, second, third = (chunk_of([b""], number, origin=origin) for number in range(3))
+    for chunk in (first, second, third):
+        settlement.admit(chunk.batch)
+    for chunk in (first, third):
+        safe.state["n"] = chunk.number
+        saver.note(chunk, range(1))
+        settlement.settle(chunk, range(1))
+    safe.store.start(lambda: None)
+    try:
+        settled(safe.store)
+        saver.flush()
+        settled(safe.store)
+        assert rows(tmp_path, "SELECT value FROM state") == [("0",)]
+        settlement.settle(second, range(1))
+        settled(safe.store)
+        assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
+    finally:
+        safe.store.stop(20)
+        safe.journal.close()
+
+
+def test_at_a_stop_what_waits_behind_the_last_write_is_saved_and_acknowledged(
+    durables: Durables, tmp_path: Path
+) -> None:
+    """A dead letter that is being written, and a message behind it that has changed the state."""
+    saver = StateSaver(durables.state, durables.store)
+    settlement, origin = Settlement(roomy_budget(), saver), Acknowledged()
+    failed, good = (
+        chunk_of([b""], number, packet_ids=[number + 1], origin=origin) for number in range(2)
+    )
+    with held_up(durables.store):
+        for chunk in (failed, good):
+            settlement.admit(chunk.batch)
+        durables.store.submit(lambda connection: None, lambda: settlement.settle(failed, range(1)))
+        durables.state["n"] = 1
+        saver.note(good, range(1))
+        settlement.settle(good, range(1))
+        stopping = spawn("stop", lambda: durables.store.stop(20))
+        stopping.join(0.1)
+    stopping.join(20)
+    assert origin.packet_ids == [1, 2]
+    assert rows(tmp_path, "SELECT value FROM state") == [("1",)]
 
 
 def test_nor_over_what_is_kept_at_the_end(durables: Durables, tmp_path: Path) -> None:
