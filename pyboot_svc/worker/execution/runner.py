@@ -164,10 +164,11 @@ class Runner:
             self._at_hand.end()
         if self._is_forked:  # and the lock may be held, by nobody
             end_forked(None)
-        chunk.took, chunk.began = monotonic() - began, began
+        took = monotonic() - began
         with self.lock:
             if self._given_up:
                 return False
+            chunk.took, chunk.began = took, began
             self._chunk = None
             if redeliverable:
                 call.journal.end(self.number)

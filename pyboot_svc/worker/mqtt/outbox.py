@@ -43,6 +43,7 @@ from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.refusal.unknown_window import UnknownWindow
 from pyboot_svc.worker.mqtt.wire.encoder import encode_result_properties, unsendable
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, NoPlane
+from pyboot_svc.worker.mqtt.wire.send_buffer import LONG_PAYLOAD
 
 _WINDOW = 2000
 # paho looks at every message in flight at every PUBACK: more would cost more than it gains.
@@ -239,9 +240,11 @@ class MqttOutbox:
 
     def _send_lone(self, chunk: Chunk) -> bool:
         objections, payload = self._objections, chunk.results[0]
-        if objections.active or objections.bounded or not self._source.is_next(chunk):
-            return False
         assert isinstance(payload, bytes)
+        if objections.active or len(payload) >= LONG_PAYLOAD or not self._source.is_next(chunk):
+            return False
+        if objections.bounded and objections.too_large_result(payload):
+            return False
         on_its_way = self._plane.publish_lone(self._usual, chunk, payload)
         if on_its_way is not None:
             self._source.on_its_way(on_its_way)

@@ -228,8 +228,8 @@ class BulkPlane:
         else:
             encoder = self._encoder(destination, named)
         id_ = ids_of(chunk.digests)[0] if named else b""
-        self.answers += 1
         if self._output.send(encoder.encode_one(payload, 0, id_)):
+            self.answers += 1
             return None
         results = ResultBatch(chunk, range(1), [payload])
         self._in_flight.add_unanswered(results, 1, self._output.queued)

@@ -492,8 +492,10 @@ def test_a_lone_result_that_is_not_written_as_a_whole_is_in_flight(ends: Ends, s
     assert (ends.plane.in_flight, ends.plane.unsafe()) == (1, [on_its_way])
     assert ends.told.outcomes() == ([], [])
     behind = ends.publish(1, 0)
+    assert ends.plane.answers == 0
     assert [got.payload for got in ends.receive()] == [b"x" * size, b"000"]
     assert ends.told.outcomes() == ([on_its_way, behind], [])
+    assert ends.plane.answers > 0
 
 
 def test_a_lone_result_that_the_socket_takes_nothing_of_is_in_flight(ends: Ends) -> None:
@@ -516,6 +518,7 @@ def test_a_lone_result_that_the_connection_ends_at_is_not_in_flight(ends: Ends) 
     with pytest.raises(Broken):
         ends.plane.publish_lone(Destination("out", 0), results.chunk, b"alone")
     assert ends.plane.unsafe() == []
+    assert ends.plane.answers == 0
 
 
 def test_results_with_and_without_an_id_share_a_connection() -> None:
