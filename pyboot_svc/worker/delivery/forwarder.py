@@ -184,16 +184,12 @@ class Forwarder:
             return live
 
     def is_next(self, chunk: Chunk) -> bool:
-        if not self._may_go_straight:
-            return False  # and is not waited for, at the disk perhaps
+        if not self._online or not (self._spooled.empty or self._goes_straight):
+            return False  # without the lock: who has it may be at the disk
         with self._lock:  # what leaves the post_queue for the spool is not between both
-            return self._may_go_straight and self._results.is_next(chunk.number)
-
-    @property
-    def _may_go_straight(self) -> bool:
-        if not self._online or RESULTS in self._held:
-            return False
-        return self._spooled.empty or self._goes_straight
+            if RESULTS in self._held or not (self._spooled.empty or self._goes_straight):
+                return False
+            return self._results.is_next(chunk.number)
 
     def on_its_way(self, results: ResultBatch) -> None:
         self._completion.on_its_way(results)
