@@ -347,6 +347,7 @@ def inside(machine: Machine, source: str) -> Any:
 @pytest.fixture(scope="module")
 def outcomes(machine: Machine, beside: Stream) -> dict[str, str]:
     """Of all that are tried in one go."""
+    machine.wait_up(HOSTILE, timeout=90)  # a test before may have ended it
     ids = {
         "beside": machine.pid(BESIDE),
         "master": master(machine),
