@@ -25,8 +25,8 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env "PYTEST_ADDOPTS=$(PYTEST_AD
 CORES := $(shell nproc)
 COMPUTING := -n $(shell expr 3 \* $(CORES) / 2)
 WAITING := -n $(shell expr 5 \* $(CORES) / 2)
-# Booted hosts, each for all tests of a file; three of them on two cores, since they wait half the time.
-HOSTS := -n $(shell expr 3 \* $(CORES) / 2) --dist loadfile
+# Booted hosts, each for all tests of a file; four of them on two cores, since they wait half the time.
+HOSTS := -n $(shell expr 2 \* $(CORES)) --dist loadfile
 # What unit, integration and chaos tests run on, one after the other: see tests/on.sh. Each suite runs
 # with each set of dependencies, and those of workers on each data plane; integration and chaos tests
 # together on each of the four pairs.
