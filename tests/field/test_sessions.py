@@ -65,6 +65,7 @@ def test_a_session_that_the_broker_has_lost_is_told_and_counted(
     assert LOST not in master.log
     restart(broker, master, "m-1")
     assert counters(master)["sessions_lost"] == 1
+    master.wait_log(LOST)  # by way of `up`
     (line,) = [line for line in master.log.splitlines() if LOST in line]
     assert "WARNING" in line
     assert "pyboot-m-1" in line
@@ -126,8 +127,8 @@ def test_instances_that_share_are_subscribed_again_and_say_what_may_be_missing(
         found = counters(master, instance)
         assert (found["sessions_lost"], found["sessions_unsure"]) == (0, 1)
         assert found["received"] == 50
+    until(lambda: master.log.count("shared subscription") == 2, "both have said so")
     said = [line for line in master.log.splitlines() if "shared subscription" in line]
-    assert len(said) == 2
     assert all("WARNING" in line and "$share/pyboot-m/t/in" in line for line in said)
 
 
