@@ -263,6 +263,7 @@ def test_a_broker_that_comes_late_is_found(
     own_broker.start()
     assert own_broker.port == port
     master.wait_ready()
+    master.wait_log("subscribed to")
     assert master.log.count("subscribed to") == 1
     plant.subscribe(f"{topic}/out")
     with Plant(own_broker.port) as source:

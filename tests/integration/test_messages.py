@@ -202,6 +202,7 @@ def test_results_that_cant_be_encoded_are_counted_and_logged(
         plant.publish(f"{topic}/in", f"after {kind}")
     assert plant.wait_for(len(kinds)) == [f"after {kind}" for kind in kinds]
     wait_errors(master, {"not_encodable": len(kinds)})
+    master.wait_log("(not_encodable)")
     lines = [line for line in master.log.splitlines() if "(not_encodable)" in line]
     assert f"topic {topic}/in, 8 bytes, begins b'\"object\"': the result can't be" in lines[0]
 
@@ -214,6 +215,7 @@ def test_a_flood_of_failures_is_counted_in_full_and_logged_in_part(
     plant.publish(f"{topic}/in", "calm")
     plant.wait_for(1)
     wait_errors(master, {"model": 500})
+    master.wait_log("message failed")
     assert 1 <= master.log.count("message failed") <= 20
 
 

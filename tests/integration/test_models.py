@@ -321,7 +321,7 @@ def model(payload, context):
 """
     )
     assert ask(1, 2) == [[1, code], [2, code]]
-    assert says in started.log
+    started.wait_log(says)
 
 
 def test_it_works_in_the_folder_of_the_model(
