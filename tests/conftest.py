@@ -22,7 +22,7 @@ _ROOTS_OWN = Path("/run/t")
 if os.geteuid() == 0 and "PYTEST_DEBUG_TEMPROOT" not in os.environ:
     _ROOTS_OWN.mkdir(exist_ok=True)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_ROOTS_OWN)
-# Where it is without the folder below.
+# pytest's own folders stay where they are without the one below: paths of sockets have to be short.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 
 

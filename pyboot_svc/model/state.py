@@ -24,7 +24,7 @@ class ModelState(MutableMapping[str, Any]):
     def __init__(self, stored: dict[str, str], *, known: bool = True) -> None:
         """`known` says whether `stored` is all that there is: not if it could not be read."""
         self._stored = stored
-        # The same, but for what has changed since and is not to be saved yet.
+        # What a database that lacks nothing has: all that was saved, or is about to be.
         self._saved = stored.copy()
         self._known = known
         # What was assigned and is not taken yet.

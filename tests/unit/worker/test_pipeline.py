@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ import pytest
 from support.columns import batch_of
 from support.disk import SmallDisk
 from support.poll import until
-from support.store import configured, rows
+from support.store import POST, configured, rows
 
 from pyboot_svc.config import BatchLimits, OnError, QueueLimits, SpoolLimits
 from pyboot_svc.metrics.snapshot import ConnectionStatus, Counters, as_document
@@ -138,6 +138,7 @@ class MemoryOutbox:
         self.room = 100
         self.answers = True
         self.sent: list[Sendable] = []
+        self.alone = 0
         self.unanswered: list[Sendable] = []
         self.stopped = False
         self.up = False
@@ -180,6 +181,7 @@ class MemoryOutbox:
                 return False
             results = ResultBatch(chunk, range(1), cast("list[bytes]", chunk.results))
             self.sent.append(results)
+            self.alone += 1
             return True
 
     def answer(self, *, refuse: bool = False) -> None:
@@ -331,8 +333,10 @@ def start(gate: threading.Event, tmp_path: Path) -> Iterator[Callable[..., Line]
         away: bool = False,
         most_bytes: int = 64 * 1024**2,
         folder: Path = tmp_path,
+        post_qos: int = POST.qos,
         **settings: Any,
     ) -> Line:
+        settings["post"] = replace(POST, qos=post_qos)
         settings["queue"] = QueueLimits(pre, post, overflow, most_bytes)
         lines.append(Line(model, folder, away, settings))
         return lines[-1]
@@ -352,16 +356,19 @@ def numbers(count: int) -> list[bytes]:
     return [b"%d" % number for number in range(count)]
 
 
+@pytest.mark.parametrize("post_qos", [0, 1])
 @pytest.mark.parametrize("threads", [1, 8])
 def test_results_and_acknowledgements_in_order_of_arrival(
-    start: Callable[..., Line], threads: int
+    start: Callable[..., Line], threads: int, post_qos: int
 ) -> None:
+    """At QoS 0 those that come alone, with nothing before them, go by no queue."""
+
     def model(payload: int, context: Context) -> int | None:
         if payload % 7 == 0:
             raise ValueError(payload)
         return None if payload % 3 == 0 else payload
 
-    line = start(model, threads=threads)
+    line = start(model, threads=threads, post_qos=post_qos)
     sent: list[Held] = []
     for first in range(0, 300, 30):
         sent += line.inbox.send(*numbers(300)[first : first + 30], qos=1)
@@ -382,6 +389,17 @@ def test_results_and_acknowledgements_in_order_of_arrival(
         "nothing_to_publish": len(silent),
     }
     assert line.figures["unacknowledged"] == 0
+    assert post_qos == 0 or not line.outbox.alone
+
+
+def test_a_result_of_qos_0_that_comes_alone_goes_by_no_queue(start: Callable[..., Line]) -> None:
+    line = start(lambda payload, context: payload, threads=1, post_qos=0)
+    for number in range(5):
+        line.inbox.send(b"%d" % number)
+        until(lambda number=number: line.counter("published") == number + 1, "published")  # type: ignore[misc]
+    assert line.results == [b"%d" % number for number in range(5)]
+    assert line.outbox.alone == 5
+    assert line.figures["held_bytes"] == 0
 
 
 def test_nothing_is_acknowledged_before_its_result_is_safe(start: Callable[..., Line]) -> None:

@@ -435,20 +435,39 @@ def durables(tmp_path: Path) -> Iterator[Durables]:
     safe.journal.close()
 
 
+class Counting:
+    """Its model notes the number of the message at hand as the state's `n`."""
+
+    def __init__(self, safe: Durables) -> None:
+        self._state = safe.state
+        self.saver = StateSaver(safe.state, safe.store)
+        self.settlement = Settlement(roomy_budget(), self.saver)
+        self.origin = Acknowledged()
+
+    def arrive(self, number: int) -> Chunk:
+        chunk = chunk_of([b""], number, packet_ids=[number + 1], origin=self.origin)
+        self.settlement.admit(chunk.batch)
+        return chunk
+
+    def work(self, chunk: Chunk) -> None:
+        """And its result is safe."""
+        self._state["n"] = chunk.number
+        self.saver.note(chunk, range(1))
+        self.end(chunk)
+
+    def end(self, chunk: Chunk) -> None:
+        self.settlement.settle(chunk, range(1))
+
+
 def test_what_a_new_database_lacks_is_not_written_over_what_is_newer(
     durables: Durables, tmp_path: Path
 ) -> None:
     """It is opened, and looked at, with the first change that is saved."""
-    saver = StateSaver(durables.state, durables.store)
-    settlement, origin = Settlement(roomy_budget(), saver), Acknowledged()
+    counting = Counting(durables)
     for number in range(3):
-        chunk = chunk_of([b""], number, origin=origin)
-        settlement.admit(chunk.batch)
-        durables.state["n"] = number
-        saver.note(chunk, range(1))
-        settlement.settle(chunk, range(1))
+        counting.work(counting.arrive(number))
         settled(durables.store)
-    saver.flush()
+    counting.saver.flush()
     settled(durables.store)
     assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
 
@@ -458,22 +477,17 @@ def test_what_is_not_at_its_end_is_not_written_with_what_a_new_database_lacks(
 ) -> None:
     """It is opened while the third message waits for the second, whose end takes a while."""
     safe = Durables(configured(), tmp_path)
-    saver = StateSaver(safe.state, safe.store)
-    settlement, origin = Settlement(roomy_budget(), saver), Acknowledged()
-    first, second, third = (chunk_of([b""], number, origin=origin) for number in range(3))
-    for chunk in (first, second, third):
-        settlement.admit(chunk.batch)
-    for chunk in (first, third):
-        safe.state["n"] = chunk.number
-        saver.note(chunk, range(1))
-        settlement.settle(chunk, range(1))
+    counting = Counting(safe)
+    first, second, third = map(counting.arrive, range(3))
+    counting.work(first)
+    counting.work(third)
     safe.store.start(lambda: None)
     try:
         settled(safe.store)
-        saver.flush()
+        counting.saver.flush()
         settled(safe.store)
         assert rows(tmp_path, "SELECT value FROM state") == [("0",)]
-        settlement.settle(second, range(1))
+        counting.end(second)
         settled(safe.store)
         assert rows(tmp_path, "SELECT value FROM state") == [("2",)]
     finally:
@@ -485,22 +499,15 @@ def test_at_a_stop_what_waits_behind_the_last_write_is_saved_and_acknowledged(
     durables: Durables, tmp_path: Path
 ) -> None:
     """A dead letter that is being written, and a message behind it that has changed the state."""
-    saver = StateSaver(durables.state, durables.store)
-    settlement, origin = Settlement(roomy_budget(), saver), Acknowledged()
-    failed, good = (
-        chunk_of([b""], number, packet_ids=[number + 1], origin=origin) for number in range(2)
-    )
+    counting = Counting(durables)
+    failed, good = map(counting.arrive, range(2))
     with held_up(durables.store):
-        for chunk in (failed, good):
-            settlement.admit(chunk.batch)
-        durables.store.submit(lambda connection: None, lambda: settlement.settle(failed, range(1)))
-        durables.state["n"] = 1
-        saver.note(good, range(1))
-        settlement.settle(good, range(1))
+        durables.store.submit(lambda connection: None, lambda: counting.end(failed))
+        counting.work(good)
         stopping = spawn("stop", lambda: durables.store.stop(20))
         stopping.join(0.1)
     stopping.join(20)
-    assert origin.packet_ids == [1, 2]
+    assert counting.origin.packet_ids == [1, 2]
     assert rows(tmp_path, "SELECT value FROM state") == [("1",)]
 
 
