@@ -16,6 +16,7 @@ invalid_messages   those that can't be taken as they came
 memory_budget      how many bytes of messages are held
 stats              what is counted: messages, errors, rates, latency
 tracer             who wants to know of messages: who looks at samples, OpenTelemetry
+wall_clock         the time of day at moments of the clock that messages are timed by
 message_spans      spans of messages for OpenTelemetry, and the context that results carry on
 silence            what fails without an error: nothing comes in, or nothing comes out
 notices            what is to be noticed, and no reason to stop

@@ -121,7 +121,7 @@ WINGS = {
     "storage": {"messages"},
     "delivery": {"messages", "invalid_messages", "memory_budget", "stats", "storage", "tracer"},
     "execution": {
-        *("messages", "properties", "invalid_messages", "memory_budget", "stats"),
+        *("messages", "properties", "invalid_messages", "memory_budget", "stats", "wall_clock"),
         *("storage", "delivery"),
     },
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pyboot_svc.model.plain import simpler
 from pyboot_svc.topics import RESPONSE, NotFilledIn, check_text, check_topic, template_of
 from pyboot_svc.worker.messages import ID_PROPERTY, About, Addressed, Destination, MessageBatch
 from pyboot_svc.worker.properties import PublishProperties, decode_properties
+from pyboot_svc.worker.wall_clock import WallClock
 
 _MOST_EXPIRY = 2**32 - 1
 _MOST_QOS = 2
@@ -141,8 +141,9 @@ class CallAtHand:
     """One thread's. Whoever calls the model says for which messages, by their `places` in `batch`,
     and takes what it has published by `take`."""
 
-    def __init__(self, publishing: Publishing) -> None:
+    def __init__(self, publishing: Publishing, clock: WallClock) -> None:
         self._publishing = publishing
+        self._clock = clock
         self._batch: MessageBatch | None = None
         self._places: Sequence[int] = ()
         # What the call has published so far.
@@ -155,7 +156,7 @@ class CallAtHand:
 
     def sibling(self, place: int) -> CallAtHand:
         """For a call that is made meanwhile."""
-        other = CallAtHand(self._publishing)
+        other = CallAtHand(self._publishing, self._clock)
         other.begin(self._batch)
         other.place = place
         return other
@@ -186,7 +187,7 @@ class CallAtHand:
         batch = self._batch
         if batch is None or not self.open:
             raise RuntimeError("context.message is there during a call for a message only")
-        return tuple(_received(batch, place) for place in self._at())
+        return tuple(_received(batch, place, self._clock) for place in self._at())
 
     def publish(
         self,
@@ -225,15 +226,14 @@ class CallAtHand:
         return self._places or (self.place,)
 
 
-def _received(batch: MessageBatch, place: int) -> ReceivedMessage:
+def _received(batch: MessageBatch, place: int, clock: WallClock) -> ReceivedMessage:
     first, encoded = (batch.about or {}).get(place, _NOTHING)
     about = decode_properties(encoded)
-    age = (time.monotonic_ns() - batch.arrived[place]) / 1e9
     return ReceivedMessage(
         batch.topics[place],
         max(first >> 1 & 3, 1 if batch.packet_ids[place] else 0),
         bool(first & _RETAIN),
-        datetime.fromtimestamp(time.time() - age, UTC),
+        datetime.fromtimestamp(clock.unix_ns(batch.arrived[place]) / 1e9, UTC),
         about.content_type,
         about.response_topic,
         about.correlation,

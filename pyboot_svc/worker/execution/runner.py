@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -25,6 +25,7 @@ from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog, summary
 from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
 from pyboot_svc.worker.messages import Chunk, Fault, Message, MessageBatch, Result
+from pyboot_svc.worker.wall_clock import WallClock
 
 if TYPE_CHECKING:
     from pyboot_svc.model.coroutines import Coroutines  # which takes asyncio
@@ -65,6 +66,7 @@ class ModelCall:
     retried: tuple[type[BaseException], ...] = (OSError, Retry)
     # Of a model that is a coroutine function: so many calls are made at once.
     concurrency: int = 1
+    clock: WallClock = field(default_factory=WallClock)
 
     @classmethod
     def of(cls, edge: Edge, model: Model, memory: CrashMemory, failures: FailureLog) -> ModelCall:
@@ -110,7 +112,7 @@ class Runner:
         # Held by whoever says what becomes of the chunk at hand.
         self.lock = threading.Lock()
         self._call = call
-        self._at_hand = CallAtHand(call.publishing)
+        self._at_hand = CallAtHand(call.publishing, call.clock)
         self._function = call.model.function
         self._decode, self._encode = call.codec.decode, call.codec.encode
         self._differs = call.publishing.differs
