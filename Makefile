@@ -46,7 +46,12 @@ run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; 
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-test: lint unit integration test-page chaos-quick test-hosts test-brokers test-system test-openrc test-container ## everything that CI proves; about 30 minutes on two cores
+# Suites that mostly wait run beside those that compute; each prints what it has to say at its end.
+TWO_AT_ONCE := +@$(MAKE) --no-print-directory --jobs=2 --output-sync=target
+test: ## everything that CI proves; within 30 minutes on two cores
+	$(TWO_AT_ONCE) unit lint test-page test-hosts test-brokers test-container
+	$(TWO_AT_ONCE) integration
+	$(TWO_AT_ONCE) chaos-quick test-openrc test-system
 
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .

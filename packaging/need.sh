@@ -6,14 +6,16 @@ program=$1
 package=$2
 PATH=$PATH:/usr/sbin:/sbin
 
-if [ "$program" = python3-venv ]; then
-    ${PYTHON:-python3} -c 'import ensurepip, venv' 2>/dev/null && exit 0
-elif [ "$program" = - ]; then
-    dpkg -s "$package" 2>/dev/null | grep -q '^Status: install ok installed' && exit 0
-elif command -v "$program" >/dev/null; then
-    exit 0
-fi
-[ "$program" != - ] || program=$package
+is_there() {
+    if [ "$program" = python3-venv ]; then
+        ${PYTHON:-python3} -c 'import ensurepip, venv' 2>/dev/null
+    elif [ "$program" = - ]; then
+        dpkg -s "$package" 2>/dev/null | grep -q '^Status: install ok installed'
+    else
+        command -v "$program" >/dev/null
+    fi
+}
+! is_there || exit 0
 
 as_root=
 if [ "$(id -u)" != 0 ]; then
@@ -27,6 +29,12 @@ if ! command -v apt-get >/dev/null; then
     echo "$program is missing, and there is no apt-get here. Install the package $package." >&2
     exit 1
 fi
+# apt gives up where another apt is at work, as for the target of the Makefile that runs beside this.
+exec 9<"$0"
+flock 9
+! is_there || exit 0
 echo "installing $package" >&2
-$as_root apt-get update -qq >&2
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2
+{
+    $as_root apt-get update -qq
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"
+} >&2 9<&-
