@@ -55,6 +55,8 @@ from pyboot_svc.worker.signals import Signals
 from pyboot_svc.worker.storage.claim import claim_state
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
+# How often the main thread is disturbed, to see whether it still hears signals.
+_SIGNALS_SECONDS = 5.0
 # What a drain may take beyond its deadline.
 _FAREWELL_SECONDS = 10.0
 # Of the drain, for spans that wait to be sent.
@@ -284,13 +286,15 @@ class Worker:
 
     def _wait(self, pipeline: Pipeline, readiness: Readiness) -> str:
         """Tick until something ends the worker; says what."""
-        next_tick = time.monotonic()
+        next_tick = next_look = time.monotonic()
         while True:
             try:
                 return self._events.get(timeout=max(next_tick - time.monotonic(), 0))
             except queue.Empty:
+                if next_tick >= next_look:
+                    next_look = next_tick + _SIGNALS_SECONDS
+                    self._signals.look()
                 next_tick += readiness.interval
-                self._signals.look()
                 pipeline.tick()
                 readiness.tick()
                 self._heartbeat.beat(TICK_SECONDS)

@@ -42,7 +42,7 @@ class Signals:
 
     def look(self) -> None:
         """Has the main thread take back what a call of the model has taken; from another thread,
-        about once a second."""
+        now and then."""
         if any(signal.getsignal(number) is not self._handler for number in _STOP_SIGNALS):
             main = threading.main_thread().ident
             assert main is not None

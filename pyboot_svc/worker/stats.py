@@ -67,6 +67,8 @@ class Stats:
         self.processed: Callable[[int], None] = processed.append
         # How long they took, in ns, and how many they are.
         self._published: deque[tuple[float, int]] = deque()
+        # The same of those that came alone, and were done and published at once.
+        self._lone: deque[int] = deque()
         # How long a model thread was at so many messages, in seconds.
         self._worked: deque[tuple[float, int]] = deque()
         self.worked: Callable[[tuple[float, int]], None] = self._worked.append
@@ -110,8 +112,7 @@ class Stats:
 
     def published_lone(self, arrived: int) -> None:
         """One that came alone, at this time, has been processed and is safe with the broker."""
-        self.processed(1)
-        self._published.append((time.monotonic_ns() - arrived, 1))
+        self._lone.append(time.monotonic_ns() - arrived)
 
     def tick(self) -> None:
         with self._lock:
@@ -146,17 +147,25 @@ class Stats:
         """Within the lock: what was noted since the last time."""
         if self._noted["received"]:
             self._last_input = round(time.time(), 1)
-        if self._published:
+        if self._published or self._lone:
             self._last_result = round(time.time(), 1)
         for name, noted in self._noted.items():
             self._counts[name] += sum(_taken(noted))
+        if self._lone:
+            lone = list(_taken(self._lone))
+            self._counts["processed"] += len(lone)
+            self._add_published(lone, 1)
         for count, waits in _by_count(self._published).items():
-            self._counts["published"] += count * len(waits)
-            self._latency.record(waits, count)
-            self._latencies.add([took / 1e9 for took in waits], count)
+            self._add_published(waits, count)
         for count, times in _by_count(self._worked).items():
             self._model_times.add([seconds / count for seconds in times], count)
             self._batch_sizes.add([count], len(times))
+
+    def _add_published(self, waits: Sequence[float], count: int) -> None:
+        """So many at once, as often as there are waits."""
+        self._counts["published"] += count * len(waits)
+        self._latency.record(waits, count)
+        self._latencies.add([took / 1e9 for took in waits], count)
 
 
 def _taken(noted: deque[T]) -> Iterator[T]:
@@ -182,8 +191,9 @@ class Buckets:
 
     def add(self, values: Sequence[float], count: int) -> None:
         """Each of these so many times."""
-        for place, hits in Counter(map(bisect_left, repeat(self._bounds), values)).items():
-            self._counts[place] += hits * count
+        counts = self._counts
+        for place in map(bisect_left, repeat(self._bounds), values):
+            counts[place] += count
         self._sum += sum(values) * count
 
     def distribution(self) -> Distribution:
@@ -194,16 +204,16 @@ class LatencyHistogram:
     """Durations of the last seconds in buckets that are 1/16 of a power of two wide."""
 
     def __init__(self) -> None:
-        self._recent: deque[Counter[int]] = deque([Counter()], maxlen=_WINDOW_SECONDS)
+        self._recent: deque[dict[int, int]] = deque([defaultdict(int)], maxlen=_WINDOW_SECONDS)
 
     def record(self, durations: Sequence[float], count: int = 1) -> None:
         """Each of these, in ns, so many times."""
         recent = self._recent[-1]
-        for step, hits in Counter(map(bisect_right, repeat(_LATENCY_STEPS), durations)).items():
-            recent[step] += hits * count
+        for step in map(bisect_right, repeat(_LATENCY_STEPS), durations):
+            recent[step] += count
 
     def rotate(self) -> None:
-        self._recent.append(Counter())
+        self._recent.append(defaultdict(int))
 
     def percentile(self, share: float) -> float | None:
         """Milliseconds that `share` of the durations did not exceed; None without any."""

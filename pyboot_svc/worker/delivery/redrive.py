@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ class Redrive:
     ) -> None:
         self._store = store
         self._file = file
+        self._name = str(file)
         self._deliver = deliver
         self._publish = publish
         self._reader: sqlite3.Connection | None = None
@@ -51,8 +53,10 @@ class Redrive:
         store.watch(lambda connection: self._reset(), self._reset)
 
     def tick(self) -> None:
-        if self._store.trouble is not None or not self._file.exists():
-            return  # the store says what is wrong; this can wait
+        if self._store.trouble is not None:
+            return  # it says what is wrong; this can wait
+        if not os.access(self._name, os.F_OK):  # mostly it isn't: this raises nothing
+            return
         from pyboot_svc.worker.storage.database import connect, troubles
 
         try:

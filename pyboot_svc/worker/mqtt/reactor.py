@@ -20,6 +20,10 @@ from pyboot_svc.worker.mqtt.link.linger import Linger
 # A leader that was away for so long is busy: connections serve themselves.
 _QUICK_SECONDS = 0.1
 TICK_SECONDS = 1.0
+# Nor are they left alone for longer than that; nor, between these, for longer than it takes for so
+# many messages to come: half of what brokers commonly keep for a client that doesn't read.
+_LONGEST_LOOK_SECONDS = 2.0
+_MOST_UNSEEN = 500
 
 
 class Pollable(Protocol):
@@ -66,8 +70,9 @@ class Reactor:
 
     @property
     def look_seconds(self) -> float:
-        """How long a connection may leave it alone: longer in a quiet time."""
-        return TICK_SECONDS if self._linger.quiet else _QUICK_SECONDS
+        """How long a connection may leave it alone: the longer, the less comes in a second."""
+        seconds = _MOST_UNSEEN / max(self._linger.rate, 1.0)
+        return min(max(seconds, _QUICK_SECONDS), _LONGEST_LOOK_SECONDS)
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for something, and take it in; False when there is no connection to wait for, or no

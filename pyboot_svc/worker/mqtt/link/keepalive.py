@@ -8,6 +8,8 @@ from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane
 
 _TICK_SECONDS = 1.0
+# Of the interval that was agreed on: brokers wait for half of it more.
+_LATE_SHARE = 1 / 30
 
 
 class KeepAlive:
@@ -21,6 +23,11 @@ class KeepAlive:
         self._plane = plane
         self._behind = False
         self._next_tick = self._next_ping = 0.0
+
+    @property
+    def patience(self) -> float:
+        """How many seconds may pass between two turns."""
+        return max(_TICK_SECONDS, self._client.keepalive * _LATE_SHARE)
 
     def tick(self, *, full: bool) -> None:
         """At each turn, while the connection is up."""

@@ -11,8 +11,8 @@ BUSY_SHARE, MANY_ARRIVALS = 0.65, 20_000
 OVERBUSY_SHARE = 0.95
 # So long that is measured, without any linger, and then it holds for so long.
 MEASURE_SECONDS, HOLD_SECONDS = 0.02, 1.0
-# With fewer in a second it is a quiet time.
-_QUIET_ARRIVALS = 200
+# One that is far less busy is measured more seldom.
+_SPARE_SHARE, _SPARE_SECONDS = 0.2, 0.1
 
 
 class Linger:
@@ -40,8 +40,8 @@ class Linger:
         self._until = 0.0
         # How much has come since then.
         self.arrivals = 0
-        # Whether they come so seldom that little can come while nobody looks.
-        self.quiet = False
+        # How many came in a second, by the last measurement.
+        self.rate = float("inf")
 
     def note(self, now: float, count: int, full: bool) -> None:
         """By the monotonic clock a read has just brought so many messages; `full` says that it
@@ -50,17 +50,19 @@ class Linger:
         if self.active and now < self._until:
             self._pace.note(count, full=full)
             return
+        spare = False
         if self._since is not None and not self.active:
             elapsed = now - self._since
-            self.quiet = self.arrivals < _QUIET_ARRIVALS * elapsed
+            self.rate = self.arrivals / elapsed
             busy = elapsed - self.waited
             if busy > BUSY_SHARE * elapsed and self._saves_work(busy, elapsed):
                 self.active = True
                 self.due, self._until = 0.0, now + HOLD_SECONDS
                 return
+            spare = busy < _SPARE_SHARE * elapsed
         self.active = False
         self._since, self.waited, self.arrivals = now, 0.0, 0
-        self.due = now + MEASURE_SECONDS
+        self.due = now + (_SPARE_SECONDS if spare else MEASURE_SECONDS)
 
     def _saves_work(self, busy: float, elapsed: float) -> bool:
         many = self.arrivals > MANY_ARRIVALS * elapsed

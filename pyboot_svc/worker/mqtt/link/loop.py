@@ -196,7 +196,9 @@ class Loop:
             reactor = self._active_reactor()
             full = self.up and handler.full
             buffered = not full and plane.pending is not None and plane.pending() > 0
-            seconds = reactor.look_seconds if reactor else _FULL_SECONDS if full else TICK_SECONDS
+            seconds = _FULL_SECONDS if full else TICK_SECONDS
+            if reactor is not None:
+                seconds = min(reactor.look_seconds, keep_alive.patience)
             if buffered or (self.up and handler.waiting and handler.wants_turn()):
                 seconds = 0.0
             elif not self.up:

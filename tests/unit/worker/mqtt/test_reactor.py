@@ -127,26 +127,29 @@ def test_it_gets_on_while_it_waits_and_not_long_after(
     until(lambda: not leader.is_active, "it is away for long")
 
 
-def test_in_a_quiet_time_it_may_be_left_alone_for_longer(
+def test_the_less_comes_the_longer_it_may_be_left_alone(
     leader: Reactor, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [time.monotonic()]
     monkeypatch.setattr("pyboot_svc.worker.mqtt.reactor.monotonic", lambda: now[0])
     Pollable(ends[0], leader)
 
-    def turns(count: int) -> float:
+    def after(count: int) -> float:
         """So many in a second; how long it may be left alone then."""
         for _ in range(count):
             ends[1].send(b"1")
             leader.poll_once(idle)
-        now[0] += 1.1
+        now[0] += 1.0
         ends[1].send(b"1")
         leader.poll_once(idle)
         return leader.look_seconds
 
-    busy = turns(1000)
-    assert turns(50) > busy
-    assert turns(1000) == busy
+    assert leader.look_seconds == 0.1
+    after(0)  # from here on it is measured
+    assert [round(after(count - 1), 2) for count in (8000, 1000, 500, 250, 20, 1)] == [
+        *(0.1, 0.5, 1.0, 2.0, 2.0, 2.0)
+    ]
+    assert after(7999) == 0.1
 
 
 @pytest.mark.parametrize("leader", [1000], indirect=True)

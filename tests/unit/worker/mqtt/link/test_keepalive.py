@@ -51,6 +51,15 @@ def test_paho_is_asked_about_once_a_second(clock: Clock) -> None:
     assert [what for _, what in told.said] == ["paho"] * 3
 
 
+@pytest.mark.parametrize(("agreed", "seconds"), [(4, 1), (30, 1), (60, 2), (300, 10)])
+def test_turns_may_be_further_apart_where_the_broker_waits_for_longer(
+    clock: Clock, agreed: float, seconds: float
+) -> None:
+    told = Told(clock)
+    told.keepalive = agreed
+    assert KeepAlive(cast(ControlClient, told), told).patience == pytest.approx(seconds)
+
+
 def test_while_full_a_ping_goes_out_twice_in_the_time_that_the_broker_waits(clock: Clock) -> None:
     told = Told(clock)
     alive = KeepAlive(cast(ControlClient, told), told)
