@@ -9,6 +9,8 @@ from pyboot_svc.worker.mqtt.link.pace import Pace
 # is less busy has the time to read each as it comes.
 BUSY_SHARE, MANY_ARRIVALS = 0.65, 20_000
 OVERBUSY_SHARE = 0.95
+# In a row: on a busy host a thread that has time to spare waits for a core, too, for some ms.
+OVERBUSY_MEASUREMENTS = 3
 # So long that is measured, without any linger, and then it holds for so long.
 MEASURE_SECONDS, HOLD_SECONDS = 0.02, 1.0
 # One that is far less busy is measured more seldom.
@@ -40,6 +42,8 @@ class Linger:
         self._until = 0.0
         # How much has come since then.
         self.arrivals = 0
+        # So many measurements in a row have found the thread hardly waiting.
+        self._overbusy = 0
         # How many came in a second, by the last measurement.
         self.rate = float("inf")
 
@@ -55,18 +59,21 @@ class Linger:
             elapsed = now - self._since
             self.rate = self.arrivals / elapsed
             busy = elapsed - self.waited
-            if busy > BUSY_SHARE * elapsed and self._saves_work(busy, elapsed):
+            self._overbusy = self._overbusy + 1 if busy > OVERBUSY_SHARE * elapsed else 0
+            if busy > BUSY_SHARE * elapsed and self._saves_work(elapsed):
                 self.active = True
                 self.due, self._until = 0.0, now + HOLD_SECONDS
+                # To see that it still is so, a single one is enough.
+                self._overbusy = OVERBUSY_MEASUREMENTS - 1
                 return
             spare = busy < _SPARE_SHARE * elapsed
         self.active = False
         self._since, self.waited, self.arrivals = now, 0.0, 0
         self.due = now + (_SPARE_SECONDS if spare else MEASURE_SECONDS)
 
-    def _saves_work(self, busy: float, elapsed: float) -> bool:
+    def _saves_work(self, elapsed: float) -> bool:
         many = self.arrivals > MANY_ARRIVALS * elapsed
-        return self._longest > 0 and (many or busy > OVERBUSY_SHARE * elapsed)
+        return self._longest > 0 and (many or self._overbusy >= OVERBUSY_MEASUREMENTS)
 
     def seconds(self) -> float:
         """How long to wait before the next read, while it is active."""

@@ -89,6 +89,32 @@ def test_the_share_of_its_time_that_a_thread_works(
     assert linger.active == active
 
 
+def test_a_moment_without_a_core_is_no_lack_of_time(clock: Clock) -> None:
+    linger = Linger(LONGEST_US)
+    for number in range(1000):
+        clock.now += 0.001
+        note(linger, clock, 1, 0.0 if number % 100 < 50 else 0.0005)
+        assert not linger.active
+
+
+def test_one_that_lingers_goes_on_while_it_is_as_busy_and_no_longer(clock: Clock) -> None:
+    linger = Linger(LONGEST_US)
+    for _ in range(100):
+        clock.now += 0.001
+        note(linger, clock, 1, 0.0)
+    assert linger.active
+    measured = 0
+    for _ in range(2500):
+        clock.now += 0.001
+        note(linger, clock, 1, 0.0)
+        measured += not linger.active
+    assert measured < 100
+    for _ in range(1100):
+        clock.now += 0.001
+        note(linger, clock, 1, 0.0005)
+    assert not linger.active
+
+
 def test_what_was_before_the_first_read_is_no_work(clock: Clock) -> None:
     linger = Linger(LONGEST_US)
     clock.now += 100.0
