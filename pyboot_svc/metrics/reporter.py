@@ -59,13 +59,21 @@ class Reporter:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                with self._connect() as connection:
-                    connection.sendall(encode_line(self._introduction()))
-                    self._answer(connection)
-            except OSError as error:
-                self._complain(error)  # no master, or none any more: the worker works on without
+            if self._may_be_there():
+                self._report()
             self._stopping.wait(self._backoff.next())
+
+    def _may_be_there(self) -> bool:
+        """A look is much cheaper than an attempt, and a host may have no master for ever."""
+        return not isinstance(self._master, Path) or os.access(self._master, os.F_OK)
+
+    def _report(self) -> None:
+        try:
+            with self._connect() as connection:
+                connection.sendall(encode_line(self._introduction()))
+                self._answer(connection)
+        except OSError as error:
+            self._complain(error)  # no master, or none any more: the worker works on without
 
     def _complain(self, error: OSError) -> None:
         """On this host there need not be a master; one elsewhere is wanted. Each trouble once."""
