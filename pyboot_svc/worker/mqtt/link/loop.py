@@ -199,6 +199,8 @@ class Loop:
             seconds = _FULL_SECONDS if full else TICK_SECONDS
             if reactor is not None:
                 seconds = min(reactor.look_seconds, keep_alive.patience)
+                if plane.oldest is not None:  # an answer is waited for
+                    seconds = min(seconds, TICK_SECONDS)
             if buffered or (self.up and handler.waiting and handler.wants_turn()):
                 seconds = 0.0
             elif not self.up:
