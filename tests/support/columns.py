@@ -98,7 +98,7 @@ class Standing:
     """What a pool hands its results to, where they stay in their queue."""
 
     def __init__(self, results: PostQueue) -> None:
-        self.wait_for_room = results.wait_for_room
+        self.room, self.wait_for_room = results.room, results.wait_for_room
         self.sends_lone = False
 
     def try_send(self) -> None: ...

@@ -85,7 +85,7 @@ class Forwarder:
         named = {ID_PROPERTY: "0" * ID_BYTES}
         self._beside_payload = row_size(edge.post.topic, b"", named)
         # Before more results are made: until there is room, and how many then.
-        self.wait_for_room = post_queue.wait_for_room
+        self.room, self.wait_for_room = post_queue.room, post_queue.wait_for_room
         # The one result of a chunk, at once if nothing is before it; False unless all of it went:
         # what the network doesn't take yet has to be held.
         self.send_lone = outbox.send_lone

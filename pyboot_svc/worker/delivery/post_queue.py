@@ -94,14 +94,12 @@ class PostQueue:
             for results in self._early.pop(self._next_number, ()):
                 self._release(results)
 
-    def wait_for_room(self) -> int:
-        """Wait until fewer results wait than the capacity; gives how many more it allows.
+    def room(self) -> int:
+        """How many more results the capacity allows; asked before a chunk is taken."""
+        return 0 if self._budget.crowded else self._capacity - self.ready - self._early_count
 
-        Asked before a chunk is taken.
-        """
-        room = self._capacity - self.ready - self._early_count
-        if room > 0 and not self._budget.crowded:
-            return room
+    def wait_for_room(self) -> int:
+        """The same, when fewer results wait than the capacity."""
         with self._lock:
             self._waiters += 1
             try:

@@ -34,8 +34,11 @@ class Forwarder(Protocol):
     # Whether it is of any use to ask it to `send_lone`.
     sends_lone: bool
 
+    def room(self) -> int:
+        """How many more results it takes."""
+
     def wait_for_room(self) -> int:
-        """Wait until it takes more results; how many."""
+        """The same, when it takes any."""
 
     def try_send(self) -> None:
         """There may be results to send."""
@@ -58,6 +61,9 @@ class IdleWork(Protocol):
 
     def wake(self) -> None: ...
 
+    def step_aside(self) -> None:
+        """Others have to do it: who does is about to wait for something else."""
+
 
 class NoIdleWork:
     """Of several model threads none is simply idle: the connections have threads of their own."""
@@ -68,6 +74,7 @@ class NoIdleWork:
         return False
 
     def wake(self) -> None: ...
+    def step_aside(self) -> None: ...
 
 
 class ModelPool:
@@ -204,7 +211,10 @@ class ModelPool:
         alone = bool(suspects.counts)
         while alone and runner.number > 0 and suspects.careful:
             time.sleep(_CAREFUL_POLL_SECONDS)
-        room = self._forwarder.wait_for_room()
+        room = self._forwarder.room()
+        if room <= 0:
+            self._idle_work.step_aside()
+            room = self._forwarder.wait_for_room()
         queue, poll_once = self._pre_queue, self._idle_work.poll_once
         while not queue.waiting and poll_once(queue.busy):
             pass

@@ -18,7 +18,7 @@ from pyboot_svc.wakeup import Wakeup
 from pyboot_svc.worker.mqtt.link.linger import Linger
 
 # A leader that was away for so long is busy: connections serve themselves.
-_QUICK_SECONDS = 0.1
+QUICK_SECONDS = 0.1
 TICK_SECONDS = 1.0
 # Nor are they left alone for longer than that; nor, between these, for longer than it takes for so
 # many messages to come: half of what brokers commonly keep for a client that doesn't read.
@@ -34,6 +34,9 @@ class Pollable(Protocol):
 
         Gives how many messages came, and whether there were more than a read can take.
         """
+
+    def take_over(self) -> None:
+        """Nobody leads now."""
 
 
 class Reactor:
@@ -66,13 +69,13 @@ class Reactor:
     @property
     def is_active(self) -> bool:
         """Whether it waits for the connections, or did a moment ago."""
-        return self.waiting or monotonic() - self._seen < _QUICK_SECONDS
+        return self.waiting or monotonic() - self._seen < QUICK_SECONDS
 
     @property
     def look_seconds(self) -> float:
         """How long a connection may leave it alone: the longer, the less comes in a second."""
         seconds = _MOST_UNSEEN / max(self._linger.rate, 1.0)
-        return min(max(seconds, _QUICK_SECONDS), _LONGEST_LOOK_SECONDS)
+        return min(max(seconds, QUICK_SECONDS), _LONGEST_LOOK_SECONDS)
 
     def poll_once(self, busy: Callable[[], bool]) -> bool:
         """Wait for something, and take it in; False when there is no connection to wait for, or no
@@ -110,6 +113,14 @@ class Reactor:
     def wake(self) -> None:
         """There is something to compute; from any thread."""
         self._wakeup.call()
+
+    def step_aside(self) -> None:
+        """Who has led is about to wait for what the connections bring: each serves itself."""
+        self._seen = float("-inf")
+        with self._changing:
+            connections = list(self._connections.values())
+        for connection in connections:
+            connection.take_over()
 
     def close(self) -> None:
         """When the last thread that led has ended."""

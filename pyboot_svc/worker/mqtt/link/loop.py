@@ -20,7 +20,7 @@ from pyboot_svc.worker.mqtt.link.opening import Deadline, Resolver
 from pyboot_svc.worker.mqtt.link.paho_client import HINT, ControlClient, loss
 from pyboot_svc.worker.mqtt.link.status import explain
 from pyboot_svc.worker.mqtt.link.waiting import Waiting
-from pyboot_svc.worker.mqtt.reactor import Reactor
+from pyboot_svc.worker.mqtt.reactor import QUICK_SECONDS, Reactor
 from pyboot_svc.worker.mqtt.wire.bulk_plane import BulkPlane
 from pyboot_svc.worker.mqtt.wire.errors import Broken, Malformed
 from pyboot_svc.worker.mqtt.wire.plain_plane import PlainPlane
@@ -137,6 +137,9 @@ class Loop:
             self._life.wakeup.call()
         return count, plane.full
 
+    def take_over(self) -> None:
+        self._life.wakeup.call()
+
     # What the handler may do, from within its calls:
 
     def subscribe(self, topic_filter: str, qos: int) -> None:
@@ -199,8 +202,8 @@ class Loop:
             seconds = _FULL_SECONDS if full else TICK_SECONDS
             if reactor is not None:
                 seconds = min(reactor.look_seconds, keep_alive.patience)
-                if plane.oldest is not None:  # an answer is waited for
-                    seconds = min(seconds, TICK_SECONDS)
+                if plane.in_flight:  # an answer may make room for what waits
+                    seconds = min(seconds, QUICK_SECONDS)
             if buffered or (self.up and handler.waiting and handler.wants_turn()):
                 seconds = 0.0
             elif not self.up:

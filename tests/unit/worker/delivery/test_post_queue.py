@@ -187,9 +187,11 @@ def test_put_never_blocks_even_far_above_the_capacity() -> None:
 
 def test_the_room_that_is_left_is_told() -> None:
     queue = PostQueue(5, roomy_budget())
-    assert queue.wait_for_room() == 5
+    assert queue.room() == queue.wait_for_room() == 5
     queue.put(1, result_batches(1, 3)[1])  # early ones count, too
-    assert queue.wait_for_room() == 2
+    assert queue.room() == queue.wait_for_room() == 2
+    queue.put(0, *result_batches(4))
+    assert queue.room() < 0
 
 
 def test_take_wakes_everybody_who_waits_for_room() -> None:

@@ -56,6 +56,16 @@ class Settling(Settlement):
         return self.origin.payloads
 
 
+class Aside(NoIdleWork):
+    """Notes how often others were left to it."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def step_aside(self) -> None:
+        self.times += 1
+
+
 class Pool:
     """A ModelPool at work on its queues."""
 
@@ -67,16 +77,18 @@ class Pool:
         folder: Path,
         on_error: OnError,
         timeout: float,
+        room: int,
     ) -> None:
         self.folder = folder
         self.safe = safe = Durables(configured(threads=threads), folder)
         budget = roomy_budget()
         self.waiting = PreQueue(10_000, budget)
-        self.results = PostQueue(10_000, budget)
+        self.results = PostQueue(room, budget)
         self.saver = saver = StateSaver(safe.state, safe.store)
         self.settlement = Settling(saver)
         self.crashes: list[str] = []
         self.woken = threading.Event()
+        self.aside = Aside()
         self._tally = Stats()
         self._sent = 0
         edge = configured(codec=codec, on_error=on_error, model_timeout=timeout).edge
@@ -90,7 +102,7 @@ class Pool:
             self.waiting,
             Completion(self.results, letters, saver, self.settlement, self._tally),
             Standing(self.results),
-            NoIdleWork(),
+            self.aside,
         )
         self._note_crash = lambda: self.crashes.append(threading.current_thread().name)
         safe.store.start(self._note_crash)
@@ -176,8 +188,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Pool]]:
         codec: str = "json",
         on_error: OnError = ONCE,
         timeout: float = 60,
+        room: int = 10_000,
     ) -> Pool:
-        pools.append(Pool(model, threads, codec, tmp_path, on_error, timeout))
+        pools.append(Pool(model, threads, codec, tmp_path, on_error, timeout, room))
         return pools[-1]
 
     yield make
@@ -413,6 +426,19 @@ def test_failures_of_one_kind_are_logged_a_few_times_and_all_counted(
     assert pool.errors == {"empty": 50, "model": 50}
     assert caplog.text.count("message failed (empty)") == 5
     assert caplog.text.count("message failed (model)") == 5
+
+
+def test_who_waits_for_room_leaves_the_connections_to_others(start: Callable[..., Pool]) -> None:
+    """What makes room, an answer of the broker's, comes by one of them."""
+    pool = start(echo, room=2)
+    assert pool.aside.times == 0
+    pool.put(b"1")
+    pool.put(b"2")
+    until(lambda: pool.aside.times, "there is no room for more")
+    pool.put(b"3")
+    assert pool.take(1) == [b"1"]
+    until(lambda: pool.idle, "the third is done")
+    assert pool.take(2) == [b"2", b"3"]
 
 
 def test_each_thread_has_a_context_with_its_own_topic(start: Callable[..., Pool]) -> None:

@@ -22,7 +22,11 @@ class Pollable:
         self.received: list[bytes] = []
         self.count = 1
         self.full = False
+        self.alone = False
         leader.join(sock.fileno(), self)
+
+    def take_over(self) -> None:
+        self.alone = True
 
     def serve(self) -> tuple[int, bool]:
         self.received.append(self.sock.recv(100))
@@ -125,6 +129,19 @@ def test_it_gets_on_while_it_waits_and_not_long_after(
     leader.poll_once(idle)
     assert leader.is_active
     until(lambda: not leader.is_active, "it is away for long")
+
+
+def test_one_that_steps_aside_has_the_connections_serve_themselves(
+    leader: Reactor, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    led = Pollable(ends[0], leader)
+    ends[1].send(b"1")
+    leader.poll_once(idle)
+    assert leader.is_active
+    assert not led.alone
+    leader.step_aside()
+    assert not leader.is_active
+    assert led.alone
 
 
 def test_the_less_comes_the_longer_it_may_be_left_alone(
