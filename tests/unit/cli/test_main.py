@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.app import PYBOOT, run_pyboot
+from support.broker import free_port
 
 from pyboot_svc import __version__
 from pyboot_svc.cli import main
@@ -18,6 +19,7 @@ from pyboot_svc.cli.commands import GROUPS, NAMES, load_command
 from pyboot_svc.cli.main import command_parser
 from pyboot_svc.config.compiled import write_compiled
 from pyboot_svc.config.loader import load_config
+from pyboot_svc.config.settings import WebAddress
 
 CONFIG = """
 edge:
@@ -251,12 +253,27 @@ def test_unknown_instance(capsys: pytest.CaptureFixture[str], config: str, insta
     assert "configured: a-1" in text or "write NAME-NUMBER" in text
 
 
-@pytest.mark.parametrize("command", ["up", "master", "worker a-1", "status", "top", "check"])
+@pytest.mark.parametrize("command", ["up", "master", "worker a-1", "check"])
 def test_a_configuration_that_is_absent(command: str, tmp_path: Path) -> None:
     done = run_pyboot(*command.split(), "--config", str(tmp_path / "absent.yaml"))
     assert done.returncode == 78
     assert "absent.yaml: can't be read: No such file" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "top"])
+def test_a_configuration_that_is_absent_while_no_master_runs(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # One may run where a master listens by default: this host may have other uses.
+    monkeypatch.setattr(
+        "pyboot_svc.cli.master_address.WebAddress", lambda: WebAddress("127.0.0.1", free_port())
+    )
+    assert main([command, "--config", str(tmp_path / "absent.yaml")]) == 78
+    assert "absent.yaml: can't be read: No such file" in capsys.readouterr().err
 
 
 def test_a_worker_goes_by_what_was_applied_whatever_the_environment_says(
