@@ -185,7 +185,7 @@ def test_signals_that_a_library_takes(
         plant.publish(f"{topic}/in", number, qos=1)
     until(lambda: started.instance("edge-1")["counters"]["received"] == 6, "all have come")
     os.kill(worker(started), signal.SIGTERM)
-    assert plant.wait_for(6)[1:] == [0, 1, 2, 3, 4]
+    assert plant.wait_for(6)[1:] == [0, 1, 2, 3, 4], started.log
     until(lambda: "edge-1: stopped" in started.log, "it was drained")
 
 

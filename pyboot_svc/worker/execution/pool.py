@@ -25,6 +25,8 @@ _MOST_LEFT_BEHIND = 16
 # Of a processor: calls that go on using it, or waiting for it, take it from the others.
 _BURNING_SHARE = 0.2
 _CAREFUL_POLL_SECONDS = 0.05
+# A thread with such work behind it, and more waiting, is away from what it does when idle.
+_AWAY_SECONDS = 0.05
 _LONG_CALL_SECONDS = 10.0
 
 
@@ -211,11 +213,12 @@ class ModelPool:
         alone = bool(suspects.counts)
         while alone and runner.number > 0 and suspects.careful:
             time.sleep(_CAREFUL_POLL_SECONDS)
-        room = self._forwarder.room()
-        if room <= 0:
-            self._idle_work.step_aside()
-            room = self._forwarder.wait_for_room()
         queue, poll_once = self._pre_queue, self._idle_work.poll_once
+        room = self._forwarder.room()
+        if room <= 0 or (took > _AWAY_SECONDS and queue.waiting):
+            self._idle_work.step_aside()
+        if room <= 0:
+            room = self._forwarder.wait_for_room()
         while not queue.waiting and poll_once(queue.busy):
             pass
         if alone:

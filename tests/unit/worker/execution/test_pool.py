@@ -441,6 +441,20 @@ def test_who_waits_for_room_leaves_the_connections_to_others(start: Callable[...
     assert pool.take(2) == [b"2", b"3"]
 
 
+def test_so_does_who_has_more_of_long_work(start: Callable[..., Pool]) -> None:
+    """Answers of the broker's are read meanwhile."""
+
+    def slow(payload: Any, context: Context) -> Any:
+        time.sleep(0.1)
+        return payload
+
+    pool = start(slow)
+    assert pool.process(b"1") == [b"1"]
+    assert pool.aside.times == 0
+    assert pool.process(b"2", b"3", b"4") == [b"2", b"3", b"4"]
+    assert pool.aside.times > 0
+
+
 def test_each_thread_has_a_context_with_its_own_topic(start: Callable[..., Pool]) -> None:
     together = threading.Barrier(4)
     contexts: list[Context] = []
