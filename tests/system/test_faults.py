@@ -279,16 +279,18 @@ def test_what_is_in_hand_is_finished_at_a_stop(machine: Machine, qos: int) -> No
 
 
 def test_what_a_stop_leaves_unfinished_comes_back_at_qos_1(machine: Machine) -> None:
+    # On a busy host it takes some seconds until the stop begins.
+    count = 30
     machine.wait_up("cut_short-1")
-    hand_out(machine, "cut_short", 8, 1)
+    hand_out(machine, "cut_short", count, 1)
     machine.control("stop", "cut_short-1")
     assert ended_well(machine, "cut_short-1")
     assert "messages unfinished" in machine.log_of("cut_short-1")
     before = set(machine.published("cut_short/out"))
-    assert 0 < len(before) < 8
+    assert 0 < len(before) < count
     machine.control("start", "cut_short-1")
-    everything = {str(number) for number in range(8)}
-    until(lambda: set(machine.published("cut_short/out")) == everything, "the rest")
+    everything = {str(number) for number in range(count)}
+    until(lambda: set(machine.published("cut_short/out")) == everything, "the rest", 60)
 
 
 def hand_out(machine: Machine, name: str, count: int, qos: int) -> None:
