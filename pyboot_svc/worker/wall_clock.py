@@ -23,5 +23,6 @@ class WallClock:
         least, most = now - time.monotonic_ns(), now - before
         offset = self._offset
         if not least - _SLACK_NS <= offset <= most + _SLACK_NS:
-            offset = self._offset = most
+            # Never too late: what a later reading mends doesn't turn the order round.
+            offset = self._offset = least
         return moment + offset

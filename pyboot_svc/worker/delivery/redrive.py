@@ -39,7 +39,6 @@ class Redrive:
     ) -> None:
         self._store = store
         self._file = file
-        self._name = str(file)
         self._deliver = deliver
         self._publish = publish
         self._reader: sqlite3.Connection | None = None
@@ -55,7 +54,7 @@ class Redrive:
     def tick(self) -> None:
         if self._store.trouble is not None:
             return  # it says what is wrong; this can wait
-        if not os.access(self._name, os.F_OK):  # mostly it isn't: this raises nothing
+        if not os.access(self._file, os.F_OK):  # it mostly isn't there, and this raises nothing
             return
         from pyboot_svc.worker.storage.database import connect, troubles
 

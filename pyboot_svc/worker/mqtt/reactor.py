@@ -115,7 +115,7 @@ class Reactor:
         self._wakeup.call()
 
     def step_aside(self) -> None:
-        """Who has led is about to wait for what the connections bring: each serves itself."""
+        """Who has led waits for something else, or works for long: each serves itself."""
         self._seen = float("-inf")
         with self._changing:
             connections = list(self._connections.values())

@@ -263,7 +263,7 @@ class ControlClient:
             self._client.loop_write()
 
     def keep_alive(self) -> None:
-        """To be called about once a second; where `keepalive` is long, every other."""
+        """To be called about once a second; every other second is enough for a long keepalive."""
         self._client.loop_misc()
 
     def ping(self) -> None:
