@@ -424,7 +424,7 @@ def test_nonsense_from_one_does_not_disturb_the_others(
 def test_who_says_no_hello_is_dropped(
     start_hub: StartHub, connect: Connect, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyboot_svc.master.peer.HELLO_SECONDS", 0.2)
+    monkeypatch.setattr("pyboot_svc.master.peer.HELLO_SECONDS", 1.0)
     hub = start_hub("a-1", "b-1")
     good = connect("b-1")
     connect().wait_dropped()
