@@ -457,7 +457,7 @@ def test_what_a_stop_leaves_unpublished_goes_out_at_the_next_start(
     config = write_config(edge(pre_qos=1, post_qos=1, post_port=proxy.port), models=MODELS)
     plant.subscribe(f"{topic}/out")
     proxy.cut()
-    first = worker(config, "--drain-seconds", "1")
+    first = worker(config, "--drain-seconds", "10")
     first.wait_log("subscribed")
     plant.publish_all(f"{topic}/in", list(range(50)), qos=1)
     assert first.stop() == 0

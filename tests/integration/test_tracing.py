@@ -21,6 +21,7 @@ from support.client import Plant
 from support.collector import Collector, Seen
 from support.environment import make_environment, packages_folder
 from support.poll import until
+from support.proxy import Proxy
 
 from pyboot_svc.errors import ExitCode
 
@@ -236,34 +237,26 @@ def test_a_result_that_waited_on_disk_carries_its_context(
     write_config: Callable[..., Path],
     up: Callable[..., Up],
     collector: Collector,
+    broker: Broker,
     sender: Sender,
     topic: str,
-    tmp_path: Path,
 ) -> None:
-    away = Broker(tmp_path / "away").start()
-    away.stop()
-    edge = EDGE.format(
-        name="first", topic=topic, pre="in", post="out", url=collector.url, sample=0
-    ).replace("{name", f"{{post_port: {away.port}, name", 1)
-    running = up(write_config(edge, models=MODELS), ready=False)
-    until(lambda: running.instance("first-1")["brokers"]["pre"]["state"] == "connected", "it is up")
-    running.wait_log("subscribed to")
-    sender.publish(f"{topic}/in", b"1", traceparent=f"00-{SENDER}-b7ad6b7169203331-01")
-    [process] = collector.wait_for(1, "process")
-    assert process.attributes["pyboot.end"] == "spooled"
-    [sending] = collector.wait_for(1, "send")
-    away.start()
-    try:
-        other = Sender(away)
-        try:
-            other.subscribe(f"{topic}/out")
-            until(lambda: other.received, "the result", 60)
-        finally:
-            other.close()
-    finally:
+    sender.subscribe(f"{topic}/out")
+    with Proxy(broker.port) as way:
+        way.cut()
+        edge = EDGE.format(
+            name="first", topic=topic, pre="in", post="out", url=collector.url, sample=0
+        ).replace("{name", f"{{post_port: {way.port}, name", 1)
+        running = up(write_config(edge, models=MODELS), ready=False)
+        running.wait_log("subscribed to")
+        sender.publish(f"{topic}/in", b"1", traceparent=f"00-{SENDER}-b7ad6b7169203331-01")
+        [process] = collector.wait_for(1, "process")
+        assert process.attributes["pyboot.end"] == "spooled"
+        [sending] = collector.wait_for(1, "send")
+        way.resume()
+        until(lambda: sender.received, "the result", 60)
         running.close()
-        away.stop()
-    assert other.received[0]["traceparent"] == f"00-{SENDER}-{sending.id}-01"
+    assert sender.received[0]["traceparent"] == f"00-{SENDER}-{sending.id}-01"
 
 
 @pytest.fixture
