@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,21 +61,24 @@ def module_name(source: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(source: Path) -> Iterator[str]:
+@cache
+def imported(source: Path) -> tuple[str, ...]:
     """All modules that a file imports anywhere in it, with what it takes from them."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{source}: a relative import"
             assert node.module is not None
-            yield node.module
+            found.append(node.module)
             if node.module == "pyboot_svc":
-                yield from (
+                found += (
                     f"pyboot_svc.{alias.name}"
                     for alias in node.names
                     if not alias.name.startswith("__")
                 )
+    return tuple(found)
 
 
 def own_imports() -> Iterator[tuple[str, str]]:
