@@ -46,12 +46,12 @@ run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; 
 	@packaging/need.sh mosquitto mosquitto
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-# Suites that mostly wait run beside those that compute; each prints what it has to say at its end.
-TWO_AT_ONCE := +@$(MAKE) --no-print-directory --jobs=2 --output-sync=target
+# Integration tests take as long as all others together: those run beside them, one suite after the
+# other. Each prints what it has to say at its end.
+SUITES := integration unit lint test-page test-hosts test-brokers test-container chaos-quick \
+	test-openrc test-system
 test: ## everything that CI proves; within 30 minutes on two cores
-	$(TWO_AT_ONCE) unit lint test-page test-hosts test-brokers test-container
-	$(TWO_AT_ONCE) integration
-	$(TWO_AT_ONCE) chaos-quick test-openrc test-system
+	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SUITES)
 
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .
