@@ -97,7 +97,11 @@ class Keeper:
             self._join()
 
     def wait_log(self, text: str, timeout: float = 30.0) -> None:
-        until(lambda: text in self.log, f"{text!r} in the worker's log", timeout)
+        try:
+            until(lambda: text in self.log, f"{text!r} in the worker's log", timeout)
+        except AssertionError as error:
+            error.add_note(self.log)
+            raise
 
     def _join(self, timeout: float = 40.0) -> None:
         if self._thread is not None:

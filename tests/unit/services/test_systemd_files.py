@@ -92,7 +92,9 @@ def test_one_reload_for_all_and_none_when_nothing_differs(folders: Folders) -> N
     before = folders.drop_in("pump-1").stat()
     folders.write(*WANTED)
     assert folders.reloads() == 1
-    assert folders.drop_in("pump-1").stat() == before
+    after = folders.drop_in("pump-1").stat()
+    # It was read, which may change when it was last read.
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_compiled_file_alone_needs_no_reload(folders: Folders) -> None:
