@@ -30,7 +30,7 @@ from pyboot_svc.worker.messages import (
     StoredMessage,
     lane_of,
 )
-from pyboot_svc.worker.storage.disk_budget import log_bytes
+from pyboot_svc.worker.storage.disk_budget import bytes_on_pages, log_bytes
 from pyboot_svc.worker.storage.rows import Row, row_size, with_options
 from pyboot_svc.worker.storage.spool import Spool
 
@@ -325,7 +325,7 @@ class Forwarder:
         if fitting == 0:
             if spooled.pending:
                 return 0
-            fitting, wanted = self._results.fitting(1, sys.maxsize, self._beside_payload)
+            fitting, wanted = self._results.fitting(1, sys.maxsize, self._on_disk)
         room = self._spool.room(wanted)
         if wanted > room and self._limits.on_full == "drop_oldest":
             oldest = _first_bytes(spooled.oldest(_MOST_ROWS), wanted - room)
@@ -355,7 +355,10 @@ class Forwarder:
         )
 
     def _fit(self, room: int) -> tuple[int, int]:
-        return self._results.fitting(_MOST_ROWS, room, self._beside_payload)
+        return self._results.fitting(_MOST_ROWS, room, self._on_disk)
+
+    def _on_disk(self, size: int) -> int:
+        return bytes_on_pages(size + self._beside_payload)
 
     def _drop_old(self) -> None:
         if self._limits.max_age is not None and self._spooled.busy:

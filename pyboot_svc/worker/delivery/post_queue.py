@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from pyboot_svc.worker.memory_budget import MemoryBudget
@@ -151,16 +151,16 @@ class PostQueue:
             left -= size
         return taken
 
-    def fitting(self, most: int, room: int, beside: int = 0) -> tuple[int, int]:
+    def fitting(self, most: int, room: int, on_disk: Callable[[int], int]) -> tuple[int, int]:
         """How many of the first `most` results take at most `room` bytes; and how many those.
 
-        Each takes so many bytes `beside` its payload.
+        `on_disk` says what one takes there whose payload has so many bytes.
         """
         count = size = 0
         with self._lock:
             payloads = (payload for results in self._released for payload in results.payloads)
             for payload in islice(payloads, most):
-                more = len(payload) + beside
+                more = on_disk(len(payload))
                 if size + more > room:
                     break
                 count += 1

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pyboot_svc.worker.messages import DEAD_LETTERS, RESULTS, StoredMessage
 from pyboot_svc.worker.storage import rows as spool
 from pyboot_svc.worker.storage.clock import uptime
+from pyboot_svc.worker.storage.disk_budget import bytes_on_pages
 from pyboot_svc.worker.storage.row_reader import RowReader
 from pyboot_svc.worker.storage.rows import Row
 from pyboot_svc.worker.storage.unwritten import Batch, Unwritten
@@ -44,6 +45,8 @@ class DurableQueue:
         self._lock = threading.Lock()
         self._pending = 0
         self._pending_bytes = 0
+        # What those that are pending will take of the disk.
+        self._pending_on_disk = 0
         self._rows = 0
         self._bytes = 0
         # Rows up to the cursor were read, and those that were not handed out yet are `_ahead`.
@@ -130,7 +133,7 @@ class DurableQueue:
     def growth(self) -> int:
         """By how many bytes it will have grown when all is written and deleted that is to be."""
         with self._lock:
-            return self._pending_bytes - sum(self._removing.values())
+            return self._pending_on_disk - sum(self._removing.values())
 
     @property
     def size(self) -> int:
@@ -141,7 +144,8 @@ class DurableQueue:
     def append(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
         """Write these; `done` is called when they are durable."""
         records = [spool.record(row) for row in rows]
-        size = sum(spool.record_size(topic, payload, text) for topic, payload, _, text in records)
+        sizes = [spool.record_size(topic, payload, text) for topic, payload, _, text in records]
+        size, on_disk = sum(sizes), sum(map(bytes_on_pages, sizes))
         made = uptime()
 
         def write(connection: sqlite3.Connection) -> None:
@@ -153,6 +157,7 @@ class DurableQueue:
                 self._bytes += size
                 self._pending -= len(rows)
                 self._pending_bytes -= size
+                self._pending_on_disk -= on_disk
                 self._recount()
             done()
 
@@ -164,6 +169,7 @@ class DurableQueue:
                 self._memory.append(rows, done)
                 self._pending -= len(rows)
                 self._pending_bytes -= size
+                self._pending_on_disk -= on_disk
                 self._recount()
             wake()
             return True
@@ -177,6 +183,7 @@ class DurableQueue:
                 wake = None
                 self._pending += len(rows)
                 self._pending_bytes += size
+                self._pending_on_disk += on_disk
                 self._recount()
                 # Inside the lock: the store's order is the lane's.
                 self._store.submit(write, written, take_back, size)

@@ -29,6 +29,7 @@ from pyboot_svc.worker.messages import (
     StoredMessage,
     count_of,
 )
+from pyboot_svc.worker.storage.disk_budget import bytes_on_pages
 from pyboot_svc.worker.storage.durable_queue import RESULTS
 from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.spool import Spool
@@ -37,6 +38,7 @@ from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 _LIMITS = SpoolLimits()
 # What a result of one digit takes of the spool.
 ROW = row_size("out", b"1", {"pyboot-id": "0" * 32})
+ON_DISK = bytes_on_pages(ROW)
 
 
 class Outbox:
@@ -585,7 +587,7 @@ def test_while_a_batch_is_moved_somebody_counts_it(desk: Desk) -> None:
 def test_a_full_spool_takes_no_more_until_something_was_delivered(
     desks: Callable[..., Desk],
 ) -> None:
-    desk = desks(max_bytes=3 * ROW)
+    desk = desks(max_bytes=3 * ON_DISK)
     spool(desk, 2)
     desk.make(8)
     until(lambda: desk.spooled.depth == 3, "of the batch, what there was room for")
@@ -611,7 +613,7 @@ def test_a_result_larger_than_the_spool_is_spooled_alone(desks: Callable[..., De
 
 
 def test_a_batch_drops_as_much_as_it_holds(desks: Callable[..., Desk]) -> None:
-    desk = desks(max_bytes=5 * ROW, on_full="drop_oldest")
+    desk = desks(max_bytes=5 * ON_DISK, on_full="drop_oldest")
     spool(desk, 3)
     desk.make(4)
     settled(desk.store)
@@ -624,7 +626,7 @@ def test_a_batch_drops_as_much_as_it_holds(desks: Callable[..., Desk]) -> None:
 def test_a_full_spool_that_drops_the_oldest_drops_no_more_than_it_must(
     desks: Callable[..., Desk], caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = desks(max_bytes=5 * ROW, on_full="drop_oldest")
+    desk = desks(max_bytes=5 * ON_DISK, on_full="drop_oldest")
     for _ in range(9):
         spool(desk, 1)
     settled(desk.store)

@@ -124,7 +124,7 @@ class PostQueueMachine(RuleBasedStateMachine):
     def see_how_many_fit(self, most: int, room: int) -> None:
         sizes = accumulate(len(result.payload) for result in self.ready[:most])
         fitting = list(takewhile(lambda size: size <= room, sizes))
-        assert self.queue.fitting(most, room) == (len(fitting), fitting[-1] if fitting else 0)
+        assert self.queue.fitting(most, room, int) == (len(fitting), fitting[-1] if fitting else 0)
 
     @invariant()
     def counts_are_exact(self) -> None:
