@@ -17,7 +17,7 @@ from pyboot_svc.logs import RateLimit
 from pyboot_svc.text import clip_utf8, property_text
 from pyboot_svc.worker.delivery.kept_dead_letters import KeptDeadLetters, Record, record_size
 from pyboot_svc.worker.messages import Fault, Message
-from pyboot_svc.worker.storage.disk_budget import dead_letter_bytes, log_bytes
+from pyboot_svc.worker.storage.disk_budget import bytes_on_pages, dead_letter_bytes, log_bytes
 from pyboot_svc.worker.storage.durable_queue import DurableQueue, Row
 from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.writer import DatabaseWriter
@@ -97,7 +97,7 @@ class DeadLetters:
         left = _Countdown(len(parts), done)
         for records, letters, size in parts:
             # Both in the store's queue: when the second is durable, so is the first.
-            self._store.submit(partial(self._keep, records), lambda: None, size=size)
+            self._store.submit(partial(self._keep, records), lambda: None, growth=size)
             leaving = letters if self._publish and self._has_room(letters) else []
             self._lane.append(leaving, partial(self._end, left))
 
@@ -117,7 +117,7 @@ class DeadLetters:
         for message, fault in failed:
             record = self._record(message, fault, now)
             letter = self._letter(message, fault, now)
-            size = record_size(record)
+            size = bytes_on_pages(record_size(record))
             if parts and parts[-1][2] + size <= self._most_at_once:
                 records, letters, before = parts[-1]
                 records.append(record)

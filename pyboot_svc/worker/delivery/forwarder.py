@@ -391,9 +391,9 @@ class Forwarder:
 
 
 def _first_bytes(items: list[StoredMessage], size: int) -> list[StoredMessage]:
-    """As many of the first as hold `size` bytes together; all if they don't."""
+    """As many of the first as take `size` bytes of the disk together; all if they don't."""
     for count, item in enumerate(items, 1):
-        size -= item.size
+        size -= bytes_on_pages(item.size)
         if size <= 0:
             return items[:count]
     return items

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,11 +55,13 @@ def bytes_on_pages(size: int) -> int:
     return -(-size // _OVERFLOW_BYTES) * _PAGE_BYTES + _PAGE_BYTES // 4
 
 
-class Growing(Protocol):
-    """What is about to be written, and to be deleted."""
+class Usage(NamedTuple):
+    """What the database takes by its last commit, without its free pages, and its log; by how many
+    bytes it will have grown when all is written and deleted that is to be."""
 
-    @property
-    def growth(self) -> int: ...
+    database: int
+    log: int
+    growth: int
 
 
 class Aside(NamedTuple):
@@ -71,23 +73,15 @@ class Aside(NamedTuple):
 
 
 class DiskBudget:
-    """Says how much room is left for results of `most` bytes.
+    """Says how much room is left for results of `most` bytes."""
 
-    `used` tells what the database takes by its last commit, and its log.
-    """
-
-    def __init__(self, file: Path, most: int, used: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, file: Path, most: int, used: Callable[[], Usage]) -> None:
         self.most = most
         self._file = file
         self._used = used
-        self._growing: list[Growing] = []
         # Whether it is the disk that lacks what was wanted last: others may have filled it.
         self.disk_is_low = False
         self._aside: list[Aside] = []
-
-    def count(self, growing: Growing) -> None:
-        """Have it counted with what is used."""
-        self._growing.append(growing)
 
     def look(self, connection: sqlite3.Connection) -> None:
         """A database was opened; another may have been put aside just now."""
@@ -106,10 +100,9 @@ class DiskBudget:
         return left
 
     def _left(self, wanted: int) -> int:
-        database, log_size = self._used()
+        database, log_size, growth = self._used()
         once = log_bytes(self.most)
         reserved = max(_LOG_RESERVE * once, log_size + 2 * once) + _BESIDE_BYTES
-        growth = sum(growing.growth for growing in self._growing)
         aside = sum(one.size for one in self._aside)
         own = self.most - reserved - database - growth - aside
         free = self._free_bytes(database) - growth

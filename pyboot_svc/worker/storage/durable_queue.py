@@ -45,8 +45,6 @@ class DurableQueue:
         self._lock = threading.Lock()
         self._pending = 0
         self._pending_bytes = 0
-        # What those that are pending will take of the disk.
-        self._pending_on_disk = 0
         self._rows = 0
         self._bytes = 0
         # Rows up to the cursor were read, and those that were not handed out yet are `_ahead`.
@@ -130,12 +128,6 @@ class DurableQueue:
         return self._pending_bytes
 
     @property
-    def growth(self) -> int:
-        """By how many bytes it will have grown when all is written and deleted that is to be."""
-        with self._lock:
-            return self._pending_on_disk - sum(self._removing.values())
-
-    @property
     def size(self) -> int:
         """Bytes of its rows, without what is about to be deleted."""
         with self._lock:
@@ -145,7 +137,7 @@ class DurableQueue:
         """Write these; `done` is called when they are durable."""
         records = [spool.record(row) for row in rows]
         sizes = [spool.record_size(topic, payload, text) for topic, payload, _, text in records]
-        size, on_disk = sum(sizes), sum(map(bytes_on_pages, sizes))
+        size, growth = sum(sizes), sum(map(bytes_on_pages, sizes))
         made = uptime()
 
         def write(connection: sqlite3.Connection) -> None:
@@ -157,7 +149,6 @@ class DurableQueue:
                 self._bytes += size
                 self._pending -= len(rows)
                 self._pending_bytes -= size
-                self._pending_on_disk -= on_disk
                 self._recount()
             done()
 
@@ -169,7 +160,6 @@ class DurableQueue:
                 self._memory.append(rows, done)
                 self._pending -= len(rows)
                 self._pending_bytes -= size
-                self._pending_on_disk -= on_disk
                 self._recount()
             wake()
             return True
@@ -183,10 +173,9 @@ class DurableQueue:
                 wake = None
                 self._pending += len(rows)
                 self._pending_bytes += size
-                self._pending_on_disk += on_disk
                 self._recount()
                 # Inside the lock: the store's order is the lane's.
-                self._store.submit(write, written, take_back, size)
+                self._store.submit(write, written, take_back, growth)
         if wake is not None:
             wake()
 
@@ -246,7 +235,7 @@ class DurableQueue:
                 self._recount()
             done()
 
-        self._store.submit(write, removed, size=sum(sizes.values()))
+        self._store.submit(write, removed, growth=-sum(map(bytes_on_pages, sizes.values())))
 
     def oldest(self, most: int, age: float = -math.inf) -> list[StoredMessage]:
         """Rows that are older than `age` seconds, oldest first: candidates for dropping.

@@ -18,8 +18,6 @@ class Spool:
         store.watch(budget.look)
         self.results = DurableQueue(store, file, RESULTS)
         self.dead_letters = DurableQueue(store, file, DEAD_LETTERS)
-        budget.count(self.results)
-        budget.count(self.dead_letters)
         # How many bytes more may go to the disk, given how many are wanted.
         self.room = budget.room
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.storage.clock import AgeClock
-from pyboot_svc.worker.storage.disk_budget import EMPTY_BYTES, log_bytes
+from pyboot_svc.worker.storage.disk_budget import EMPTY_BYTES, Usage, log_bytes
 from pyboot_svc.worker.storage.watermark import Mark
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ class DatabaseWriter:
     def __init__(self, file: Path, most_bytes: int = _MOST_BYTES) -> None:
         self._file = file
         self._log_bytes = log_bytes(most_bytes)
-        # What the database takes of the disk, and its log, by the last commit.
-        self.used = (EMPTY_BYTES, 0)
+        # Replaced as a whole: what a commit has written is never counted twice, nor left out.
+        self.used = Usage(EMPTY_BYTES, 0, 0)
+        self._used_lock = threading.Lock()
         self._log_is_held = False
         self._untidy_since: float | None = None
         self.clock = AgeClock()
@@ -106,12 +107,13 @@ class DatabaseWriter:
         self._thread = spawn("store", self._run, on_crash)
 
     def submit(
-        self, write: Write, done: Done, take_back: TakeBack = lambda: False, size: int = 0
+        self, write: Write, done: Done, take_back: TakeBack = lambda: False, growth: int = 0
     ) -> None:
         """`take_back` is asked each time the write has failed: true means to do without it.
 
-        `size` is about what it writes, in bytes."""
-        self._writes.put((write, done, take_back, size))
+        `growth` is by how many bytes of the disk the database grows by it, about."""
+        self._grow(growth)
+        self._writes.put((write, done, take_back, growth))
 
     def stop(self, timeout: float) -> None:
         """Commit what waits and close; `timeout` in seconds."""
@@ -143,12 +145,24 @@ class DatabaseWriter:
                     ended = True
                 else:
                     batch.append(item)
-            batch = [item for item in batch if not item[2]()]
+            batch = [item for item in batch if not self._taken_back(item)]
             if ended or self._writes.empty():
                 break
         if ended:
             self._writes.put(None)
         return batch
+
+    def _taken_back(self, item: _Item) -> bool:
+        _, _, take_back, growth = item
+        if not take_back():
+            return False
+        self._grow(-growth)
+        return True
+
+    def _grow(self, by: int) -> None:
+        if by:
+            with self._used_lock:
+                self.used = self.used._replace(growth=self.used.growth + by)
 
     def _next_batch(self) -> list[_Item] | None:
         """What waits, at least one, as far as one commit takes it; None at the end."""
@@ -161,7 +175,7 @@ class DatabaseWriter:
             item = self._writes.get()
         while item is not None:
             batch.append(item)
-            size += item[3]
+            size += abs(item[3])
             if len(batch) >= _MOST_WRITES or size >= self._log_bytes or self._writes.empty():
                 return batch
             item = self._writes.get()
@@ -204,7 +218,7 @@ class DatabaseWriter:
         return more
 
     def _commit(self, batch: list[_Item]) -> bool:
-        from pyboot_svc.worker.storage.database import DatabaseDamaged, transaction, troubles
+        from pyboot_svc.worker.storage.database import DatabaseDamaged, transaction
 
         try:
             with transaction(self._open(), self._file) as connection:
@@ -212,11 +226,6 @@ class DatabaseWriter:
                     write(connection)
                 self.clock.note(connection)
                 held = self._mark.count(connection)
-            with troubles(self._file):
-                self._measure(connection)
-                if self._log_is_long:
-                    # It begins anew by itself, but not while somebody reads, now and again.
-                    self._shorten_log(connection)
         except DatabaseDamaged:
             self._give_up()  # opening it again puts the file aside
             return False
@@ -224,6 +233,8 @@ class DatabaseWriter:
             if "readonly" in str(error):
                 self._give_up()  # while any connection is open, it stays so
             self._complain(error)
+            return False
+        if not self._look_after(connection, sum(growth for *_, growth in batch)):
             return False
         self._mark.note(held)
         if self._untidy_since is None:
@@ -233,14 +244,39 @@ class DatabaseWriter:
             log.warning("%s can be written again", self._file)
         return True
 
-    def _measure(self, connection: sqlite3.Connection) -> None:
+    def _look_after(self, connection: sqlite3.Connection, growth: int) -> bool:
+        """Measure what a commit has left, and cut a long log; False when the database turns out to
+        be damaged. Otherwise what was written is durable, and must not be written once more."""
+        from pyboot_svc.worker.storage.database import DatabaseDamaged, troubles
+
+        try:
+            with troubles(self._file):
+                self._measure(connection, growth)
+                if self._log_is_long:
+                    # It begins anew by itself, but not while somebody reads, now and again.
+                    self._shorten_log(connection)
+        except DatabaseDamaged:
+            self._grow(growth)
+            self._give_up()  # opening it again puts the file aside
+            return False
+        except OSError as error:
+            log.debug("%s: the log stays long: %s", self._file, error)
+        return True
+
+    def _measure(self, connection: sqlite3.Connection, growth: int = 0) -> None:
+        """`growth` is what was expected of the writes that have been committed since."""
         from pyboot_svc.worker.storage.database import used_bytes
 
-        self.used = used_bytes(connection, self._file)
+        database, log_size, _ = self.used
+        try:
+            database, log_size = used_bytes(connection, self._file)
+        finally:
+            with self._used_lock:
+                self.used = Usage(database, log_size, self.used.growth - growth)
 
     @property
     def _log_is_long(self) -> bool:
-        return self.used[1] > self._log_bytes * 3 // 2
+        return self.used.log > self._log_bytes * 3 // 2
 
     def _shorten_log(self, connection: sqlite3.Connection) -> None:
         """Once somebody has kept it long in spite of the wait, no commit waits so long for him

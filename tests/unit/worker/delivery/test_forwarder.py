@@ -95,6 +95,8 @@ class Desk:
         self.folder = folder
         self.spool = Spool(store, folder / DATABASE_NAME, limits.max_bytes)
         self.spooled, self.letters = self.spool.results, self.spool.dead_letters
+        self.room = self.spool.room
+        # A row takes the disk what it holds, unless a test asks for the pages.
         self.spool.room = lambda wanted: limits.max_bytes - self.spooled.size
         connection = store.open_if_there()
         if connection is not None:
@@ -107,6 +109,7 @@ class Desk:
         edge = replace(configured().edge, post=POST, spool=limits)
         self.alone: list[Chunk] = []
         self.forwarder = self.another_forwarder(edge)
+        self.digits = 1
         self.made: list[Message] = []
         self.result_batches: list[ResultBatch] = []
         self.on_their_way: list[ResultBatch] = []
@@ -139,7 +142,7 @@ class Desk:
 
     def _results(self, count: int) -> ResultBatch:
         first = len(self.made)
-        payloads = [b"%d" % number for number in range(first, first + count)]
+        payloads = [b"%0*d" % (self.digits, n) for n in range(first, first + count)]
         results = result_batch_of(payloads, len(self.result_batches))
         self.made += messages_of(results.chunk.batch)
         self.result_batches.append(results)
@@ -621,6 +624,31 @@ def test_a_batch_drops_as_much_as_it_holds(desks: Callable[..., Desk]) -> None:
     settled(desk.store)
     assert (desk.spooled.size, desk.counts["spool_overflowed"]) == (5 * ROW, 2)
     assert payloads(taken(desk, 5)) == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("size", [40, 1_500, 2_500, 4_200])
+def test_no_more_is_dropped_than_the_pages_that_are_wanted(tmp_path: Path, size: int) -> None:
+    """A page holds two results of 1,500 bytes, and one of 2,500, and isn't full."""
+    limits = SpoolLimits(max_bytes=1024**2, on_full="drop_oldest")
+    with running(tmp_path / DATABASE_NAME, limits.max_bytes) as store:
+        desk = Desk(store, tmp_path, limits)
+        desk.spool.room, desk.digits = desk.room, size
+        while not desk.counts["spool_overflowed"]:
+            spool(desk, 20)
+        settled(store)
+        before, room = desk.counts["spool_overflowed"], desk.room(0)
+        on_disk = bytes_on_pages(row_size("out", b"0" * size, {"pyboot-id": "0" * 32}))
+        with held_up(store):
+            desk.make(14)
+            until(lambda: desk.forwarder.writing == 14, "on their way to the disk")
+            dropped = desk.counts["spool_overflowed"] - before
+        settled(store)
+        assert desk.room(0) >= -2 * 4096, "some small rows begin a page"
+        desk.forwarder.stop()
+    assert 0 <= room < 14 * on_disk
+    assert dropped == -(-(14 * on_disk - room) // on_disk)
+    assert desk.early == []
+    assert not desk.crashed.is_set()
 
 
 def test_a_full_spool_that_drops_the_oldest_drops_no_more_than_it_must(

@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 from support.disk import SmallDisk
 from support.poll import until
-from support.store import running, settled
+from support.store import held_up, running, settled
 
 from pyboot_svc.worker.storage.database import connect, give_back, open_database, used_bytes
-from pyboot_svc.worker.storage.disk_budget import DiskBudget, bytes_on_pages, log_bytes, put_aside
-from pyboot_svc.worker.storage.durable_queue import RESULTS, DurableQueue
+from pyboot_svc.worker.storage.disk_budget import (
+    DiskBudget,
+    Usage,
+    bytes_on_pages,
+    log_bytes,
+    put_aside,
+)
+from pyboot_svc.worker.storage.durable_queue import RESULTS, DurableQueue, Row
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 MOST = 1024**2
@@ -39,7 +45,7 @@ def names(file: Path) -> list[str]:
 @pytest.fixture
 def budget(file: Path) -> Callable[..., DiskBudget]:
     def make(most: int = MOST, used: int = 0) -> DiskBudget:
-        made = DiskBudget(file, most, lambda: (used, 0))
+        made = DiskBudget(file, most, lambda: Usage(used, 0, 0))
         with closing(open_database(file)) as connection:
             made.look(connection)
         return made
@@ -53,7 +59,7 @@ def test_the_last_of_a_disk_is_not_taken(small_disk: SmallDisk) -> None:
     disk = os.statvfs(small_disk.folder)
     size = disk.f_blocks * disk.f_frsize
     with closing(open_database(file)) as connection:
-        budget = DiskBudget(file, 100 * size, lambda: used_bytes(connection, file))
+        budget = DiskBudget(file, 100 * size, lambda: Usage(*used_bytes(connection, file), 0))
         budget.look(connection)
         room = budget.room(0)
         assert size // 2 < room < size - size // 20
@@ -112,22 +118,40 @@ def test_of_what_was_put_aside_the_newest_that_fits_is_kept(
     assert "removed worker.sqlite.damaged-1-" in caplog.text
 
 
-def test_what_is_on_its_way_counts(
-    file: Path, tmp_path: Path, budget: Callable[..., DiskBudget]
-) -> None:
+def test_what_is_on_its_way_counts_once(file: Path) -> None:
     with running(file) as store:
         lane = DurableQueue(store, file, RESULTS)
-        found = budget()
-        found.count(lane)
-        before = found.room(0)
-        store.submit(lambda connection: None, lambda: None)
-        lane.append([("out", b"x" * 10_000, 1, {})], lambda: None)
+        found = DiskBudget(file, 64 * 1024**2, lambda: store.used)
         settled(store)
-        [row] = lane.take(1)
-        assert found.room(0) == before
-        lane.remove([row])
-        assert found.room(0) >= before
+        empty = found.room(0)
+        told: list[int] = []
+        rows: list[Row] = [("out", b"x" * 2_500, 1, {})] * 10
+        with held_up(store):
+            lane.append(rows, lambda: told.append(found.room(0)))
+            told.append(found.room(0))
+            assert told[0] == empty - 10 * 4096, "each takes a page"
         settled(store)
+        assert told == [told[0]] * 2
+        with held_up(store):
+            lane.remove(lane.take(10), lambda: told.append(found.room(0)))
+            assert found.room(0) == empty
+        settled(store)
+        assert told[2:] == [empty]
+
+
+def test_what_is_taken_back_counts_no_more(small_disk: SmallDisk) -> None:
+    file = small_disk.folder / DATABASE_NAME
+    with running(file) as store:
+        lane = DurableQueue(store, file, RESULTS)
+        settled(store)
+        small_disk.fill()
+        lane.serve(lambda: None)
+        lane.append([("out", b"x" * 100_000, 1, {})], lambda: None)
+        until(lambda: lane.in_memory, "the disk is full")
+        assert store.used.growth == 0
+        small_disk.make_room()
+        settled(store)
+        assert store.used.growth == 0
 
 
 @pytest.mark.parametrize("size", [100, 1500, 3000, 4090, 10_000, 100_000])

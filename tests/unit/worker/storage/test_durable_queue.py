@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.disk import SmallDisk
 from support.poll import until
 from support.store import held_up, rows, running, settled
 
@@ -595,3 +597,23 @@ def test_who_has_read_lets_go_of_the_file_when_closed(tmp_path: Path) -> None:
         lane.close()
     assert file.exists()
     assert not file.with_name(f"{DATABASE_NAME}-wal").exists()
+
+
+def test_what_a_commit_wrote_is_there_once_though_its_log_cant_be_worked_in(
+    small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk has room for the log, but not for what the database grows by then."""
+    monkeypatch.setattr("pyboot_svc.worker.storage.writer.RETRY_SECONDS", 0.01)
+    with running(small_disk.folder / DATABASE_NAME, 512 * 1024) as store:
+        lane = make_lane(store, small_disk.folder)
+        settled(store)
+        numbers = iter(range(1_000))
+        for left in range(0, 400, 8):
+            small_disk.fill(leave=left * 1024)
+            for number in islice(numbers, 10):
+                lane.append([("out", b"%03000d" % number, 1, {})], lambda: None)
+            until(lambda: lane.pending == 0 or store.trouble is not None, "written, or not")
+            small_disk.make_room()
+            settled(store)
+    found = rows(small_disk.folder, "SELECT payload FROM spool ORDER BY id")
+    assert [int(payload) for (payload,) in found] == list(range(500))

@@ -93,7 +93,7 @@ def test_the_log_stays_short_beside_one_who_reads(
         if not whole_time:
             away.start()
         for number in range(20):
-            store.submit(keep(str(number), "x" * size), note, size=size)
+            store.submit(keep(str(number), "x" * size), note, growth=size)
         until(lambda: len(sizes) == 20, "all are durable")
         if whole_time:
             reader.rollback()
