@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,8 +40,17 @@ _ASIDE = re.compile(r"\.damaged-(?:(\d{1,7})-)?(\d{8}T\d{6}(?:-\d+)?)(-wal|-shm)
 
 def log_bytes(most: int) -> int:
     """How long the database's log may grow before it is worked in, and what one commit may write,
-    of a budget of `most` bytes."""
+    of a budget of `most` bytes, or of a disk that has no more."""
     return min(max(most // _SHARE, _LEAST_LOG_BYTES), _MOST_LOG_BYTES)
+
+
+def disk_bytes(folder: Path) -> int:
+    """The size of the disk that `folder` lies on; without bounds when it can't be asked."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return sys.maxsize
+    return disk.f_blocks * disk.f_frsize
 
 
 def dead_letter_bytes(most: int, wanted: int) -> int:
@@ -105,19 +115,25 @@ class DiskBudget:
         reserved = max(_LOG_RESERVE * once, log_size + 2 * once) + _BESIDE_BYTES
         aside = sum(one.size for one in self._aside)
         own = self.most - reserved - database - growth - aside
-        free = self._free_bytes(database) - growth
+        free = self._free_bytes(database, log_size) - growth
         self.disk_is_low = free < own and free < max(wanted, _BLOCK_BYTES)
         return min(own, free)
 
-    def _free_bytes(self, database: int) -> int:
-        """What the disk still has beyond its reserve, with the pages that the database has free."""
+    def _free_bytes(self, database: int, log_size: int) -> int:
+        """What the database may still grow by on this disk, which keeps its reserve.
+
+        What is written goes to the log first, and is there twice when that is worked in.
+        """
         try:
             disk = os.statvfs(self._file.parent)
         except OSError:
             return self.most  # whoever writes there will say what is wrong
-        reserved = min(disk.f_blocks * disk.f_frsize // _RESERVED_SHARE, _MOST_RESERVED_BYTES)
-        free_pages = max(_blocks(self._file) - database, 0)
-        return disk.f_bavail * disk.f_frsize + free_pages - reserved
+        size = disk.f_blocks * disk.f_frsize
+        free = disk.f_bavail * disk.f_frsize - min(size // _RESERVED_SHARE, _MOST_RESERVED_BYTES)
+        # The file has free pages, or lacks those that are in the log alone.
+        free += _blocks(self._file) - database
+        longest = _LOG_RESERVE * log_bytes(min(self.most, size))
+        return max(free - max(longest - log_size, 0), free // 2)
 
 
 def put_aside(file: Path) -> list[Aside]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.storage.clock import AgeClock
-from pyboot_svc.worker.storage.disk_budget import EMPTY_BYTES, Usage, log_bytes
+from pyboot_svc.worker.storage.disk_budget import EMPTY_BYTES, Usage, disk_bytes, log_bytes
 from pyboot_svc.worker.storage.watermark import Mark
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class DatabaseWriter:
 
     def __init__(self, file: Path, most_bytes: int = _MOST_BYTES) -> None:
         self._file = file
+        self._most_bytes = most_bytes
         self._log_bytes = log_bytes(most_bytes)
         # Replaced as a whole: what a commit has written is never counted twice, nor left out.
         self.used = Usage(EMPTY_BYTES, 0, 0)
@@ -302,6 +303,7 @@ class DatabaseWriter:
         from pyboot_svc.worker.storage.database import open_database, troubles
 
         if self._connection is None:
+            self._log_bytes = log_bytes(min(self._most_bytes, disk_bytes(self._file.parent)))
             connection = open_database(self._file, self._log_bytes)
             with troubles(self._file):
                 self._measure(connection)

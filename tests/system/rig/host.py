@@ -18,7 +18,7 @@ from typing import Self
 from rig.commands import CommandFailed, RigError, finish, finish_bytes, poll
 from rig.image import unpacked
 
-BOOT_SECONDS = 60.0
+BOOT_SECONDS = 45.0
 # OpenRC stops one service after the other, and gives each instance up to 35 s of its own.
 SHUTDOWN_SECONDS = 150.0
 
@@ -34,6 +34,13 @@ _IS_UP = {
     "systemd": "case $(systemctl is-system-running) in running | degraded) ;; *) false ;; esac",
     "openrc": '[ "$(cat /run/openrc/softlevel)" = default ] && [ ! -e /run/openrc/rc.starting ]',
 }
+
+# Whether OpenRC waits for ever for a script that has ended, and has none: once in some 300 boots
+# (https://github.com/OpenRC/openrc/issues/895).
+_LOST_CHILD = """
+for pid in $(pgrep -x openrc-run); do pgrep -P "$pid" > /dev/null || exit 0; done
+exit 1
+"""
 
 # Started in a mount namespace of its own, so that no mount of a host can outlive its processes.
 # $1: the lower layer, $2: the host's name; the rest: cgroups to enter.
@@ -240,7 +247,7 @@ class Host:
             start_new_session=True,
         )
 
-    def _boot(self, lower: Path) -> None:
+    def _boot(self, lower: Path, *, again: bool = True) -> None:
         script = [
             "sh",
             "-c",
@@ -268,7 +275,10 @@ class Host:
         try:
             poll(f"boot of {self.name}", self._is_up, BOOT_SECONDS)
         except RigError as error:
-            raise RigError(f"{error}\n{self.log}") from None
+            if not again or self.run("sh", "-c", _LOST_CHILD, check=False).returncode:
+                raise RigError(f"{error}\n{self.log}") from None
+            self._kill()
+            self._boot(lower, again=False)
         if self._v1:
             self._claim_controllers()
 

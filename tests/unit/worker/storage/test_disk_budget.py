@@ -21,6 +21,8 @@ from pyboot_svc.worker.storage.disk_budget import (
     put_aside,
 )
 from pyboot_svc.worker.storage.durable_queue import RESULTS, DurableQueue, Row
+from pyboot_svc.worker.storage.rows import row_size
+from pyboot_svc.worker.storage.spool import Spool
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 MOST = 1024**2
@@ -70,7 +72,7 @@ def test_the_last_of_a_disk_is_not_taken(small_disk: SmallDisk) -> None:
         small_disk.make_room()
         assert budget.room(1) == room
         assert not budget.disk_is_low
-        small_disk.fill(leave=size // 20 + 2 * 4096)  # for a little, but not for all
+        small_disk.fill(leave=size // 20 + 20 * 4096)  # for a little, but not for all
         left = budget.room(1)
         assert left > 512
         assert not budget.disk_is_low
@@ -226,3 +228,29 @@ def test_the_log_is_emptied_when_a_reader_kept_it_from_beginning_anew(tmp_path: 
         assert log.stat().st_size <= 3 * log_bytes(most)
     finally:
         store.stop(20)
+
+
+@pytest.mark.parametrize("together", [1, 20])
+@pytest.mark.parametrize("size", [40, 1_000, 2_500])
+def test_a_small_disk_is_used_and_its_last_bytes_are_not(
+    small_disk: SmallDisk, size: int, together: int
+) -> None:
+    """Results that come alone write many times what they hold to the log; it stays in proportion to
+    the disk, not to the budget."""
+    small_disk.fill(leave=1024**2)
+    free = 1024**2
+    row: Row = ("out", b"x" * size, 1, {})
+    wanted = together * bytes_on_pages(row_size("out", row[1], {}))
+    with running(small_disk.folder / DATABASE_NAME, 256 * 1024**2) as store:
+        spool = Spool(store, small_disk.folder / DATABASE_NAME, 256 * 1024**2)
+        settled(store)
+        while spool.room(wanted) >= wanted:
+            spool.results.append([row] * together, lambda: None)
+            settled(store)
+            disk = os.statvfs(small_disk.folder)
+            free = min(free, disk.f_bavail * disk.f_frsize)
+            assert store.trouble is None
+        assert spool.disk_is_low
+        assert spool.results.depth * wanted // together > 256 * 1024
+        # A twentieth of the disk, but for what a commit writes beside its rows.
+        assert free > disk.f_blocks * disk.f_frsize // 20 - 32 * 1024
