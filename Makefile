@@ -51,6 +51,7 @@ run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; 
 SUITES := integration unit lint test-page test-hosts test-brokers test-container chaos-quick \
 	test-openrc test-system
 test: ## everything that CI proves; within 30 minutes on two cores
+	+@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.test build/oldest/.installed
 	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SUITES)
 
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
@@ -279,7 +280,7 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 	$(PIP_LOCKED) $<
 	@touch $@
 
-build/oldest/.installed: requirements/oldest.txt | $(VENV)/.test
+build/oldest/.installed: requirements/oldest.txt | $(VENV)/.build
 	rm -rf build/oldest
 	$(PIP_LOCKED) $< --no-deps --target build/oldest
 	@touch $@
