@@ -275,7 +275,7 @@ class Host:
         try:
             poll(f"boot of {self.name}", self._is_up, BOOT_SECONDS)
         except RigError as error:
-            if not again or self.run("sh", "-c", _LOST_CHILD, check=False).returncode:
+            if not (again and self._lost_a_child()):
                 raise RigError(f"{error}\n{self.log}") from None
             self._kill()
             self._boot(lower, again=False)
@@ -294,6 +294,11 @@ class Host:
         if not self._find_leader():
             return False
         return self.run("sh", "-c", _IS_UP[self.init], check=False).returncode == 0
+
+    def _lost_a_child(self) -> bool:
+        if not self._find_leader():
+            return False
+        return self.run("sh", "-c", _LOST_CHILD, check=False).returncode == 0
 
     def _find_leader(self) -> int | None:
         """The child of nspawn that is PID 1 in its own namespace: while it sets up, others come.
