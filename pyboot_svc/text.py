@@ -6,6 +6,7 @@ characters steer the terminal that shows them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from unicodedata import category
 
 # Control and format characters (also those that turn the direction of text), surrogates, what
@@ -26,6 +27,13 @@ def printable(text: str, most: int = 200, *, lines: bool = False) -> str:
         c if category(c) not in _HARMFUL or (lines and c in "\n\t") else _escape(c) for c in cut
     )
     return kept if len(kept) <= most else kept[: most - 1] + _ELLIPSIS
+
+
+def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """Which of `known` somebody may have meant by `word`; None if nothing is as much alike."""
+    from difflib import get_close_matches  # errors alone need it
+
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
 
 
 def ago(seconds: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import io
 import logging
@@ -19,7 +18,7 @@ from pyboot_svc import __version__
 from pyboot_svc.cli.commands import GROUPS, NAMES, Examples, load_command
 from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UsageError
 from pyboot_svc.logs import journal_reads_stderr
-from pyboot_svc.text import block
+from pyboot_svc.text import block, closest
 
 _DESCRIPTION = "Run Python models on telemetry: MQTT in, a Python function, MQTT out."
 _EXAMPLES: Examples = (
@@ -128,8 +127,8 @@ def _without_command(arguments: Sequence[str]) -> str:
     if _names_config(first):
         return f"a command is missing: type `pyboot up -c {shlex.quote(first)}`"
     # By default `help` would be taken for `health`.
-    close = difflib.get_close_matches(first, NAMES, n=1, cutoff=0.65)
-    return f"there is no command {first!r}" + (f", did you mean `{close[0]}`?" if close else "")
+    close = closest(first, NAMES, 0.65)
+    return f"there is no command {first!r}" + (f", did you mean `{close}`?" if close else "")
 
 
 def _unknown(arguments: Sequence[str], unknown: Sequence[str], *, takes_config: bool) -> str:

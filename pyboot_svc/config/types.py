@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import math
 import re
@@ -15,6 +14,7 @@ from typing import Any
 from pyboot_svc.config.document import Node, Problems, has_control
 from pyboot_svc.config.settings import CODEC_GROUP, INSTANCE
 from pyboot_svc.config.yaml_traps import free_trap, free_value, trap
+from pyboot_svc.text import closest
 from pyboot_svc.topics import BadTemplate, Field, TopicTemplate
 
 _TOPIC_MAX_BYTES = 65_000
@@ -483,8 +483,8 @@ class _PlainValues:
 
 
 def suggestion(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean `{close[0]}`?" if close else ""
+    close = closest(word, known)
+    return f"did you mean `{close}`?" if close else ""
 
 
 def is_address(text: str) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import importlib
 import inspect
 import logging
 import os
-import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +22,7 @@ from pyboot_svc.forks import ending_forks
 from pyboot_svc.identity import MODEL_PATTERN
 from pyboot_svc.model.context import Context
 from pyboot_svc.retry import Retry
+from pyboot_svc.text import closest
 
 _CONTEXT_NAMES = ("context", "ctx")
 
@@ -267,6 +266,8 @@ def _import(path: str, model_path: Sequence[str]) -> tuple[ModuleType, list[str]
 
 def _absent(name: str, path: str, folders: Iterable[str], model_path: Sequence[str]) -> str:
     above, _, last = name.rpartition(".")
+    import pkgutil  # this error alone needs it
+
     there = [module.name for module in pkgutil.iter_modules(list(folders))]
     hint = _did_you_mean(last, there, f"{above}." if above else "")
     return (
@@ -277,8 +278,8 @@ def _absent(name: str, path: str, folders: Iterable[str], model_path: Sequence[s
 
 
 def _did_you_mean(name: str, others: Iterable[str], before: str = "") -> str:
-    close = difflib.get_close_matches(name, [one for one in others if one[0] != "_"], n=1)
-    return f"did you mean {before + close[0]!r}? " if close else ""
+    close = closest(name, (one for one in others if one[0] != "_"))
+    return f"did you mean {before + close!r}? " if close else ""
 
 
 def _attribute(owner: Any, name: str, path: str) -> Any:

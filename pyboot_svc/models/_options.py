@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard, TypeVar
 
+from pyboot_svc.text import closest
 from pyboot_svc.topics import BadTemplate, Field
 
 _Default = TypeVar("_Default")
@@ -110,8 +110,8 @@ class Options:
         problems = list(self._problems)
         unknown = [str(name) for name in self._given if name not in self._known]
         for name in unknown:
-            close = difflib.get_close_matches(name, self._known, n=1)
-            hint = f" (did you mean `{close[0]}`?)" if close else ""
+            close = closest(name, self._known)
+            hint = f" (did you mean `{close}`?)" if close else ""
             problems.append(f"unknown option `{name}`{hint}")
         if unknown:
             problems.append(f"the options are {', '.join(sorted(self._known))}")

@@ -293,7 +293,7 @@ class Pipeline:
         self._saver.flush()
         self._stalls = self._pool.stalls(now - self._ticked)
         if not self._silence.is_over:
-            counters = self._stats.figures().counters
+            counters = self._stats.counters()
             self._silence.look(now, subscribed=self._inbox.subscribed, counters=counters)
         self._ticked = now
 

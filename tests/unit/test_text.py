@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboot_svc.text import ago, clip_utf8, printable, property_text
+from pyboot_svc.text import ago, clip_utf8, closest, printable, property_text
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,25 @@ from pyboot_svc.text import ago, clip_utf8, printable, property_text
 )
 def test_what_is_harmful_is_escaped_and_the_rest_stays(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("pre_topik", ("pre_topic", "post_topic"), "pre_topic"),
+        ("zzz", ("pre_topic", "post_topic"), None),
+        ("any", (), None),
+    ],
+)
+def test_the_closest_word_is_what_was_meant(
+    word: str, known: tuple[str, ...], meant: str | None
+) -> None:
+    assert closest(word, known) == meant
+
+
+def test_words_that_are_less_alike_than_wanted_were_not_meant() -> None:
+    assert closest("help", ("health",)) == "health"
+    assert closest("help", ("health",), 0.65) is None
 
 
 def test_a_block_keeps_its_lines_and_nothing_else() -> None:

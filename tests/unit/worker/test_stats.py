@@ -56,6 +56,17 @@ def test_without_durations_there_is_no_percentile() -> None:
     assert figures(Stats())["latency_ms"] == {"p50": None, "p99": None}
 
 
+def test_the_counters_alone_are_those_of_the_figures() -> None:
+    stats = Stats()
+    stats.received(3)
+    stats.published(results_of(time.monotonic_ns()))
+    stats.published_lone(time.monotonic_ns())
+    stats.add("dropped", 2)
+    counters = stats.counters()
+    assert (counters.received, counters.published, counters.dropped) == (3, 2, 2)
+    assert counters == stats.figures().counters
+
+
 def test_durations_are_forgotten_after_ten_ticks() -> None:
     histogram = recorded([SECOND] * 99)
     histogram.rotate()
