@@ -16,7 +16,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.admission import Admission
 from pyboot_svc.master.peer import ANSWER_SECONDS, Inquiry, Nonsense, Peer, Reading, Scrape
 from pyboot_svc.metrics.decoding import Malformed, decode_snapshot
-from pyboot_svc.metrics.letters import decode_answer
+from pyboot_svc.metrics.letter_decoding import decode_answer
 from pyboot_svc.metrics.protocol import ASK
 from pyboot_svc.sockets.descriptors import Listeners
 from pyboot_svc.sockets.gate import Channel

@@ -9,6 +9,7 @@ import pytest
 
 from pyboot_svc.metrics import letters
 from pyboot_svc.metrics.decoding import Malformed
+from pyboot_svc.metrics.letter_decoding import decode_answer
 from pyboot_svc.sockets.lines import MAX_LINE, encode_line
 
 SAME = {
@@ -29,7 +30,7 @@ def row(**changes: Any) -> dict[str, Any]:
 def told(asked: str = "dead 7", **changes: Any) -> dict[str, Any]:
     sent = json.loads(encode_line(letters.answer(asked, 9, [row()])))
     sent["letters"][0].update(changes)
-    return letters.decode_answer(sent)
+    return decode_answer(sent)
 
 
 def test_what_is_kept_is_told() -> None:
@@ -52,7 +53,7 @@ def test_whatever_they_hold_an_answer_is_a_line(filler: str, number: int | None)
     asked = letters.question(number)
     answer = letters.answer(asked, 2**62, [{**large, "head": b"\xff" * size}] * count)
     assert len(encode_line(answer)) < MAX_LINE
-    assert len(letters.decode_answer(answer)["letters"]) == count
+    assert len(decode_answer(answer)["letters"]) == count
 
 
 @pytest.mark.parametrize(
@@ -91,10 +92,10 @@ def test_what_no_worker_of_ours_tells_is_malformed(changes: dict[str, Any]) -> N
 )
 def test_nonsense_is_malformed(document: dict[str, Any]) -> None:
     with pytest.raises(Malformed):
-        letters.decode_answer(document)
+        decode_answer(document)
 
 
 def test_why_not_is_told() -> None:
     failed = letters.failure("dead", "its dead letters can't be read: " + "x" * 1000)
-    assert letters.decode_answer(failed)["error"].startswith("its dead letters can't be read: x")
+    assert decode_answer(failed)["error"].startswith("its dead letters can't be read: x")
     assert len(failed["error"]) == 200
