@@ -383,6 +383,46 @@ def test_a_topic_of_which_nothing_can_be_told_as_it_is(
     assert len(json.loads(listed.stdout)) == 2
 
 
+def test_a_topic_that_is_not_allowed_holds_others_up_for_some_messages_only(
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    """Each that the broker hangs up on takes several connections: those after are not tried, and
+    their dead letters, which the broker takes, are published."""
+    forbidden = f"{topic}/forbidden"
+
+    def answer(packet: Packet) -> bytes | Answer:
+        return Answer(hang_up=True) if packet.topic == forbidden else puback(packet.mid)
+
+    models = """
+def same(payload, context):
+    context.publish(payload, f"{context.topic}/{payload['to']}")
+"""
+    with StubBroker(connect=lambda packet: CONNACK_311, publish=answer) as stub:
+        start(up, config(stub.port, "3.1.1", models=models), tmp_path)
+        messages = [{"n": n, "to": to} for n in range(8) for to in ("allowed", "forbidden")]
+        plant.publish_all(topic, messages, 1)
+        allowed = f"{topic}/allowed"
+        until(lambda: distinct(stub, allowed) == set(range(8)), "all that may", LONG)
+        until(lambda: len(dead(tmp_path)) == 8, "all others are kept", LONG)
+        until(lambda: len(sent_to(stub, f"{topic}/dead")) >= 5, "dead letters come", LONG)
+        errors = [error for _, _, _, error, _ in dead(tmp_path)]
+        assert all("closes the connection whenever it is sent" in error for error in errors[:3])
+        assert all("for each one to this topic" in error for error in errors[3:])
+
+
+def sent_to(stub: StubBroker, topic: str) -> list[Packet]:
+    return [packet for packet in stub.of_kind(PUBLISH) if packet.topic == topic]
+
+
+def distinct(stub: StubBroker, topic: str) -> set[int]:
+    """By MQTT 3.1.1."""
+    return {number_of(packet, v5=False) for packet in sent_to(stub, topic)}
+
+
 def test_an_error_of_characters_that_grow_when_they_are_escaped(
     config: Callable[..., Path],
     up: Callable[..., Up],

@@ -138,12 +138,16 @@ class Handler(PlaneOwner, Protocol):
         network."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Will:
-    """What the broker publishes, retained, at QoS 1, when a client is gone without a DISCONNECT."""
+    """What the broker publishes, retained, when a client is gone without a DISCONNECT.
+
+    Its QoS is lowered for a broker that takes no such client with another one.
+    """
 
     topic: str
     payload: bytes
+    qos: int = 1
 
 
 @dataclass(frozen=True)

@@ -144,9 +144,9 @@ class MqttOutbox:
         properties = self._usual.properties
         retain = self._retain and limits.retains
         self._usual = Destination(self._endpoint.topic, self._qos, retain, properties)
-        self._presence.connected()
-        self._say_limits(limits)
         at_once = self._connection.status.attempts == 1
+        self._presence.connected(at_once=at_once)
+        self._say_limits(limits)
         self._objections.connected(limits, self._qos, at_once=at_once)
         self._source.connected()
 
@@ -178,11 +178,13 @@ class MqttOutbox:
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
         objections, link = self._objections, self._link
+        # At a stop it is the worker that hangs up.
+        suspicion = None if self._stopping else self._presence.lost(in_flight, link)
+        judged = not self._stopping and suspicion is None
         in_flight = self._presence.without_own(in_flight)
         if self._untold is not None and not self._stopping:
             self._untold.lost(sum(map(count_of, in_flight)))
-        # At a stop it is the worker that hangs up.
-        culprit = None if self._stopping else objections.culprit(in_flight, link)
+        culprit = objections.culprit(in_flight, link) if judged else None
         again = objections.take_back()
         if culprit is not None:
             in_flight = [item for item in in_flight if item is not culprit]
@@ -192,7 +194,7 @@ class MqttOutbox:
         self._source.lost(in_flight)
         self._plane = NoPlane()
         self.waiting = False
-        return None if self._stopping else objections.explain(link)
+        return objections.explain(link) if judged else suspicion or None
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         objections, presence = self._objections, self._presence
@@ -221,7 +223,8 @@ class MqttOutbox:
     def on_turn(self) -> None:
         source, objections = self._source, self._objections
         if self._presence.due:
-            self._presence.send(self._plane, self._limits, self._room())
+            room, forbids = self._room(), self._objections.forbids
+            self._presence.send(self._plane, self._limits, room, forbids)
         if objections.active:
             for lane in objections.due():
                 source.resume(lane)
@@ -243,7 +246,7 @@ class MqttOutbox:
         assert isinstance(payload, bytes)
         if objections.active or len(payload) >= LONG_PAYLOAD or not self._source.is_next(chunk):
             return False
-        if objections.bounded and objections.too_large_result(payload):
+        if objections.bounded and objections.forbids_result(payload):
             return False
         on_its_way = self._plane.publish_lone(self._usual, chunk, payload)
         if on_its_way is not None:
@@ -328,11 +331,11 @@ class MqttOutbox:
 
         The broker would close the connection, and again each time it is tried.
         """
-        if self._objections.too_large(results) is None:
+        if self._objections.forbids(results) is None:
             return [results]
         found, start = [], 0
         for number, payload in enumerate(results.payloads):
-            reason = self._objections.too_large_result(payload)
+            reason = self._objections.forbids_result(payload)
             if reason is not None:
                 if start < number:
                     found.append(results.part(start, number))
@@ -350,7 +353,7 @@ class MqttOutbox:
             return False
         reason = unsendable(row.topic, row.properties if self._v5 else {})
         if reason is None:
-            reason = self._objections.too_large(row)
+            reason = self._objections.forbids(row)
         if reason is None:
             return True
         self._refuse(row, reason)

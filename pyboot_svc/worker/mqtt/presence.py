@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from pyboot_svc import __version__
@@ -17,13 +18,19 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.text import printable
 from pyboot_svc.worker.messages import Chunk, ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.home_assistant import Sensors
-from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Source, Will
+from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Link, Source, Will
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
+from pyboot_svc.worker.mqtt.refusal.unwelcome import Unwelcome
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane
 
 ONLINE, DRAINING, OFFLINE = "online", "draining", "offline"
 # Of results that are looked at for what Home Assistant can show.
 _MOST_LOOKED_AT = 20
+# What a broker may take one of, and not the other.
+_STATUS, _DISCOVERY = "status", "discovery message"
+
+# Why the broker doesn't take a message; None if it may.
+Forbids = Callable[[Sendable], str | None]
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +41,26 @@ class Presence(Protocol):
 
     # What the broker says when this one is gone.
     will: Will | None
-    # Whether there is something to `send`.
-    due: bool
     # What was sent and not answered.
     unanswered: list[StoredMessage]
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something to `send`."""
 
     def watched(self, source: Source) -> Source:
         """The same, looked at as long as that is of use."""
 
-    def connected(self) -> None: ...
+    def connected(self, *, at_once: bool) -> None:
+        """`at_once`: at the first attempt."""
+
+    def lost(self, in_flight: list[Sendable], link: Link) -> str | None:
+        """The connection was, and these were not answered. None: the first of them is not its own.
+        Else that may be the reason, and this is what is known of it."""
+
     def leaving(self, *, for_good: bool) -> None: ...
     def stopped(self) -> None: ...
-    def send(self, plane: DataPlane, limits: BrokerLimits, room: int) -> None: ...
+    def send(self, plane: DataPlane, limits: BrokerLimits, room: int, forbids: Forbids) -> None: ...
     def without_own(self, items: list[Sendable]) -> list[Sendable]:
         """What of it is not for the presence."""
 
@@ -65,10 +80,13 @@ class NoPresence:
     def watched(self, source: Source) -> Source:
         return source
 
-    def connected(self) -> None: ...
+    def connected(self, *, at_once: bool) -> None: ...
+    def lost(self, in_flight: list[Sendable], link: Link) -> str | None:
+        return None
+
     def leaving(self, *, for_good: bool) -> None: ...
     def stopped(self) -> None: ...
-    def send(self, plane: DataPlane, limits: BrokerLimits, room: int) -> None: ...
+    def send(self, plane: DataPlane, limits: BrokerLimits, room: int, forbids: Forbids) -> None: ...
     def without_own(self, items: list[Sendable]) -> list[Sendable]:
         return items
 
@@ -83,13 +101,17 @@ class RetainedPresence:
         self._instance = config.identity
         self._topic = config.edge.status.topic_of(config.identity)
         self.will: Will | None = Will(self._topic, self._payload(OFFLINE, None))
-        self.due = False
         self.unanswered: list[StoredMessage] = []
+        self._unwelcome = Unwelcome()
         self._state = ONLINE
         self._for_good = False
         self._sensors = Sensors(config) if config.edge.status.home_assistant else None
         # What is to be said, in order: a state that lasted no longer than a moment, too.
         self._unsaid: deque[tuple[str, bytes]] = deque()
+
+    @property
+    def due(self) -> bool:
+        return bool(self._unsaid) or self._unwelcome.is_over()
 
     def watched(self, source: Source) -> Source:
         if self._sensors is None:
@@ -99,14 +121,41 @@ class RetainedPresence:
     def look_at(self, payload: bytes) -> None:
         """It is one of the first results."""
         if self._sensors is not None:
-            self._say(*self._sensors.of(payload))
+            self._unsaid.extend(self._sensors.of(payload))
 
-    def connected(self) -> None:
+    def connected(self, *, at_once: bool) -> None:
         self.unanswered = []  # of the connection before
-        self._unsaid.clear()
-        self._say_state()
-        if self._sensors is not None:
-            self._say(*self._sensors.known())
+        self._unwelcome.connected(at_once=at_once)
+        self._say_all()
+
+    def lost(self, in_flight: list[Sendable], link: Link) -> str | None:
+        if not in_flight or not self._is_own(in_flight[0]):
+            self._unwelcome.lost([], silent=False)
+            return None
+        topics = [row.topic for row in self.unanswered]
+        culprit = self._unwelcome.lost(topics, silent=link.silent)
+        if culprit is not None:
+            self._give_up(culprit, link)
+        if not self._unwelcome.suspects:
+            return ""
+        link.hurry()
+        kind, topic = self._kind(topics[0]), printable(topics[0])
+        return f"it happens whenever the {kind} at {topic} is sent"
+
+    def _give_up(self, topic: str, link: Link) -> None:
+        kind = self._kind(topic)
+        self._unwelcome.give_up(kind)
+        does = "leaves it without an answer" if link.silent else "closes the connection for it"
+        log.warning(
+            "the %s at %s is not published for an hour: the post broker %s each time; is this "
+            "client allowed to publish there?",
+            kind,
+            printable(topic),
+            does,
+        )
+
+    def _kind(self, topic: str) -> str:
+        return _STATUS if topic == self._topic else _DISCOVERY
 
     def leaving(self, *, for_good: bool) -> None:
         self._for_good |= for_good
@@ -119,28 +168,49 @@ class RetainedPresence:
         if not self._for_good:
             self._say_state()
             return
-        self._say((self._topic, b""))  # nobody is to wonder where it is
+        self._unsaid.append((self._topic, b""))  # nobody is to wonder where it is
         if self._sensors is not None and self._instance.number == 1:
-            self._say(*((topic, b"") for topic, _ in self._sensors.known()))
+            self._unsaid.extend((topic, b"") for topic, _ in self._sensors.known())
+
+    def _say_all(self) -> None:
+        self._unsaid.clear()
+        self._say_state()
+        if self._sensors is not None:
+            self._unsaid.extend(self._sensors.known())
 
     def _say_state(self) -> None:
-        self._say((self._topic, self._payload(self._state, round(time.time(), 1))))
+        self._unsaid.append((self._topic, self._payload(self._state, round(time.time(), 1))))
 
-    def _say(self, *messages: tuple[str, bytes]) -> None:
-        self._unsaid.extend(messages)
-        self.due = bool(self._unsaid)
-
-    def send(self, plane: DataPlane, limits: BrokerLimits, room: int) -> None:
+    def send(self, plane: DataPlane, limits: BrokerLimits, room: int, forbids: Forbids) -> None:
         """Each is safe with the broker when that answers; without room for one more that waits for
         an answer, they go without."""
-        self.due = False
-        while self._unsaid:
+        if self._unwelcome.is_over():
+            self._unwelcome.forgive()
+            self._say_all()
+        while self._unsaid and self._may_send(room):
             topic, payload = self._unsaid.popleft()
-            qos = min(1, limits.qos) if room > 0 else 0
-            room -= 1
+            if not self._unwelcome.allows(self._kind(topic)):
+                continue
+            qos = self._qos(limits) if room > 0 else 0
             row = StoredMessage(topic, payload, qos, {}, options=(limits.retains, b""))
+            reason = forbids(row)
+            if reason is not None:
+                kind = self._kind(topic)
+                log.warning("the %s at %s is not published: %s", kind, printable(topic), reason)
+                continue
+            room -= 1
             self.unanswered.append(row)
             plane.publish_rows([row])
+            self._unwelcome.sent(answered=qos > 0)
+
+    def _qos(self, limits: BrokerLimits) -> int:
+        """No higher than that of the last will, with which the broker let it in."""
+        assert self.will is not None
+        return min(self.will.qos, limits.qos)
+
+    def _may_send(self, room: int) -> bool:
+        unwelcome = self._unwelcome
+        return not unwelcome.alone or (room > 0 and not self.unanswered and unwelcome.may_send())
 
     def _payload(self, state: str, since: float | None) -> bytes:
         told = {"state": state, "instance": str(self._instance), "model": self._instance.model}
@@ -153,9 +223,13 @@ class RetainedPresence:
         for item, refusal in refused:
             if self._is_own(item):
                 topic = printable(cast(StoredMessage, item).topic)
-                log.warning("the post broker refuses the status at %s: %s", topic, refusal.text)
+                kind = self._kind(cast(StoredMessage, item).topic)
+                log.warning("the post broker refuses the %s at %s: %s", kind, topic, refusal.text)
         ended = {id(item) for item in (*safe, *(item for item, _ in refused))}
-        self.unanswered = [row for row in self.unanswered if id(row) not in ended]
+        left = [row for row in self.unanswered if id(row) not in ended]
+        self.unanswered = left
+        if not left and not self._unsaid:
+            self._unwelcome.all_answered()
 
     def _is_own(self, item: Sendable) -> bool:
         return any(item is row for row in self.unanswered)

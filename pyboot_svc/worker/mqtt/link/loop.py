@@ -292,6 +292,8 @@ class Loop:
             known = self._handler.on_lost(self.plane.unsafe())
             if known is not None:
                 ending.reason = f"{ending.reason}: {known}"
+        elif ending.reason == loss(up=False):
+            self._client.turned_away()
         self.plane = NoPlane()
 
 

@@ -53,7 +53,7 @@ _TAKEN_OVER = 0x8E
 _SOON_THERE = (0x88, 0x89)
 # Not authorized, retain not supported, QoS not supported: of MQTT 3.1.1, not authorized.
 _OF_THE_WILL = (0x87, 0x9A, 0x9B)
-_WILL_QOS = 1
+_QOS_NOT_SUPPORTED = 0x9B
 _PUBLISH = 0x30
 HINT = "is it an MQTT broker, and of this protocol version?"
 
@@ -252,6 +252,13 @@ class ControlClient:
         self._client.on_message = told_message
         self._client.on_publish = told_published
 
+    def turned_away(self) -> None:
+        """The broker closed the connection without an answer to CONNECT: by MQTT 3.1.1 it may mind
+        the QoS of the last will, and is tried with the other one at each other attempt."""
+        will = self._session.will
+        if will is not None and not self.v5:
+            will.qos = 1 - will.qos
+
     def read(self) -> None:
         """Read one packet; raises Broken, and what the owner raises when it is told of it."""
         with _breaking():
@@ -334,13 +341,17 @@ class ControlClient:
             if reason == "Client identifier not valid" and not self.v5:
                 # What mosquitto's max_keepalive makes of it, which has no other word for it.
                 hint = "; or is `keepalive` longer than it allows?"
-            if self._session.will is not None and reason.value in _OF_THE_WILL:
-                topic = printable(self._session.will.topic)
+            lasting = reason.value not in _SOON_THERE
+            will = self._session.will
+            if will is not None and reason.value in _OF_THE_WILL:
+                topic = printable(will.topic)
                 hint += f"; or doesn't it take a retained will at {topic} (`status`)?"
+                if will.qos and reason.value == _QOS_NOT_SUPPORTED:
+                    will.qos, lasting = 0, False
+                    hint = "; trying a last will (`status`) of QoS 0"
             refused = _with_details(
                 f"the broker refused: {reason}", properties, f"client id {self._session.client_id}"
             )
-            lasting = reason.value not in _SOON_THERE
             with _telling():
                 self._events.on_ended(f"{refused}{hint}", refused=lasting)
             return
@@ -438,7 +449,8 @@ class ControlClient:
                 password = read_password(delivered(broker.password_file, name))
             client.username_pw_set(broker.username, password)
         if session.will is not None:
-            client.will_set(session.will.topic, session.will.payload, _WILL_QOS, retain=True)
+            will = session.will
+            client.will_set(will.topic, will.payload, will.qos, retain=True)
         client.max_inflight_messages_set(session.window)
         client.on_log = self._on_log
         client.on_connect = self._on_connect

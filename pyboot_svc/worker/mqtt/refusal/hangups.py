@@ -34,6 +34,8 @@ _LESSON_SECONDS = 600.0
 _MOST_IN_A_ROW = 3
 # With so many topics of messages that were given up it isn't the topic.
 _CERTAIN_TOPICS = 3
+# Of those that are remembered.
+_MOST_TOPICS = 100
 # One at a time is slow: then all is tried as usual once more.
 _MOST_ALONE = 20
 
@@ -163,8 +165,9 @@ class Lesson:
 
     One as large as one of them is not tried for a while. Of results it takes a smaller one that
     got through afterwards, to the same topic, or to any once several topics had such: else size
-    may not be what the broker minds. Dead letters are `optional`, since they are kept locally:
-    after some that were given up, none is tried.
+    may not be what the broker minds. Nor is one to a topic of which several were given up, one
+    after the other, while others half as large got through. Dead letters are `optional`, since
+    they are kept locally: after some that were given up, none is tried.
     """
 
     def __init__(
@@ -180,11 +183,21 @@ class Lesson:
         self._until = 0.0
         # From this size on; None while there is none.
         self.bytes: int | None = None
+        # The largest that got through, how many to a topic were given up since one to it did, and
+        # until when which topics are not tried.
+        self._largest_taken = 0
+        self._refused: dict[str, int] = {}
+        self._closed: dict[str, float] = {}
 
     @property
     def open(self) -> bool:
         """Whether there is something to learn from what gets through, or to apply."""
-        return self._size is not None or self.bytes is not None
+        return self._size is not None or self.bytes is not None or bool(self._closed)
+
+    @property
+    def of_topics(self) -> bool:
+        """Whether there is a topic that is not tried."""
+        return bool(self._closed)
 
     @property
     def slow(self) -> bool:
@@ -198,6 +211,14 @@ class Lesson:
         self._in_a_row += 1
         if self._optional:
             self._draw(0 if self._in_a_row >= _MOST_IN_A_ROW else self._size)
+            return
+        refused = self._refused.pop(topic, 0) + 1
+        self._refused[topic] = refused
+        if refused >= _MOST_IN_A_ROW and size <= 2 * self._largest_taken:
+            self._closed[topic] = self._open_until
+        for known in (self._refused, self._closed):
+            if len(known) > _MOST_TOPICS:
+                del known[next(iter(known))]
 
     def warned(self, size: int) -> None:
         """A message of the other way was given up."""
@@ -206,6 +227,11 @@ class Lesson:
     def taken(self, size: int, topic: str) -> None:
         """The broker has one of this size."""
         self._in_a_row = 0
+        self._largest_taken = max(self._largest_taken, size)
+        self._refused.pop(topic, None)
+        if self._closed:
+            now = self._clock()
+            self._closed = {topic: until for topic, until in self._closed.items() if until >= now}
         if self._size is None:
             return
         smaller = size < self._size and self._clock() <= self._open_until
@@ -217,10 +243,19 @@ class Lesson:
         self._size = None
         self._topics.clear()
 
+    def disproved(self, size: int) -> None:
+        """The broker takes messages of this size that go the other way."""
+        if self.bytes and size >= self.bytes:
+            self.bytes = None
+
     def forbids(self, size: int) -> bool:
         if self.bytes is not None and self._clock() > self._until:
             self.bytes = None
         return self.bytes is not None and size >= self.bytes
+
+    def closes(self, topic: str) -> bool:
+        """Whether none to this topic is tried."""
+        return self._closed.get(topic, 0.0) >= self._clock()
 
     def _draw(self, size: int) -> None:
         self.bytes = size

@@ -12,11 +12,13 @@ from pyboot_svc.config import Endpoint, ResultOptions
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
     RESULTS,
+    ResultBatch,
     Sendable,
     StoredMessage,
     content_of,
     count_of,
     lane_of,
+    topic_of,
 )
 from pyboot_svc.worker.mqtt.interfaces import MAX_PACKET_BYTES, BrokerLimits, Link
 from pyboot_svc.worker.mqtt.refusal.hangups import HangUps, Lesson, Unanswered
@@ -76,11 +78,17 @@ class Objections:
         if self._hang_ups.alone:
             self._hang_ups.sent(answered=answered)
 
-    def too_large(self, item: Sendable) -> str | None:
-        return self._forbidden(self._sizes.of(item), lane_of(item))
+    def forbids(self, item: Sendable) -> str | None:
+        """Why the broker would close the connection for it, or for one of its results."""
+        by_topic = self._lessons[RESULTS].of_topics
+        if by_topic and isinstance(item, ResultBatch) and item.chunk.unusual:
+            return next(filter(None, map(self.forbids_result, item.payloads)), None)
+        topic, _ = content_of(item, self._topic)
+        return self._forbidden(self._sizes.of(item), topic, lane_of(item))
 
-    def too_large_result(self, payload: bytes) -> str | None:
-        return self._forbidden(self._sizes.of_result(payload), RESULTS)
+    def forbids_result(self, payload: bytes) -> str | None:
+        topic = topic_of(payload, self._topic)
+        return self._forbidden(self._sizes.of_result(payload), topic, RESULTS)
 
     def due(self) -> Iterator[int]:
         """The lanes that may be tried again."""
@@ -109,7 +117,10 @@ class Objections:
         if any(lesson.open for lesson in self._lessons.values()):
             for item in items:
                 topic, _ = content_of(item, self._topic)
-                self._lessons[lane_of(item)].taken(self._sizes.of(item), topic)
+                size = self._sizes.of(item)
+                self._lessons[lane_of(item)].taken(size, topic)
+                if lane_of(item) == RESULTS:
+                    self._lessons[DEAD_LETTERS].disproved(size)
         self._look()
         return items
 
@@ -146,7 +157,9 @@ class Objections:
             return f"the post broker leaves it without an answer, and has one for others {about}"
         topic, _ = content_of(item, self._topic)
         self._lessons[lane].given_up(size, topic)
-        if lane == RESULTS:
+        if lane == RESULTS and self._lessons[RESULTS].closes(topic):
+            self._lessons[DEAD_LETTERS].disproved(size)
+        elif lane == RESULTS:
             # What comes of it among the dead letters is no smaller.
             self._lessons[DEAD_LETTERS].warned(size)
         self._look()
@@ -178,7 +191,7 @@ class Objections:
         more = ", or of a QoS that it doesn't support" if qos and not self._v5 else ""
         return f"is it larger than the broker takes, or for a topic that it doesn't allow{more}?"
 
-    def _forbidden(self, size: int, lane: int) -> str | None:
+    def _forbidden(self, size: int, topic: str, lane: int) -> str | None:
         if size > self._most:
             return f"the post broker: larger than the {self._most} bytes it takes"
         lesson = self._lessons[lane]
@@ -187,6 +200,8 @@ class Objections:
                 f"the post broker: {size} bytes, and it closed the connection whenever one of "
                 f"{lesson.bytes} was sent"
             )
+        if lesson.of_topics and lesson.closes(topic):
+            return "the post broker: it closed the connection for each one to this topic"
         return None
 
     def _look(self) -> None:

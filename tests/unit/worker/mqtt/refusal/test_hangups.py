@@ -207,6 +207,58 @@ def test_after_some_in_a_row_attempts_are_slow_until_one_gets_through() -> None:
     assert not lesson.slow
 
 
+def closed(lesson: Lesson, topic: str, size: int = 44) -> bool:
+    """After three that were given up, one after the other."""
+    for _ in range(3):
+        assert not lesson.closes(topic)
+        lesson.given_up(size, topic)
+        lesson.taken(40, "good")
+    lesson.given_up(size, topic)
+    return lesson.closes(topic)
+
+
+def test_a_topic_of_which_some_in_a_row_were_given_up_is_not_tried() -> None:
+    clock = Clock()
+    lesson = Lesson(clock=clock)
+    assert closed(lesson, "forbidden")
+    assert not lesson.closes("good")
+    assert not lesson.forbids(9000)
+    clock.now += 601
+    assert not lesson.closes("forbidden")
+    lesson.taken(40, "good")
+    assert not lesson.open
+
+
+def test_it_may_be_the_size_where_no_other_is_nearly_as_large() -> None:
+    assert not closed(Lesson(clock=Clock()), "large", 81)
+
+
+def test_a_topic_of_which_one_gets_through_is_allowed() -> None:
+    lesson = Lesson(clock=Clock())
+    for _ in range(5):
+        lesson.given_up(44, "some")
+        lesson.given_up(44, "some")
+        lesson.taken(44, "some")
+    assert not lesson.closes("some")
+
+
+def test_topics_that_are_remembered_are_bounded() -> None:
+    lesson = Lesson(clock=Clock())
+    for number in range(101):
+        assert closed(lesson, f"forbidden/{number}")
+    assert not lesson.closes("forbidden/0")
+    assert lesson.closes("forbidden/100")
+
+
+def test_dead_letters_are_tried_again_once_as_large_results_get_through() -> None:
+    lesson = Lesson(optional=True, clock=Clock())
+    lesson.warned(300)
+    lesson.disproved(299)
+    assert lesson.forbids(300)
+    lesson.disproved(300)
+    assert not lesson.forbids(300)
+
+
 def test_of_dead_letters_none_is_tried_after_some_in_a_row() -> None:
     lesson = Lesson(optional=True, clock=Clock())
     lesson.given_up(3000, "out")
