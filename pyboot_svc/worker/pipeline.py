@@ -287,6 +287,7 @@ class Pipeline:
         """About once a second: move the figures' window, and look after overlong calls."""
         now = time.monotonic()
         self._stats.tick()
+        self._durables.store.tick()
         self._redrive.tick()
         self._durables.suspects.forget_cleared()
         self._pool.expire()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.app import Running, Up
+from support.broker import free_port
 from support.client import Plant
 from support.poll import until
 
@@ -62,6 +63,37 @@ def test_up_goes_on_without_its_private_folder(
     plant.wait_for(2)
     assert master.stop() == 0
     assert LEAVING not in master.log
+
+
+def test_a_spool_that_is_removed_while_it_is_in_use_is_written_anew(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    edge: str,
+    tmp_path: Path,
+) -> None:
+    """What was acknowledged before and after that is there for the next process."""
+    post = f"post_port: {free_port()}, post_qos: 1"
+    config = write_config(edge.replace("{name: m,", f"{{name: m, {post},"), models=MODELS)
+    state = tmp_path / "state"
+    master = up(config, "--state-dir", str(state), ready=False)
+    master.wait_log("subscribed to")
+
+    def spooled(count: int) -> bool:
+        return bool(master.instance("m-1")["spooled"] == count)
+
+    plant.publish_all(f"{topic}/in", [1, 2], 1)
+    until(lambda: spooled(2), "two are spooled")
+    for file in (state / "m-1").glob("worker.sqlite*"):
+        file.unlink()
+    plant.publish_all(f"{topic}/in", [3, 4], 1)
+    until(lambda: spooled(4), "two more")
+    master.wait_log("was removed while in use: written anew")
+    pid = master.instance("m-1")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: master.instance("m-1").get("pid") not in (None, pid), "a new worker reports")
+    assert spooled(4)
 
 
 @pytest.mark.parametrize("retired", [True, False])

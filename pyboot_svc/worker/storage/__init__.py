@@ -8,6 +8,7 @@ rows            as the database has them: sizes, reading, deleting
 unwritten       rows in memory alone, while the disk can't be written
 spool           results and dead letters on disk, and the room for more
 disk_budget     what an instance may take of the disk
+removal         writes it anew when its files were removed under it
 watermark       what the last commit held, noted beside the file
 clock           the age of what is in it, by no clock that steps
 claim           an instance is one process at a time

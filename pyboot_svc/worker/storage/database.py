@@ -69,7 +69,7 @@ _SEALED = {
 # No message is longer, by MQTT.
 _MOST_VALUE_BYTES = 2**29
 _STEPS_A_LOOK = 10_000
-_PARTS = ("", "-wal", "-shm")
+PARTS = ("", "-wal", "-shm")
 # How the file begins, and where that says which version may write it: SQLite's file format, 1.3.
 _HEAD, _WRITE_VERSION = b"SQLite format 3\0\x10\0\2\2\0@  ", 18
 _MAGIC = _HEAD[:16]
@@ -331,7 +331,7 @@ def _open(file: Path, log_bytes: int) -> sqlite3.Connection:
 
 def _replace(file: Path, error: DatabaseDamaged, log_bytes: int) -> sqlite3.Connection:
     aside = _free_name(file)
-    for suffix in _PARTS:
+    for suffix in PARTS:
         part = file.with_name(file.name + suffix)
         if part.exists():
             os.replace(part, aside.with_name(aside.name + suffix))

@@ -19,6 +19,8 @@ from pyboot_svc.worker.storage.watermark import Mark
 if TYPE_CHECKING:
     import sqlite3
 
+    from pyboot_svc.worker.storage.removal import Files
+
 DATABASE_NAME = "worker.sqlite"
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class DatabaseWriter:
         self.clock = AgeClock()
         self._mark = Mark(file.with_name(f"{file.name}-mark"))
         self._connection: sqlite3.Connection | None = None
+        self._files: Files | None = None
         self._writes: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._trouble: str | None = None
         self._limit = RateLimit(1, 30.0)
@@ -116,6 +119,11 @@ class DatabaseWriter:
         self._grow(growth)
         self._writes.put((write, done, take_back, growth))
 
+    def tick(self) -> None:
+        """About once a second: have a database that was removed written anew."""
+        if self._files is not None and self._trouble is None and not self._files.are_there():
+            self.submit(lambda connection: None, lambda: None)
+
     def stop(self, timeout: float) -> None:
         """Commit what waits and close; `timeout` in seconds."""
         self._writes.put(None)
@@ -131,6 +139,10 @@ class DatabaseWriter:
                 batch = self._still_wanted(batch)
             for _, done, *_ in batch:
                 done()
+        try:
+            self._restore()
+        except OSError as error:
+            self._complain(error)
         self._close()
 
     def _still_wanted(self, batch: list[_Item]) -> list[_Item]:
@@ -222,6 +234,7 @@ class DatabaseWriter:
         from pyboot_svc.worker.storage.database import DatabaseDamaged, transaction
 
         try:
+            self._restore()
             with transaction(self._open(), self._file) as connection:
                 for write, *_ in batch:
                     write(connection)
@@ -288,6 +301,15 @@ class DatabaseWriter:
         self._measure(connection)
         self._log_is_held = self._log_is_long
 
+    def _restore(self) -> None:
+        """Raises DatabaseTrouble."""
+        files, connection = self._files, self._connection
+        if files is None or connection is None or files.are_there():
+            return
+        files.write_anew(connection)
+        log.critical("%s was removed while in use: written anew, with all it had", self._file)
+        self._give_up()
+
     def _give_up(self) -> None:
         self._close()
         for release in self._releases:
@@ -296,11 +318,12 @@ class DatabaseWriter:
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._files = None
         self._mark.close()
 
     def _open(self) -> sqlite3.Connection:
         from pyboot_svc.worker.storage.database import open_database, troubles
+        from pyboot_svc.worker.storage.removal import Files
 
         if self._connection is None:
             self._log_bytes = log_bytes(min(self._most_bytes, disk_bytes(self._file.parent)))
@@ -313,7 +336,7 @@ class DatabaseWriter:
                 self.clock.meet(connection)
                 for watcher in self._watchers:
                     watcher(connection)
-            self._connection = connection
+            self._connection, self._files = connection, Files(self._file)
         return self._connection
 
     def _complain(self, error: OSError) -> None:

@@ -1,0 +1,51 @@
+"""A database whose files are removed while it is open, as what clears temporary folders does.
+
+SQLite writes on into files that nobody can find any more: what was acknowledged then would be lost
+with the process. All of it can still be read, and so be written to where it belongs.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from pyboot_svc.worker.storage.database import PARTS, DatabaseTrouble, troubles
+
+
+class Files:
+    """Those of a database that is open, as they were then."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._numbers = _numbers(file)
+
+    def are_there(self) -> bool:
+        return _numbers(self._file) == self._numbers
+
+    def write_anew(self, connection: sqlite3.Connection) -> None:
+        """What `connection`, which is to be closed then, has of them. Raises DatabaseTrouble."""
+        file = self._file
+        if not file.parent.is_dir():
+            raise DatabaseTrouble(f"{file} was removed: make its folder, which is gone, again")
+        if _numbers(file)[0] not in (None, self._numbers[0]):
+            raise DatabaseTrouble(f"{file} was replaced by another: move that away, to keep both")
+        new = file.with_name(f"{file.name}-new")
+        with troubles(file):
+            new.unlink(missing_ok=True)
+            with closing(sqlite3.connect(new)) as copy:
+                connection.backup(copy)
+        os.replace(new, file)
+
+
+def _numbers(file: Path) -> tuple[tuple[int, int] | None, ...]:
+    return tuple(map(_number, (f"{file}{part}" for part in PARTS)))
+
+
+def _number(name: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(name)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
