@@ -14,6 +14,7 @@ from support.app import Running, Up
 from support.broker import free_port
 from support.client import Plant
 from support.poll import until
+from support.store import rows
 
 from pyboot_svc.cli.private import PrivateFolder, touch
 from pyboot_svc.config.compiled import compiled_file, retire_compiled
@@ -84,7 +85,7 @@ def test_a_spool_that_is_removed_while_it_is_in_use_is_written_anew(
         return bool(master.instance("m-1")["spooled"] == count)
 
     plant.publish_all(f"{topic}/in", [1, 2], 1)
-    until(lambda: spooled(2), "two are spooled")
+    until(lambda: rows(state / "m-1", "SELECT id FROM spool") == [(1,), (2,)], "two are on disk")
     for file in (state / "m-1").glob("worker.sqlite*"):
         file.unlink()
     plant.publish_all(f"{topic}/in", [3, 4], 1)

@@ -22,7 +22,8 @@ class Files:
         self._numbers = _numbers(file)
 
     def are_there(self) -> bool:
-        return _numbers(self._file) == self._numbers
+        # It may have been removed just as it was opened.
+        return self._numbers[0] is not None and _numbers(self._file) == self._numbers
 
     def write_anew(self, connection: sqlite3.Connection) -> None:
         """What `connection`, which is to be closed then, has of them. Raises DatabaseTrouble."""
