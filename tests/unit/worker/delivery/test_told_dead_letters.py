@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyboot_svc.metrics.letters import decode_answer
+from pyboot_svc.metrics.letter_decoding import decode_answer
 from pyboot_svc.worker.delivery.told_dead_letters import tell_dead_letters
 from pyboot_svc.worker.storage.database import connect, open_database
 
