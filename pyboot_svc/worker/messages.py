@@ -405,7 +405,7 @@ class StoredMessage:
     """The row `row` of the lane `lane`; `properties` are user properties.
 
     `options` are `retain` and other properties, encoded, where they are a result's own. `size` is
-    what the row takes of the disk, in bytes, as it is estimated.
+    what the row takes of the disk, in bytes, as it is estimated. `flaw` says why it can't be sent.
     """
 
     topic: str
@@ -416,6 +416,7 @@ class StoredMessage:
     row: int = 0
     size: int = 0
     options: tuple[bool, bytes] | None = None
+    flaw: str | None = None
 
 
 # What can be on its way to the broker: results that come straight from the model, or a row.

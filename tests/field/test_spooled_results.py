@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up, data_plane
+from support.app import Up, data_plane, run_pyboot
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
+from support.store import rows
+
+from pyboot_svc.worker.messages import RESULTS
+from pyboot_svc.worker.storage.database import connect
+from pyboot_svc.worker.storage.rows import insert
+from pyboot_svc.worker.storage.writer import DATABASE_NAME
 
 MODELS = """
 def same(payload):
@@ -56,6 +63,39 @@ def subscribed(up: Up) -> bool:
 def spool(up: Up, plant: Plant, topic: str, numbers: range) -> None:
     plant.publish_all(f"{topic}/in", list(numbers), 1)
     until(lambda: up.instance("m-1")["spooled"] == numbers.stop, "spooled", 60)
+
+
+ODD_ROWS: list[tuple[Any, ...]] = [
+    *(("odd", b"1", 1, text) for text in ('{"k": 1}', '{"k": null}', '{"k": ["x"]}')),
+    ("odd", b"1", 1, '{"k": ' + "[" * 5000 + "]" * 5000 + "}"),
+    (b"odd/\xff", b"1", 1, "{}"),
+    ("odd", "text", 1, "{}"),
+    ("odd", 12, 1, "{}"),
+    ("odd", b"1", "one", "{}"),
+]
+
+
+def test_rows_that_no_packet_can_be_made_of_are_put_aside(
+    worker: Callable[..., Up], plant: Plant, topic: str, post: Broker, tmp_path: Path
+) -> None:
+    """As another version, or a damage, may have left them: their checksums are right."""
+    state = "--state-dir", str(tmp_path / "state")
+    file = tmp_path / "state" / "m-1" / DATABASE_NAME
+    first = worker(*state)
+    spool(first, plant, topic, range(1))
+    first.close()
+    with closing(connect(file)) as connection:
+        for values in ODD_ROWS:
+            insert(connection, RESULTS, [values], 0.0)
+    post.start()
+    up = worker(*state)
+    until(lambda: up.instance("m-1")["spooled"] == 0, "all is sent, or put aside", 60)
+    kept = rows(file.parent, "SELECT kind, error FROM dead")
+    assert [kind for kind, _ in kept] == ["refused"] * len(ODD_ROWS)
+    assert all(error.startswith("its row on the disk is damaged") for _, error in kept)
+    assert "ended with exit code" not in up.log
+    listed = run_pyboot("dead", "list", *state, "--json")
+    assert len(json.loads(listed.stdout)) == len(ODD_ROWS)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

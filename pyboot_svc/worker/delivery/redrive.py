@@ -121,7 +121,10 @@ class Redrive:
                 yield found
 
 
-_SELECT = "SELECT id, topic, payload, kind, attempts FROM dead WHERE id = ?"
+# Whatever type a damage, or another version, has left there.
+_SELECT = (
+    "SELECT id, CAST(topic AS TEXT), CAST(payload AS BLOB), kind, attempts FROM dead WHERE id = ?"
+)
 
 
 def _delete(rows: list[tuple[int]], connection: sqlite3.Connection) -> None:

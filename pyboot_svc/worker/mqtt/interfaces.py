@@ -54,9 +54,6 @@ class InHand(Protocol):
     def each(self, rows: Sequence[StoredMessage]) -> Iterator[StoredMessage]:
         """These; each is in hand until the next is asked for."""
 
-    def clear(self, row: StoredMessage) -> None:
-        """It has come to its end without a crash."""
-
 
 @dataclass(frozen=True)
 class BrokerLimits:

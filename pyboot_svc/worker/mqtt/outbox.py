@@ -269,10 +269,14 @@ class MqttOutbox:
         room = self._room()
         if room <= 0:
             return
-        rows = [row for row in self._source.take_rows(room, from_disk=from_disk) if self._fits(row)]
-        if self._limits.qos < _MOST_QOS or not self._limits.retains:
-            rows = [self._allowed(row) for row in rows]
+        rows = self._source.take_rows(room, from_disk=from_disk)
+        limited = self._limits.qos < _MOST_QOS or not self._limits.retains
+        # What a row may do, it does in hand: a crash is counted against it.
         for row in rows if self._in_hand is None else self._in_hand.each(rows):
+            if not self._fits(row):
+                continue
+            if limited:
+                row = self._allowed(row)
             failed = self._plane.publish_rows([row])
             for _, failure in failed:
                 self._refuse(row, failure)
@@ -347,11 +351,10 @@ class MqttOutbox:
 
     def _fits(self, row: StoredMessage) -> bool:
         crashes = self._in_hand.crashes(row) if self._in_hand is not None else 0
-        if crashes and self._in_hand is not None:
-            self._in_hand.clear(row)
+        if crashes:
             self._refuse(row, f"the process died {crashes} times when it was to be sent")
             return False
-        reason = unsendable(row.topic, row.properties if self._v5 else {})
+        reason = row.flaw or unsendable(row.topic, row.properties if self._v5 else {})
         if reason is None:
             reason = self._objections.forbids(row)
         if reason is None:

@@ -19,6 +19,15 @@ _SIZE = (
     f"{ROW_BYTES}"
 )
 
+# SQLite keeps values of any type in any column, as a damage or another version may have left them.
+_COLUMNS = (
+    "id, CAST(topic AS TEXT), CAST(payload AS BLOB), CAST(qos AS INTEGER), "
+    "CAST(properties AS TEXT), CAST(created AS REAL), typeof(topic) = 'text' AND "
+    "typeof(payload) = 'blob' AND typeof(qos) = 'integer' AND typeof(properties) = 'text'"
+)
+_WRONG_TYPE = "its row on the disk is damaged: a column has a value of another type"
+_NO_TEXTS = "its row on the disk is damaged: a property is no text"
+
 # What a row's properties keep beside user properties, whose values are texts: under this name
 # `retain` and others, encoded.
 _OPTIONS = ""
@@ -67,16 +76,19 @@ def select(
 ) -> Generator[tuple[StoredMessage, float], None, None]:
     """Those behind row number `after`, oldest first, each with the moment when it was made."""
     rows = connection.execute(
-        "SELECT id, topic, payload, qos, properties, created FROM spool "
-        "WHERE lane = ? AND id > ? ORDER BY id",
+        f"SELECT {_COLUMNS} FROM spool WHERE lane = ? AND id > ? ORDER BY id",
         (lane, after),
     )
     try:
-        for number, topic, payload, qos, properties, created in rows:
+        for number, topic, payload, qos, properties, created, typed in rows:
             size = record_size(topic, payload, properties)
-            user, options = _properties(properties)
-            row = StoredMessage(topic, payload, qos, user, lane, number, size, options)
-            yield row, created
+            user, options, flaw = _properties(properties)
+            if not typed:
+                flaw = _WRONG_TYPE
+            yield (
+                StoredMessage(topic, payload, qos, user, lane, number, size, options, flaw),
+                created,
+            )
     finally:
         rows.close()
 
@@ -143,9 +155,17 @@ def without_options(
         return user, None
 
 
-def _properties(text: str) -> tuple[Mapping[str, str], tuple[bool, bytes] | None]:
+def _properties(text: str) -> tuple[Mapping[str, str], tuple[bool, bytes] | None, str | None]:
+    """User properties, the row's own options, and what is wrong with them."""
     try:
         decoded = json.loads(text)
-    except (ValueError, TypeError):  # a damage that SQLite can't notice: better without them
-        return {}, None
-    return without_options(decoded) if isinstance(decoded, dict) else ({}, None)
+    except RecursionError:
+        return {}, None, _NO_TEXTS
+    except ValueError:  # a damage that SQLite can't notice: better without them
+        return {}, None, None
+    if not isinstance(decoded, dict):
+        return {}, None, None
+    user, options = without_options(decoded)
+    if all(map(str.__instancecheck__, user.values())):
+        return user, options, None
+    return {}, options, _NO_TEXTS

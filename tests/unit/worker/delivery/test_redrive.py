@@ -84,6 +84,18 @@ def test_what_was_asked_for_comes_in_once(
     assert [again.packet_ids for again in delivered] == [[2, 3], [1]]
 
 
+def test_a_letter_of_other_types_than_it_should_have_comes_in_as_what_it_says(
+    store: DatabaseWriter, tmp_path: Path, redrive: Redrive, delivered: list[MessageBatch]
+) -> None:
+    add(store, tmp_path, b"1", b"2")
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection, connection:
+        connection.execute("UPDATE dead SET payload = 12 WHERE id = 1")
+        connection.execute("UPDATE dead SET topic = x'612f62', payload = 'text' WHERE id = 2")
+    ask(tmp_path, 1, 2)
+    redrive.tick()
+    assert messages_of(delivered[0]) == [("a/b", b"12"), ("a/b", b"text")]
+
+
 def test_what_was_asked_for_comes_in_by_parts_of_a_size_that_memory_holds(
     store: DatabaseWriter, tmp_path: Path, redrive: Redrive, delivered: list[MessageBatch]
 ) -> None:

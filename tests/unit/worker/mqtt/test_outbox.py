@@ -37,6 +37,7 @@ class Results:
         self.safe: list[Sendable] = []
         self.on_their_way: list[ResultBatch] = []
         self.refusals: list[tuple[Sendable, str]] = []
+        self.rows: list[StoredMessage] = []
         self.online = threading.Event()
 
     def connected(self) -> None:
@@ -50,13 +51,14 @@ class Results:
 
     def resume(self, lane: int) -> None: ...
     def ready(self) -> bool:
-        return bool(self.waiting)
+        return bool(self.waiting or self.rows)
 
     def rows_ready(self) -> bool:
-        return False
+        return bool(self.rows)
 
     def take_rows(self, room: int, *, from_disk: bool = True) -> list[StoredMessage]:
-        return []
+        taken, self.rows = self.rows[:room], self.rows[room:]
+        return taken
 
     def take_results(self, room: int) -> list[ResultBatch]:
         taken: list[ResultBatch] = []
@@ -82,6 +84,24 @@ class Results:
         self.refusals += [(item, reason) for item in items]
 
 
+class Hand:
+    """Knows what is in hand, and that this topic was when the process died."""
+
+    DEADLY = "deadly"
+
+    def __init__(self) -> None:
+        self.now: StoredMessage | None = None
+
+    def crashes(self, row: StoredMessage) -> int:
+        assert row is self.now, "who looks at it has it in hand"
+        return 3 if row.topic == self.DEADLY else 0
+
+    def each(self, rows: Sequence[StoredMessage]) -> Iterator[StoredMessage]:
+        for self.now in rows:
+            yield self.now
+        self.now = None
+
+
 class Line:
     """An outbox that is connected to `broker`, by MQTT 3.1.1 if nothing else is said."""
 
@@ -90,7 +110,8 @@ class Line:
             server.settimeout(20)
             there = Broker("127.0.0.1", server.getsockname()[1], protocol=protocol)
             self.outbox = MqttOutbox(
-                configured(post=Endpoint(there, "out", qos), data_plane=data_plane)
+                configured(post=Endpoint(there, "out", qos), data_plane=data_plane),
+                in_hand=Hand(),
             )
             self.results = Results()
             self.outbox.start(self.results, lambda: None)
@@ -266,3 +287,21 @@ def result_batches(items: Sequence[Sendable]) -> list[ResultBatch]:
 
 def places_of(items: Sequence[Sendable]) -> list[int]:
     return [place for results in result_batches(items) for place in results.places]
+
+
+@pytest.mark.parametrize("data_plane", ["bulk", "plain"])
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+def test_a_row_that_cant_be_sent_is_refused_in_hand_and_the_next_one_goes(
+    connect: Callable[..., Line], data_plane: str, protocol: str
+) -> None:
+    line = connect(data_plane, protocol)
+    flawed = StoredMessage("out", b"1", 1, {}, flaw="its row is damaged")
+    deadly = StoredMessage(Hand.DEADLY, b"2", 1, {})
+    forbidden = StoredMessage("a/#", b"3", 1, {})
+    line.results.rows = [flawed, deadly, forbidden, StoredMessage("out", b"4", 0, {})]
+    line.outbox.wake()
+    assert line.receive(1).payloads == [b"4"]
+    assert [row for row, _ in line.results.refusals] == [flawed, deadly, forbidden]
+    reasons = [reason for _, reason in line.results.refusals]
+    assert reasons[0] == "its row is damaged"
+    assert reasons[1] == "the process died 3 times when it was to be sent"

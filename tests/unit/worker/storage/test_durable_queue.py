@@ -27,7 +27,7 @@ from pyboot_svc.worker.storage.durable_queue import (
     Row,
 )
 from pyboot_svc.worker.storage.row_reader import RowReader
-from pyboot_svc.worker.storage.rows import row_size
+from pyboot_svc.worker.storage.rows import insert, row_size
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
 
 
@@ -76,6 +76,44 @@ def test_what_is_appended_comes_out_in_order_and_whole(
     )
     assert (second.topic, second.payload, second.qos, second.properties) == ("c", b"", 0, {})
     assert first.lane == RESULTS
+
+
+DEEP = '{"k": ' + "[" * 100_000 + "]" * 100_000 + "}"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (b"\xff", b"1", 1, "{}"),
+        ("out", "1", 1, "{}"),
+        ("out", 1, 1, "{}"),
+        ("out", b"1", "one", "{}"),
+        ("out", b"1", 1, b"{}"),
+        *(("out", b"1", 1, text) for text in ('{"k": 1}', '{"k": null}', '{"k": ["x"]}', DEEP)),
+    ],
+    ids=lambda values: str(values)[:40],
+)
+def test_a_row_of_other_types_than_it_should_have_says_so(
+    store: DatabaseWriter, tmp_path: Path, values: tuple[Any, ...]
+) -> None:
+    def write(connection: sqlite3.Connection) -> None:
+        insert(connection, RESULTS, [values, ("out", b"2", 1, "{}")], 0.0)
+
+    store.submit(write, lambda: None)
+    settled(store)
+    with running(tmp_path / DATABASE_NAME) as again:  # with it, the rows are counted
+        lane = make_lane(again, tmp_path)
+        settled(again)
+        odd, good = lane.take(10)
+        assert odd.flaw is not None
+        assert odd.flaw.startswith("its row on the disk is damaged")
+        # As anything else that is to be kept.
+        assert isinstance(odd.topic, str)
+        assert isinstance(odd.payload, bytes)
+        assert good.flaw is None
+        lane.remove([odd, good])
+        settled(again)
+        assert not lane.busy
 
 
 def test_nothing_is_taken_before_it_is_durable(store: DatabaseWriter, lane: DurableQueue) -> None:
