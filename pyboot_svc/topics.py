@@ -119,8 +119,8 @@ class Field:
             plain = item() if callable(item) else value
             if isinstance(plain, str | int | float) and not isinstance(plain, bool):
                 return str(plain)
-        except ValueError:  # several numbers, or one of more digits than Python writes
-            pass
+        except Exception:  # several numbers, or one of more digits than Python writes: as each says
+            raise NotThere from None
         raise NotThere
 
 
@@ -181,19 +181,19 @@ def _filled(name: str, field: Field, result: Any, levels: list[str], simpler: Si
 
 def _as_text(name: str, value: Any, simpler: Simpler) -> str:
     """As it stands in the result's JSON."""
-    plain = value
     try:
-        if isinstance(value, Enum) or not isinstance(value, str | int | float):
-            plain = simpler(value)
-        if isinstance(plain, str | int | float) and not isinstance(plain, bool | Enum):
-            if not isinstance(plain, float) or math.isfinite(plain):
-                return str(plain)
-            raise NotFilledIn(f"post_topic's {{{name}}} is {plain}, which is no number")
-    except (TypeError, ValueError):  # no JSON either, or more digits than Python writes
-        pass
-    raise NotFilledIn(
-        f"post_topic's {{{name}}} must be text or a number, not {type(value).__name__}"
-    )
+        single = isinstance(value, str | int | float) and not isinstance(value, Enum)
+        plain = value if single else simpler(value)
+        text = str(plain)
+    except Exception:  # no JSON either; more digits than Python writes; whatever its methods raise
+        plain = text = None
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise NotFilledIn(f"post_topic's {{{name}}} is {plain}, which is no number")
+    if text is None or isinstance(plain, bool | Enum) or not isinstance(plain, str | int | float):
+        raise NotFilledIn(
+            f"post_topic's {{{name}}} must be text or a number, not {type(value).__name__}"
+        )
+    return text
 
 
 def template_of(topic: str) -> TopicTemplate | None:

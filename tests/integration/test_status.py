@@ -206,6 +206,21 @@ def test_of_one_that_is_no_longer_configured_nothing_is_left(
     assert kept(broker, discovery) is None
 
 
+def test_a_result_that_is_too_deep_for_a_look_at_it_is_published_all_the_same(
+    configure: Callable[..., Path], start: Callable[[Path], Running], plant: Plant, topic: str
+) -> None:
+    """The model's thread has more room for recursion than the one that looks at results."""
+    status = {"topic": f"{topic}/status/{{instance}}", "home_assistant": True}
+    worker = start(configure(status=status, pre_qos=1, post_qos=1))
+    worker.wait_log("subscribed to")
+    plant.subscribe(f"{topic}/out")
+    for depth in range(985, 970, -1):
+        plant.publish(f"{topic}/in", b"[" * depth + b"]" * depth, 1)
+    plant.publish(f"{topic}/in", {"mean": 1.5}, 1)
+    until(lambda: any(b"mean" in data for _, data in plant.received), "the last", 30)
+    assert worker.stop() == 0
+
+
 def test_a_broker_that_refuses_the_will_is_named_with_the_key(
     tmp_path: Path, configure: Callable[..., Path], start: Callable[[Path], Running], topic: str
 ) -> None:

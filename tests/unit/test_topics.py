@@ -43,6 +43,15 @@ class Reading:
         raise RuntimeError("no such sensor")
 
 
+class Stubborn:
+    """As a tensor of several elements is no number: each library raises what it likes."""
+
+    def item(self) -> float:
+        raise RuntimeError("several elements")
+
+    tolist = item
+
+
 class Colour(str, Enum):  # noqa: UP042 — `str` gives its name, and not its value
     RED = "red"
 
@@ -124,6 +133,7 @@ def test_filled_in(template: str, result: Any, topic: str) -> None:
         ("{broken}", Reading("r"), "post_topic needs {broken}, which the result doesn't have"),
         ("{a}", {"a": b"x"}, "post_topic's {a} must be text or a number, not bytes"),
         ("{a}", {"a": {1, 2}}, "post_topic's {a} must be text or a number, not set"),
+        ("{a}", {"a": Stubborn()}, "post_topic's {a} must be text or a number, not Stubborn"),
         ("{a}", {"a": 10**5000}, "post_topic's {a} must be text or a number, not int"),
         ("{a}/x", {"a": "$SYS"}, "post_topic would be '$SYS/x': it must not begin with $"),
         ("y" * 65_000 + "{a}", {"a": "x" * 536}, "post_topic would be longer than 65535 bytes"),
@@ -210,8 +220,17 @@ def test_a_text_may_have_what_a_topic_may_not() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [{"a": 10**5000}, {"a": None}, {"a": True}, {"a": [1]}, {}, None, np.array([1, 2])],
-    ids=["digits", "null", "truth", "list", "missing", "nothing", "array"],
+    [
+        {"a": 10**5000},
+        {"a": None},
+        {"a": True},
+        {"a": [1]},
+        {},
+        None,
+        np.array([1, 2]),
+        {"a": Stubborn()},
+    ],
+    ids=["digits", "null", "truth", "list", "raises", "missing", "nothing", "array"],
 )
 def test_what_is_no_key(payload: Any) -> None:
     with pytest.raises(NotThere):

@@ -55,8 +55,10 @@ def test_their_number_is_bounded() -> None:
     assert len(some.known()) == MOST_SENSORS
 
 
-@pytest.mark.parametrize("result", [b"\xff", b"{", b"", b"1" * 100_000], ids=len)
-def test_what_is_no_json_or_too_long_has_none(result: bytes) -> None:
+@pytest.mark.parametrize(
+    "result", [b"\xff", b"{", b"", b"1" * 100_000, b"[" * 30_000 + b"]" * 30_000], ids=len
+)
+def test_what_is_no_json_or_too_long_or_deep_has_none(result: bytes) -> None:
     assert sensors().of(result) == []
 
 
