@@ -509,6 +509,46 @@ def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
         assert counters(app)["processed"] == 10
 
 
+TWO_AND_TICKS = """
+class Model:
+    def __init__(self, config):
+        self.ticks = 0
+
+    def __call__(self, payload, context):
+        context.publish({"n": payload["n"]})
+        context.publish({"n": payload["n"] + 1})
+
+    def tick(self, context):
+        self.ticks += 1
+        return {"n": 100} if self.ticks == 1 else None
+"""
+
+
+def test_a_refused_result_that_is_not_its_inputs_only_one_is_published_by_a_retry(
+    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+) -> None:
+    """One of several, and a tick's: it is kept with the topic that it went to."""
+    refusing = [True]
+
+    def answer(packet: Packet) -> bytes:
+        refused = refusing[0] and packet.topic == f"{topic}/out" and number_of(packet) in (1, 100)
+        return puback(packet.mid, 0x87 if refused else None)
+
+    with StubBroker(publish=answer) as stub:
+        file = config(stub.port, models=TWO_AND_TICKS, more="every: 1s")
+        file.write_text(file.read_text().replace("my_models.same", "my_models.Model"))
+        app = start(up, file, tmp_path)
+        plant.publish(topic, {"n": 1}, 1)
+        until(lambda: len(dead(tmp_path)) == 2, "both are kept", 30)
+        assert {name for _, name, _, _, _ in dead(tmp_path)} == {f"{topic}/out"}
+        refusing[0] = False
+        asked = run_pyboot("dead", "retry", "m-1", "--all", "--state-dir", str(tmp_path / "state"))
+        assert asked.returncode == 0
+        until(lambda: dead(tmp_path) == [], "none is kept any more", 30)
+        assert sorted(numbers(stub, f"{topic}/out")) == [1, 1, 2, 100, 100]
+        assert counters(app)["published"] == 3
+
+
 def pubcomp(packet: Packet) -> bytes:
     return b"\x70\x02" + packet.mid.to_bytes(2)
 

@@ -203,8 +203,9 @@ class Completion:
         """So many results will never be published; `why` is a counter's name."""
         self._stats.add(why, count)
 
-    def refused(self, items: Sequence[Sendable], reason: str) -> None:
-        """The broker will never take these results: they are kept as dead letters."""
+    def refused(self, items: Sequence[Sendable], reason: str, usual: str) -> None:
+        """The broker will never take these results, whose topic is the `usual` one if they have
+        none of their own: they are kept as dead letters."""
         for item in items:
             self._stats.add_errors([REFUSED] * count_of(item), f"{REFUSED}: {reason}")
             if isinstance(item, StoredMessage):
@@ -217,7 +218,7 @@ class Completion:
             if item.numbers is None and not chunk.batch.tick:
                 letters = [(chunk.batch.message(place), refused(reason)) for place in places]
             else:  # there is no input, or others have come of it, which are published
-                payloads = [(topic_of(payload, ""), bytes(payload)) for payload in item.payloads]
+                payloads = [(topic_of(payload, usual), bytes(payload)) for payload in item.payloads]
                 letters = [(Message(*each), refused_result(reason)) for each in payloads]
             self._dead_letters.add(letters, partial(self._settlement.settle, chunk, places))
         self._post_queue.left(sum(item.size for item in items if isinstance(item, ResultBatch)))

@@ -230,7 +230,7 @@ class Forwarder:
         results = [item for item in items if lane_of(item) == RESULTS]
         if results:
             # First: what is removed from the spool is among the dead by then.
-            self._completion.refused(results, reason)
+            self._completion.refused(results, reason, self._endpoint.topic)
             self.live -= sum(len(item) for item in results if isinstance(item, ResultBatch))
             self._follow()
         self._remove([item for item in items if isinstance(item, StoredMessage)])

@@ -166,10 +166,10 @@ def test_of_a_chunk_with_as_many_results_as_messages_each_is_its_messages(line: 
 
 
 def test_a_refused_one_of_several_is_kept_as_the_result_that_it_is(line: Line) -> None:
-    [results] = line.hand_on((Addressed.to(ELSEWHERE, b"a"), Addressed.to(ELSEWHERE, b"b")), b"c")
-    line.completion.published([results.part(1, 3)])
+    [results] = line.hand_on((Addressed.to(ELSEWHERE, b"a"), b"b"), b"c")
+    line.completion.published([results.part(2, 3)])
     assert line.acknowledged == []
-    line.completion.refused([results.part(0, 1)], "too large")
+    line.completion.refused([results.part(0, 2)], "too large", "out")
     assert line.acknowledged == [1, 2]
     kept = rows(line.folder, "SELECT topic, payload, kind, attempts FROM dead")
-    assert kept == [("elsewhere", b"a", "refused", 0)]
+    assert kept == [("elsewhere", b"a", "refused", 0), ("out", b"b", "refused", 0)]

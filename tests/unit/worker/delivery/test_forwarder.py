@@ -69,7 +69,8 @@ class Ends(Completion):
     def spooled(self, some: Sequence[ResultBatch]) -> None:
         self._desk.settle(list(some))
 
-    def refused(self, items: Sequence[Sendable], reason: str) -> None:
+    def refused(self, items: Sequence[Sendable], reason: str, usual: str) -> None:
+        assert usual == "out"
         self._desk.refused(list(items), reason)
 
     def published_from_spool(self, count: int) -> None:
