@@ -260,7 +260,7 @@ class ResultBatch:
     """Results of one chunk on their way out: `payloads[n]` is that of the message `places[n]`.
 
     Where a message has several, its place stands there several times, and `numbers` count its
-    results from 0. `size` is how many bytes they have.
+    results from 0. `size` is how many bytes they have, with topics and properties of their own.
     """
 
     __slots__ = ("chunk", "numbers", "payloads", "places", "size")
@@ -277,6 +277,9 @@ class ResultBatch:
         self.payloads = payloads
         self.numbers = numbers
         self.size = sum(map(len, payloads))
+        if chunk.unusual:
+            to = [one.destination for one in payloads if isinstance(one, Addressed)]
+            self.size += sum([len(one.topic) + len(one.properties) for one in to])
 
     def __len__(self) -> int:
         return len(self.payloads)

@@ -28,6 +28,9 @@ def gated(payload, context):
 def same(payload, context):
     return payload
 
+def wide(payload, context):
+    context.publish(payload, properties={"k": str(payload) + "v" * 60_000})
+
 def refuse(payload, context):
     raise ValueError("too much of a good thing")
 """
@@ -153,6 +156,25 @@ def test_200_megabytes_while_the_post_broker_is_away(
     until(lambda: rig.row["spooled"] == 200, "all are spooled", 60)
     until(lambda: rig.row["held_bytes"] == 0, "nothing is held")
     assert rig.highest_mib < USUAL_MIB + 2 * QUEUE_MIB + MARGIN_MIB
+
+
+def test_properties_of_120_megabytes_while_the_post_broker_answers_nothing(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    with StubBroker(b"\x20\x06\0\0\3\x21\0\x0a", publish=lambda packet: None) as stub:
+        edge = (
+            f"{{name: m, edge_mode: my_models.wide, pre_topic: {topic}/in, pre_qos: 1, "
+            f"post_port: {stub.port}, post_topic: {topic}/out, post_qos: 1, "
+            f"queue: {{bytes: {QUEUE_MIB}M}}}}"
+        )
+        rig = Rig(up(write_config(edge, models=MODELS)), tmp_path, topic)
+        plant.publish_all(f"{topic}/in", list(range(2000)), qos=1)
+        until(lambda: int(str(rig.row["held_bytes"])) >= (QUEUE_MIB - 2) * MIB, "it has its fill")
+        assert rig.highest_mib < USUAL_MIB + QUEUE_MIB + MARGIN_MIB
 
 
 @pytest.mark.skipif(PLAIN, reason="paho collects a packet before it tells of it")

@@ -13,7 +13,9 @@ from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.worker.invalid_messages import InvalidMessage
 from pyboot_svc.worker.messages import (
     DIGEST_BYTES,
+    Addressed,
     Chunk,
+    Destination,
     Message,
     MessageBatch,
     Nowhere,
@@ -99,6 +101,12 @@ def test_its_bytes_are_those_of_topics_and_payloads(batch: MessageBatch) -> None
     long.extend(batch)
     assert long.size == 30
     assert result_batch_of([b"", b"12", b"345"]).size == 5
+    elsewhere = Addressed.to(Destination("a/b", 1, False, b"1234"), b"12")
+    chunk = chunk_of([b"", b""])
+    chunk.unusual = True
+    addressed = ResultBatch(chunk, range(2), [b"345", elsewhere])
+    assert addressed.size == 3 + 2 + 3 + 4
+    assert [addressed.part(0, 1).size, addressed.part(1, 2).size] == [3, 9]
     assert result_batch_of([b"", b"12", b"345"]).part(1, 3).size == 5
     assert result_batch_of([b"", b"12", b"345"]).part(0, 2).size == 2
 

@@ -18,8 +18,8 @@ try:
 except ImportError:
     from hashlib import blake2b
 
-# Whose place is remembered.
-_MOST_KEYS = 20_000
+# Whose place is remembered, unless they are long.
+_MOST_KEYS, _LONGEST_KEY = 20_000, 200
 
 
 class Partition:
@@ -55,6 +55,8 @@ class Partition:
             key = self._key.text(value, topic)
         except (NotThere, PayloadError):
             return 1
+        if len(key) > _LONGEST_KEY:
+            return owner_of(key, self._count)
         owner = self._owners.get(key)
         if owner is None:
             if len(self._owners) >= _MOST_KEYS:

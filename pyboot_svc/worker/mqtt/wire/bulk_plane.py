@@ -43,8 +43,8 @@ from pyboot_svc.worker.mqtt.wire.send_buffer import LONG_PAYLOAD, ControlSocket,
 from pyboot_svc.worker.mqtt.wire.tls_errors import would_block
 
 _READ_BYTES = 64 * 1024
-# Results may have a topic each.
-_MOST_ENCODERS = 256
+# Results may have a topic each, which may be long; so may properties.
+_MOST_ENCODERS, _MOST_ENCODER_BYTES = 256, 1024 * 1024
 # More is not taken from the post_queue while so much waits for the network.
 _MOST_UNWRITTEN_BYTES = 1024 * 1024
 
@@ -75,6 +75,7 @@ class BulkPlane:
         self._retain = results.retain
         self._properties = encode_result_properties(results) if self._v5 else b""
         self._encoders: dict[tuple[Destination, bool], PublishEncoder] = {}
+        self._encoder_bytes = 0
         # The last one, and what it was for.
         self._last: Destination | None = None
         self._last_named = False
@@ -288,8 +289,13 @@ class BulkPlane:
         lead = b""
         if self._v5:
             lead = id_lead(to.properties) if named else encode_user_properties({}, to.properties)
-        if len(self._encoders) >= _MOST_ENCODERS:
+        # Both are in the destination, and in what the encoder makes of it.
+        size = 2 * (len(to.topic) + len(to.properties))
+        most = _MOST_ENCODER_BYTES - size
+        if len(self._encoders) >= _MOST_ENCODERS or self._encoder_bytes > most:
             self._encoders.clear()
+            self._encoder_bytes = 0
+        self._encoder_bytes += size
         encoder = PublishEncoder(to.topic, to.qos, lead, retain=to.retain)
         self._encoders[to, named] = encoder
         return encoder

@@ -23,7 +23,10 @@ _RETAIN = 0x01
 _PUBACK_LENGTH_2 = 0x40020000
 _PUBREC_LENGTH_2 = 0x50020000
 _PUBCOMP_LENGTH_2 = 0x70020000
-_MOST_HEADS = 1024
+# What an encoder keeps of heads, each of which has the topic: of a usual one some 1000.
+_MOST_HEAD_BYTES = 128 * 1024
+# Of a head beside the topic: its header, the objects, its place in the dict.
+_HEAD_BYTES = 100
 PING = b"\xc0\0"
 
 
@@ -84,9 +87,10 @@ class _Heads(dict[int, bytes]):
         self._first = bytes((first,))
         self._topic = topic
         self._more = more
+        self._most = max(_MOST_HEAD_BYTES // (len(topic) + _HEAD_BYTES), 1)
 
     def __missing__(self, size: int) -> bytes:
-        if len(self) >= _MOST_HEADS:
+        if len(self) >= self._most:
             self.clear()
         length = encode_length(len(self._topic) + self._more + size)
         head = self[size] = self._first + length + self._topic

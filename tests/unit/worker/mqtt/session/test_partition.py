@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -50,6 +51,19 @@ def test_every_message_is_one_instances(by: str) -> None:
         assert sorted(mine.packet_ids + others) == list(range(1, 201))
         taken += mine.topics if by == "topic[1]" else mine.payloads  # type: ignore[arg-type]
     assert len(taken) == 200
+
+
+def test_keys_however_long_are_not_all_held() -> None:
+    mine = partition("device", 1, 2)
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            payload = json.dumps({"device": f"{number}" + "x" * 100_000}).encode()
+            mine.sift(batch_of([payload]))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1024**2
 
 
 def test_a_number_is_the_text_that_it_is_written_as() -> None:

@@ -409,6 +409,13 @@ def test_heads_are_forgotten_when_there_are_many() -> None:
     assert held_bytes(encoder) <= held
 
 
+def test_of_a_long_topic_few_heads_are_kept() -> None:
+    encoder = PublishEncoder("t" * 60_000, 1, b"")
+    for size in range(100):
+        encoder.encode_one(b"x" * size, 1)
+    assert held_bytes(encoder) < 512 * 1024
+
+
 @pytest.mark.parametrize(
     ("value", "encoded"),
     [

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.columns import messages_of, result_batch_of
+from support.held import held_bytes
 
 from pyboot_svc.config import Broker
 from pyboot_svc.worker.messages import (
@@ -519,6 +520,19 @@ def test_a_lone_result_that_the_connection_ends_at_is_not_in_flight(ends: Ends) 
         ends.plane.publish_lone(Destination("out", 0), results.chunk, b"alone")
     assert ends.plane.unsafe() == []
     assert ends.plane.answers == 0
+
+
+@pytest.mark.parametrize("long", ["topic", "properties"])
+def test_of_long_destinations_few_are_remembered(ends: Ends, long: str) -> None:
+    before = held_bytes(ends.plane)
+    for number in range(100):
+        text = f"{number:03}" * 20_000
+        topic, properties = (text, b"") if long == "topic" else ("out", text.encode())
+        ends.plane.publish_results(
+            Destination(topic, 0, False, properties), [result_batch_of([b""])]
+        )
+        ends.receive_bytes()
+    assert held_bytes(ends.plane) - before < 3 * 1024**2
 
 
 def test_results_with_and_without_an_id_share_a_connection() -> None:
