@@ -246,7 +246,7 @@ class MqttOutbox:
         assert isinstance(payload, bytes)
         if objections.active or len(payload) >= LONG_PAYLOAD or not self._source.is_next(chunk):
             return False
-        if objections.bounded and objections.forbids_result(payload):
+        if objections.bounded and objections.forbids_result(payload, chunk):
             return False
         on_its_way = self._plane.publish_lone(self._usual, chunk, payload)
         if on_its_way is not None:
@@ -273,10 +273,10 @@ class MqttOutbox:
         limited = self._limits.qos < _MOST_QOS or not self._limits.retains
         # What a row may do, it does in hand: a crash is counted against it.
         for row in rows if self._in_hand is None else self._in_hand.each(rows):
-            if not self._fits(row):
-                continue
             if limited:
                 row = self._allowed(row)
+            if not self._fits(row):
+                continue
             failed = self._plane.publish_rows([row])
             for _, failure in failed:
                 self._refuse(row, failure)
@@ -339,7 +339,7 @@ class MqttOutbox:
             return [results]
         found, start = [], 0
         for number, payload in enumerate(results.payloads):
-            reason = self._objections.forbids_result(payload)
+            reason = self._objections.forbids_result(payload, results.chunk)
             if reason is not None:
                 if start < number:
                     found.append(results.part(start, number))

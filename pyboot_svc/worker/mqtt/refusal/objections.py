@@ -12,6 +12,7 @@ from pyboot_svc.config import Endpoint, ResultOptions
 from pyboot_svc.worker.messages import (
     DEAD_LETTERS,
     RESULTS,
+    Chunk,
     ResultBatch,
     Sendable,
     StoredMessage,
@@ -58,7 +59,7 @@ class Objections:
 
     def connected(self, limits: BrokerLimits, qos: int, *, at_once: bool) -> None:
         """`qos` is that of results; `at_once`: at the first attempt."""
-        self._sizes.qos = qos
+        self._sizes.qos, self._sizes.most_qos = qos, limits.qos
         self._most = limits.packet_bytes
         self._hang_ups.connected(at_once=at_once)
         self._look()
@@ -82,13 +83,14 @@ class Objections:
         """Why the broker would close the connection for it, or for one of its results."""
         by_topic = self._lessons[RESULTS].of_topics
         if by_topic and isinstance(item, ResultBatch) and item.chunk.unusual:
-            return next(filter(None, map(self.forbids_result, item.payloads)), None)
+            found = (self.forbids_result(payload, item.chunk) for payload in item.payloads)
+            return next(filter(None, found), None)
         topic, _ = content_of(item, self._topic)
         return self._forbidden(self._sizes.of(item), topic, lane_of(item))
 
-    def forbids_result(self, payload: bytes) -> str | None:
+    def forbids_result(self, payload: bytes, chunk: Chunk) -> str | None:
         topic = topic_of(payload, self._topic)
-        return self._forbidden(self._sizes.of_result(payload), topic, RESULTS)
+        return self._forbidden(self._sizes.of_result(payload, chunk), topic, RESULTS)
 
     def due(self) -> Iterator[int]:
         """The lanes that may be tried again."""
@@ -179,7 +181,8 @@ class Objections:
         length, certain = self.unanswered.lost()
         if length is None:
             return None
-        size = self._sizes.of_length(length)
+        # At QoS 0 few have an id; where they have, what is a little smaller is taken for as large.
+        size = self._sizes.of_length(length, named=False)
         if certain:
             for lesson in self._lessons.values():
                 lesson.warned(size)

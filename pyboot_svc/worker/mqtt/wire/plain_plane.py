@@ -130,7 +130,7 @@ class PlainPlane:
         options = destination.retain, destination.properties
         publish = self._client.publish
         for results in batches:
-            named = has_duplicates(qos, results)
+            named = has_duplicates(qos, results.chunk)
             for number, payload in enumerate(results.payloads):
                 one = results.part(number, number + 1)
                 user = {ID_PROPERTY: one.ids()[0].decode()} if named else {}

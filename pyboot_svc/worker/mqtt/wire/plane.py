@@ -137,9 +137,9 @@ def encoding_failure(error: Exception) -> str:
     return f"no packet can be made of it ({type(error).__name__}: {error})"
 
 
-def has_duplicates(qos: int, results: ResultBatch) -> bool:
+def has_duplicates(qos: int, chunk: Chunk) -> bool:
     """What is delivered once and sent once has none, and needs no id to recognise them by."""
-    return qos > 0 or results.chunk.batch.redeliverable
+    return qos > 0 or chunk.batch.redeliverable
 
 
 def pending_of(sock: Any) -> Callable[[], int] | None:

@@ -14,7 +14,14 @@ from support.poll import until
 from support.store import configured
 
 from pyboot_svc.config import Broker, Endpoint
-from pyboot_svc.worker.messages import Chunk, ResultBatch, Sendable, StoredMessage
+from pyboot_svc.worker.messages import (
+    Addressed,
+    Chunk,
+    Destination,
+    ResultBatch,
+    Sendable,
+    StoredMessage,
+)
 from pyboot_svc.worker.mqtt.link import loop
 from pyboot_svc.worker.mqtt.outbox import MqttOutbox
 from pyboot_svc.worker.mqtt.wire.decoder import Arrivals, Decoder
@@ -199,6 +206,44 @@ def test_of_a_parcel_what_the_broker_would_not_take_is_refused(
     ]
     assert payloads_of(safe) == fitting
     assert places_of(safe) == [n for n in range(5) if n not in large]
+
+
+def sizes_of(data: bytes) -> list[int]:
+    """Of the packets in it, of 128 bytes to 16,384 each, the last one maybe cut."""
+    found = []
+    while len(data) > 2:
+        found.append(3 + (data[1] & 0x7F) + (data[2] << 7))
+        data = data[found[-1] :]
+    return found
+
+
+OWN = Destination("out/of/its/own", 1, False, b"\x02\0\0\0\7")
+
+
+@pytest.mark.parametrize("data_plane", ["bulk", "plain"])
+@pytest.mark.parametrize("redeliverable", [True, False])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["usual", "own", "row"])
+def test_what_is_as_large_as_the_broker_takes_is_sent_and_no_byte_more(
+    kind: str, qos: int, redeliverable: bool, data_plane: str, connect: Callable[..., Line]
+) -> None:
+    line = connect(data_plane, "5", qos)
+    payloads = [b"x" * size for size in range(MOST_BYTES - 90, MOST_BYTES)]
+    if kind == "own":
+        payloads = [Addressed.to(OWN, payload) for payload in payloads]
+    if kind == "row":
+        line.results.rows = [StoredMessage("out", one, qos, {"k": "v"}) for one in payloads]
+    else:
+        results = result_batch_of(payloads, redeliverable=redeliverable)
+        results.chunk.unusual = kind == "own"
+        line.results.waiting.append(results)
+    line.outbox.wake()
+    until(lambda: line.results.refusals and not line.results.ready(), "all is looked at")
+    sent = len(payloads) - len(line.results.refusals)
+    data = b""
+    while len(found := sizes_of(data)) < sent or sum(found) > len(data):
+        data += line.broker.recv(65_536)
+    assert found == list(range(found[0], MOST_BYTES + 1))
 
 
 def test_a_lone_result_is_sent_at_once(connect: Callable[..., Line]) -> None:
