@@ -65,16 +65,18 @@ class Completion:
         self._tracer = tracer or Tracer("")
         self._drop_log = RateLimit(1, 10.0)
 
-    def dropped(self, count: int) -> None:
-        """So many of QoS 0 found no room."""
+    def dropped(self, count: int, *, for_bytes: bool = False) -> None:
+        """So many of QoS 0 found no room: in number, or `for_bytes`."""
         self._stats.add("dropped", count)
-        silent = self._drop_log.admit("full")
-        if silent is not None:
-            log.warning(
-                "pre_queue is full: dropped %d messages of QoS 0; the model is too slow for "
-                "what arrives: raise `instance` or `threads`, or use pre_qos 1",
-                count,
-            )
+        full = "queue.bytes" if for_bytes else "pre_queue"
+        if self._drop_log.admit(full) is None:
+            return
+        why = "the model is too slow for what arrives: raise `instance` or `threads`"
+        if for_bytes:
+            why = "what is held has too many bytes: raise `queue.bytes`, `instance` or `threads`"
+        log.warning(
+            "%s is full: dropped %d messages of QoS 0; %s, or use pre_qos 1", full, count, why
+        )
 
     def dropped_at_stop(self, count: int, *, arrived: bool = True) -> None:
         """So many of QoS 0 the model has not begun; or they have not even `arrived`."""

@@ -39,7 +39,7 @@ class Intake:
             self._settlement.admit(batch)
         dropped = self._pre_queue.put(batch)
         if dropped:
-            self._completion.dropped(dropped)
+            self._completion.dropped(dropped, for_bytes=self._pre_queue.short_of_bytes)
         if self._idle_work.waiting:
             self._idle_work.wake()
 

@@ -38,6 +38,8 @@ class PreQueue:
         # How many wait, or are in the hands of a model thread.
         self._held = 0
         self._next_number = 0
+        # Whether what was dropped last had too many bytes; else there were too many.
+        self.short_of_bytes = False
         self._closed = False
         self._takers = 0
         self._lock = threading.Lock()
@@ -179,6 +181,7 @@ class PreQueue:
             kept, dropped = self._fit(batch)
         if kept is not None and self._budget.full and self._lossy:
             kept, more = self._fit_bytes(kept)
+        self.short_of_bytes = more > 0
         return kept, dropped + more
 
     def _fit(self, batch: MessageBatch) -> tuple[MessageBatch | None, int]:

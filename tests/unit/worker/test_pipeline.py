@@ -470,6 +470,19 @@ def test_latency_is_there_once_something_was_published(start: Callable[..., Line
     assert line.figures["latency_ms"]["p99"] > 0
 
 
+def test_a_drop_for_want_of_bytes_names_the_key(
+    start: Callable[..., Line], gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = start(lambda payload, context: gate.wait(60) and payload, most_bytes=10_000, pre_qos=0)
+    for _ in range(5):
+        line.inbox.send(b'"' + b"x" * 4000 + b'"')
+    assert line.counter("dropped") > 0
+    said, *_ = [record.getMessage() for record in caplog.records]
+    assert said.startswith("queue.bytes is full: dropped ")
+    assert "raise `queue.bytes`" in said
+    gate.set()
+
+
 @pytest.mark.parametrize(
     ("overflow", "dropped", "kept"),
     [
@@ -496,7 +509,7 @@ def test_a_full_pre_queue_drops_qos_0_and_counts_it(
     assert line.counter("dropped") == dropped
     assert line.counter("received") == 27
     said, *_ = [record.getMessage() for record in caplog.records]
-    assert "pre_queue is full: dropped 5 messages of QoS 0" in said
+    assert "pre_queue is full: dropped 5 messages of QoS 0; the model is too slow" in said
     gate.set()
     line.wait_processed(1 + len(kept))
     results = [b"1", *(b"%d" % number for number in kept)]
