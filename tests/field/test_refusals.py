@@ -233,6 +233,27 @@ def test_a_broker_that_hangs_up_with_and_without_the_message_costs_none(
         assert dead(tmp_path) == []
 
 
+def test_a_broker_that_hangs_up_and_says_why_is_quoted(
+    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+) -> None:
+    """Nothing is guessed beside a reason that is known."""
+
+    def answer(packet: Packet) -> bytes | Answer:
+        if packet.topic == f"{topic}/out" and number_of(packet) == 2:
+            return Answer(b"\xe0\x01\x81", hang_up=True)
+        return puback(packet.mid)
+
+    with StubBroker(publish=answer) as stub:
+        app = start(up, config(stub.port), tmp_path)
+        plant.publish_all(topic, [{"n": n} for n in range(1, 4)], 1)
+        until(lambda: numbers(stub, f"{topic}/out")[-1:] == [3], "the one behind it", LONG)
+        [(_, _, _, error, _)] = until(lambda: dead(tmp_path), "it is kept", LONG)
+        assert "closes the connection whenever it is sent" in error
+        assert "Malformed packet" in error
+        said = [line for line in app.log.splitlines() if "post broker" in line]
+        assert not any("larger than the broker takes" in line for line in [error, *said])
+
+
 def test_a_topic_that_is_not_allowed_teaches_nothing_of_sizes(
     config: Callable[..., Path],
     up: Callable[..., Up],

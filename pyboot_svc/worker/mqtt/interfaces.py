@@ -88,6 +88,10 @@ class Link(Protocol):
         """Make the next attempt at once: is the broker there, whatever it thinks of a message?"""
 
     @property
+    def farewell(self) -> str:
+        """Why the broker has ended the session, in its words (MQTT 5); empty if it didn't say."""
+
+    @property
     def silent(self) -> bool:
         """Whether it was given up for want of an answer."""
 

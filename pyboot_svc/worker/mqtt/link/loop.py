@@ -158,6 +158,10 @@ class Loop:
         self.ending.hurry = True
 
     @property
+    def farewell(self) -> str:
+        return self._client.farewell
+
+    @property
     def silent(self) -> bool:
         doubt = self._life.ack_timeout.doubt
         return bool(doubt) and self.ending.reason == doubt

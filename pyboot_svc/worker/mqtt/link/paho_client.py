@@ -49,6 +49,8 @@ SESSION_SECONDS = 7 * 24 * 3600
 _RETAINED_IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
 # MQTT 5, section 3.14.2.1.
 _TAKEN_OVER = 0x8E
+# From here on reason codes are those of failures.
+_FAILURES = 0x80
 # Server unavailable, server busy: as while it starts.
 _SOON_THERE = (0x88, 0x89)
 # Not authorized, retain not supported, QoS not supported: of MQTT 3.1.1, not authorized.
@@ -156,6 +158,8 @@ class ControlClient:
         self._session = session
         self._events = events
         self._up = False
+        # Why the broker has ended the session, in its words.
+        self.farewell = ""
         # How many seconds without a sign of life the broker allows.
         self.keepalive: float = broker.keepalive
         self._tls: ssl.SSLContext | None = None
@@ -382,9 +386,10 @@ class ControlClient:
             )
             self._events.on_ended(f"{taken}: is it running twice?", taken_over=True)
         else:
-            name = _reason_name(PacketTypes.DISCONNECT, reason)
-            text = _with_details(f"the broker ended the session: {name}", properties)
-            self._events.on_ended(text)
+            name = _with_details(_reason_name(PacketTypes.DISCONNECT, reason), properties)
+            if reason >= _FAILURES:
+                self.farewell = name
+            self._events.on_ended(f"the broker ended the session: {name}")
 
     def _on_disconnect(
         self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any

@@ -154,7 +154,7 @@ class Objections:
         without an answer. Gives the reason in words."""
         size, lane = self._sizes.of(item), lane_of(item)
         qos = item.qos if isinstance(item, StoredMessage) else self._sizes.qos
-        about = f"({size} bytes, QoS {qos}): {self._suspicion(qos)}"
+        about = f"({size} bytes, QoS {qos}): {link.farewell or self._suspicion(qos)}"
         if link.silent:
             return f"the post broker leaves it without an answer, and has one for others {about}"
         topic, _ = content_of(item, self._topic)
@@ -170,13 +170,14 @@ class Objections:
     def explain(self, link: Link) -> str | None:
         """What is known of the reason."""
         if not self._hang_ups.suspects:
-            return self._judge_unanswered()
+            return self._judge_unanswered(link)
         if not any(lesson.slow for lesson in self._lessons.values()):
             link.hurry()
-        suspicion = self._suspicion(self._sizes.qos or 1)
-        return f"it happens whenever the same message is sent: {suspicion}"
+        happens = "it happens whenever the same message is sent"
+        # What the broker has said of it stands before that.
+        return happens if link.farewell else f"{happens}: {self._suspicion(self._sizes.qos or 1)}"
 
-    def _judge_unanswered(self) -> str | None:
+    def _judge_unanswered(self, link: Link) -> str | None:
         """What is known of a loss soon after results of QoS 0 were sent."""
         length, certain = self.unanswered.lost()
         if length is None:
@@ -187,7 +188,8 @@ class Objections:
             for lesson in self._lessons.values():
                 lesson.warned(size)
             self._look()
-        return f"right after a result of {size} bytes was sent at QoS 0: {self._suspicion(0)}"
+        after = f"right after a result of {size} bytes was sent at QoS 0"
+        return after if link.farewell else f"{after}: {self._suspicion(0)}"
 
     def _suspicion(self, qos: int) -> str:
         """By MQTT 5 the broker has told which QoS it takes."""
