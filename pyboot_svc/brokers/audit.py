@@ -85,18 +85,25 @@ def _say_pre(config: InstanceConfig) -> Said:
     # In a group of our own, which takes nothing away from that of the instances.
     lead = f"$share/pyboot-check-{token_hex(4)}/" if shared else ""
     qos = min(edge.pre.qos, 1)
-    answers = ask_to_subscribe(config, [lead + topic for topic in topics], qos)
+    filters = [lead + topic for topic in topics]
+    answers = ask_to_subscribe(config, filters, qos)
     if answers.limits is None:
         yield FAILED, answers.ended
         return
     if shared and not answers.limits.shares:
         yield FAILED, f"it has no shared subscriptions: {UNSHARED}"
         return
-    for topic, (code, reason) in zip(topics, answers.granted, strict=False):
-        yield _say_grant(topic, qos, code, reason)
+    unanswered = []
+    for topic, topic_filter in zip(topics, filters, strict=True):
+        if topic_filter in answers.granted:
+            yield _say_grant(topic, qos, *answers.granted[topic_filter])
+        else:
+            unanswered.append(topic)
     if answers.ended:
-        rest = " and ".join(topics[len(answers.granted) :])
-        yield FAILED, f"asked for {rest}: {answers.ended}; does a rule of its forbid it?"
+        yield (
+            FAILED,
+            f"asked for {' and '.join(unanswered)}: {answers.ended}; does a rule of its forbid it?",
+        )
     elif shared and edge.pre.broker.protocol != "5":
         yield UNKNOWN, "whether it has shared subscriptions: MQTT 3.1.1 doesn't tell"
 

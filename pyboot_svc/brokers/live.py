@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 
@@ -37,7 +36,8 @@ class LiveInput(Guest):
         self._filters = filters
         self._sieve = NoRetained() if config.edge.retained == "ignore" else None
         self._arrived: SimpleQueue[MessageBatch | None] = SimpleQueue()
-        self._asked: deque[str] = deque()
+        # Those that the broker has not answered for yet.
+        self._asked: set[str] = set()
         self._link: Link
         self._subscribed = self._stopping = False
         # Until when nothing is said of there being no message; inf once one came, or it was said.
@@ -108,12 +108,12 @@ class LiveInput(Guest):
 
     def on_connected(self, link: Link, session_present: bool, limits: BrokerLimits) -> None:
         self._link = link
-        self._asked = deque(self._filters)
+        self._asked = {*self._filters}
         for topic_filter in self._filters:
             link.subscribe(topic_filter, 0)
 
-    def on_subscribed(self, code: int, reason: str) -> None:
-        topic_filter = self._asked.popleft()
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
+        self._asked.discard(topic_filter)
         if code >= REFUSED:
             said = f"the subscription to {printable(topic_filter)} was refused: {reason}"
             self._link.drop(said, refused=True)

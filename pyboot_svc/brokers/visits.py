@@ -19,13 +19,13 @@ class Answers:
     """What a broker said. `limits` are None when it didn't let us in, `ended` says why a visit
     ended before all was answered.
 
-    `granted` are the codes of its SUBACKs with their words, in the order that was asked in;
-    `published` the outcome by topic: None for a message that it took.
+    `granted` are the codes of its SUBACKs with their words, by filter; `published` the outcome by
+    topic: None for a message that it took.
     """
 
     limits: BrokerLimits | None = None
     ended: str = ""
-    granted: list[tuple[int, str]] = field(default_factory=list)
+    granted: dict[str, tuple[int, str]] = field(default_factory=dict)
     published: dict[str, Refusal | None] = field(default_factory=dict)
 
 
@@ -89,13 +89,13 @@ class _Subscribing(_Asking):
         for topic_filter in self._filters:
             link.subscribe(topic_filter, self._qos)
 
-    def on_subscribed(self, code: int, reason: str) -> None:
-        self._answers.granted.append((code, reason))
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
+        self._answers.granted[topic_filter] = code, reason
         self._look()
 
     @property
     def done(self) -> bool:
-        return len(self._answers.granted) == len(self._filters)
+        return len(self._answers.granted) == len({*self._filters})
 
 
 class _Publishing(_Asking):

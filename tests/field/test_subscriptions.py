@@ -11,7 +11,7 @@ from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 from support.proxy import Proxy
-from support.stub import SUBSCRIBE, StubBroker, suback
+from support.stub import SUBSCRIBE, Packet, StubBroker, suback
 
 MODELS = """
 def same(payload):
@@ -89,6 +89,27 @@ def test_a_subscription_that_is_refused_again_and_again_is_told_once(
         assert len(stub.of_kind(SUBSCRIBE)) == 5
         assert master.log.count("the subscription to t/in was refused") == 1
         assert master.log.count("pre broker 127.0.0.1:") == 2, "connected, and refused"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_of_several_topics_the_one_that_is_refused_is_named(
+    protocol: str, run: Callable[..., Up]
+) -> None:
+    """Whichever the broker answers first."""
+    held: list[int] = []
+
+    def refuse_the_second(packet: Packet) -> bytes | None:
+        held.append(packet.mid)
+        if len(held) % 2:
+            return None
+        v5 = protocol == "5"
+        return suback(packet.mid, 0x87 if v5 else 0x80, v5=v5) + suback(held[-2], v5=v5)
+
+    with StubBroker(CONNACKS[protocol], subscribe=refuse_the_second) as stub:
+        master = run(stub.port, protocol, pre_topic="[t/good, t/bad]", ready=False)
+        until(lambda: "was refused" in reasons(master), "the reason is known")
+        assert "the subscription to t/bad was refused" in reasons(master)
+        assert "t/good" not in reasons(master)
 
 
 def test_one_instance_needs_no_shared_subscriptions(run: Callable[..., Up]) -> None:

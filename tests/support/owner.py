@@ -33,8 +33,8 @@ class Owner:
         self.told.append(("lost", len(in_flight)))
         return None
 
-    def on_subscribed(self, code: int, reason: str) -> None:
-        self.told.append(("subscribed", code, reason))
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
+        self.told.append(("subscribed", topic_filter, code, reason))
 
     def on_unsubscribed(self) -> None:
         self.told.append(("unsubscribed",))

@@ -70,7 +70,7 @@ class MqttInbox:
         self._filters, self._other_filters = (shared, plain) if self._shared else (plain, shared)
         self._named = printable(" and ".join(self._filters))
         # Those that the broker has not answered for yet.
-        self._asked: deque[str] = deque()
+        self._asked: set[str] = set()
         self._notes = SessionNotes(subscriptions, edge.pre.broker.address)
         self._notices = Notices()
         self._persistent = edge.pre.qos > 0
@@ -201,7 +201,7 @@ class MqttInbox:
         # restarted, and keeps the session.
         # At QoS 2 a client owns a message from its PUBREC on, long before it is processed; at
         # QoS 1 the broker keeps it until it is acknowledged, and duplicates can be recognised.
-        self._asked = deque(self._filters)
+        self._asked = {*self._filters}
         for topic_filter in self._filters:
             self._link.subscribe(topic_filter, self._asked_qos)
 
@@ -240,22 +240,22 @@ class MqttInbox:
         if not {*self._filters} <= {*noted}:
             self._note(list(dict.fromkeys((*noted, *self._filters))))
 
-    def on_subscribed(self, code: int, reason: str) -> None:
-        # The broker answers in order.
-        topic_filter = printable(self._asked.popleft() if self._asked else self._named)
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
+        self._asked.discard(topic_filter)
+        named = printable(topic_filter)
         if code >= REFUSED:
             hint = f"; {UNSHARED}" if self._shared else ""
             self._link.drop(
-                f"the subscription to {topic_filter} was refused: {reason}{hint}",
+                f"the subscription to {named} was refused: {reason}{hint}",
                 refused=True,
             )
             return
         asked = self._asked_qos
-        lower = _LOWER_QOS % (code, topic_filter, asked) if code < asked else ""
-        self._notices.show(f"qos of {topic_filter}", lower)
+        lower = _LOWER_QOS % (code, named, asked) if code < asked else ""
+        self._notices.show(f"qos of {named}", lower)
         if self._subscribed:
             return
-        log.info("subscribed to %s at QoS %d", topic_filter, code)
+        log.info("subscribed to %s at QoS %d", named, code)
         if self._asked:
             return
         if self._persistent:
@@ -331,7 +331,7 @@ class MqttInbox:
             )
 
     def _establish(self) -> None:
-        """The broker answers in order: all other subscriptions of the session are gone."""
+        """All other subscriptions of the session are gone."""
         if self._notes.filters() != [*self._filters]:
             self._note([*self._filters])
         try:

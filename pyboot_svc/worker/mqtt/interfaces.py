@@ -122,8 +122,9 @@ class Handler(PlaneOwner, Protocol):
     def full(self) -> bool:
         """Whether it had better be sent nothing more for now."""
 
-    def on_subscribed(self, code: int, reason: str) -> None:
-        """The broker's answer: the QoS that it grants, or from 128 on a refusal; and in words."""
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
+        """The broker's answer to one `subscribe`, in whatever order: the QoS that it grants, or
+        from 128 on a refusal; and in words."""
 
     def on_unsubscribed(self) -> None:
         """The broker's answer to one `unsubscribe`, in order."""

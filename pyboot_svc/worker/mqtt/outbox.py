@@ -167,7 +167,7 @@ class MqttOutbox:
             self._said_limits = True
             log.warning("post broker keeps no messages: results are published without `retain`")
 
-    def on_subscribed(self, code: int, reason: str) -> None:
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
         raise AssertionError("an outbox subscribes to nothing")
 
     def on_unsubscribed(self) -> None:

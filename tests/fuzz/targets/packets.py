@@ -93,7 +93,7 @@ class Owner:
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         self.told.append(("connected", session_present, limits))
 
-    def on_subscribed(self, code: int, reason: str) -> None:
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
         self.told.append(("subscribed", code))
 
     def on_unsubscribed(self) -> None:
@@ -130,6 +130,7 @@ def _read(plane: Callable[..., Any], protocol: str, stream: bytes) -> tuple[Owne
         here.setblocking(False)
         client.use_socket(here)
         reader = plane(client, here, 1, owner)
+        client.subscribe("t/in", 1)
         there.sendall(stream)
         try:
             while not owner.ended and _has_more(here):

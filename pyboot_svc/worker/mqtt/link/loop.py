@@ -182,9 +182,9 @@ class Loop:
             reactor.join(self._descriptor, self)
         self._handler.on_connected(self, session_present, limits)
 
-    def on_subscribed(self, code: int, reason: str) -> None:
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
         self._life.ack_timeout.answered()
-        self._handler.on_subscribed(code, reason)
+        self._handler.on_subscribed(topic_filter, code, reason)
 
     def on_unsubscribed(self) -> None:
         self._handler.on_unsubscribed()

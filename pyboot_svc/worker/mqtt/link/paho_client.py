@@ -68,7 +68,7 @@ class Events(Protocol):
     """What a client tells its owner, from within the owner's calls of `read` and `write`."""
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None: ...
-    def on_subscribed(self, code: int, reason: str) -> None: ...
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None: ...
     def on_unsubscribed(self) -> None: ...
     def on_ended(self, reason: str, *, taken_over: bool = False, refused: bool = False) -> None:
         """`refused`: for a reason that will be the same for a while."""
@@ -160,6 +160,8 @@ class ControlClient:
         self._up = False
         # Why the broker has ended the session, in its words.
         self.farewell = ""
+        # What it was asked to subscribe to, by packet identifier, and has not been answered.
+        self._asked: dict[int, str] = {}
         # How many seconds without a sign of life the broker allows.
         self.keepalive: float = broker.keepalive
         self._tls: ssl.SSLContext | None = None
@@ -296,9 +298,11 @@ class ControlClient:
         of a session that has it."""
         if self.v5:
             options = SubscribeOptions(qos, retainHandling=_RETAINED_IF_NEW)
-            self._client.subscribe(topic_filter, options=options)
+            _, mid = self._client.subscribe(topic_filter, options=options)
         else:
-            self._client.subscribe(topic_filter, qos)
+            _, mid = self._client.subscribe(topic_filter, qos)
+        if mid is not None:
+            self._asked[mid] = topic_filter
 
     def unsubscribe(self, topic_filter: str) -> None:
         self._client.unsubscribe(topic_filter)
@@ -408,8 +412,12 @@ class ControlClient:
         self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any
     ) -> None:
         for reason in reasons[:1]:  # there was one filter
+            topic_filter = self._asked.pop(mid, None)
+            if topic_filter is None:
+                return  # it answers nothing
+            words = _with_details(str(reason), properties)
             with _telling():
-                self._events.on_subscribed(reason.value, _with_details(str(reason), properties))
+                self._events.on_subscribed(topic_filter, reason.value, words)
 
     def _on_unsubscribe(
         self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any

@@ -36,7 +36,7 @@ class Line:
     def __init__(self, broker: StubBroker, folder: Path, **edge: Any) -> None:
         self.broker = broker
         there = Broker("127.0.0.1", broker.port, protocol=edge.pop("protocol", "5"))
-        pre = Endpoint(there, "in/#", edge.pop("pre_qos", 1))
+        pre = Endpoint(there, "in/#", edge.pop("pre_qos", 1), edge.pop("more_topics", ()))
         self.inbox = MqttInbox(configured(pre=pre, **edge), folder / "subscribed")
         self.batches: list[MessageBatch] = []
         self.unacknowledged = 0
@@ -151,6 +151,33 @@ def test_a_lower_qos_than_asked_for_is_noticed(start: Start) -> None:
         line.wait_subscribed()
         [notice] = line.inbox.notices
         assert notice.startswith("the pre broker granted QoS 0 for in/#, not QoS 1")
+        line.inbox.stop(20)
+
+
+def test_answers_out_of_order_are_those_of_their_topics(start: Start) -> None:
+    held: list[Packet] = []
+
+    def subscribe(packet: Packet) -> bytes | None:
+        held.append(packet)
+        return suback(packet.mid, 0) + suback(held[0].mid, 1) if len(held) == 2 else None
+
+    with StubBroker(subscribe=subscribe) as broker:
+        line = start(broker, more_topics=("limited",))
+        line.wait_subscribed()
+        [notice] = line.inbox.notices
+        assert notice.startswith("the pre broker granted QoS 0 for limited, not QoS 1")
+        line.inbox.stop(20)
+
+
+def test_an_answer_to_nothing_that_was_asked_grants_nothing(start: Start) -> None:
+    with StubBroker(subscribe=lambda packet: suback(packet.mid + 1)) as broker:
+        line = start(broker)
+        asked = until(lambda: broker.of_kind(SUBSCRIBE), "it subscribes")
+        broker.send(publish("in/a", b"1", 1, 5), 1)
+        until(lambda: line.payloads, "what stands behind the answer has come")
+        assert not line.inbox.subscribed
+        broker.send(suback(asked[0].mid), 1)
+        line.wait_subscribed()
         line.inbox.stop(20)
 
 

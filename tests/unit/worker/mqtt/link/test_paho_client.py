@@ -30,8 +30,8 @@ class Events:
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         self.told.append((session_present, limits))
 
-    def on_subscribed(self, code: int, reason: str) -> None:
-        self.told.append((code, reason))
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
+        self.told.append((topic_filter, code, reason))
 
     def on_unsubscribed(self) -> None:
         self.told.append("unsubscribed")
@@ -218,7 +218,7 @@ def test_subscriptions(talk: Callable[..., Talk]) -> None:
     line.hear()
     line.client.subscribe("in/+", 1)
     line.write()
-    assert line.hear() == (1, "Granted QoS 1")
+    assert line.hear() == ("in/+", 1, "Granted QoS 1")
     # Retain Handling 1: retained messages come with a new subscription only.
     assert line.received(SUBSCRIBE).endswith(b"\x00\x04in/+\x11")
     line.client.unsubscribe("in/+")

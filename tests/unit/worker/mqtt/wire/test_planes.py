@@ -68,7 +68,7 @@ class Noted:
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
         self.told.append(("connected", session_present))
 
-    def on_subscribed(self, code: int, reason: str) -> None:
+    def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
         self.told.append(("subscribed", code))
 
     def on_unsubscribed(self) -> None:
@@ -349,6 +349,7 @@ def test_packets_of_the_control_plane_reach_paho(ends: Ends) -> None:
     properties = b"\x00" if v5 else b""
     suback = bytes((0x90, 3 + len(properties), 0, 1)) + properties + b"\x01"
     message = b"".join(PublishEncoder("in", 0, properties).encode([b"a"]))
+    ends.client.subscribe("in", 1)
     ends.read_all(connack + message + suback[:2])
     ends.read_all(suback[2:] + message)
     assert ends.events.told == [("connected", False), ("subscribed", 1)]
