@@ -25,6 +25,9 @@ class Silent:
     def suback(self, packet: Packet) -> bytes | None:
         return suback(packet.mid) if self.answers else None
 
+    def suback_of_the_first(self, packet: Packet) -> bytes | None:
+        return suback(packet.mid) if self.answers or b"choosy/in" in packet.body else None
+
     def puback(self, packet: Packet) -> bytes | None:
         return puback(packet.mid) if self.answers else None
 
@@ -34,7 +37,8 @@ def write(folder: Path, edges: dict[str, dict[str, int]]) -> Path:
     (folder / "my_models.py").write_text(MODELS)
     lines = "".join(
         f"- {{name: {name}, pre_port: {ports['pre']}, post_port: {ports['post']}, "
-        f"post_qos: {ports.get('qos', 1)}, pre_topic: {name}/in, post_topic: {name}/out}}\n"
+        f"post_qos: {ports.get('qos', 1)}, pre_topic: [{name}/in, more/{name}], "
+        f"post_topic: {name}/out}}\n"
         for name, ports in edges.items()
     )
     config = folder / "config.yaml"
@@ -59,11 +63,14 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
     with (
         StubBroker() as good,
         StubBroker(subscribe=silent.suback) as pre,
+        StubBroker(subscribe=silent.suback_of_the_first) as choosy,
         StubBroker(publish=silent.puback) as post,
         StubBroker(publish=lambda packet: b"\x50\x02" + packet.mid.to_bytes(2)) as half,
     ):
         edges = {
             "deaf": {"pre": pre.port, "post": good.port},
+            # It answers for one topic of two.
+            "choosy": {"pre": choosy.port, "post": good.port},
             "mute": {"pre": good.port, "post": post.port},
             # It takes a message of QoS 2, and never lets it go.
             "half": {"pre": good.port, "post": half.port, "qos": 2},
@@ -78,6 +85,7 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
         until(lambda: len(post.of_kind(PUBLISH)) >= 20, "20 are in flight", 60)
         for instance, packet in (
             ("deaf-1", "SUBSCRIBE"),
+            ("choosy-1", "SUBSCRIBE"),
             ("mute-1", "PUBLISH"),
             ("half-1", "PUBLISH"),
         ):
@@ -88,14 +96,16 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
                 90,
             )
             master.wait_log(text)
-        until(lambda: len(pre.of_kind(SUBSCRIBE)) >= 2, "it is asked anew", 60)
+        until(lambda: len(pre.of_kind(SUBSCRIBE)) >= 4, "it is asked anew", 60)
+        until(lambda: len(choosy.of_kind(SUBSCRIBE)) >= 4, "for both topics", 60)
         until(lambda: len(post.of_kind(PUBLISH)) >= 21, "what was in flight goes again", 60)
         # Connected again, and not ready before an answer has come.
         assert "no answer to PUBLISH" in " ".join(reasons(master, "mute-1"))
         silent.answers = True
         pre.hang_up(pre.connections)
+        choosy.hang_up(choosy.connections)
         post.hang_up(post.connections)
-        for instance in ("deaf-1", "mute-1"):
+        for instance in ("deaf-1", "choosy-1", "mute-1"):
             until(lambda instance=instance: not reasons(master, instance), "it is ready", 120)  # type: ignore[misc]
 
         def published() -> bool:

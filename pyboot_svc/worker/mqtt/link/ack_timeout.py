@@ -32,19 +32,26 @@ class AckTimeout:
         self.connected()
 
     def connected(self) -> None:
-        self._subscribing = False
+        # SUBSCRIBEs without an answer.
+        self._asked = 0
         self._head: Hashable = None
         self._waited = self._still = self._idle = 0.0
         self._ticked = self._clock()
         self._moved = -1
 
     def subscribing(self) -> None:
-        self._subscribing = True
+        self._asked += 1
+
+    def subscribed(self) -> None:
+        """One of them is answered; the next one may take as long."""
+        self._asked -= 1
+        self._waited = self._still = 0.0
+        self.answered()
 
     def answered(self) -> None:
-        """To what there was to answer, or a part of it."""
-        self._subscribing = False
-        self.doubt = ""
+        """The broker answers, which takes no doubt from a SUBSCRIBE that it leaves out."""
+        if not self._asked:
+            self.doubt = ""
 
     def tick(self, head: Hashable, moved: Callable[[], int], *, busy: bool) -> bool:
         """At each turn; True when the patience is at its end.
@@ -57,7 +64,7 @@ class AckTimeout:
             return False
         passed = min(now - self._ticked, _LONGEST_TICK_SECONDS)
         self._ticked = now
-        waits = self._subscribing or (head is not None and head == self._head)
+        waits = self._asked > 0 or (head is not None and head == self._head)
         self._head = head
         if busy or not waits:
             self._waited = self._still = 0.0
@@ -70,10 +77,10 @@ class AckTimeout:
         self._waited += passed
         self._still = 0.0 if moving else self._still + passed
         ends = self._still >= ANSWER_SECONDS or self._waited >= _MOVING_SECONDS
-        if ends or (self._subscribing and self._waited >= ANSWER_SECONDS):
+        if ends or (self._asked and self._waited >= ANSWER_SECONDS):
             self.selective = self._doubted and not self.doubt
             self._doubted = True
-            packet = "SUBSCRIBE" if self._subscribing else "PUBLISH"
+            packet = "SUBSCRIBE" if self._asked else "PUBLISH"
             self.doubt = f"no answer to {packet} within {_last_step(self._waited):.0f} s"
         return ends
 

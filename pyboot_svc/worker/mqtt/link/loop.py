@@ -183,7 +183,7 @@ class Loop:
         self._handler.on_connected(self, session_present, limits)
 
     def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
-        self._life.ack_timeout.answered()
+        self._life.ack_timeout.subscribed()
         self._handler.on_subscribed(topic_filter, code, reason)
 
     def on_unsubscribed(self) -> None:

@@ -69,7 +69,25 @@ def test_a_subscription_behind_a_backlog_is_doubted_in_time_and_not_given_up(tim
     time.patience.subscribing()
     assert not time.ends(29, None, moving=10_000)
     assert time.patience.doubt == "no answer to SUBSCRIBE within 25 s"
+    time.patience.subscribed()
+    assert not time.patience.doubt
+
+
+def test_each_of_several_subscriptions_needs_an_answer(time: Time) -> None:
+    for _ in range(2):
+        time.patience.subscribing()
+    assert not time.ends(20, None)
+    time.patience.subscribed()
+    assert not time.ends(20, None), "the next one may take as long"
+    assert time.ends(9, None)
+    assert time.patience.doubt == "no answer to SUBSCRIBE within 25 s"
+    time.patience.connected()
+    for _ in range(2):
+        time.patience.subscribing()
+    time.patience.subscribed()
     time.patience.answered()
+    assert time.patience.doubt, "neither another SUBACK nor a PUBACK answers it"
+    time.patience.subscribed()
     assert not time.patience.doubt
 
 
