@@ -36,7 +36,7 @@ class LiveInput(Guest):
         self._filters = filters
         self._sieve = NoRetained() if config.edge.retained == "ignore" else None
         self._arrived: SimpleQueue[MessageBatch | None] = SimpleQueue()
-        # Those that the broker has not answered for yet.
+        # Those that the broker has not granted yet.
         self._asked: set[str] = set()
         self._link: Link
         self._subscribed = self._stopping = False
@@ -113,11 +113,12 @@ class LiveInput(Guest):
             link.subscribe(topic_filter, 0)
 
     def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
-        self._asked.discard(topic_filter)
         if code >= REFUSED:
             said = f"the subscription to {printable(topic_filter)} was refused: {reason}"
             self._link.drop(said, refused=True)
-        elif not self._asked and not self._subscribed:
+            return
+        self._asked.discard(topic_filter)
+        if not self._asked and not self._subscribed:
             self._subscribed = True
             self._quiet_until = time.monotonic() + _QUIET_SECONDS
             log.info("subscribed to %s", printable(" and ".join(self._filters)))

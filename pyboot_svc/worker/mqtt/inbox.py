@@ -69,7 +69,7 @@ class MqttInbox:
         self._shared = edge.share and several and edge.partition is None
         self._filters, self._other_filters = (shared, plain) if self._shared else (plain, shared)
         self._named = printable(" and ".join(self._filters))
-        # Those that the broker has not answered for yet.
+        # Those that the broker has not granted yet.
         self._asked: set[str] = set()
         self._notes = SessionNotes(subscriptions, edge.pre.broker.address)
         self._notices = Notices()
@@ -241,7 +241,6 @@ class MqttInbox:
             self._note(list(dict.fromkeys((*noted, *self._filters))))
 
     def on_subscribed(self, topic_filter: str, code: int, reason: str) -> None:
-        self._asked.discard(topic_filter)
         named = printable(topic_filter)
         if code >= REFUSED:
             hint = f"; {UNSHARED}" if self._shared else ""
@@ -250,6 +249,7 @@ class MqttInbox:
                 refused=True,
             )
             return
+        self._asked.discard(topic_filter)
         asked = self._asked_qos
         lower = _LOWER_QOS % (code, named, asked) if code < asked else ""
         self._notices.show(f"qos of {named}", lower)

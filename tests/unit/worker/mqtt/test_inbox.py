@@ -145,6 +145,26 @@ def test_a_refused_subscription_is_no_connection(start: Start) -> None:
         line.inbox.stop(20)
 
 
+def test_of_two_topics_one_that_is_granted_behind_a_refusal_establishes_nothing(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    held: list[Packet] = []
+
+    def subscribe(packet: Packet) -> bytes | None:
+        held.append(packet)
+        if len(held) % 2:
+            return None
+        return suback(held[-2].mid, 0x87) + suback(packet.mid, 1)
+
+    with StubBroker(subscribe=subscribe) as broker:
+        line = start(broker, more_topics=("granted",))
+        until(lambda: broker.connections == 2, "it is given up, and tried again")
+        assert "the subscription to in/# was refused" in caplog.text
+        assert not (tmp_path / "subscribed-at").exists()
+        assert line.counted == []
+        line.inbox.stop(20)
+
+
 def test_a_lower_qos_than_asked_for_is_noticed(start: Start) -> None:
     with StubBroker(subscribe=lambda packet: suback(packet.mid, 0)) as broker:
         line = start(broker)
