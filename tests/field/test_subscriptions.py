@@ -11,7 +11,7 @@ from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 from support.proxy import Proxy
-from support.stub import SUBSCRIBE, Packet, StubBroker, suback
+from support.stub import SUBSCRIBE, Answer, Packet, StubBroker, suback
 
 MODELS = """
 def same(payload):
@@ -110,6 +110,29 @@ def test_of_several_topics_the_one_that_is_refused_is_named(
         until(lambda: "was refused" in reasons(master), "the reason is known")
         assert "the subscription to t/bad was refused" in reasons(master)
         assert "t/good" not in reasons(master)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_subscription_that_is_answered_by_hanging_up_is_named(
+    protocol: str, run: Callable[..., Up]
+) -> None:
+    """Another client of this id was looked for."""
+    hang_up = Answer(hang_up=True)
+    with StubBroker(CONNACKS[protocol], subscribe=lambda packet: hang_up) as stub:
+        master = run(stub.port, protocol, ready=False)
+        lost = "connection lost before an answer to SUBSCRIBE t/in"
+        until(lambda: lost in reasons(master), "the reason is known")
+        until(lambda: "may the client pyboot-m-1 subscribe" in reasons(master), "its cause", 60)
+        master.wait_log("may the client pyboot-m-1 subscribe to that?")
+        assert "running twice" not in master.log
+
+
+def test_a_subscription_that_is_answered_by_disconnect_is_named(run: Callable[..., Up]) -> None:
+    farewell = Answer(b"\xe0\x01\x87", hang_up=True)
+    with StubBroker(subscribe=lambda packet: farewell) as stub:
+        master = run(stub.port, ready=False)
+        said = "ended the session: Not authorized, instead of an answer to SUBSCRIBE t/in"
+        until(lambda: said in reasons(master), "the reason is known")
 
 
 def test_one_instance_needs_no_shared_subscriptions(run: Callable[..., Up]) -> None:

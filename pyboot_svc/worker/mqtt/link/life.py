@@ -62,6 +62,8 @@ class Ending:
     refused: bool = False
     hurry: bool = False
     taken_over: bool = False
+    # What had been asked to be subscribed to, and not been answered.
+    unanswered: str = ""
     # For how many seconds it was up.
     lived: float = -math.inf
 

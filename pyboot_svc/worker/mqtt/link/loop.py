@@ -292,6 +292,7 @@ class Loop:
         ending.reason = ending.reason or loss(up=True)
         if self.up:
             self.up = self.alive = False
+            ending.unanswered = self._client.unanswered
             ending.lived = time.monotonic() - self._up_since
             known = self._handler.on_lost(self.plane.unsafe())
             if known is not None:

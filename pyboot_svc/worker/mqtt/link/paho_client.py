@@ -183,6 +183,11 @@ class ControlClient:
     def max_message(self) -> int:
         return self._session.max_message
 
+    @property
+    def unanswered(self) -> str:
+        """What it was asked to subscribe to, while the broker has not answered; else empty."""
+        return printable(" and ".join(self._asked.values()))
+
     def connect(self, deadline: Deadline, resolver: Resolver) -> Any:
         """Open the connection and queue CONNECT; gives the socket, or a layer that is like one."""
         broker, session = self._broker, self._session
@@ -393,7 +398,10 @@ class ControlClient:
             name = _with_details(_reason_name(PacketTypes.DISCONNECT, reason), properties)
             if reason >= _FAILURES:
                 self.farewell = name
-            self._events.on_ended(f"the broker ended the session: {name}")
+            text, asked = f"the broker ended the session: {name}", self.unanswered
+            self._events.on_ended(
+                f"{text}, instead of an answer to SUBSCRIBE {asked}" if asked else text
+            )
 
     def _on_disconnect(
         self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any

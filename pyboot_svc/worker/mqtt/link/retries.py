@@ -37,16 +37,21 @@ class Retries:
             self._backoff.reset()
         if ending.lived > _STABLE_SECONDS:
             self._rest.reset()
-        if reason == loss(up=True) and ending.lived <= _STABLE_SECONDS:
+        unexplained = reason == loss(up=True)
+        if unexplained and ending.lived <= _STABLE_SECONDS:
             self._short_lives += 1
         else:
             self._short_lives = 0
-        rivals = self._short_lives >= _MOST_SHORT_LIVES
-        if rivals:
+        again = self._short_lives >= _MOST_SHORT_LIVES
+        if unexplained and ending.unanswered:
+            reason += f" before an answer to SUBSCRIBE {ending.unanswered}"
+            if again:
+                reason += f", again and again: may the client {self._client_id} subscribe to that?"
+        elif again:
             rival = f"does another client use the id {self._client_id}"
             reason += f" soon after it was up, again and again: {rival}, is it running twice?"
         if ending.taken_over:
             return self._rest.next(), reason
         if ending.hurry:
             return 0.0, reason
-        return self._backoff.next(patient=ending.refused or rivals), reason
+        return self._backoff.next(patient=ending.refused or again), reason

@@ -61,3 +61,12 @@ def test_two_of_one_id_are_told_of_it_and_slow_down() -> None:
     assert "does another client use the id pyboot-m-1, is it running twice?" in reasons[3]
     _, reason = retries.after(Ending(loss(up=True), lived=3600.0))
     assert reason == loss(up=True)
+
+
+def test_a_broker_that_hangs_up_on_a_subscription_is_no_rival() -> None:
+    retries = Retries("pyboot-m-1")
+    ending = Ending(loss(up=True), lived=1.0, unanswered="t/in")
+    reasons = [retries.after(ending)[1] for _ in range(4)]
+    lost = "connection lost before an answer to SUBSCRIBE t/in"
+    assert reasons[:3] == [lost] * 3
+    assert reasons[3] == f"{lost}, again and again: may the client pyboot-m-1 subscribe to that?"
