@@ -16,10 +16,12 @@ __all__ = ["broker", "plant", "topic", "track", "up", "write_config"]
 def run(tmp_path: Path, up: Callable[..., Up], request: pytest.FixtureRequest) -> Callable[..., Up]:
     """Runs the edge m with `pre_qos: 1` and the test file's MODELS.
 
-    A second run finds what the first has left behind.
+    A second run finds what the first has left behind. `of_broker` is more of the broker's entry.
     """
 
-    def start(port: int, protocol: str = "5", ready: bool = True, **keys: object) -> Up:
+    def start(
+        port: int, protocol: str = "5", ready: bool = True, of_broker: str = "", **keys: object
+    ) -> Up:
         (tmp_path / "my_models.py").write_text(request.module.MODELS)
         edge: dict[str, object] = {
             "name": "m",
@@ -36,7 +38,7 @@ def run(tmp_path: Path, up: Callable[..., Up], request: pytest.FixtureRequest) -
         config = tmp_path / "config.yaml"
         config.write_text(
             f"model_path: .\nbrokers:\n"
-            f'  plant: {{host: 127.0.0.1, port: {port}, protocol: "{protocol}"}}\n'
+            f'  plant: {{host: 127.0.0.1, port: {port}, protocol: "{protocol}"{of_broker}}}\n'
             f"edge:\n- {lines.lstrip()}"
         )
         return up(config, "--state-dir", str(tmp_path / "state"), ready=ready)

@@ -102,6 +102,18 @@ def test_a_session_that_was_given_up_on_purpose_is_not_lost(
     assert LOST not in master.log
 
 
+def test_a_session_of_another_client_id_is_not_lost(
+    make_broker: Callable[..., Broker], run: Callable[..., Up]
+) -> None:
+    broker = make_broker()
+    run(broker.port).close()
+    master = run(broker.port, of_broker=", client_id_prefix: plant7-")
+    assert counters(master)["sessions_lost"] == 0
+    assert LOST not in master.log
+    restart(broker, master, "m-1")
+    assert counters(master)["sessions_lost"] == 1, "its own one"
+
+
 def test_a_broker_that_keeps_its_sessions_loses_none(
     make_broker: Callable[..., Broker], run: Callable[..., Up], tmp_path: Path
 ) -> None:

@@ -71,7 +71,8 @@ class MqttInbox:
         self._named = printable(" and ".join(self._filters))
         # Those that the broker has not granted yet.
         self._asked: set[str] = set()
-        self._notes = SessionNotes(subscriptions, edge.pre.broker.address)
+        self._client_id = edge.pre.broker.client_id_of(config.identity, "pre")
+        self._notes = SessionNotes(subscriptions, edge.pre.broker.address, self._client_id)
         self._notices = Notices()
         self._persistent = edge.pre.qos > 0
         repeats = edge.pre.broker.protocol != "5" and self._persistent and not self._shared
@@ -85,7 +86,6 @@ class MqttInbox:
         elif repeats:
             self._sieves.append(NewRetained())
         self._asked_qos = min(edge.pre.qos, 1)
-        self._client_id = edge.pre.broker.client_id_of(config.identity, "pre")
         session = Session(
             self._client_id,
             persistent=edge.pre.qos > 0,

@@ -12,15 +12,17 @@ _SESSION_NAME = "subscribed-at"
 
 class SessionNotes:
     """`subscribed` lists what the session may be subscribed to, and is there before the broker is
-    asked; `subscribed-at` says at which one, and is there once it has answered.
+    asked; `subscribed-at` says at which one, and as which client, and is there once it has
+    answered. Older versions noted no client there: it may be any.
 
     Reading gives nothing where there is no file; writing raises OSError.
     """
 
-    def __init__(self, subscribed: Path, address: str) -> None:
+    def __init__(self, subscribed: Path, address: str, client_id: str) -> None:
         self.subscribed = subscribed
         self.session = subscribed.with_name(_SESSION_NAME)
         self._address = address
+        self._text = f"{address}\n{client_id}\n"
         # Also where nothing can be written.
         self._established = False
 
@@ -33,13 +35,12 @@ class SessionNotes:
     @property
     def established(self) -> bool:
         """Whether this broker has had a session of ours, and nobody has ended it since."""
-        return self._established or _read(self.session).strip() == self._address
+        return self._established or _read(self.session) in (self._text, f"{self._address}\n")
 
     def establish(self) -> None:
-        known = self.established
-        self._established = True
-        if not known:
-            replace_text(self.session, f"{self._address}\n", durable=True)
+        known, self._established = self._established, True
+        if not known and _read(self.session) != self._text:
+            replace_text(self.session, self._text, durable=True)
 
     def forget(self) -> None:
         """The session is ended on purpose."""
