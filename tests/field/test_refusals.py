@@ -570,6 +570,29 @@ def test_a_refused_result_that_is_not_its_inputs_only_one_is_published_by_a_retr
         assert counters(app)["published"] == 3
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_refused_result_has_the_brokers_own_words(
+    qos: int,
+    config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
+) -> None:
+    def answer(packet: Packet) -> bytes:
+        words = b"\x1f\x00\x19no rights on\x1b[2J that one"
+        body = packet.mid.to_bytes(2) + b"\x87" + bytes([len(words)]) + words
+        return bytes([0x40 if packet.qos == 1 else 0x50, len(body)]) + body
+
+    with StubBroker(publish=answer) as stub:
+        app = start(up, config(stub.port, post_qos=qos), tmp_path)
+        plant.publish_all(topic, [{"n": 1}], 1)
+        until(lambda: dead(tmp_path), "it is kept", LONG)
+        [(_, _, _, error, _)] = dead(tmp_path)
+        assert error == "the post broker: Not authorized (no rights on\\x1b[2J that one)"
+        app.wait_log("Not authorized (no rights on")
+
+
 def pubcomp(packet: Packet) -> bytes:
     return b"\x70\x02" + packet.mid.to_bytes(2)
 

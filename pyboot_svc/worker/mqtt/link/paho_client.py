@@ -122,23 +122,24 @@ class PatientClient(paho.Client):
 
     def _handle_pubrec(self) -> MQTTErrorCode:
         """A refusal is the end of it; paho goes on as if the broker had taken the message."""
-        code = self._refusal_code()
-        if code is None:
+        refused = self._refusal()
+        if refused is None:
             return super()._handle_pubrec()
-        return self._end(refusal(code))
+        return self._end(refused)
 
     def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
         """Of any reason code: paho ends the connection at those that it doesn't expect."""
-        code = self._refusal_code()
-        if code is None:
+        refused = self._refusal()
+        if refused is None:
             return super()._handle_pubackcomp(cmd)
         # At PUBCOMP the broker has had the message since its PUBREC.
-        return self._end(refusal(code) if cmd == "PUBACK" else ReasonCode(PacketTypes.PUBCOMP))
+        return self._end(refused if cmd == "PUBACK" else ReasonCode(PacketTypes.PUBCOMP))
 
-    def _refusal_code(self) -> int | None:
+    def _refusal(self) -> Refusal | None:
         packet = self._in_packet["packet"]
-        v5 = self._protocol == MQTTProtocolVersion.MQTTv5
-        return packet[2] if v5 and len(packet) > 2 and packet[2] >= 0x80 else None
+        if self._protocol != MQTTProtocolVersion.MQTTv5 or len(packet) < 3 or packet[2] < 0x80:
+            return None
+        return refusal(packet[2], bytes(packet[3:]))
 
     def _end(self, outcome: Any) -> MQTTErrorCode:
         mid = int.from_bytes(self._in_packet["packet"][:2])
@@ -386,9 +387,7 @@ class ControlClient:
         """The broker's DISCONNECT, behind its length: a reason, 0 when it is left out, and
         properties, if there are any."""
         reason = packet[0] if packet else 0
-        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
-        with suppress(Exception):  # what can't be read of them takes nothing from the reason
-            properties.unpack(packet[1:])  # type: ignore[no-untyped-call]
+        properties = _unpacked(PacketTypes.DISCONNECT, packet[1:])
         if reason == _TAKEN_OVER:
             taken = _with_details(
                 f"another client took over the session {self._session.client_id}", properties
@@ -528,9 +527,20 @@ def loss(up: bool) -> str:
     return "connection lost" if up else f"closed before it answered CONNECT: {HINT}"
 
 
-def refusal(reason: int) -> Refusal:
-    """A PUBACK's reason code, with its words."""
-    return Refusal(_reason_name(PacketTypes.PUBACK, reason), reason)
+def refusal(reason: int, properties: bytes = b"") -> Refusal:
+    """A PUBACK's or PUBREC's reason code, in words, and in those of the broker's own that stand
+    behind it."""
+    name = _reason_name(PacketTypes.PUBACK, reason)
+    told = _unpacked(PacketTypes.PUBACK, properties) if properties else None
+    return Refusal(_with_details(name, told), reason)
+
+
+def _unpacked(packet: int, properties: bytes) -> Properties:
+    """As far as they can be read: what can't be takes nothing from the reason before them."""
+    found = Properties(packet)  # type: ignore[no-untyped-call]
+    with suppress(Exception):
+        found.unpack(properties)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _reason_name(packet: int, reason: int) -> str:

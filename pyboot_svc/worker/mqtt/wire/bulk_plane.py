@@ -141,10 +141,10 @@ class BulkPlane:
 
     def _take_answers(self, arrivals: Arrivals) -> None:
         refused: list[tuple[Sendable, Refusal]] = []
-        for packet_id, reason in arrivals.refused:
+        for packet_id, reason, properties in arrivals.refused:
             item = self._in_flight.take(packet_id)
             if item is not None:
-                refused.append((item, refusal(reason)))
+                refused.append((item, refusal(reason, properties)))
         safe = self._in_flight.settle(arrivals.settled)
         if safe or refused:
             self.answers += 1

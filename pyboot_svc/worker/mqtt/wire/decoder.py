@@ -49,7 +49,8 @@ _MOST_PUBACKS = 256
 
 class Arrivals:
     """What one read brought: messages in columns as in `MessageBatch`, the numbers of messages that
-    the broker has, those that it refused, with the reason, and other packets, whole and unparsed.
+    the broker has, those that it refused, with the reason and what stands behind it, and other
+    packets, whole and unparsed.
 
     `exact` are the numbers of messages that came at QoS 2, and `released` those that it lets go;
     `about` tells more of those that it is told of.
@@ -67,7 +68,7 @@ class Arrivals:
         self.packet_ids: list[int] = []
         self.redeliverable = False
         self.settled: list[int] = []
-        self.refused: list[tuple[int, int]] = []
+        self.refused: list[tuple[int, int, bytes]] = []
         self.others: list[bytes] = []
         self.exact: list[int] = []
         self.released: list[int] = []
@@ -406,7 +407,7 @@ def _parse_pubacks(data: bytes, position: int, body: int, stop: int, arrivals: A
     if reason < _FAILURE:
         arrivals.settled.append(packet_id)
     else:
-        arrivals.refused.append((packet_id, reason))
+        arrivals.refused.append((packet_id, reason, data[body + 3 : stop]))
     return stop
 
 

@@ -241,6 +241,18 @@ def test_refusals_have_words() -> None:
     assert refusal(0xEE).text == "reason code 238"
 
 
+def test_a_refusal_has_the_brokers_own_words_as_well() -> None:
+    def told(words: bytes) -> str:
+        reason_string = b"\x1f" + len(words).to_bytes(2) + words
+        return refusal(0x87, bytes((len(reason_string),)) + reason_string).text
+
+    assert told(b"no rights on that one") == "Not authorized (no rights on that one)"
+    assert told(b"a\x1b[2J\nb") == "Not authorized (a\\x1b[2J\\nb)"
+    assert refusal(0x87, b"\x09\x1f\x00").text == "Not authorized", "it is cut off"
+    long = refusal(0x87, b"\xeb\x07\x1f\x03\xe8" + b"x" * 1000)
+    assert len(long.text) < 250
+
+
 def test_losses_have_words() -> None:
     assert loss(up=True) == "connection lost"
     assert loss(up=False).startswith("closed before it answered CONNECT")

@@ -29,7 +29,7 @@ class Found:
 
     messages: list[tuple[str, bytes, int, str]] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
-    refused: list[tuple[int, int]] = field(default_factory=list)
+    refused: list[tuple[int, int, bytes]] = field(default_factory=list)
     others: list[bytes] = field(default_factory=list)
     exact: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
@@ -119,7 +119,7 @@ def read_puback(body: bytes, found: Found) -> None:
     if len(body) < 2:
         found.broken = True
     elif len(body) > 2 and body[2] >= 0x80:
-        found.refused.append((int.from_bytes(body[:2]), body[2]))
+        found.refused.append((int.from_bytes(body[:2]), body[2], body[3:]))
     else:
         found.settled.append(int.from_bytes(body[:2]))
 

@@ -143,7 +143,7 @@ def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int])
             more = b"" if reason is None else bytes((reason,))
             packet = bytes((0x40, 2 + len(more))) + mid.to_bytes(2) + more
             if reason is not None and reason >= 0x80:
-                expected.refused.append((mid, reason))
+                expected.refused.append((mid, reason, b""))
             else:
                 expected.settled.append(mid)
         else:
@@ -287,7 +287,7 @@ def test_runs_of_any_shapes_give_what_was_put_in(
     parts: list[bytes] = []
     expected: list[Shown] = []
     settled: list[int] = []
-    refused: list[tuple[int, int]] = []
+    refused: list[tuple[int, int, bytes]] = []
     others: list[bytes] = []
     redeliverable = False
     for segment in segments:
@@ -305,7 +305,7 @@ def test_runs_of_any_shapes_give_what_was_put_in(
         elif segment[0] != 0x40:
             others.append(segment)
         elif segment[1] == 3:
-            refused.append((8, 0x97))
+            refused.append((8, 0x97, b""))
         elif segment[1] == 4:
             settled.append(9)
         else:
