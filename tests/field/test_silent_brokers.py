@@ -115,3 +115,27 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
         until(published, "all are safe", 60)
         last = {bytes(packet.rest[-2:]) for packet in post.of_kind(PUBLISH)}
         assert {b"%d" % number for number in range(10, 21)} <= last
+
+
+@pytest.mark.timeout(100)
+def test_no_answer_to_subscribe_beside_a_flow_of_messages_is_told_and_waited_for(
+    tmp_path: Path, up: Callable[..., Up]
+) -> None:
+    """A session's backlog may come first, which another connection would only begin again."""
+    with StubBroker() as good, StubBroker(subscribe=lambda packet: None) as busy:
+        master = up(write(tmp_path, {"busy": {"pre": busy.port, "post": good.port}}), ready=False)
+        until(lambda: len(busy.of_kind(SUBSCRIBE)) == 2, "it subscribes")
+        asked = busy.of_kind(SUBSCRIBE)
+        connections = busy.connections
+
+        def told() -> bool:
+            busy.send(publish("busy/in", b'"%s"' % (b"x" * 3000)), asked[0].connection)
+            return "no answer to SUBSCRIBE within 25 s" in master.log
+
+        until(told, "it is in the log", 60)
+        until(lambda: "no answer to SUBSCRIBE" in " ".join(reasons(master, "busy-1")), "not ready")
+        assert busy.connections == connections
+        for packet in asked:
+            busy.send(suback(packet.mid), packet.connection)
+        until(lambda: not reasons(master, "busy-1"), "it is ready", 20)
+        assert busy.connections == connections

@@ -237,7 +237,8 @@ class Loop:
         self._note_answers()
         if timeout.tick(oldest, lambda: bytes_moved(self._descriptor), busy=full):
             self.drop(timeout.doubt)
-        self._life.status.doubt(timeout.doubt)
+        else:
+            self._life.status.doubt(timeout.doubt)
 
     def _note_answers(self) -> None:
         if self.plane.answers != self._answers:

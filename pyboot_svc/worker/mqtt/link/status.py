@@ -38,9 +38,12 @@ class StatusReporter:
             log.info("%s: connected", self._name)
 
     def doubt(self, reason: str) -> None:
-        """While it is up; none when it is empty."""
-        if reason != self.status.reason:
-            self.status = replace(self.status, reason=reason)
+        """While it is up, and stays so; none when it is empty."""
+        if reason == self.status.reason:
+            return
+        self.status = replace(self.status, reason=reason)
+        if reason:
+            log.warning("%s: %s; other data moves, so it is waited for", self._name, reason)
 
     def taken_over(self) -> None:
         """By another client, which has the session now."""

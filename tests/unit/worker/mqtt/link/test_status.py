@@ -36,6 +36,20 @@ def test_from_the_first_attempt_to_a_connection_lost(said: pytest.LogCaptureFixt
     ]
 
 
+def test_a_doubt_about_a_link_that_stays_up_is_said_once(said: pytest.LogCaptureFixture) -> None:
+    link = StatusReporter("pre", "b:1")
+    link.connected()
+    for _ in range(3):
+        link.doubt("no answer to SUBSCRIBE within 25 s")
+    assert link.status.state == "connected"
+    assert link.status.reason == "no answer to SUBSCRIBE within 25 s"
+    link.doubt("")
+    assert link.status.reason == ""
+    assert [record.getMessage() for record in said.records if record.levelname == "WARNING"] == [
+        "pre broker b:1: no answer to SUBSCRIBE within 25 s; other data moves, so it is waited for"
+    ]
+
+
 def test_each_reason_is_said_once_until_the_link_is_up_again(
     said: pytest.LogCaptureFixture,
 ) -> None:
