@@ -110,6 +110,8 @@ def test_of_several_topics_the_one_that_is_refused_is_named(
         until(lambda: "was refused" in reasons(master), "the reason is known")
         assert "the subscription to t/bad was refused" in reasons(master)
         assert "t/good" not in reasons(master)
+        until(lambda: len(stub.of_kind(SUBSCRIBE)) >= 6, "it is tried again and again")
+        assert "subscribed to t/good" not in master.log, "it is of no use alone"
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])

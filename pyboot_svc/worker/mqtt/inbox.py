@@ -69,8 +69,8 @@ class MqttInbox:
         self._shared = edge.share and several and edge.partition is None
         self._filters, self._other_filters = (shared, plain) if self._shared else (plain, shared)
         self._named = printable(" and ".join(self._filters))
-        # Those that the broker has not granted yet.
-        self._asked: set[str] = set()
+        # Those that the broker has granted, at which QoS.
+        self._granted: dict[str, int] = {}
         self._client_id = edge.pre.broker.client_id_of(config.identity, "pre")
         self._notes = SessionNotes(subscriptions, edge.pre.broker.address, self._client_id)
         self._notices = Notices()
@@ -201,7 +201,7 @@ class MqttInbox:
         # restarted, and keeps the session.
         # At QoS 2 a client owns a message from its PUBREC on, long before it is processed; at
         # QoS 1 the broker keeps it until it is acknowledged, and duplicates can be recognised.
-        self._asked = {*self._filters}
+        self._granted = {}
         for topic_filter in self._filters:
             self._link.subscribe(topic_filter, self._asked_qos)
 
@@ -249,15 +249,14 @@ class MqttInbox:
                 refused=True,
             )
             return
-        self._asked.discard(topic_filter)
+        self._granted[topic_filter] = code
         asked = self._asked_qos
         lower = _LOWER_QOS % (code, named, asked) if code < asked else ""
         self._notices.show(f"qos of {named}", lower)
-        if self._subscribed:
+        if self._subscribed or len(self._granted) < len({*self._filters}):
             return
-        log.info("subscribed to %s at QoS %d", named, code)
-        if self._asked:
-            return
+        for granted, qos in self._granted.items():
+            log.info("subscribed to %s at QoS %d", printable(granted), qos)
         if self._persistent:
             self._establish()
         self._subscribed = True

@@ -46,6 +46,7 @@ class Retries:
         if unexplained and ending.unanswered:
             reason += f" before an answer to SUBSCRIBE {ending.unanswered}"
             if again:
+                ending.refused = True  # it comes to the same
                 reason += f", again and again: may the client {self._client_id} subscribe to that?"
         elif again:
             rival = f"does another client use the id {self._client_id}"

@@ -70,3 +70,4 @@ def test_a_broker_that_hangs_up_on_a_subscription_is_no_rival() -> None:
     lost = "connection lost before an answer to SUBSCRIBE t/in"
     assert reasons[:3] == [lost] * 3
     assert reasons[3] == f"{lost}, again and again: may the client pyboot-m-1 subscribe to that?"
+    assert ending.refused, "so that it isn't told of each connection"
