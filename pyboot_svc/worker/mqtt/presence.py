@@ -146,12 +146,11 @@ class RetainedPresence:
         kind = self._kind(topic)
         self._unwelcome.give_up(kind)
         does = "leaves it without an answer" if link.silent else "closes the connection for it"
+        why = link.farewell or "is this client allowed to publish there?"
+        topic = printable(topic)
         log.warning(
-            "the %s at %s is not published for an hour: the post broker %s each time; is this "
-            "client allowed to publish there?",
-            kind,
-            printable(topic),
-            does,
+            "the %s at %s is not published for an hour: the post broker %s each time: %s",
+            *(kind, topic, does, why),
         )
 
     def _kind(self, topic: str) -> str:

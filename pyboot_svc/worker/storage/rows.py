@@ -166,6 +166,6 @@ def _properties(text: str) -> tuple[Mapping[str, str], tuple[bool, bytes] | None
     if not isinstance(decoded, dict):
         return {}, None, None
     user, options = without_options(decoded)
-    if all(map(str.__instancecheck__, user.values())):
+    if all(isinstance(value, str) for value in user.values()):
         return user, options, None
     return {}, options, _NO_TEXTS

@@ -51,6 +51,7 @@ class ALink:
     def __init__(self, *, silent: bool = False) -> None:
         self.silent = silent
         self.hurried = False
+        self.farewell = ""
 
     def hurry(self) -> None:
         self.hurried = True
