@@ -130,7 +130,9 @@ BROKER = Section(
             "name or address, or a URL: `mqtts://host:port`, `mqtt://`, `ws://`, `wss://host/path`",
         ),
         "port": Key(PORT, _USUAL_PORTS, None),
-        "username": Key(Text(), "user name"),
+        "username": Key(
+            Text(re.compile(".{1,16000}"), "at most 16,000 characters long"), "user name"
+        ),
         "password_file": Key(FilePath(), "file whose first line is the password"),
         "tls": Key(TLS, "encrypt the connection; `tls: {}` trusts the system's CAs", None),
         "keepalive": Key(Integer(5, 65_535), "keep-alive interval in seconds"),

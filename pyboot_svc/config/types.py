@@ -440,10 +440,8 @@ class Plain(ValueType):
     def read(self, node: Node, path: str, problems: Problems) -> dict[str, Any]:
         if not isinstance(node.value, dict):
             raise Invalid(f"must be a mapping, not {shown(node.value)}")
-        values = _PlainValues(problems)
-        return {
-            key: values.read(entry.node, f"{path}.{key}", 1) for key, entry in node.value.items()
-        }
+        values: dict[str, Any] = _PlainValues(problems).read(node, path, 0)
+        return values
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "object"}
@@ -462,6 +460,10 @@ class _PlainValues:
             raise Invalid(f"holds more than {_MAX_PLAIN_NODES} values or is nested too deeply")
         value = node.value
         if isinstance(value, dict):
+            for key, entry in value.items():
+                if ":" in key and entry.key.plain and entry.node.plain and not entry.node.text:
+                    hint = "put a space after the colon, or the key in quotes"
+                    self._problems.add(entry.key, path, f"the key `{key}` has no value", hint)
             return {
                 key: self.read(entry.node, f"{path}.{key}", depth + 1)
                 for key, entry in value.items()

@@ -12,7 +12,7 @@ _WORDS = re.compile("(?i:true|false)")
 _LEADING_ZERO = re.compile("[-+]?0[0-9_]+")
 _SIGNED_HEX = re.compile("[-+]0x")
 # What JSON and YAML 1.2 call a number and YAML 1.1 leaves as text.
-_POWER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+|[-+]\.[0-9]+")
 _NUMBER_OF_1_2 = re.compile("0o[0-7]+|[-+]?0[0-9]+")
 
 
@@ -39,8 +39,8 @@ def free_trap(text: str, value: object) -> tuple[str, str] | None:
 
 
 def free_value(value: object) -> object:
-    """A plain scalar, with 1e3 as the number that it is everywhere but in YAML 1.1."""
-    return float(value) if isinstance(value, str) and _POWER.fullmatch(value) else value
+    """A plain scalar, with 1e3 and -.5 as the numbers that they are everywhere but in YAML 1.1."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
 
 def _odd_number(text: str) -> str:

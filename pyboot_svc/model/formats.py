@@ -142,7 +142,8 @@ def _written(encode: Callable[[Any], bytes], result: Any) -> bytes:
 
 def _as_text(payload: bytes) -> str:
     try:
-        return payload.decode().removeprefix(_BYTE_ORDER_MARK)
+        # Firmware that sends a string of C's often sends the zero at its end, too.
+        return payload.rstrip(b"\0").decode().removeprefix(_BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
         reason = f"the payload is not UTF-8: {error}"
         raise PayloadError(PayloadFault.NOT_UTF8, reason) from None

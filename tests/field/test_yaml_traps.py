@@ -34,6 +34,8 @@ WORDS = ("yes", "no", "on", "off", "Yes", "NO", "On", "OFF", "2026-01-01", "2026
 FINE = {
     **{text: json.loads(text) for text in ("5", "-5", "0", "1.5", "-0.5", "true", "false", "null")},
     "1e3": 1000.0,
+    "-.5": -0.5,
+    "+.5": 0.5,
     "1.5e3": 1500.0,
     "1.5e+3": 1500.0,
     ".5": 0.5,
@@ -70,6 +72,17 @@ def test_in_options_the_rest_is_what_it_looks_like(tmp_path: Path) -> None:
     assert checked(tmp_path, f"options: {{{items}}}") == []
     [edge] = load_config(tmp_path / "config.yaml").edges
     assert list(edge.options.values()) == list(FINE.values())
+
+
+@pytest.mark.parametrize("options", ["{window:60}", "{a: {window:60}}", "{a: [{window:60, b: 1}]}"])
+def test_in_options_a_colon_without_a_space_is_found(tmp_path: Path, options: str) -> None:
+    [problem] = checked(tmp_path, f"options: {options}")
+    assert "`window:60` has no value" in problem["message"]
+    assert "a space after the colon" in problem["hint"]
+
+
+def test_in_options_a_key_may_have_a_colon(tmp_path: Path) -> None:
+    assert checked(tmp_path, 'options: {"a:b": null, c:d: 1, "e:f": }') == []
 
 
 @pytest.mark.parametrize(

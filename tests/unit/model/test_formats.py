@@ -118,6 +118,12 @@ def test_text(result: Any, payload: bytes) -> None:
     assert codec("text").decode("\ufeffgrün".encode()) == "grün"
 
 
+def test_the_zero_at_the_end_of_a_string_of_c_is_no_part_of_it() -> None:
+    assert codec("text").decode(b"21.5\0") == "21.5"
+    assert codec("csv").decode(b"1,2\0") == [[1, 2]]
+    assert codec("csv").decode(b"1,2\r\n\0\0") == [[1, 2]]
+
+
 @pytest.mark.parametrize("result", [{"a": 1}, [1], math.nan, 1j])
 def test_what_is_no_text(result: Any) -> None:
     assert fault(codec("text").encode, result).startswith("not_encodable: ")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from pyboot_svc.errors import ConfigError, Problem
 
+# MQTT's strings are no longer; nor is a password of OpenSSL's.
+_LONGEST_BYTES, LONGEST_KEY_PASSWORD_BYTES = 65_535, 1024
 
-def read_password(file: str, key: str = "password_file") -> str:
+
+def read_password(file: str, key: str = "password_file", most_bytes: int = _LONGEST_BYTES) -> str:
     """The file's first line; `key` names it in errors."""
     try:
         # An editor may have put a byte order mark in front.
@@ -16,7 +19,11 @@ def read_password(file: str, key: str = "password_file") -> str:
         raise unusable(file, f"the {key} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise unusable(file, f"the {key} is not UTF-8 text") from error
-    return text.partition("\n")[0].rstrip("\r")
+    line = text.partition("\n")[0].rstrip("\r")
+    if len(line.encode()) > most_bytes:
+        message = f"the {key} has more than {most_bytes} bytes in its first line: is it that file?"
+        raise unusable(file, message)
+    return line
 
 
 def unusable(file: str, message: str) -> ConfigError:

@@ -9,7 +9,11 @@ from pathlib import Path
 from pyboot_svc.config import Tls
 from pyboot_svc.config.settings import credential_name
 from pyboot_svc.credentials import delivered
-from pyboot_svc.worker.mqtt.link.credentials import read_password, unusable
+from pyboot_svc.worker.mqtt.link.credentials import (
+    LONGEST_KEY_PASSWORD_BYTES,
+    read_password,
+    unusable,
+)
 from pyboot_svc.worker.mqtt.link.opening import Deadline, positive
 from pyboot_svc.worker.mqtt.link.peer import address_of, confirm_address
 
@@ -58,7 +62,10 @@ def tls_context(tls: Tls, host: str) -> ssl.SSLContext:
             file = tls.cert
             # An encrypted key must not make a service ask for its password on a terminal.
             key_file = tls.key_password_file
-            password = read_password(key_file, "tls.key_password_file") if key_file else ""
+            password = ""
+            if key_file:
+                key = "tls.key_password_file"
+                password = read_password(key_file, key, LONGEST_KEY_PASSWORD_BYTES)
             context.load_cert_chain(tls.cert, tls.key, password=lambda: password)
     except ssl.SSLError as error:
         raise unusable(file, f"tls: it can't be used: {error}; {_WANTED}") from error

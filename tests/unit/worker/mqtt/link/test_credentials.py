@@ -107,6 +107,17 @@ def test_password_files_that_cannot_be_used(tmp_path: Path) -> None:
     assert (found.file, found.message) == (str(binary), "the password_file is not UTF-8 text")
 
 
+@pytest.mark.parametrize("most", [1024, 65_535])
+def test_a_password_that_nobody_could_be_told_is_of_another_file(tmp_path: Path, most: int) -> None:
+    file = tmp_path / "password"
+    file.write_text("x" * most + "\nmore")
+    assert read_password(str(file), most_bytes=most) == "x" * most
+    file.write_text("x" * most + "ä")
+    found = problem(lambda: read_password(str(file), most_bytes=most))
+    assert found.file == str(file)
+    assert f"has more than {most} bytes in its first line" in found.message
+
+
 @pytest.mark.usefixtures("folder")
 def test_brokers_are_verified_and_the_named_authority_is_the_only_one() -> None:
     context = tls_context(Tls(ca="cert.pem"), "plant")
