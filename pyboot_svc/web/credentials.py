@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import threading
@@ -22,6 +23,14 @@ _SALT_BYTES = 16
 _TOKEN_BYTES = 32
 _MOST_REMEMBERED = 64
 _LONGEST = 1024
+_DIGEST_BYTES = 32
+_MOST_NAMED = 5
+_MAKER = "`pyboot web password`"
+
+# Name, salt and digest.
+_Entry = tuple[str, bytes, bytes]
+
+log = logging.getLogger(__name__)
 
 
 class Busy(Exception):
@@ -47,6 +56,16 @@ def with_entry(text: str, name: str, secret: str) -> str:
     return "\n".join([*kept, f"{name}:{hash_secret(secret)}", ""])
 
 
+def trouble_in(file: Path) -> str:
+    """Why not all who are meant to can log in, for people; empty where nothing is wrong."""
+    try:
+        return _known_in(file)[1]
+    except FileNotFoundError:
+        return f"{file} isn't there: {_MAKER} makes it"
+    except OSError:
+        return ""  # it is for others to read
+
+
 class Credentials:
     """Judges the header `Authorization` by a file, which is read again when it changes."""
 
@@ -54,7 +73,8 @@ class Credentials:
         """Raises OSError when it can't be read."""
         self._file = file
         self._mark: tuple[int, int, int] | None = None
-        self._entries: list[tuple[str, bytes, bytes]] = []
+        self._entries: list[_Entry] = []
+        self._trouble = ""
         # Of what was right before, so that it isn't as dear each time: by a key of this process.
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, None] = {}
@@ -66,8 +86,10 @@ class Credentials:
         """Raises Busy when that can't be said just now, as while others are guessing."""
         try:
             self._read()
-        except OSError:
-            return False  # nobody is known
+        except OSError as error:
+            self._mark = None
+            self._tell(f"{self._file} can't be read, and nobody can log in: {error.strerror}")
+            return False
         given = _parse(header)
         if given is None:
             return False
@@ -98,20 +120,47 @@ class Credentials:
         status = os.stat(self._file)
         mark = (status.st_mtime_ns, status.st_ino, status.st_size)
         if mark != self._mark:
-            lines = self._file.read_text(encoding="ascii", errors="replace").splitlines()
-            self._entries = [entry for line in lines if (entry := _entry(line)) is not None]
+            self._entries, trouble = _known_in(self._file)
             self._right = {}
             self._mark = mark
+            self._tell(trouble)
+
+    def _tell(self, trouble: str) -> None:
+        """In the log, once as long as it stays."""
+        if trouble and trouble != self._trouble:
+            log.error("web.auth: %s", trouble)
+        self._trouble = trouble
 
 
-def _entry(line: str) -> tuple[str, bytes, bytes] | None:
+def _known_in(file: Path) -> tuple[list[_Entry], str]:
+    """Who may log in, and what is wrong with the file. Raises OSError."""
+    # An editor may have put a byte order mark in front; what is no text is no entry either.
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    found = {number: entry for number, line in enumerate(lines, 1) if (entry := _entry(line))}
+    unusable = [
+        number
+        for number, line in enumerate(lines, 1)
+        if number not in found and line.strip() and not line.startswith("#")
+    ]
+    trouble = ""
+    if not found:
+        trouble = f"{file} has no entry of {_MAKER}: nobody can log in"
+    elif unusable:
+        numbers = ", ".join(map(str, unusable[:_MOST_NAMED]))
+        more = ", …" if len(unusable) > _MOST_NAMED else ""
+        trouble = f"{file} has lines that are no entries of {_MAKER}: {numbers}{more}"
+    return list(found.values()), trouble
+
+
+def _entry(line: str) -> _Entry | None:
     name, _, hashed = line.strip().partition(":")
     kind, _, rest = hashed.partition("$")
     salt, _, digest = rest.partition("$")
     try:
-        return (name, bytes.fromhex(salt), bytes.fromhex(digest)) if kind == "scrypt" else None
+        entry = name, bytes.fromhex(salt), bytes.fromhex(digest)
     except ValueError:
         return None
+    return entry if kind == "scrypt" and len(entry[2]) == _DIGEST_BYTES else None
 
 
 def _parse(header: str) -> tuple[str, bytes] | None:
@@ -132,4 +181,4 @@ def _parse(header: str) -> tuple[str, bytes] | None:
 
 
 def _scrypt(secret: bytes, salt: bytes) -> bytes:
-    return hashlib.scrypt(secret, salt=salt, n=_COST, r=_BLOCK, p=_PARALLEL, dklen=32)
+    return hashlib.scrypt(secret, salt=salt, n=_COST, r=_BLOCK, p=_PARALLEL, dklen=_DIGEST_BYTES)

@@ -21,7 +21,7 @@ from pyboot_svc.cli.models import groups_of, model_places, process_ended, secret
 from pyboot_svc.config import Config, Edge
 from pyboot_svc.config.advice import advice
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.config.settings import SPARKPLUG
+from pyboot_svc.config.settings import NO_AUTH, SPARKPLUG
 from pyboot_svc.environments.interpreter import EnvironmentUnusable, is_here
 from pyboot_svc.environments.libraries import entered
 from pyboot_svc.errors import ConfigError, ExitCode, ModelError, Problem, UsageError
@@ -35,6 +35,7 @@ from pyboot_svc.services.trust import trouble_with
 from pyboot_svc.services.unprivileged import ChildEnded, asked_without_rights
 from pyboot_svc.text import block, printable
 from pyboot_svc.tracing.provider import import_libraries
+from pyboot_svc.web.credentials import trouble_in
 
 if TYPE_CHECKING:
     from pyboot_svc.brokers.audit import Audit  # which takes paho
@@ -144,6 +145,8 @@ def _summary(config: Config, file: str) -> str:
 
 def _warnings(config: Config) -> Iterator[str]:
     yield from advice(config, datetime.now(UTC))
+    if config.web.auth not in (None, NO_AUTH) and (trouble := trouble_in(Path(config.web.auth))):
+        yield f"web.auth: {trouble}"
     for index, edge in enumerate(config.edges):
         scattered = edge.instance > 1 and edge.share and edge.partition is None
         if scattered and keeps_state(edge.edge_mode, config.model_path):

@@ -57,6 +57,19 @@ def test_every_error_is_printed(file: Path, capsys: pytest.CaptureFixture[str]) 
     assert lines == [str(problem) for problem in caught.value.problems]
 
 
+def test_logins_that_nobody_has_are_warned_of(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    who = tmp_path / "who"
+    who.write_text("junk\n")
+    file.write_text(f"web: {{auth: {{file: {who}}}}}\n{FINE}")
+    assert check(file) == 0
+    warning = capsys.readouterr().out.splitlines()[1]
+    assert warning == (
+        f"warning: web.auth: {who} has no entry of `pyboot web password`: nobody can log in"
+    )
+
+
 def decoded(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     return document

@@ -11,7 +11,7 @@ import pytest
 from support.poll import until
 
 from pyboot_svc.errors import UsageError
-from pyboot_svc.web.credentials import Busy, Credentials, new_token, with_entry
+from pyboot_svc.web.credentials import Busy, Credentials, new_token, trouble_in, with_entry
 
 
 def basic(name: str, password: str) -> str:
@@ -121,3 +121,65 @@ def test_guesses_are_looked_at_one_at_a_time_and_keep_nobody_out_who_is_known(fi
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=os.strerror(2)):
         Credentials(tmp_path / "nowhere")
+
+
+def test_a_byte_order_mark_keeps_nobody_out(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    credentials = Credentials(file)
+    assert credentials.allow(basic("ada", "p:w"))
+    assert credentials.allow("Bearer abc")
+    assert trouble_in(file) == ""
+
+
+UNUSABLE = {
+    "empty": b"",
+    "a remark alone": b"# nobody yet\n",
+    "junk": b"hello\n",
+    "a digest that was cut": b"ada:scrypt$00$00\n",
+    "UTF-16": with_entry("", "", "abc").encode("utf-16"),
+    "a zero byte at the end": with_entry("", "", "abc").strip().encode() + b"\0",
+}
+
+
+@pytest.mark.parametrize("data", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_file_without_any_entry_is_named_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    file = tmp_path / "who"
+    file.write_bytes(data)
+    assert not Credentials(file).allow("Bearer abc")
+    said = f"{file} has no entry of `pyboot web password`: nobody can log in"
+    assert caplog.messages == [f"web.auth: {said}"]
+    assert trouble_in(file) == said
+
+
+def test_lines_without_an_entry_are_named_by_their_numbers(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text("# people\n\nbob:secret\n" + file.read_text() + "x\n" * 9)
+    assert Credentials(file).allow("Bearer abc")
+    said = (
+        f"web.auth: {file} has lines that are no entries of `pyboot web password`: 3, 6, 7, 8, 9, …"
+    )
+    assert caplog.messages == [said]
+
+
+def test_what_a_file_has_become_is_said_once(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    credentials = Credentials(file)
+    good = file.read_text()
+    assert caplog.messages == []
+    for spoilt in ("junk\n", None):
+        caplog.clear()
+        file.unlink() if spoilt is None else file.write_text(spoilt)
+        assert not credentials.allow("Bearer abc")
+        assert not credentials.allow("Bearer abc")
+        assert len(caplog.messages) == 1
+        file.write_text(good)
+        assert credentials.allow("Bearer abc")
+        assert len(caplog.messages) == 1
+
+
+def test_a_file_that_is_not_there_or_for_others_to_read(tmp_path: Path) -> None:
+    file = tmp_path / "who"
+    assert trouble_in(file) == f"{file} isn't there: `pyboot web password` makes it"
+    assert trouble_in(tmp_path) == ""
