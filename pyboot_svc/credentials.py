@@ -1,4 +1,4 @@
-"""Where a worker finds the files of root's that its configuration names."""
+"""Where a worker finds the files of root's that its configuration names, and how those are read."""
 
 from __future__ import annotations
 
@@ -14,3 +14,16 @@ def delivered(file: str, name: str) -> str:
     if folder is not None and os.path.exists(os.path.join(folder, name)):
         return os.path.join(folder, name)
     return file
+
+
+def first_line(data: bytes) -> str:
+    """What a file of one password or token says, or standard input.
+
+    Raises ValueError where it is no text, without a cause: that would quote what it stumbled over.
+    """
+    try:
+        # An editor may have put a byte order mark in front.
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+    return text.partition("\n")[0].rstrip("\r")

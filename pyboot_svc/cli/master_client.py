@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.settings import WebAddress
+from pyboot_svc.credentials import first_line
 from pyboot_svc.errors import UnavailableError, UsageError
 
 TOKEN_VARIABLE = "PYBOOT_TOKEN_FILE"
@@ -38,14 +39,20 @@ def add_token_file(parser: argparse.ArgumentParser) -> None:
 
 
 def token_of(options: argparse.Namespace) -> str:
-    """Empty where no file is named; raises UsageError when it can't be read."""
+    """Empty where no file is named; raises UsageError when it has none."""
     file = options.token_file or os.environ.get(TOKEN_VARIABLE)
     if not file:
         return ""
     try:
-        token = Path(file).read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the token file {file} can't be read: {error}") from error
+        token = first_line(Path(file).read_bytes()).strip()
+    except OSError as error:
+        raise UsageError(f"the token file {file} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"the token file {file} {error}") from error
+    if not token or not token.isascii() or not token.isprintable():
+        raise UsageError(
+            f"the first line of the token file {file} is no token: `pyboot web password` makes one"
+        )
     return token
 
 

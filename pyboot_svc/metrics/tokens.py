@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from pyboot_svc.credentials import first_line
 from pyboot_svc.identity import NAME_PATTERN, InstanceId
 
 # Of the credential, too.
@@ -52,10 +53,11 @@ def worker_token(run_dir: Path, identity: InstanceId) -> Path:
 def read_token(file: Path) -> str:
     """Empty where there is none."""
     try:
-        with file.open(encoding="ascii") as lines:
-            return lines.readline(_LONGEST).strip()
-    except (OSError, UnicodeDecodeError):
+        with file.open("rb") as lines:
+            token = first_line(lines.readline(_LONGEST)).strip()
+    except (OSError, ValueError):
         return ""
+    return token if token.isascii() else ""
 
 
 def read_hashes(file: Path) -> dict[str, str] | None:

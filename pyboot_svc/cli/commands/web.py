@@ -9,11 +9,13 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from unicodedata import category
 
 from pyboot_svc.cli.arguments import add_config
 from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.settings import NO_AUTH
+from pyboot_svc.credentials import first_line
 from pyboot_svc.errors import ExitCode, UsageError
 
 DESCRIPTION = """\
@@ -44,9 +46,12 @@ def run(options: argparse.Namespace) -> ExitCode:
     file: Path = options.file or _configured(options)
     secret = _password() if options.user else new_token()
     try:
-        text = file.read_text(encoding="ascii") if file.exists() else ""
+        # An editor may have put a byte order mark in front.
+        text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
         _write(file, with_entry(text, options.user, secret))
-    except (OSError, ValueError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text: save it as that, or remove it") from error
+    except OSError as error:
         raise UsageError(f"{file} can't be written: {error}; run it as who may") from error
     if not options.user:
         print(secret)
@@ -61,15 +66,25 @@ def _configured(options: argparse.Namespace) -> Path:
 
 
 def _password() -> str:
-    if not sys.stdin.isatty():
-        given = sys.stdin.readline().rstrip("\n")
-    else:
-        given = getpass.getpass("Password: ")
-        if getpass.getpass("Again: ") != given:
-            raise UsageError("the two were not the same")
+    try:
+        if not sys.stdin.isatty():
+            given = first_line(sys.stdin.buffer.readline())
+        else:
+            given = _typed("Password: ")
+            if _typed("Again: ") != given:
+                raise UsageError("the two were not the same")
+    except ValueError as error:
+        raise UsageError(f"the password {error}") from error
     if not given:
         raise UsageError("the password is empty")
+    if any(category(character) == "Cc" for character in given):  # RFC 7617, section 2
+        raise UsageError("the password has control characters, which no login can have")
     return given
+
+
+def _typed(prompt: str) -> str:
+    """Bytes of no character of the terminal's are kept by it as surrogates."""
+    return first_line(getpass.getpass(prompt).encode(errors="surrogateescape"))
 
 
 def _write(file: Path, text: str) -> None:
@@ -77,7 +92,7 @@ def _write(file: Path, text: str) -> None:
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as writing:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as writing:
             if os.geteuid() == 0:
                 with suppress(KeyError):  # there are no services here
                     os.fchown(descriptor, 0, grp.getgrnam(_GROUP).gr_gid)

@@ -31,8 +31,15 @@ def test_a_worker_has_it_from_its_service_manager_or_from_the_run_dir(
 
 @pytest.mark.parametrize(
     ("content", "token"),
-    [(b"abc\n", "abc"), (b"", ""), (b"\xff\n", ""), (b"a" * 10_000, "a" * 200)],
-    ids=["line", "empty", "no-text", "long"],
+    [
+        (b"abc\n", "abc"),
+        (b"\xef\xbb\xbfabc\r\n", "abc"),
+        (b"", ""),
+        (b"\xff\n", ""),
+        ("ä".encode(), ""),
+        (b"a" * 10_000, "a" * 200),
+    ],
+    ids=["line", "mark", "empty", "no-text", "no-token", "long"],
 )
 def test_a_token_is_the_first_line(tmp_path: Path, content: bytes, token: str) -> None:
     (tmp_path / "token").write_bytes(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pyboot_svc.credentials import first_line
 from pyboot_svc.errors import ConfigError, Problem
 
 # MQTT's strings are no longer; nor is a password of OpenSSL's.
@@ -13,13 +14,11 @@ _LONGEST_BYTES, LONGEST_KEY_PASSWORD_BYTES = 65_535, 1024
 def read_password(file: str, key: str = "password_file", most_bytes: int = _LONGEST_BYTES) -> str:
     """The file's first line; `key` names it in errors."""
     try:
-        # An editor may have put a byte order mark in front.
-        text = Path(file).read_text(encoding="utf-8-sig")
+        line = first_line(Path(file).read_bytes())
     except OSError as error:
         raise unusable(file, f"the {key} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise unusable(file, f"the {key} is not UTF-8 text") from error
-    line = text.partition("\n")[0].rstrip("\r")
+    except ValueError as error:
+        raise unusable(file, f"the {key} {error}") from error
     if len(line.encode()) > most_bytes:
         message = f"the {key} has more than {most_bytes} bytes in its first line: is it that file?"
         raise unusable(file, message)
