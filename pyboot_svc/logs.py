@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import TextIO
 
 from pyboot_svc.text import block
 
@@ -17,6 +18,10 @@ _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 _LONGEST_MESSAGE = 64_000
 # What pyboot's loggers are below, and those that models get as `context.logger`.
 _OWN = ("pyboot_svc", "model")
+# The environment variable by which `pyboot up` gives a process what to put in front of each line of
+# its own, and takes off again. It is random: nothing that a model prints, which a publisher may
+# have chosen, passes for such a line.
+MARK_VARIABLE = "PYBOOT_LOG_MARK"
 # sd-daemon(3): how a line of a stream tells its priority to the journal.
 _PRIORITIES = {
     logging.DEBUG: 7,
@@ -54,6 +59,13 @@ def hold_logging() -> None:
             known.__class__ = _Unshakable
 
 
+def say(text: str) -> None:
+    """Write to standard error what this process itself has to say beside its log."""
+    handlers = logging.getLogger(_OWN[0]).handlers or logging.getLogger().handlers
+    own = next((handler for handler in handlers if isinstance(handler, _OwnLines)), None)
+    print(text if own is None else own.marked(text), file=sys.stderr)
+
+
 class _Unshakable(logging.Logger):
     """Not to be disabled by others."""
 
@@ -83,9 +95,23 @@ def _handler(form: str, fields: dict[str, str]) -> logging.Handler:
 
 
 def _stream(formatter: logging.Formatter) -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _OwnLines(sys.stderr, os.environ.get(MARK_VARIABLE, ""))
     handler.setFormatter(formatter)
     return handler
+
+
+class _OwnLines(logging.StreamHandler[TextIO]):
+    """Puts a mark in front of each line, for whoever passes them on."""
+
+    def __init__(self, stream: TextIO, mark: str) -> None:
+        super().__init__(stream)
+        self._mark = mark
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.marked(super().format(record))
+
+    def marked(self, text: str) -> str:
+        return "\n".join(f"{self._mark}{line}" for line in text.split("\n"))
 
 
 def journal_reads_stderr() -> bool:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from pyboot_svc import __version__
 from pyboot_svc.cli.commands import GROUPS, NAMES, Examples, load_command
 from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UsageError
-from pyboot_svc.logs import journal_reads_stderr
+from pyboot_svc.logs import journal_reads_stderr, say
 from pyboot_svc.text import block, closest
 
 _DESCRIPTION = "Run Python models on telemetry: MQTT in, a Python function, MQTT out."
@@ -156,7 +156,7 @@ def _report(text: str) -> None:
     if journal_reads_stderr():
         logging.getLogger("pyboot").critical("%s", text)
     else:
-        print(f"pyboot: {text}", file=sys.stderr)
+        say(f"pyboot: {text}")
 
 
 def root_parser() -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.base import ServiceState
 from pyboot_svc.services.child import ChildProcess, how_it_ended
 from pyboot_svc.services.lines import Show, with_names
+from pyboot_svc.services.log_lines import Said
 from pyboot_svc.services.watchdog import MakeWatchdog, NoWatchdog
 from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
@@ -299,16 +300,15 @@ class ForegroundManager:
         if lines is None:
             self._unwatch_output(process)
             return False
-        for line in lines:
-            self._print(child, line)
+        self._print(child, lines)
         return True
 
     def _unwatch_output(self, process: ChildProcess) -> None:
         if process.output in self._selector.get_map():
             self._selector.unregister(process.output)
 
-    def _print(self, child: _Child, line: bytes) -> None:
-        if line:
+    def _print(self, child: _Child, lines: Sequence[Said]) -> None:
+        for line in lines:
             self._show(child.identity, line)
 
     def _signal_all(self, number: signal.Signals) -> None:

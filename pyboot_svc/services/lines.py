@@ -10,26 +10,32 @@ from typing import TextIO
 
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.child import LONGEST_LINE
+from pyboot_svc.services.log_lines import Said
 from pyboot_svc.text import printable
 
-Show = Callable[[InstanceId, bytes], None]
+# A child's line is told before it is twice as long as that; and a few characters in front.
+_LONGEST = 2 * LONGEST_LINE + 10
+
+Show = Callable[[InstanceId, Said], None]
 
 
 def with_names(output: TextIO | None = None) -> Show:
     """Each line with the instance's name in front, on `output` (standard error)."""
 
-    def show(identity: InstanceId, line: bytes) -> None:
-        _print(f"{identity} | {_text(line)}", output)
+    def show(identity: InstanceId, line: Said) -> None:
+        shown = printable(_text(line.shown), _LONGEST, lines=True)  # of which it has one
+        _print(f"{identity} | {shown}", output)
 
     return show
 
 
 def as_json(output: TextIO | None = None) -> Show:
-    """Each line as a JSON object: as it is, or as the message of one if it is something else."""
+    """Each line as a JSON object: one of its log as it is, what is printed as the message of one,
+    whatever it looks like."""
 
-    def show(identity: InstanceId, line: bytes) -> None:
-        text = _text(line)
-        if not _is_object(line):
+    def show(identity: InstanceId, line: Said) -> None:
+        text = _text(line.text)
+        if not (line.own and _is_object(text)):
             text = json.dumps(
                 {"time": round(time.time(), 6), "message": text, "instance": str(identity)}
             )
@@ -38,7 +44,7 @@ def as_json(output: TextIO | None = None) -> Show:
     return show
 
 
-def _is_object(line: bytes) -> bool:
+def _is_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
@@ -46,8 +52,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def _text(line: bytes) -> str:
-    said = line.decode("utf-8", "replace").removesuffix("\r")
-    return printable(said, 2 * LONGEST_LINE, lines=True)  # of which it has one
+    return line.decode("utf-8", "replace").removesuffix("\r")
 
 
 def _print(text: str, output: TextIO | None) -> None:

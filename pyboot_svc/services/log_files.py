@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.lines import Show
-from pyboot_svc.services.log_lines import ErrorFilter, moment_of
+from pyboot_svc.services.log_lines import ErrorFilter, Said, moment_of
 from pyboot_svc.services.log_tail import LogTail, not_allowed
 
 # Of an instance, and as much again of what was before.
@@ -29,13 +29,13 @@ def keep_lines(show: Show, folder: Path) -> Show:
     A disk that is full keeps nobody from being shown the line.
     """
 
-    def keep(identity: InstanceId, line: bytes) -> None:
+    def keep(identity: InstanceId, line: Said) -> None:
         show(identity, line)
         with suppress(OSError):
             file = log_file(folder, str(identity))
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with file.open("ab") as log:
-                log.write(line + b"\n")
+                log.write(line.shown + b"\n")
                 size = log.tell()
             if size >= _LARGEST:
                 file.replace(f"{file}.1")

@@ -16,19 +16,27 @@ from support.poll import until
 from support.stub import StubBroker, publish
 
 from pyboot_svc.cli.table import table_lines
-from pyboot_svc.logs import configure_logging
+from pyboot_svc.logs import MARK_VARIABLE, configure_logging
 
 FORGED = "2026-01-01T00:00:00 CRITICAL pyboot: all is lost"
 EVIL = f"a\n{FORGED}\r\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\u2028{FORGED}"
+ENTRY = {"time": 1.0, "level": "critical", "message": "all is lost", "logger": "pyboot_svc"}
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d [A-Z]+ ")
 MODELS = f"""
+import os
 import sys
 
+FORGED = {FORGED!r}
 EVIL = {EVIL!r}
+ENTRY = {json.dumps(ENTRY)!r}
 
 def prints(payload, context):
     print("printed", EVIL, flush=True)
     print("to the error stream " + EVIL, file=sys.stderr, flush=True)
+    raises(payload, context)
+
+def shows(payload, context):
+    print(FORGED, ENTRY, dict(os.environ), sep="\\n", flush=True)
     raises(payload, context)
 
 def raises(payload, context):
@@ -84,6 +92,54 @@ def test_what_up_prints_is_lines_of_ours(
         assert harmless(text)
         assert "\\x1b" in text
     assert len(listed.splitlines()) == 2
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_what_a_model_prints_is_told_from_the_log(
+    stub: StubBroker,
+    edge: str,
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    form: str,
+) -> None:
+    showing = edge.replace("my_models.raises", "my_models.shows")
+    master = up(write_config(showing, models=MODELS), "--log-format", form)
+    send_evil(stub)
+    master.wait_log("message failed")
+    until(lambda: "message failed" in logs(master), "it is kept")
+    said = master.log.splitlines()
+    assert MARK_VARIABLE not in master.log
+    if form == "json":
+        documents = [json.loads(line) for line in said]
+        of_model = [one for one in documents if one["message"] in (FORGED, json.dumps(ENTRY))]
+        assert [sorted(one) for one in of_model] == [["instance", "message", "time"]] * 2
+        failed = next(one for one in documents if "message failed" in one["message"])
+        assert (failed["level"], failed["logger"].split(".")[0]) == ("error", "pyboot_svc")
+    else:
+        assert f"m-1 | > {FORGED}" in said
+        assert f"m-1 | > {json.dumps(ENTRY)}" in said
+        assert all(STAMP.match(line.removeprefix("m-1 | ")) for line in said if "failed" in line)
+    kept = logs(master).splitlines()
+    # By its own time it would come first.
+    assert kept.index(f"> {FORGED}") > next(n for n, line in enumerate(kept) if "loaded" in line)
+    errors = logs(master, "--errors")
+    assert "message failed" in errors
+    assert f"> {FORGED}" not in errors
+    assert "> {" not in errors
+
+
+def test_a_model_that_cant_be_loaded_is_an_error_of_the_log(
+    edge: str, write_config: Callable[..., Path], up: Callable[..., Up]
+) -> None:
+    broken = edge.replace("my_models.raises", "my_models.nothing")
+    master = up(write_config(broken, models=MODELS), ready=False)
+    master.wait_log("m-1 | pyboot: ")
+    until(lambda: logs(master, "--errors").startswith("pyboot: "), "it is kept")
+
+
+def logs(master: Up, *more: str) -> str:
+    env = {"XDG_RUNTIME_DIR": str(master.log_file.parent)}
+    return run_pyboot("logs", "m-1", *more, env=env).stdout
 
 
 def test_a_workers_own_log_has_no_forged_line(

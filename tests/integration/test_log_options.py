@@ -28,4 +28,4 @@ def test_no_more_than_was_asked_for(
 ) -> None:
     started = up(write_config(EDGE, models=MODEL), "--log-level", "error")
     started.stop()
-    assert started.log == "edge-1 | printed at import\n"
+    assert started.log == "edge-1 | > printed at import\n"

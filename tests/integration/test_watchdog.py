@@ -77,8 +77,8 @@ def test_three_stalls_end_with_every_stack_and_a_restart(
         assert f"{name}-1: stalled: " in log
         assert reason in log.partition(f" {name}-1: stalled: ")[2].partition("\n")[0]
         assert f"{name}-1: killed by SIGABRT" in log
-        assert f"{name}-1 | Fatal Python error: Aborted" in log
-        stacks = [line for line in log.splitlines() if line.startswith(f"{name}-1 | Thread 0x")]
+        assert f"{name}-1 | > Fatal Python error: Aborted" in log
+        stacks = [line for line in log.splitlines() if line.startswith(f"{name}-1 | > Thread 0x")]
         assert len(stacks) >= 2
         plant.publish(f"{topic}/{name}/in", "fine again")
         out = f"{topic}/{name}/out"

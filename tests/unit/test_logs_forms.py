@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pyboot_svc.logs import MARK_VARIABLE
+
 LOG = """
 import logging, os, sys
 
@@ -37,9 +39,9 @@ assert journal_reads_stderr()
 ELSEWHERE = 'os.environ["JOURNAL_STREAM"] = "1:2"\nassert not journal_reads_stderr()'
 
 
-def lines(form: str, setup: str) -> list[str]:
+def lines(form: str, setup: str, more: str = "") -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", LOG.format(form=form, setup=setup)],
+        [sys.executable, "-c", LOG.format(form=form, setup=setup) + more],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -86,6 +88,15 @@ def test_each_line_tells_the_journal_its_priority() -> None:
     assert found[7:9] == ["<3>caught", "<3>    Traceback (most recent call last):"]
     assert all(line.startswith("<3>") for line in found[7:])
     assert found[-1] == "<3>    ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_each_line_has_the_mark_that_was_given(form: str) -> None:
+    setup = f'os.environ["{MARK_VARIABLE}"] = "mark"; from pyboot_svc.logs import say'
+    found = [re.sub(r"[-0-9T:.]{10,}", "", line) for line in lines(form, setup, 'say("a\\nb")')]
+    plain = [re.sub(r"[-0-9T:.]{10,}", "", line) for line in lines(form, "pass")]
+    assert found == [f"mark{line}" for line in (*plain, "a", "b")]
+    assert len(plain) > 6
 
 
 @pytest.mark.parametrize("setup", ["", JOURNAL])

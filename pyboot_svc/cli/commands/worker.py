@@ -34,7 +34,7 @@ from pyboot_svc.environments.interpreter import enter
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.logs import configure_logging
+from pyboot_svc.logs import MARK_VARIABLE, configure_logging
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.metrics.tokens import worker_token
 
@@ -108,6 +108,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     compiled = _compiled(options, identity)
     config = _load_applied(compiled) if compiled else _from_file(options, identity)
     enter(config.edge.python, config.edge.variables)
+    # It is the log's: no model shows it with its environment, or hands it on.
+    os.environ.pop(MARK_VARIABLE, None)
     # For a worker that is started by hand; a service manager has set them, an administrator may
     # have changed them. Some have a say only before a library is imported.
     for name, value in config.edge.variables.items():

@@ -18,9 +18,11 @@ import pytest
 from support.poll import until
 
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.logs import MARK_VARIABLE
 from pyboot_svc.services import ServiceState
 from pyboot_svc.services.foreground import ForegroundManager, Restarts
 from pyboot_svc.services.lines import as_json, with_names
+from pyboot_svc.services.log_lines import Said
 
 A, B = InstanceId("a", 1), InstanceId("b", 2)
 FOREVER = "import time\ntime.sleep(600)"
@@ -226,7 +228,7 @@ def test_last_words_and_the_end_seen_together_are_both_taken(
         manager.stop()
     for identity in many:
         ends = state(manager, identity).restarts
-        assert shown().count(f"{identity} | bye") in (ends, ends + 1)
+        assert shown().count(f"{identity} | > bye") in (ends, ends + 1)
 
 
 def test_a_command_that_is_not_there_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -253,8 +255,8 @@ def test_output_comes_line_by_line_with_the_name_in_front(
     )
     until(lambda: len(shown()) == 3, "three lines")
     wait_state(manager, "running", A)
-    assert [line for line in shown() if line.startswith("a-1")] == ["a-1 | one", "a-1 | two"]
-    assert "b-2 | grüße" in shown()  # a last line without an end
+    assert [line for line in shown() if line.startswith("a-1")] == ["a-1 | > one", "a-1 | > two"]
+    assert "b-2 | > grüße" in shown()  # a last line without an end
 
 
 def test_a_line_comes_out_once_it_is_complete(
@@ -267,9 +269,32 @@ def test_a_line_comes_out_once_it_is_complete(
         f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
         "print('ond')\n" + FOREVER
     )
-    until(lambda: shown() == ["a-1 | first"], "the first line")
+    until(lambda: shown() == ["a-1 | > first"], "the first line")
     go.touch()
-    until(lambda: shown() == ["a-1 | first", "a-1 | second"], "the second line")
+    until(lambda: shown() == ["a-1 | > first", "a-1 | > second"], "the second line")
+
+
+def test_only_what_has_the_mark_is_of_the_log(
+    manage: Manage, shown: Callable[[], list[str]]
+) -> None:
+    manage(
+        f"import os\nmark = os.environ[{MARK_VARIABLE!r}]\n"
+        "print(mark + '1 ERROR own')\nprint('1 ERROR own')\n"
+        "print('begun', end='')\nprint(mark + '    more')\nprint('    more')\n" + FOREVER
+    )
+    until(lambda: len(shown()) == 5, "five lines")
+    assert [line.removeprefix("a-1 | ") for line in shown()] == [
+        *("1 ERROR own", "> 1 ERROR own", "> begun", "    more", ">     more")
+    ]
+
+
+def test_each_process_has_a_mark_of_its_own(manage: Manage, shown: Callable[[], list[str]]) -> None:
+    twice = f"import os\nprint(os.environ[{MARK_VARIABLE!r}] * 2)\n"
+    manage(dict.fromkeys((A, B), twice + FOREVER))
+    until(lambda: len(shown()) == 2, "a mark of each")
+    marks = {line.partition(" | ")[2] for line in shown()}
+    assert {len(mark) for mark in marks} == {32}
+    assert len(marks) == 2
 
 
 def test_a_very_long_line_comes_in_parts_and_whole(
@@ -279,19 +304,26 @@ def test_a_very_long_line_comes_in_parts_and_whole(
         "import sys\nsys.stdout.write('x' * 1_000_000 + '\\nend\\n')\nraise SystemExit(78)"
     )
     wait_state(manager, "failed")
-    until(lambda: "a-1 | end" in shown(), "the last line")
-    parts = [line.removeprefix("a-1 | ") for line in shown()]
+    until(lambda: "a-1 | > end" in shown(), "the last line")
+    parts = [line.removeprefix("a-1 | > ") for line in shown()]
     assert "".join(parts) == "x" * 1_000_000 + "end"
     assert max(map(len, parts)) < 200_000
 
 
 def test_as_json_each_line_is_an_object(output: TextIO) -> None:
     show = as_json(output)
-    for line in (b'{"level": "info", "message": "m"}', b"printed \xff", b"[1]", b"{", b"7\r"):
-        show(A, line)
-    first, *others = map(json.loads, Path(output.name).read_text("utf-8").splitlines())
+    entry = '{"level": "info", "message": "m"}'
+    show(A, Said(entry.encode(), own=True))
+    printed = [entry, "ä", "{\x7f\x9b\x85\u202e}", "[1]", "{", "7"]
+    for text in (*printed, "\r"):
+        show(A, Said(f"{text}\r".encode(), own=False))
+    show(A, Said(b"no object \xff", own=True))
+    said = Path(output.name).read_text("utf-8")
+    assert said.isascii()
+    first, *others = map(json.loads, said.splitlines())
     assert first == {"level": "info", "message": "m"}
-    assert [one["message"] for one in others] == ["printed \ufffd", "[1]", "{", "7"]
+    assert [one["message"] for one in others] == [*printed, "\r", "no object \ufffd"]
+    assert {frozenset(one) for one in others} == {frozenset(("time", "message", "instance"))}
     assert {one["instance"] for one in others} == {"a-1"}
     assert all(one["time"] > 0 for one in others)
 
@@ -304,7 +336,7 @@ def test_output_that_is_no_text_does_no_harm(
         "sys.stdout.buffer.flush()\n" + FOREVER
     )
     until(lambda: len(shown()) == 2, "two lines")
-    assert shown() == ["a-1 | \ufffd\ufffd", "a-1 | \\x00good"]
+    assert shown() == ["a-1 | > \ufffd\ufffd", "a-1 | > \\x00good"]
 
 
 def test_one_that_closes_its_output_is_left_alone(manage: Manage, tmp_path: Path) -> None:
@@ -322,9 +354,9 @@ def test_stop_asks_with_sigterm(manage: Manage, shown: Callable[[], list[str]]) 
         "signal.signal(signal.SIGTERM, lambda *_: (print('goodbye'), sys.exit(0)))\n"
         "print('ready')\n" + FOREVER
     )
-    until(lambda: shown() == ["a-1 | ready"], "its handler is there")
+    until(lambda: shown() == ["a-1 | > ready"], "its handler is there")
     manager.stop()
-    assert shown() == ["a-1 | ready", "a-1 | goodbye"]
+    assert shown() == ["a-1 | > ready", "a-1 | > goodbye"]
     assert state(manager) == ServiceState("stopped", None, 0, "ended with exit code 0")
 
 
@@ -333,7 +365,7 @@ def test_stop_kills_one_that_does_not_listen_and_leaves_the_others_their_time(
 ) -> None:
     deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready')\n"
     manager = manage({A: deaf + FOREVER, B: FOREVER}, stop_seconds=0.3)
-    until(lambda: shown() == ["a-1 | ready"], "it is deaf")
+    until(lambda: shown() == ["a-1 | > ready"], "it is deaf")
     wait_state(manager, "running", B)
     manager.stop()
     assert state(manager, A) == ServiceState("stopped", None, 0, "killed by SIGKILL")

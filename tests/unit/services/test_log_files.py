@@ -22,7 +22,7 @@ from pyboot_svc.services.log_files import (
     log_file,
     names_in,
 )
-from pyboot_svc.services.log_lines import ErrorFilter, moment_of
+from pyboot_svc.services.log_lines import ErrorFilter, Said, moment_of
 
 ONE, TWO = InstanceId("mean", 1), InstanceId("mean", 2)
 
@@ -32,21 +32,22 @@ def plain(second: int, text: str, level: str = "INFO") -> str:
 
 
 def test_lines_are_kept_and_shown(tmp_path: Path) -> None:
-    shown: list[bytes] = []
+    shown: list[Said] = []
     keep = keep_lines(lambda identity, line: shown.append(line), tmp_path / "log")
-    keep(ONE, b"one")
-    keep(TWO, b"\xff two")
-    assert shown == [b"one", b"\xff two"]
+    said = [Said(b"one", own=True), Said(b"\xff two", own=False)]
+    keep(ONE, said[0])
+    keep(TWO, said[1])
+    assert shown == said
     assert names_in(tmp_path / "log") == ["mean-1", "mean-2"]
     kept = last_lines(tmp_path / "log", ["mean-1", "mean-2"], 10, errors=False)
-    assert kept == [("mean-1", "one"), ("mean-2", "� two")]
+    assert kept == [("mean-1", "one"), ("mean-2", "> � two")]
 
 
 def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
     keep = keep_lines(lambda identity, line: None, tmp_path)
     for _ in range(500):
-        keep(ONE, b"x" * 10_000)
-    keep(ONE, b"the last")
+        keep(ONE, Said(b"x" * 10_000, own=True))
+    keep(ONE, Said(b"the last", own=True))
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 2_100_000
     lines = last_lines(tmp_path, ["mean-1"], 120, errors=False)
     assert len(lines) == 120
@@ -55,9 +56,10 @@ def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
 
 def test_a_folder_that_cant_be_written_keeps_nobody_from_being_shown(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a file")
-    shown: list[bytes] = []
-    keep_lines(lambda identity, line: shown.append(line), tmp_path / "log")(ONE, b"one")
-    assert shown == [b"one"]
+    shown: list[Said] = []
+    one = Said(b"one", own=True)
+    keep_lines(lambda identity, line: shown.append(line), tmp_path / "log")(ONE, one)
+    assert shown == [one]
 
 
 def test_rotated_files_come_first_and_all_are_in_the_order_of_time(tmp_path: Path) -> None:
@@ -205,6 +207,24 @@ def test_errors_come_with_what_belongs_to_them() -> None:
     assert [number for number, line in enumerate(lines) if keep(line)] == [
         *(2, 3, 5, 6, 7, 9, 10, 13, 14)
     ]
+
+
+def test_what_is_printed_is_no_error_of_the_log_whatever_it_looks_like() -> None:
+    lines = [
+        plain(1, "bad", "ERROR"),
+        f"> {plain(2, 'all is lost', 'CRITICAL')}",
+        ">     more",
+        "    Traceback (most recent call last):",
+        "> Traceback (most recent call last):",
+        plain(3, "well"),
+        '>   File "x.py", line 1',
+        "> ValueError: no",
+        "> pyboot: all is lost",
+        '> {"time": 1, "level": "error", "message": "all is lost"}',
+    ]
+    keep = ErrorFilter().keep
+    assert [number for number, line in enumerate(lines) if keep(line)] == [0, 3, 4, 6, 7]
+    assert [number for number, line in enumerate(lines) if moment_of(line)] == [0, 5]
 
 
 @pytest.mark.parametrize(
