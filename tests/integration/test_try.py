@@ -45,6 +45,9 @@ def total(payloads):
 def same(payload):
     return payload
 
+def refuses(payload):
+    raise ValueError(payload["device"])
+
 def ends(payload):
     if payload == "exit":
         os._exit(0)
@@ -69,6 +72,7 @@ EDGES = [
     "{name: looks, edge_mode: my_models.looks, environment: {PLACE: here}, TOPICS}",
     "{name: total, edge_mode: my_models.total, batch: {max_size: 2}, TOPICS}",
     "{name: filled, edge_mode: my_models.same, INPUT, post_topic: 'o/{device}/{topic[1]}'}",
+    "{name: refuses, edge_mode: my_models.refuses, TOPICS}",
     "{name: ends, edge_mode: my_models.ends, TOPICS}",
     "{name: leaves, edge_mode: my_models.leaves, TOPICS}",
     "{name: closes, edge_mode: my_models.closes, TOPICS}",
@@ -266,6 +270,25 @@ def test_a_topic_is_filled_in(attempt: Try) -> None:
         'o/a/7 {"device":"a"}',
         "failed (not_encodable): post_topic needs {device}, which the result doesn't have",
     ]
+
+
+HOSTILE = "a\n2026-01-01T00:00:00 CRITICAL pyboot: all is lost\x1b[2J\x9b31m\x7f\u202e\u200b"
+
+
+def test_no_line_and_no_character_of_a_message_passes_for_ours(attempt: Try) -> None:
+    message = json.dumps({"device": HOSTILE})
+    refused = attempt("refuses", "-", lines=message).stdout
+    first, *rest = refused.removesuffix("\n").split("\n")
+    assert first.startswith("failed (model): the model raised ValueError: ")
+    assert rest
+    assert all(line.startswith("    ") for line in rest)
+    filled = attempt("filled", "-", "--topic", "in/7", lines=json.dumps({"device": HOSTILE[-2:]}))
+    raw = attempt("refuses", "-", "--json", lines=message)
+    assert json.loads(raw.stdout)["error"].count(HOSTILE) == 1
+    assert "\\u202e" in filled.stdout.partition(" ")[0]
+    for text in (refused, filled.stdout, raw.stdout):
+        assert text.replace("\n", "").isprintable()
+    assert raw.stdout.isascii()
 
 
 EDGE_OF = (

@@ -36,7 +36,7 @@ from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.errors import ExitCode, UsageError
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
-from pyboot_svc.text import printable
+from pyboot_svc.text import block, printable
 from pyboot_svc.topics import check_text, is_one
 from pyboot_svc.worker.messages import topic_of
 from pyboot_svc.worker.storage.database import read_state
@@ -255,7 +255,7 @@ def _show_each(
 ) -> Iterator[Tried]:
     for tried in found:
         for document in _documents(tried, config):
-            line = json.dumps(document, ensure_ascii=False) if as_json else _line(document)
+            line = json.dumps(document) if as_json else _line(document)
             print(line, file=out, flush=True)
         yield tried
 
@@ -272,7 +272,7 @@ def _documents(tried: Tried, config: InstanceConfig) -> Iterator[dict[str, Any]]
 
 def _line(document: dict[str, Any]) -> str:
     if "error" in document:
-        return f"failed ({document['kind']}): {printable(document['error'], _LONGEST, lines=True)}"
+        return f"failed ({document['kind']}): {block(document['error'], _LONGEST)}"
     if document["result"] is None:
         return "nothing"
-    return f"{document['topic']} {printable(document['result'], _LONGEST)}"
+    return f"{printable(document['topic'], _LONGEST)} {printable(document['result'], _LONGEST)}"
