@@ -107,6 +107,9 @@ class Starter:
     def start(self, context: StarterContext) -> None: ...
 
     def reload(self, context: StarterContext) -> None:
-        """On SIGHUP, in ascending order: the configuration may have changed."""
+        """On SIGHUP, in ascending order: the configuration may have changed.
+
+        A ConfigError ends the reload: nothing is new, and the starters after this one go on.
+        """
 
     def stop(self, context: StarterContext) -> None: ...

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from pyboot_svc.errors import ExitCode
+from pyboot_svc.errors import ConfigError, ExitCode
 from pyboot_svc.starter.base import Starter, StarterContext
 
 # Among the numbers of signals, none of them.
@@ -72,12 +72,18 @@ class Boot:
         while (number := self.wait()) in (signal.SIGHUP, _RELOAD):
             if number == signal.SIGHUP and self._hung_up():
                 break
-            for starter in self._starters:
-                try:
-                    self._call(starter, "reload")
-                except Exception:  # what runs goes on running
-                    log.exception("%s failed to reload", type(starter).__name__)
+            self._reload()
         return number
+
+    def _reload(self) -> None:
+        for starter in self._starters:
+            try:
+                self._call(starter, "reload")
+            except ConfigError as error:  # there is nothing new for the others
+                log.error("the configuration was not reloaded; the old one stays:\n%s", error)
+                return
+            except Exception:  # what runs goes on running
+                log.exception("%s failed to reload", type(starter).__name__)
 
     def wait(self) -> int:
         """The next signal, or what came in its stead."""

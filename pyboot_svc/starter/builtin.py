@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.errors import ConfigError, UnavailableError
+from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
@@ -63,12 +63,8 @@ class BaseConfStarter(Starter):
         context.config = load(context.settings)
 
     def reload(self, context: StarterContext) -> None:
-        try:
-            self._load(context)
-        except ConfigError as error:
-            log.error("the configuration was not reloaded; the old one stays:\n%s", error)
-        else:
-            log.info("reloaded the configuration")
+        self._load(context)
+        log.info("reloaded the configuration")
 
 
 class ProcessorStarter(Starter):

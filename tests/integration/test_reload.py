@@ -139,6 +139,35 @@ def test_what_is_unchanged_is_not_touched(project: Project, ask: Callable[[Any],
     assert "to do" not in up.log
 
 
+BROKEN: dict[str, Callable[[bytes], bytes | None]] = {
+    "a trap": lambda good: good.replace(b"instance: 1", b"options: {at: 22:30}"),
+    "no YAML": lambda good: good + b"]",
+    "empty": lambda good: b"",
+    "UTF-16": lambda good: good.decode().encode("utf-16"),
+    "a name twice": lambda good: good + b"  - " + good.partition(b"  - ")[2],
+    "missing": lambda good: None,
+}
+
+
+def test_of_a_configuration_that_can_not_be_loaded_only_the_error_is_said(
+    project: Project,
+) -> None:
+    up = project.up()
+    good = project.config.read_bytes()
+    for number, break_it in enumerate(BROKEN.values(), 1):
+        broken = break_it(good)
+        project.config.write_bytes(broken or b"")
+        if broken is None:
+            project.config.unlink()
+        up.process.send_signal(signal.SIGHUP)
+        until(lambda n=number: up.log.count("the old one stays") == n, "an error")  # type: ignore[misc]
+    project.config.write_bytes(good)
+    up.process.send_signal(signal.SIGHUP)
+    up.wait_log(DONE)
+    assert up.log.count(DONE) == 1
+    assert up.log.count("reloaded the configuration") == 1
+
+
 def test_an_instance_more_and_fewer_and_no_message_is_lost(
     project: Project, plant: Plant, topic: str
 ) -> None:

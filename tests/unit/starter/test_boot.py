@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.poll import until
 
-from pyboot_svc.errors import ExitCode
+from pyboot_svc.errors import ConfigError, ExitCode, Problem
 from pyboot_svc.starter import Boot, Settings, Starter, StarterContext
 
 
@@ -274,6 +274,26 @@ def test_sighup_reloads_in_order_and_a_failing_reload_changes_nothing(story: lis
     ]
     assert run(starters) == ExitCode.OK
     assert story[-4:] == ["reload a", "reload b", "stop b", "stop a"]
+
+
+def test_a_configuration_that_can_not_be_loaded_ends_the_reload(
+    story: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken: list[BaseException | None] = [ConfigError([Problem("x.yaml", 1, 1, "", "no")]), None]
+
+    def load() -> None:
+        if (error := broken.pop(0)) is not None:
+            os.kill(os.getpid(), signal.SIGHUP)  # once more, when it is mended
+            raise error
+
+    starters = [
+        Reloader(story, "a", 0, reload=load),
+        Reloader(story, "b", 1, start=interrupt(signal.SIGHUP), reload=interrupt()),
+    ]
+    assert run(starters) == ExitCode.OK
+    assert story[-5:] == ["reload a", "reload a", "reload b", "stop b", "stop a"]
+    told = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert told == ["the configuration was not reloaded; the old one stays:\nx.yaml:1:1: no"]
 
 
 def test_a_starter_can_ask_for_a_reload_whatever_became_of_the_terminal(story: list[str]) -> None:
