@@ -16,6 +16,7 @@ from pyboot_svc.master.load import reckon
 from pyboot_svc.master.peer import Reading
 from pyboot_svc.metrics.letters import question
 from pyboot_svc.services import ServiceManager
+from pyboot_svc.services.base import ServiceState
 
 
 class View:
@@ -46,6 +47,7 @@ class View:
 
     def queue_size_metrics(self) -> dict[str, Any]:
         """The original system's shape, to the letter; null and an error where nothing answers."""
+        states = self._services.states()
         readings = self._hub.scrape()
         rows = []
         there = map(InstanceId.parse, readings)
@@ -60,7 +62,7 @@ class View:
                 "post_queue": snapshot.get("post_queue"),
             }
             if reading.error is not None:
-                row["error"] = reading.error
+                row["error"] = _error(reading.error, states.get(identity))
             rows.append(row)
         return {"queue_size_metrics": rows}
 
@@ -70,8 +72,8 @@ class View:
         rows = []
         for name, reading in self._hub.scrape().items():
             identity = InstanceId.parse(name)
-            row = self._row(identity, reading)
             state = states.get(identity)
+            row = self._row(identity, reading, state)
             row["service"] = state.as_dict() if state else None
             # Who starts them has seen those, too, that ended before they said hello.
             row["restarts"] = state.restarts if state else self._hub.restarts(name)
@@ -134,7 +136,9 @@ class View:
     def _is_configured(self, identity: InstanceId) -> bool:
         return identity in self._expected or identity.model in self._passing
 
-    def _row(self, identity: InstanceId, reading: Reading) -> dict[str, Any]:
+    def _row(
+        self, identity: InstanceId, reading: Reading, service: ServiceState | None
+    ) -> dict[str, Any]:
         edge = self._edges.get(identity.model)
         known = {
             "instance": str(identity),
@@ -143,7 +147,7 @@ class View:
             "configured": self._is_configured(identity),
             "unit": f"edge-model@{identity}.service",
             "sub_process_name": identity.metrics_name,
-            "error": reading.error,
+            "error": None if reading.error is None else _error(reading.error, service),
             "config": _edge_summary(edge) if edge else None,
         }
         told = {
@@ -157,11 +161,16 @@ class View:
         return {**known, **told, **known}
 
 
+def _error(error: str, service: ServiceState | None) -> str:
+    """Why an instance tells nothing, with what who starts it has seen: wherever it is shown."""
+    if service is None or service.exit is None:
+        return error
+    return f"{error}; {service.state}, {service.exit}"
+
+
 def _reasons(row: dict[str, Any]) -> list[str]:
     if row["error"] is not None:
-        service = row["service"] or {}
-        last = f"; {service['state']}, {service['exit']}" if service.get("exit") else ""
-        return [row["error"] + last]
+        return [row["error"]]
     if row["state"] == "ready":
         return []
     return row["reasons"] or [row["state"]]

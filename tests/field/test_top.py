@@ -1,4 +1,4 @@
-"""`pyboot top` where nobody looks: into a pipe, it shows its table and ends."""
+"""`pyboot top` and `status` into a pipe: they show their table, and end."""
 
 from __future__ import annotations
 
@@ -21,3 +21,15 @@ def test_top_into_a_pipe_ends(
     assert "\x1b" not in top.stdout
     assert top.stdout.splitlines()[0].split() == status.stdout.splitlines()[0].split()
     assert len(top.stdout.splitlines()) == 2
+
+
+def test_why_an_instance_is_absent(
+    write_config: Callable[..., Path], up: Callable[..., Up], topic: str
+) -> None:
+    edge = f"{{name: m, edge_mode: my_models.none, pre_topic: {topic}, post_topic: {topic}/out}}"
+    master = up(write_config(edge, models=MODELS), ready=False)
+    master.wait_log("not restarting")
+    address = ("--listen", master.url.removeprefix("http://"))
+    why = "m-1: absent: not connected; failed, ended with exit code 78"
+    for command in ("status", "top"):
+        assert run_pyboot(command, *address).stdout.splitlines()[2:] == [why]

@@ -27,8 +27,7 @@ function wordOf(instance) {
 }
 
 function why(instance, word) {
-  const service = instance.service?.exit ? `; ${instance.service.state}, ${instance.service.exit}` : "";
-  if (instance.error !== null) return instance.error + service;
+  if (instance.error !== null) return instance.error;
   const said = [...(instance.reasons ?? []), ...(instance.notices ?? [])];
   if (word === "spooling") said.unshift(`${number(instance.spooled)} results wait on disk`);
   if (word === "backlog") {

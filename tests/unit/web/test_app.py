@@ -22,6 +22,7 @@ from support.poll import until
 
 import pyboot_svc.web.static
 from pyboot_svc import __version__
+from pyboot_svc.cli.table import reasons_of
 from pyboot_svc.config import Broker, Config, Edge, Endpoint, QueueLimits, WebAddress
 from pyboot_svc.config.settings import NO_AUTH
 from pyboot_svc.errors import ExitCode, UnavailableError
@@ -358,9 +359,13 @@ def test_what_the_service_manager_knows(serve: Callable[..., Web]) -> None:
             "restarts": 0,
             "exit": "ended with exit code 78",
         }
-        assert web.request("/readyz").json["reasons"][0] == (
-            f"temp-1: {ABSENT}; failed, ended with exit code 78"
-        )
+        # In the same words wherever it is shown.
+        why = f"{ABSENT}; failed, ended with exit code 78"
+        assert (row["state"], row["error"]) == ("absent", why)
+        assert reasons_of(row) == [why]
+        assert web.request("/readyz").json["reasons"][0] == f"temp-1: {why}"
+        assert web.request("/queue_size_metrics").json["queue_size_metrics"][0]["error"] == why
+        assert why in web.request("/").text
     finally:
         services.stop()
 
