@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -77,3 +78,9 @@ class ConfigError(PybootError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def in_words(error: OSError) -> str:
+    """What the system says, without its number, and what helps where root is allowed more."""
+    advice = isinstance(error, PermissionError) and os.geteuid() != 0
+    return (error.strerror or str(error)) + ("; try as root (sudo)" if advice else "")

@@ -1,10 +1,12 @@
-"""Files that are replaced as a whole."""
+"""Files that are replaced as a whole, and what is in a folder."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
 from pathlib import Path
+
+from pyboot_svc.errors import UnavailableError, in_words
 
 _RANDOM_BYTES = 8
 
@@ -31,6 +33,17 @@ def replace_text(file: Path, text: str, *, mode: int | None = None, durable: boo
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def names_in(folder: Path) -> list[str]:
+    """What is in it; nothing where it isn't there. Raises UnavailableError where it can't be read,
+    as by one who may not."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UnavailableError(f"{folder} can't be read: {in_words(error)}") from error
 
 
 def _new_file(name: str, flags: int) -> int:

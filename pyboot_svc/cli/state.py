@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from pyboot_svc.cli.arguments import STATE_DIR
-from pyboot_svc.errors import UnavailableError, UsageError
+from pyboot_svc.errors import UsageError
+from pyboot_svc.files import names_in
 from pyboot_svc.identity import InstanceId
 
 
@@ -26,16 +26,8 @@ def found_state_dir() -> Path:
 
 def known_instances(state_dir: Path) -> list[InstanceId]:
     """The instances that have a folder in `state_dir`, whoever may read it."""
-    try:
-        names = os.listdir(state_dir)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UnavailableError(
-            f"{state_dir} can't be read: {error.strerror}; try as root (sudo)"
-        ) from error
     found = []
-    for name in names:
+    for name in names_in(state_dir):
         with suppress(UsageError):  # not one of ours
             found.append(InstanceId.parse(name))
     return sorted(found)

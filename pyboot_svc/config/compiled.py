@@ -32,7 +32,7 @@ from pyboot_svc.config.settings import (
     Tracing,
 )
 from pyboot_svc.errors import ConfigError, Problem, UsageError
-from pyboot_svc.files import replace_text
+from pyboot_svc.files import names_in, replace_text
 from pyboot_svc.identity import InstanceId
 
 FORMAT = 1
@@ -69,11 +69,15 @@ _KEYS = {"format", "version", "identity", "edge", "model_path", "code", "package
 
 
 def compiled_names(run_dir: Path) -> set[InstanceId]:
-    """The instances that have a file; what others left there is passed over."""
+    """The instances that have a file; what others left there is passed over.
+
+    Raises UnavailableError where it can't look.
+    """
     names = set()
-    for file in (run_dir / "instances").glob("*.json"):
-        with suppress(UsageError):
-            names.add(InstanceId.parse(file.name.removesuffix(".json")))
+    for file in names_in(run_dir / "instances"):
+        if file.endswith(".json"):
+            with suppress(UsageError):
+                names.add(InstanceId.parse(file.removesuffix(".json")))
     return names
 
 

@@ -9,6 +9,8 @@ import time
 import zlib
 from pathlib import Path
 
+from pyboot_svc.errors import in_words
+from pyboot_svc.files import names_in
 from pyboot_svc.health.loading import is_loading
 from pyboot_svc.health.record import Health, read_health
 from pyboot_svc.identity import InstanceId
@@ -37,8 +39,23 @@ def health_socket(run_dir: Path, identity: InstanceId) -> Path:
 
 
 def health_sockets(run_dir: Path) -> list[Path]:
-    """Those of all instances that run, or were killed, in the order of their names."""
-    return sorted((run_dir / _FOLDER).glob(f"*/{_NAME}"))
+    """Those of all instances that run, or were killed, in the order of their names.
+
+    Raises UnavailableError where one can't look.
+    """
+    folder = run_dir / _FOLDER
+    sockets = (folder / name / _NAME for name in sorted(names_in(folder)))
+    return [socket for socket in sockets if _may_be_there(socket)]
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def folder_of(socket: Path) -> str:
@@ -47,7 +64,7 @@ def folder_of(socket: Path) -> str:
 
 
 def ask_health(path: Path, seconds: float) -> Health:
-    """What the worker answers at `path`; one that doesn't is not alive."""
+    """What the worker answers at `path`; one that doesn't is not alive, as far as one may ask."""
     try:
         health = read_health(decode_line(_read_line(path, seconds)))
         if _folder_name(health.instance) != folder_of(path):
@@ -61,7 +78,12 @@ def ask_health(path: Path, seconds: float) -> Health:
         if is_loading(path):
             return Health(folder_of(path), alive=True, reasons=("the model is being loaded",))
         reason = f"no answer within {seconds:g} s"
-    except (OSError, ValueError) as error:
+    except PermissionError as error:
+        reason = f"it can't be asked: {path}: {in_words(error)}"
+        return Health(folder_of(path), reasons=(reason,), unasked=True)
+    except OSError as error:
+        reason = f"{path}: {in_words(error)}"
+    except ValueError as error:
         reason = f"{path}: {error}"
     return Health(folder_of(path), reasons=(reason,))
 

@@ -19,7 +19,8 @@ class Health:
 
     `alive`: all its threads make progress; `stalls` says why not. `loaded`: its model is.
     `started`: it was ready once. `ready`: it can work right now; `reasons` says why not. `notices`:
-    what a broker grants less than it was asked for.
+    what a broker grants less than it was asked for. `unasked`: who asked may not, and nothing is
+    known of it.
     """
 
     instance: str
@@ -30,6 +31,7 @@ class Health:
     reasons: tuple[str, ...] = ()
     stalls: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    unasked: bool = False
 
     @property
     def trouble(self) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyboot_svc.environments.interpreter import find_interpreter
 from pyboot_svc.environments.packages import packages_of
-from pyboot_svc.errors import UnavailableError, UsageError
+from pyboot_svc.errors import UnavailableError, UsageError, in_words
 from pyboot_svc.services.child import how_it_ended
 
 OF_SERVICES = Path("/var/lib/pyboot/venvs")
@@ -98,9 +98,7 @@ def remove_environment(environment: Path) -> None:
         (environment / _INCOMPLETE).touch()
         shutil.rmtree(environment)
     except OSError as error:
-        raise UnavailableError(
-            f"{error.filename} can't be removed: {error.strerror}; try as root (sudo)"
-        ) from error
+        raise UnavailableError(f"{error.filename} can't be removed: {in_words(error)}") from error
 
 
 @contextmanager

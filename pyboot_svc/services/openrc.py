@@ -180,8 +180,7 @@ class OpenrcManager:
     def _state(self, identity: InstanceId) -> UnitState:
         if self._failure(identity).exists():
             return UnitState(False, True, False, f"failed: {self._last_words(identity)}")
-        socket = health_socket(self._run_dir, identity)
-        health = ask_health(socket, _HEALTH_SECONDS)
+        health = ask_health(health_socket(self._run_dir, identity), _HEALTH_SECONDS)
         if not health.alive:
             code = self._status(identity)
             if code != _STARTED:
@@ -189,14 +188,12 @@ class OpenrcManager:
                 told = "rc-service gives no answer" if code is None else f"status {code}"
                 state = "stopped" if stopped else f"not started ({told})"
                 return UnitState(False, False, stopped, state, failing=not stopped)
-        # Who isn't root may be unable to ask.
-        unasked = socket.exists() and not os.access(socket, os.W_OK)
         return UnitState(
             ready=health.started,
             failed=False,
             stopped=False,
             detail=f"started: {health.trouble or 'ready'}",
-            failing=not health.alive and not unasked,
+            failing=not health.alive and not health.unasked,
             waiting=health.trouble if health.loaded else "",
         )
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.errors import UnavailableError
+from pyboot_svc.errors import UnavailableError, in_words
 from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line, encode_line
@@ -31,7 +31,7 @@ def trace_socket(run_dir: Path, state_dir: Path, identity: InstanceId) -> Path |
         try:
             path.lstat()
         except PermissionError as error:
-            raise UnavailableError(f"{path}: {error.strerror}; try as root (sudo)") from error
+            raise UnavailableError(f"{path}: {in_words(error)}") from error
         except OSError:
             continue
         return path

@@ -15,6 +15,7 @@ from pyboot_svc.errors import (
     StarterError,
     UnavailableError,
     UsageError,
+    in_words,
 )
 from pyboot_svc.model import loader
 
@@ -77,3 +78,20 @@ def test_config_error_tells_its_problems_in_the_files_order() -> None:
     error = ConfigError([third, first, second])
     assert error.problems == (first, second, third)
     assert str(error).splitlines() == ["f:2:5: wrong", "f:2:30: wrong", "f:9:1: wrong"]
+
+
+@pytest.mark.parametrize(
+    ("user", "error", "words"),
+    [
+        (1000, PermissionError(13, "Permission denied"), "Permission denied; try as root (sudo)"),
+        (0, PermissionError(13, "Permission denied"), "Permission denied"),
+        (1000, NotADirectoryError(20, "Not a directory", "x"), "Not a directory"),
+        (1000, TimeoutError("timed out"), "timed out"),
+    ],
+    ids=str,
+)
+def test_what_the_system_says_comes_without_its_number(
+    user: int, error: OSError, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    assert in_words(error) == words

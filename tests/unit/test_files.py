@@ -7,8 +7,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from support.locked import locked
 
-from pyboot_svc.files import replace_text
+from pyboot_svc.errors import UnavailableError
+from pyboot_svc.files import names_in, replace_text
 
 
 @pytest.fixture
@@ -86,3 +88,13 @@ def test_what_others_have_made_beside_it_is_neither_followed_nor_touched(file: P
     file.symlink_to(precious)
     replace_text(file, "newer")
     assert (file.read_text(), precious.read_text()) == ("newer", "as it was")
+
+
+def test_what_is_in_a_folder_or_why_nobody_knows(file: Path) -> None:
+    assert names_in(file.parent) == ["settings"]
+    assert names_in(file.parent / "absent") == []
+    with pytest.raises(UnavailableError, match=r"/settings can't be read: Not a directory$"):
+        names_in(file)
+    said = r"can't be read: Permission denied; try as root \(sudo\)$"
+    with locked(file.parent), pytest.raises(UnavailableError, match=said):
+        names_in(file.parent)

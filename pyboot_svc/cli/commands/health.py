@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from pyboot_svc.cli.arguments import RUN_DIR, add_json, add_run_dir, seconds
-from pyboot_svc.errors import ExitCode, UsageError
+from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.health.client import (
     ask_health,
     folder_of,
@@ -23,9 +24,10 @@ from pyboot_svc.text import printable
 DESCRIPTION = """\
 Ask a worker, at its own socket, whether all its threads make progress: a check for
 OpenRC, containers and Kubernetes. Exit code 0: yes; 1: no, or there is no answer in
-time. Without NAME-INSTANCE all workers that run are asked, and with --ready all that
-were applied. Under a systemd unit with WatchdogSec= workers report to systemd, and
-have no such socket: then what systemd knows of them is shown."""
+time; 69: this user may not ask. Without NAME-INSTANCE all workers that run are
+asked, and with --ready all that were applied. Under a systemd unit with WatchdogSec=
+workers report to systemd, and have no such socket: then what systemd knows of them
+is shown."""
 EXAMPLES = (
     ("pyboot health", "do all workers make progress?"),
     ("pyboot health mean-1 --ready", "can this one do its work right now?"),
@@ -62,16 +64,27 @@ def run(options: argparse.Namespace) -> int:
     """Without an instance: of all that run, and with --ready of all that were applied.
 
     One that gave up, since a restart would end the same, is not ready; but nothing that runs is
-    any less alive for it, and whoever asks for that only wants to know what to restart.
+    any less alive for it, and whoever asks for that only wants to know what to restart. Of one that
+    this user may not ask nothing is said but that.
     """
-    answers = _answers(options)
+    found = _answers(options)
+    answers = [answer for answer in found if not answer.unasked]
+    if answers or not found:
+        _show(answers, options)
+    if len(answers) < len(found):
+        sys.stdout.flush()
+        unasked = [f"{one.instance}: {one.trouble}" for one in found if one.unasked]
+        raise UnavailableError("\n".join(unasked))
+    well = bool(answers) and all(a.ready if options.ready else a.alive for a in answers)
+    return ExitCode.OK if well else UNHEALTHY
+
+
+def _show(answers: list[Health], options: argparse.Namespace) -> None:
     if options.json:
         shown = [answer.document() for answer in answers]
         print(json.dumps(shown[0] if options.instance else {"instances": shown}, indent=1))
     else:
         print("\n".join(map(_line, answers)) or f"no instance is running in {options.run_dir}")
-    well = bool(answers) and all(a.ready if options.ready else a.alive for a in answers)
-    return ExitCode.OK if well else UNHEALTHY
 
 
 def _answers(options: argparse.Namespace) -> list[Health]:
@@ -83,7 +96,8 @@ def _answers(options: argparse.Namespace) -> list[Health]:
         # Under systemd the workers tell how they do, and have no socket to be asked at.
         units = _of_units(options)
         if options.instance:
-            _check_known(options, units)
+            if not any(answer.unasked for answer in answers.values()):
+                _check_known(options, units)
             units = {name: unit for name, unit in units.items() if name == options.instance}
         answers.update(
             (name, unit)

@@ -14,7 +14,7 @@ from pyboot_svc.cli.arguments import STATE_DIR, add_config, add_state_dir
 from pyboot_svc.cli.config_file import config_file, named_config
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
+from pyboot_svc.errors import ExitCode, UnavailableError, UsageError, in_words
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.live import applied_states
 from pyboot_svc.services.unprivileged import as_owner
@@ -111,9 +111,7 @@ def _size(folder: Path) -> int:
     """What it takes on the disk."""
 
     def fail(error: OSError) -> None:
-        raise UnavailableError(
-            f"{error.filename} can't be read: {error.strerror}; try as root (sudo)"
-        ) from error
+        raise UnavailableError(f"{error.filename} can't be read: {in_words(error)}") from error
 
     return sum(
         os.lstat(os.path.join(parent, name)).st_blocks * 512
@@ -159,6 +157,4 @@ def _remove(state_dir: Path, identity: InstanceId) -> None:
         if folder.is_symlink():
             folder.unlink()
     except OSError as error:
-        raise UnavailableError(
-            f"{error.filename} can't be removed: {error.strerror}; try as root (sudo)"
-        ) from error
+        raise UnavailableError(f"{error.filename} can't be removed: {in_words(error)}") from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.locked import locked
 
 from pyboot_svc.cli import main
 from pyboot_svc.health.client import health_socket
@@ -129,6 +132,32 @@ def test_a_worker_of_another_make_is_not_taken_for_healthy(ask: Ask, tmp_path: P
         code, text = ask("a-1")
     assert code == 1
     assert "its answer doesn't say how it does" in text
+
+
+def test_of_one_that_may_not_be_asked_nothing_is_said_but_that(
+    open_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = {name: health_socket(open_folder, InstanceId(name, 1)) for name in "ab"}
+    servers = [
+        HealthServer(path, partial(Health, f"{name}-1", alive=True, ready=True))
+        for name, path in paths.items()
+    ]
+    if os.geteuid() == 0:
+        os.chown(paths["a"], 65_534, -1)
+
+    def ask(*arguments: str) -> tuple[str, str]:
+        with locked(paths["b"].parent):
+            assert main(["health", *arguments, "--run-dir", str(open_folder)]) == 69
+        return capsys.readouterr()
+
+    why = f"pyboot: b-1: it can't be asked: {paths['b']}: Permission denied; try as root (sudo)\n"
+    assert ask("b-1") == ask("b-1", "--json") == ask("b-1", "--ready") == ("", why)
+    assert ask() == ("a-1: ready\n", why)
+    told, error = ask("--json")
+    assert [one["instance"] for one in json.loads(told)["instances"]] == ["a-1"]
+    assert error == why
+    for server in servers:
+        server.close()
 
 
 def test_no_name_of_an_instance(ask: Ask) -> None:

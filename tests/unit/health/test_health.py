@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.locked import locked
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.client import ask_health, folder_of, health_socket, health_sockets
@@ -247,6 +248,26 @@ def test_a_long_name_still_has_a_path_of_its_own() -> None:
     assert longest[0] != longest[1]
     assert all(len(str(path)) <= 107 for path in longest)
     assert health_socket(folder, MEAN) == folder / "workers" / "mean-1" / "health.sock"
+
+
+def test_of_one_that_may_not_be_asked_nothing_is_known(path: Path, server: HealthServer) -> None:
+    with locked(path.parent):
+        answer = ask_health(path, 5)
+    assert (answer.unasked, answer.alive) == (True, False)
+    why = f"it can't be asked: {path}: Permission denied; try as root (sudo)"
+    assert answer.reasons == (why,)
+    assert not ask_health(path, 5).unasked
+
+
+def test_sockets_that_may_not_be_seen_are_listed_or_said_to_be_hidden(open_folder: Path) -> None:
+    own = health_socket(open_folder, MEAN).parent
+    own.mkdir(parents=True)
+    with locked(own):
+        assert [folder_of(path) for path in health_sockets(open_folder)] == ["mean-1"]
+    assert health_sockets(open_folder) == []
+    said = r"workers can't be read: Permission denied; try as root \(sudo\)$"
+    with locked(own.parent), pytest.raises(UnavailableError, match=said):
+        health_sockets(open_folder)
 
 
 def test_sockets_are_listed_by_name(tmp_path: Path) -> None:
