@@ -7,12 +7,15 @@ characters steer the terminal that shows them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from unicodedata import category
 
 # Control and format characters (also those that turn the direction of text), surrogates, what
 # Unicode hasn't assigned, and its own separators of lines and paragraphs.
 _HARMFUL = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"))
 _ELLIPSIS = "…"
+# PATH_MAX, with each byte escaped.
+_LONGEST_PATH = 4 * 4096
 
 
 def printable(text: str, most: int = 200, *, lines: bool = False) -> str:
@@ -27,6 +30,11 @@ def printable(text: str, most: int = 200, *, lines: bool = False) -> str:
         c if category(c) not in _HARMFUL or (lines and c in "\n\t") else _escape(c) for c in cut
     )
     return kept if len(kept) <= most else kept[: most - 1] + _ELLIPSIS
+
+
+def path_text(path: Path | str) -> str:
+    """The name of a file, whole and in one line: who made it may have put anything into it."""
+    return printable(str(path), _LONGEST_PATH)
 
 
 def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:

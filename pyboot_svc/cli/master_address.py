@@ -11,6 +11,7 @@ from pyboot_svc.cli.master_client import MasterAt, fetch_instances, token_of
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.settings import WebAddress
 from pyboot_svc.errors import ConfigError, UnavailableError, UsageError
+from pyboot_svc.text import block
 
 
 def find_master(options: argparse.Namespace) -> MasterAt:
@@ -28,7 +29,7 @@ def find_master(options: argparse.Namespace) -> MasterAt:
         default = MasterAt(WebAddress(), token)
         if not _answers(default):
             raise error from None
-        print(f"pyboot: {error}", file=sys.stderr)
+        print(f"pyboot: {block(str(error))}", file=sys.stderr)
         return default
 
 

@@ -10,6 +10,7 @@ from pyboot_svc.cli.arguments import STATE_DIR
 from pyboot_svc.errors import UsageError
 from pyboot_svc.files import names_in
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.text import path_text
 
 
 def found_state_dir() -> Path:
@@ -20,7 +21,8 @@ def found_state_dir() -> Path:
     if up is None:
         return STATE_DIR
     others = f"; services': --state-dir {STATE_DIR}" if STATE_DIR.exists() else ""
-    print(f"pyboot: of the running `pyboot up`, in {up.state_dir}{others}", file=sys.stderr)
+    where = path_text(up.state_dir)
+    print(f"pyboot: of the running `pyboot up`, in {where}{others}", file=sys.stderr)
     return Path(up.state_dir)
 
 

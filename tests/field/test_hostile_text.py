@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -195,3 +196,33 @@ def test_the_table_of_status_has_a_line_for_each_thing_said() -> None:
     lines = table_lines(rows)
     assert len(lines) == 4
     assert all("\n" not in line and harmless(line) and len(line) < 2000 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "check -c {}/config.yaml",
+        "check -c {}/absent.yaml",
+        "init {}/new",
+        "test -c {}/config.yaml",
+        "dead list --state-dir {}/cases",
+        "purge m-1 -c {}/config.yaml --state-dir {}",
+        "health --run-dir {}",
+        "venv create x --dir {} --python absent --requirements {}/absent",
+    ],
+)
+def test_names_of_files(command: str, write_config: Callable[..., Path], tmp_path: Path) -> None:
+    edge = "{name: old, edge_mode: my_models.same, pre_topic: in, post_topic: out}"
+    config = write_config(edge, models="def same(payload): return payload\n")
+    folder = tmp_path / EVIL
+    folder.mkdir(parents=True)
+    for file in (config, config.with_name("my_models.py")):
+        shutil.copy(file, folder)
+    (folder / "m-1").mkdir()
+    (folder / "cases").mkdir()
+    (folder / "cases" / "same.json").write_text('{"input": 1, "output": 1}')
+    done = run_pyboot(*(word.format(folder) for word in command.split()))
+    told = done.stdout + done.stderr
+    assert "\\u2028" in told
+    assert all(map(harmless, told.splitlines()))
+    assert not any(line.startswith(FORGED) for line in told.splitlines())

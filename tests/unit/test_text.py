@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unicodedata import category
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboot_svc.text import ago, clip_utf8, closest, printable, property_text
+from pyboot_svc.text import ago, clip_utf8, closest, path_text, printable, property_text
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,9 @@ def test_the_text_of_a_property_fits_and_has_no_control_characters(text: str, mo
 )
 def test_how_long_ago(seconds: float, said: str) -> None:
     assert ago(seconds) == said
+
+
+def test_the_name_of_a_file_is_whole_and_in_one_line() -> None:
+    assert path_text("/a/\x1b[31m\u202e\nb") == "/a/\\x1b[31m\\u202e\\nb"
+    longest = Path("/" + "\x01" * 4095)
+    assert path_text(longest) == "/" + "\\x01" * 4095

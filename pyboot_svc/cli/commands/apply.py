@@ -26,6 +26,7 @@ from pyboot_svc.services.readiness import NotReady
 from pyboot_svc.services.rollout import wanted_instances, without_broken
 from pyboot_svc.services.tokens import issue_tokens, withdraw_tokens
 from pyboot_svc.services.trust import require_roots_own
+from pyboot_svc.text import block
 
 DESCRIPTION = """\
 Bring the host's services in line with the configuration: write the units that
@@ -114,7 +115,7 @@ def _teller(step_seconds: float) -> Callable[[str], None]:
 
     def say(text: str) -> None:
         notifier.extend_start(step_seconds)
-        print(text, flush=True)
+        print(block(text), flush=True)
 
     return say
 

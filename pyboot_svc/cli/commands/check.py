@@ -33,7 +33,7 @@ from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.services.guests import run_guest
 from pyboot_svc.services.trust import trouble_with
 from pyboot_svc.services.unprivileged import ChildEnded, asked_without_rights
-from pyboot_svc.text import block, printable
+from pyboot_svc.text import block, path_text, printable
 from pyboot_svc.tracing.provider import import_libraries
 from pyboot_svc.web.credentials import trouble_in
 
@@ -128,19 +128,19 @@ def _show(
     for problem in problems:
         print(block(str(problem)))
     if config is not None and not problems:
-        print(_summary(config, str(file)))
+        print(_summary(config, file))
     for warning in warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {block(warning)}")
     if audited is not None:
         for finding in audited.findings:
             print(printable(str(finding), _LONGEST_FINDING))
         for unknown in audited.unknown:
-            print(f"not known: {unknown}")
+            print(f"not known: {block(unknown)}")
 
 
-def _summary(config: Config, file: str) -> str:
+def _summary(config: Config, file: Path) -> str:
     instances = len(list(config.instances()))
-    return f"{file}: ok, models: {len(config.edges)}, instances: {instances}"
+    return f"{path_text(file)}: ok, models: {len(config.edges)}, instances: {instances}"
 
 
 def _warnings(config: Config) -> Iterator[str]:

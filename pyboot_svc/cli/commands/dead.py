@@ -17,7 +17,7 @@ from pyboot_svc.cli.state import found_state_dir, known_instances
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError, UsageError
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.model.codec import PayloadFault
-from pyboot_svc.text import ago, block, printable
+from pyboot_svc.text import ago, block, path_text, printable
 
 DESCRIPTION = """\
 The messages that were given up, as kept locally. Each has an ID, its payload, the
@@ -67,7 +67,7 @@ def list_dead(options: argparse.Namespace) -> ExitCode:
     unreadable = []
     instances = _instances(options)
     if not instances:
-        print(f"no instance has state in {options.state_dir}", file=sys.stderr)
+        print(f"no instance has state in {path_text(options.state_dir)}", file=sys.stderr)
     for identity in instances:
         try:
             kept[identity] = letters_of(options.state_dir, identity)

@@ -19,7 +19,7 @@ from pyboot_svc.health.client import (
 )
 from pyboot_svc.health.record import Health
 from pyboot_svc.identity import InstanceId
-from pyboot_svc.text import printable
+from pyboot_svc.text import path_text, printable
 
 DESCRIPTION = """\
 Ask a worker, at its own socket, whether all its threads make progress: a check for
@@ -84,7 +84,11 @@ def _show(answers: list[Health], options: argparse.Namespace) -> None:
         shown = [answer.document() for answer in answers]
         print(json.dumps(shown[0] if options.instance else {"instances": shown}, indent=1))
     else:
-        print("\n".join(map(_line, answers)) or f"no instance is running in {options.run_dir}")
+        print("\n".join(map(_line, answers)) or _none_in(options.run_dir))
+
+
+def _none_in(run_dir: Path) -> str:
+    return f"no instance is running in {path_text(run_dir)}"
 
 
 def _answers(options: argparse.Namespace) -> list[Health]:

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
+from pyboot_svc.text import path_text
 
 DESCRIPTION = """\
 Write a small project into a new folder: a configuration, a model, a test of it,
@@ -135,6 +136,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     except OSError as error:
         raise UnavailableError(f"{folder} can't be written: {error.strerror}") from error
     config, messages = (shlex.quote(str(folder / name)) for name in ("config.yaml", "messages"))
-    print(f"{folder}: {', '.join(_FILES)}")
-    print(f"Go on with: pyboot try mean -c {config} --lines {messages}")
+    command = f"pyboot try mean -c {config} --lines {messages}"
+    print(f"{path_text(folder)}: {', '.join(_FILES)}")
+    print(f"Go on with: {path_text(command)}")
     return ExitCode.OK

@@ -23,6 +23,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.host import BROKEN, HostManager
 from pyboot_svc.services.plan import UNCHANGED, Plan, Step, make_plan
 from pyboot_svc.services.rollout import wanted_instances
+from pyboot_svc.text import block
 
 DESCRIPTION = """\
 Show what apply would do, instance by instance, and because of which keys. Exit code
@@ -83,4 +84,4 @@ def _problems(made: Plan, manager: HostManager) -> dict[InstanceId, str]:
 
 def _planned(step: Step, problems: Mapping[InstanceId, str]) -> str:
     problem = problems.get(step.identity)
-    return f"{step}  ({problem})" if problem else str(step)
+    return block(f"{step}  ({problem})" if problem else str(step))

@@ -19,7 +19,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.live import applied_states
 from pyboot_svc.services.unprivileged import as_owner
 from pyboot_svc.services.users import remove_user
-from pyboot_svc.text import printable
+from pyboot_svc.text import path_text, printable
 from pyboot_svc.worker.storage.claim import is_claimed
 from pyboot_svc.worker.storage.database import ERRORS, connect_strange
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
@@ -99,7 +99,7 @@ def _described(state_dir: Path, identity: InstanceId) -> str:
 
     [found] = as_owner(folder, ask, _ANSWER_SECONDS)
     held = ", ".join([_readable(int(found["size"])), *map(printable, found["kept"])])
-    return f"{identity}: {folder}: {held}"
+    return f"{identity}: {path_text(folder)}: {held}"
 
 
 def _is_claimed(folder: Path) -> bool:

@@ -21,6 +21,7 @@ from pyboot_svc.kubernetes.tokens import token_holders
 from pyboot_svc.kubernetes.worker import unsayable_limits
 from pyboot_svc.metrics.tokens import TOKENS, hashes_file
 from pyboot_svc.services.tokens import issue_tokens
+from pyboot_svc.text import block
 
 DESCRIPTION = """\
 Print the configuration as manifests for Kubernetes, or write one file per model.
@@ -174,4 +175,4 @@ def _create(cluster: Cluster, secret: str, options: list[str]) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"pyboot: {text}", file=sys.stderr)
+    print(f"pyboot: {block(text)}", file=sys.stderr)

@@ -27,7 +27,7 @@ from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.codec import PayloadError
 from pyboot_svc.model.loader import model_folder
 from pyboot_svc.services.guests import run_guest
-from pyboot_svc.text import block
+from pyboot_svc.text import block, path_text
 
 DESCRIPTION = """\
 Call the configured models with golden cases, the files cases/*.json beside each
@@ -144,7 +144,7 @@ def _payload(case: Case, step: Step, written: CasePayloads) -> bytes:
 
 
 def _say(file: Path, found: Sequence[str]) -> None:
-    print(f"{_NOT_OK if found else _OK}{file}", flush=True)
+    print(f"{_NOT_OK if found else _OK}{path_text(file)}", flush=True)
     for text in found:
         print(f"        {block(text)}", flush=True)
 

@@ -25,6 +25,7 @@ from pyboot_svc.services.environments import (
     list_environments,
     remove_environment,
 )
+from pyboot_svc.text import path_text
 
 DESCRIPTION = """\
 Python environments of models' own, as `python:` of an edge names them. As root they
@@ -92,13 +93,13 @@ def create(options: argparse.Namespace) -> ExitCode:
             "`-` in front"
         )
     folder = options.dir / options.name
-    print(f"making {folder}", file=sys.stderr, flush=True)
+    print(f"making {path_text(folder)}", file=sys.stderr, flush=True)
     interpreter = shutil.which(options.python) or options.python
     source = Source(options.requirements, options.wheels, interpreter)
     # So that nothing is left behind then, either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     create_environment(folder, source, show=sys.stderr.isatty())
-    print(f"made; an edge, or `defaults:`, uses it by the line\npython: {folder}")
+    print(f"made; an edge, or `defaults:`, uses it by the line\npython: {path_text(folder)}")
     return ExitCode.OK
 
 
@@ -107,7 +108,7 @@ def list_all(options: argparse.Namespace) -> ExitCode:
     if options.json:
         print(json.dumps(found, indent=1))
         return ExitCode.OK
-    rows = [_HEADER, *(tuple(str(one[key.lower()]) for key in _HEADER) for one in found)]
+    rows = [_HEADER, *(tuple(path_text(str(one[key.lower()])) for key in _HEADER) for one in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     for row in rows:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
@@ -124,7 +125,7 @@ def remove(options: argparse.Namespace) -> ExitCode:
         if Path(python).is_relative_to(chosen):
             raise UsageError(f"{chosen} is used by {user}: remove its `python:` first, and apply")
     remove_environment(chosen)
-    print(f"{chosen}: removed")
+    print(f"{path_text(chosen)}: removed")
     return ExitCode.OK
 
 
