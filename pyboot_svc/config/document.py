@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,6 +19,15 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 # Without libyaml, messages quote what may be a password that starts with `*`, `&` or `!`.
 _QUOTED_NAME = re.compile(r"(alias|anchor|handle) ['\"][^;]*")
+_KINDS = MappingProxyType(
+    {
+        "timestamp": "a date",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "a truth value",
+        "binary": "base64",
+    }
+)
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -127,6 +137,8 @@ def _place(error: yaml.YAMLError, text: str) -> Node:
 def _reason(error: yaml.YAMLError) -> str:
     if "maximum nesting depth" in str(error):  # newer versions of libyaml have a limit, too
         return _TOO_DEEP
+    if "single document" in str(error):
+        return "another document begins here; remove its `---`"
     parts = (getattr(error, "problem", None), getattr(error, "context", None))
     text = " ".join(_QUOTED_NAME.sub(r"\1", part) for part in parts if part)
     return text or getattr(error, "reason", "unreadable")
@@ -172,7 +184,9 @@ class _Converter:
             value = self._scalars.construct_object(raw)
             str(value)  # a number of thousands of digits is made, but never shown
         except Exception:  # each tag's constructor has its own ways to fail on odd text
-            return self._wrong(raw, path, f"can't be read as {raw.tag.rpartition(':')[2]}")
+            kind = raw.tag.rpartition(":")[2]
+            message = f"looks like {_KINDS.get(kind, kind)}, and can't be read as one"
+            return self._wrong(raw, path, message, "" if raw.style else "put text in quotes")
         return replace(_at(raw), value=value, text=raw.value, plain=not raw.style)
 
     def _mapping(self, raw: Any, path: str) -> dict[str, Entry]:

@@ -84,6 +84,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
+def _as_text(node: Node) -> str:
+    """What helps where a plain scalar was to be text."""
+    if isinstance(node.value, dict | list):
+        return ""
+    # A comment, as far as YAML goes, and nothing before it: the topic of all topics.
+    return "put it in quotes" if node.text else "text that begins with # needs quotes"
+
+
 class Text(ValueType):
     def __init__(self, pattern: re.Pattern[str] | None = None, form: str = "") -> None:
         self._pattern = pattern
@@ -92,8 +100,7 @@ class Text(ValueType):
     def read(self, node: Node, path: str, problems: Problems) -> str:
         value = node.value
         if not isinstance(value, str):
-            hint = "" if isinstance(value, dict | list | None) else "put it in quotes"
-            raise Invalid(f"must be text, not {shown(value)}", hint)
+            raise Invalid(f"must be text, not {shown(value)}", _as_text(node))
         if not value:
             raise Invalid("must not be empty")
         if has_control(value):

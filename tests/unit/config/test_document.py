@@ -120,6 +120,22 @@ def test_broken_yaml(text: str, line: int, column: int) -> None:
     assert (*place, path) == (line, column, "")
 
 
+def test_a_second_document_is_said_as_such() -> None:
+    assert found("a: 1\n---\nb: 2") == [
+        (2, 1, "", "broken YAML: another document begins here; remove its `---`")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [("2026-13-01", "put text in quotes"), ("0x_", "put text in quotes"), ('!!int "x"', "")],
+)
+def test_what_helps_where_text_looks_like_something_else(value: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"a: {value}")
+    assert [problem.hint for problem in caught.value.problems] == [hint]
+
+
 @pytest.mark.parametrize(
     ("data", "line", "column", "byte"),
     [
@@ -181,21 +197,21 @@ def test_a_tag_that_is_not_allowed(value: str) -> None:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        ("!!int five", "int"),
-        ("!!float x", "float"),
-        ("!!bool maybe", "bool"),
-        ("!!binary é", "binary"),
-        ("!!timestamp now", "timestamp"),
-        ("2024-13-01", "timestamp"),
-        ("2024-02-30 25:00:00", "timestamp"),
-        ("1" * 5000, "int"),
-        ("0x" + "f" * 5000, "int"),
-        ("0b" + "1" * 50_000, "int"),
+        ("!!int five", "a whole number"),
+        ("!!float x", "a number"),
+        ("!!bool maybe", "a truth value"),
+        ("!!binary é", "base64"),
+        ("!!timestamp now", "a date"),
+        ("2024-13-01", "a date"),
+        ("2024-02-30 25:00:00", "a date"),
+        ("1" * 5000, "a whole number"),
+        ("0x" + "f" * 5000, "a whole number"),
+        ("0b" + "1" * 50_000, "a whole number"),
     ],
     ids=lambda text: text[:20],
 )
 def test_a_value_that_its_tag_does_not_fit(value: str, kind: str) -> None:
-    assert found(f"a: {value}") == [(1, 4, "a", f"can't be read as {kind}")]
+    assert found(f"a: {value}") == [(1, 4, "a", f"looks like {kind}, and can't be read as one")]
 
 
 @pytest.mark.parametrize(

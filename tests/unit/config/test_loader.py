@@ -691,6 +691,16 @@ def test_a_value_out_of_its_range(path: str, value: str, message: str) -> None:
     assert places == [(path, message)]
 
 
+@pytest.mark.parametrize("value", ["#", "#x", "", "# all of them"])
+def test_a_topic_that_yaml_takes_for_a_comment(value: str) -> None:
+    text = f"edge:\n- name: a\n  edge_mode: m.f\n  pre_broker: h\n  pre_topic: {value}\n"
+    text += "  post_broker: h\n  post_topic: t\n"
+    [(line, _, path, message, hint)] = wrong(text)
+    assert (line, path, message) == (5, "edge[0].pre_topic", "must be text, not nothing")
+    assert hint == "text that begins with # needs quotes"
+    assert wrong("app_name: ~\nedge: []")[0][4] == "put it in quotes"
+
+
 @pytest.mark.parametrize(
     "topic", ["+", "#", "a/+/b", "a/#", "a+", "a#b"], ids=lambda topic: topic.replace("/", "_")
 )
