@@ -22,7 +22,7 @@ from enum import Enum
 from typing import Protocol
 
 from pyboot_svc.sockets.descriptors import Listeners
-from pyboot_svc.sockets.http import END_OF_HEAD, is_request, response
+from pyboot_svc.sockets.http import END_OF_HEAD, plain_request, response
 from pyboot_svc.sockets.peers import address_of, network_of
 from pyboot_svc.threads import end_process, spawn
 from pyboot_svc.wakeup import Wakeup
@@ -245,12 +245,13 @@ class Gate:
                 most = f"its head is larger than {self._bounds.head_bytes} bytes"
                 self._refuse(visit, "431 Request Header Fields Too Large", most)
                 return
-        visit.head = visit.head.partition(END_OF_HEAD)[0] + END_OF_HEAD
-        if not is_request(visit.head):
+        head = plain_request(visit.head.partition(END_OF_HEAD)[0] + END_OF_HEAD)
+        if head is None:
             self._refuse(
                 visit, "400 Bad Request", "it is no HTTP/1.0 or HTTP/1.1 that asks for a path"
             )
             return
+        visit.head = head
         visit.phase = _Phase.ANSWERING
         self._selector.unregister(visit.channel)
         unsent = sum(len(other.unsent) for other in self._visits)

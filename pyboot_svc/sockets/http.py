@@ -9,17 +9,31 @@ from typing import Any
 from pyboot_svc.sockets.lines import encode_line
 
 END_OF_HEAD = b"\r\n\r\n"
-# RFC 9112, sections 2 to 5: method, path and version, then fields, whose names are tokens. Another
-# target than a path is for proxies.
-_WELL_FORMED = re.compile(
-    rb"[A-Z]+ /(?!/)[\x21-\x7e]* HTTP/1\.[01]\r\n"
-    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
+# RFC 9112, sections 2 to 5: method, target and version, then fields, whose names are tokens.
+_REQUEST = re.compile(
+    rb"(?P<method>[A-Z]+) "
+    rb"(?:(?i:https?)://(?P<host>(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~%!$&'()*+,;=-]+)(?::[0-9]*)?))?"
+    rb"(?P<path>(?:(?(host)[/?]|/)[\x21-\x7e]*)?) (?P<version>HTTP/1\.[01])\r\n"
+    rb"(?P<fields>(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 )
+_HOST_FIELD = re.compile(rb"(?im:^host:.*\r\n)")
 
 
-def is_request(head: bytes) -> bool:
-    """Whether all of a request's head is as HTTP/1 has it: a framework stumbles over what isn't."""
-    return _WELL_FORMED.fullmatch(head) is not None
+def plain_request(head: bytes) -> bytes | None:
+    """A request's head as a framework reads it without stumbling: one that asks for a path, which
+    starts with one slash; None of what HTTP/1 doesn't have so.
+
+    The absolute form, of which servers have to take it, too (RFC 9112, section 3.2.2), says the
+    host that counts.
+    """
+    found = _REQUEST.fullmatch(head)
+    if found is None or not (found["host"] or found["path"]):
+        return None
+    fields = found["fields"]
+    if found["host"]:
+        fields = b"Host: " + found["host"] + b"\r\n" + _HOST_FIELD.sub(b"", fields)
+    path = b"/" + found["path"].lstrip(b"/")
+    return b"%b %b %b\r\n%b\r\n" % (found["method"], path, found["version"], fields)
 
 
 def request_line(head: bytes) -> tuple[bytes, str]:

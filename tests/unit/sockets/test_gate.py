@@ -242,14 +242,21 @@ def test_a_head_is_answered_without_the_body() -> None:
             b"GET / HTTP/1.\t0\r\n\r\n",
             b"GET http://[::1 HTTP/1.1\r\n\r\n",
         ),
-        *(b"GET //x/ HTTP/1.1\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/1.1\r\nHo\0t: a\r\n\r\n"),
+        *(b"GET x HTTP/1.1\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/1.1\r\nHo\0t: a\r\n\r\n"),
         *(
             b"GET / HTTP/1.1\r\n folded\r\n\r\n",
             b"GET / HTTP/1.1\r\na: \x1b[2J\r\n\r\n",
             b"\r\n\r\n",
         ),
+        *(
+            b"GET  HTTP/1.1\r\n\r\n",
+            b"GET http:///x HTTP/1.1\r\n\r\n",
+            b"GET http://u:p@h/ HTTP/1.1\r\n\r\n",
+            b"GET ftp://h/ HTTP/1.1\r\n\r\n",
+            b"CONNECT h:80 HTTP/1.1\r\n\r\n",
+        ),
     ],
-    ids=range(9),
+    ids=range(14),
 )
 def test_what_is_no_request_reaches_nobody(serve: Serve, head: bytes) -> None:
     """A framework stumbles over it, and answers with a traceback."""
@@ -258,3 +265,29 @@ def test_what_is_no_request_reaches_nobody(serve: Serve, head: bytes) -> None:
     assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"asks for a path" in said
     assert not served.visits
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        ("/a?b=//c", "/a?b=//c", "h"),
+        ("//healthz", "/healthz", "h"),
+        ("///", "/", "h"),
+        ("http://other:80/a//b", "/a//b", "other:80"),
+        ("HTTP://[::1]:5888//healthz?x", "/healthz?x", "[::1]:5888"),
+        ("https://other", "/", "other"),
+        ("http://other?x=1", "/?x=1", "other"),
+    ],
+)
+def test_each_form_of_a_target_reaches_who_answers_as_a_path(
+    serve: Serve, target: str, path: str, host: str
+) -> None:
+    served = serve()
+    ask(served, f"GET {target} HTTP/1.1\r\nA: b\r\nhOst: h\r\n\r\n".encode())
+    [visit] = served.visits
+    line, *fields = visit.head.decode().split("\r\n")
+    assert line == f"GET {path} HTTP/1.1"
+    assert {name.lower(): value for name, _, value in (f.partition(": ") for f in fields if f)} == {
+        "a": "b",
+        "host": host,
+    }
