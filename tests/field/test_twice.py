@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from support.app import Running, run_pyboot
+from support.app import Running, Up, run_pyboot
 from support.poll import until
 
 MODELS = "def same(payload):\n    return payload\n"
@@ -29,6 +29,7 @@ def test_a_second_process_of_an_instance_is_refused_and_disturbs_nobody(
     second = run_pyboot(*command)
     assert second.returncode == 69
     assert f"m-1 runs already, as process {first.pid}" in second.stderr
+    assert second.stderr.endswith("; stop that one first\n")
     assert "connected" not in second.stderr
 
     elsewhere = run_pyboot(*command, "--state-dir", str(tmp_path / "elsewhere"))
@@ -42,3 +43,15 @@ def test_a_second_process_of_an_instance_is_refused_and_disturbs_nobody(
     assert first.stop() == 0
     third = track(Running(tmp_path / "third", *command))
     third.wait_log("subscribed to")
+
+
+def test_one_beside_pyboot_up_is_told_what_to_stop(
+    write_config: Callable[..., Path], up: Callable[..., Up], tmp_path: Path, topic: str
+) -> None:
+    edge = {"name": "m", "edge_mode": "my_models.same", "pre_topic": topic, "post_topic": "out"}
+    config = write_config(json.dumps(edge), models=MODELS)
+    folders = ("--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
+    master = up(config, *folders)
+    second = run_pyboot("worker", "m-1", "--config", str(config), *folders)
+    assert second.returncode == 69
+    assert second.stderr.endswith(f"; stop that `pyboot up` first, process {master.process.pid}\n")

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from pyboot_svc.errors import UnavailableError
-from pyboot_svc.identity import InstanceId
+from pyboot_svc.identity import MASTER_TITLE, InstanceId
 
 _LOCK_NAME = "lock"
 
@@ -48,7 +48,7 @@ def claim_state(folder: Path, identity: InstanceId) -> int | None:
         os.close(lock)
         raise UnavailableError(
             f"{identity} runs already, as process {holder or 'of another host'}, which holds "
-            f"{folder}; {_advice(identity)}"
+            f"{folder}; {_how_to_stop(identity, holder)}"
         ) from None
     except OSError:
         pass  # a file system without locks, or without room for a number
@@ -75,12 +75,37 @@ def _refuse_a_stranger(folder: Path, identity: InstanceId) -> None:
     if os.path.lexists(folder) and not os.access(folder, os.X_OK, effective_ids=True):
         raise UnavailableError(
             f"{identity} belongs to another user, who may be running it: {folder} can't be "
-            f"entered; {_advice(identity)}, or name another folder with --state-dir"
+            f"entered; stop that one first, or name another folder with --state-dir"
         )
 
 
-def _advice(identity: InstanceId) -> str:
-    return (
-        f"stop that one first: `systemctl stop edge-model@{identity}`, or "
-        f"`rc-service edge-model.{identity} stop`"
+def _how_to_stop(identity: InstanceId, holder: str) -> str:
+    """By who has started it, and would start it again."""
+    unit = f"edge-model@{identity}.service"
+    if unit in _of_process(holder, "cgroup"):
+        return f"stop that one first: `systemctl stop {unit.removesuffix('.service')}`"
+    parent = _parent_of(holder)
+    command = _of_process(parent, "cmdline")
+    if "supervise-daemon" in command:
+        return f"stop that one first: `rc-service edge-model.{identity} stop`"
+    if command.startswith(MASTER_TITLE):
+        return f"stop that `pyboot up` first, process {parent}"
+    return "stop that one first"
+
+
+def _parent_of(pid: str) -> str:
+    """Empty where nobody knows."""
+    status = dict(
+        line.split(":\t", 1) for line in _of_process(pid, "status").splitlines() if ":\t" in line
     )
+    return status.get("PPid", "")
+
+
+def _of_process(pid: str, file: str) -> str:
+    """Empty of one that has ended, or that is another host's."""
+    if not pid.isdecimal():
+        return ""
+    try:
+        return Path("/proc", pid, file).read_text(errors="replace")
+    except OSError:
+        return ""

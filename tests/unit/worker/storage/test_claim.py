@@ -53,7 +53,7 @@ def test_another_process_is_refused_until_the_first_ends(
     assert refused.value.exit_code == ExitCode.UNAVAILABLE
     said = str(refused.value)
     assert said.startswith(f"pump-1 runs already, as process {holder.pid}, which holds {folder}")
-    assert "systemctl stop edge-model@pump-1" in said
+    assert said.endswith("; stop that one first")
 
 
 def test_what_was_left_by_a_process_that_ended_holds_nobody_up(tmp_path: Path) -> None:
