@@ -15,6 +15,7 @@ from pyboot_svc.config.schema import EDGE, FILE, MIGHTY_GROUPS, WEB
 from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
     DEAD_LETTER_TOPIC,
+    DEFAULT_CONFIG_FILE,
     DEFAULT_MODEL_PATH,
     SPARKPLUG,
     BatchLimits,
@@ -40,7 +41,7 @@ from pyboot_svc.config.settings import (
 )
 from pyboot_svc.config.types import CodecName, Invalid, is_address, suggestion
 from pyboot_svc.environments.libraries import entered
-from pyboot_svc.errors import ConfigError, Problem
+from pyboot_svc.errors import ConfigError, Problem, in_words
 from pyboot_svc.topics import RESPONSE
 
 _PLAIN_KEYS = (
@@ -78,8 +79,10 @@ def read_config(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        here = _IN_A_PROJECT if _IN_A_PROJECT.is_file() and file != _IN_A_PROJECT else "FILE"
-        message = f"can't be read: {error.strerror}; name the configuration with -c {here}"
+        message = f"can't be read: {in_words(error)}"
+        if file == DEFAULT_CONFIG_FILE and isinstance(error, FileNotFoundError):
+            here = _IN_A_PROJECT if _IN_A_PROJECT.is_file() else "FILE"
+            message += f"; name the configuration with -c {here}"
         raise ConfigError([Problem(str(file), 0, 0, "", message)]) from error
 
 

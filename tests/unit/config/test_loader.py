@@ -1027,7 +1027,7 @@ def unreadable(file: Path) -> str:
         load_config(file)
     [problem] = caught.value.problems
     assert (problem.file, problem.line) == (str(file), 0)
-    assert "-c FILE" in problem.message
+    assert "-c FILE" not in problem.message  # it was named so
     return problem.message
 
 
@@ -1036,10 +1036,16 @@ def test_file_absent(tmp_path: Path) -> None:
 
 
 def test_a_project_is_named_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "config.yaml").touch()
+    """And how to name another file, where none was named."""
+    monkeypatch.setattr("pyboot_svc.config.loader.DEFAULT_CONFIG_FILE", tmp_path / "none")
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"; name the configuration with -c FILE$"):
+        load_config(tmp_path / "none")
+    (tmp_path / "config.yaml").touch()
     with pytest.raises(ConfigError, match=r"with -c config\.yaml$"):
         load_config(tmp_path / "none")
+    with pytest.raises(ConfigError, match=r"No such file or directory$"):
+        load_config(tmp_path / "named")
 
 
 def test_file_is_a_directory(tmp_path: Path) -> None:
