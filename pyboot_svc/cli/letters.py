@@ -101,7 +101,7 @@ def change_letters(
             ):
                 writing.executemany(statement, [(number,) for number in numbers])
         except DatabaseTrouble as error:
-            raise UnavailableError(f"{error}; try as root (sudo)") from error
+            raise UnavailableError(f"{error}{_advice(folder / DATABASE_NAME)}") from error
         yield from ()
 
     shown = state_dir / str(identity) / DATABASE_NAME
@@ -128,9 +128,16 @@ def _reading(shown: Path, file: Path) -> Iterator[None]:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if why == "interrupted":
             why = f"that takes longer than {_STATEMENT_SECONDS:.0f} s, as no worker's file does"
-        forbidden = not os.access(file, os.R_OK | os.W_OK, effective_ids=True)
-        advice = "; try as root (sudo)" if forbidden and os.geteuid() != 0 else ""
-        raise UnavailableError(f"{shown} can't be read: {why}{advice}") from error
+        elif "readonly" in why:
+            # What a worker has left in the log beside it has to be put in its place first.
+            why = "that takes the right to write to it, too"
+        raise UnavailableError(f"{shown} can't be read: {why}{_advice(file)}") from error
+
+
+def _advice(file: Path) -> str:
+    """What helps where the file is somebody else's."""
+    forbidden = not os.access(file, os.R_OK | os.W_OK, effective_ids=True)
+    return "; try as root (sudo)" if forbidden and os.geteuid() != 0 else ""
 
 
 def _document(row: tuple[Any, ...], shown: Path) -> Letter:

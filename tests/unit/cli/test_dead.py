@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.app import PYBOOT
+from support.locked import locked
 from support.store import configured, rows, running, settled
 
 from pyboot_svc.cli import main
@@ -352,3 +353,26 @@ def test_who_may_not_write_is_told_who_can(state: Path, capsys: pytest.CaptureFi
         for path in (folder, *folder.iterdir()):
             path.chmod(0o700)
     assert "try as root" in capsys.readouterr().err
+
+
+def test_who_may_read_and_not_write_is_told_what_it_takes(
+    open_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stopped instance's log has to be put in its place before anything can be read."""
+    add(open_folder, "a-1", b"1")
+    folder = open_folder / "a-1"
+    (folder / DATABASE_NAME).chmod(0o644)
+    with locked(folder, 0o555):
+        assert dead(open_folder, "list") == 69
+    assert capsys.readouterr().err == (
+        f"pyboot: a-1: {folder / DATABASE_NAME} can't be read: that takes the right to write to "
+        "it, too; try as root (sudo)\n"
+    )
+
+
+def test_a_file_in_the_place_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert dead(tmp_path / "file", "list") == 69
+    assert capsys.readouterr().err.endswith("/file can't be read: Not a directory\n")
