@@ -11,14 +11,14 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pyboot_svc.address import Address
-from pyboot_svc.errors import UnavailableError
+from pyboot_svc.errors import UnavailableError, in_words
 from pyboot_svc.sockets.tcp import CONNECT_SECONDS, connect_tcp
 
 _LOOK_SECONDS = 1.0
@@ -121,11 +121,8 @@ class Certificates:
         try:
             self._marks = self._look()
             self._context = self._load()
-        except OSError as error:
-            raise UnavailableError(
-                f"{name}: {files.cert} can't be used: {error.strerror or error}; "
-                "it has to be a PEM certificate, with its key, that the master may read"
-            ) from error
+        except TlsFailure as error:
+            raise UnavailableError(f"{name}: {error}") from error
 
     def wrap(self, connection: socket.socket) -> SecureChannel:
         self._refresh()
@@ -146,19 +143,24 @@ class Certificates:
                 self._marks = marks
                 self._context = self._load()
                 log.info("%s: read %s anew", self._name, self._files.cert)
-        except OSError as error:
+        except TlsFailure as error:
             log.warning(
                 "%s: the new certificate can't be used; the old one stays: %s", self._name, error
             )
 
     def _look(self) -> list[tuple[int, int]]:
-        return [(status.st_mtime_ns, status.st_ino) for status in map(os.stat, self._files)]
+        marks = []
+        for file in self._files:
+            with _used(file, "the master has to be able to read it"):
+                status = os.stat(file)
+            marks.append((status.st_mtime_ns, status.st_ino))
+        return marks
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         _show(context, self._files)
         if self._files.ca is not None:
-            context.load_verify_locations(self._files.ca)
+            _trust(context, self._files.ca)
             context.verify_mode = ssl.CERT_OPTIONAL
         return context
 
@@ -166,8 +168,28 @@ class Certificates:
 def _show(context: ssl.SSLContext, files: TlsFiles) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if files.cert is not None:
-        # Without a terminal nobody could be asked for a passphrase.
-        context.load_cert_chain(files.cert, files.key, password=lambda: "")
+        place = f"in {files.key}" if files.key is not None else "in the same file"
+        with _used(files.cert, f"it has to be a PEM certificate, with its key {place}"):
+            # Without a terminal nobody could be asked for a passphrase.
+            context.load_cert_chain(files.cert, files.key, password=lambda: "")
+
+
+def _trust(context: ssl.SSLContext, ca: str) -> None:
+    with _used(ca, "it has to have PEM certificates"):
+        context.load_verify_locations(ca)
+
+
+@contextmanager
+def _used(file: str, wanted: str) -> Iterator[None]:
+    """Raises TlsFailure with what is wrong with it, and what was `wanted`."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        # Its text names a line of Python's own source.
+        why = (error.reason or "not PEM").lower().replace("_", " ")
+        raise TlsFailure(f"{file} can't be used: {why}; {wanted}") from error
+    except OSError as error:
+        raise TlsFailure(f"{file} can't be read: {in_words(error)}; {wanted}") from error
 
 
 def connect_tls(address: Address, folder: Path) -> ssl.SSLSocket:
@@ -180,12 +202,9 @@ def connect_tls(address: Address, folder: Path) -> ssl.SSLSocket:
     files = TlsFiles.within(folder)
     if files.ca is None:
         raise TlsFailure(f"there is no {folder / 'ca.crt'} that says whom to trust")
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(files.ca)
-        _show(context, files)
-    except OSError as error:
-        raise TlsFailure(f"the certificates in {folder} can't be used: {error}") from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _trust(context, files.ca)
+    _show(context, files)
     connection = connect_tcp(address)
     connection.settimeout(CONNECT_SECONDS)
     try:
