@@ -84,3 +84,10 @@ def in_words(error: OSError) -> str:
     """What the system says, without its number, and what helps where root is allowed more."""
     advice = isinstance(error, PermissionError) and os.geteuid() != 0
     return (error.strerror or str(error)) + ("; try as root (sudo)" if advice else "")
+
+
+def told(error: Exception) -> str:
+    """What it says; of the system's, which file it is about, and no number."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)

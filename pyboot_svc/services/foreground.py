@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyboot_svc.backoff import Backoff
-from pyboot_svc.errors import FINAL_EXIT_CODES
+from pyboot_svc.errors import FINAL_EXIT_CODES, told
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.base import ServiceState
 from pyboot_svc.services.child import ChildProcess, how_it_ended
@@ -247,7 +247,7 @@ class ForegroundManager:
         try:
             process = ChildProcess(command, environment)
         except OSError as error:
-            log.error("%s: can't be started: %s", child.identity, error)
+            log.error("%s: can't be started: %s", child.identity, told(error))
             self._schedule(child)
             return
         child.process, child.restart_at = process, None

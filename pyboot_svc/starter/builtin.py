@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.errors import UnavailableError
+from pyboot_svc.errors import UnavailableError, told
 from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
@@ -139,7 +139,8 @@ class ProcessorStarter(Starter):
                 self._to_undo.callback(listener.close)
                 hub.listen_also(listener)
         except (OSError, UnavailableError) as error:
-            log.error("%s: its files in %s can't be created: %s", identity, settings.run_dir, error)
+            where = settings.run_dir
+            log.error("%s: its files in %s can't be created: %s", identity, where, told(error))
         return worker_command(identity, settings)
 
     def start(self, context: StarterContext) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from pyboot_svc.config import Config, Edge
-from pyboot_svc.errors import PybootError
+from pyboot_svc.errors import PybootError, told
 from pyboot_svc.services.apply import Roll, apply_plan
 from pyboot_svc.services.examination import trouble_of
 from pyboot_svc.services.host import HostManager
@@ -50,7 +50,7 @@ class Reloads:
                 self._roll(self._config)
             except (PybootError, OSError) as error:
                 if not self._stopping:
-                    log.error("the reload stopped: %s", error)
+                    log.error("the reload stopped: %s", told(error))
             except Exception:
                 log.exception("internal error in a reload; what runs goes on")
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.errors import UnavailableError, in_words
+from pyboot_svc.errors import UnavailableError, in_words, told
 from pyboot_svc.health.client import health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line, encode_line
@@ -101,7 +101,7 @@ class _Viewer:
                 raise ValueError("a line that never ends")
             documents = [decode_line(line) for line in lines]
         except (OSError, ValueError) as error:
-            raise UnavailableError(f"{self.name} can't be looked at: {error}") from error
+            raise UnavailableError(f"{self.name} can't be looked at: {told(error)}") from error
         for document in documents:
             if "time" not in document and "error" in document:
                 raise UnavailableError(f"{self.name} can't be looked at: {document['error']}")

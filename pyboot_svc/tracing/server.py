@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from pyboot_svc.errors import UnavailableError
+from pyboot_svc.errors import UnavailableError, in_words
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line, encode_line
 from pyboot_svc.sockets.peers import may_look
 from pyboot_svc.sockets.unix import answer_each, open_listener
@@ -48,7 +48,9 @@ class TraceServer:
             listener = open_listener(self._path, "trace", "worker of this instance")
             self._path.chmod(0o666)  # who may look is decided for each who asks
         except OSError as error:
-            raise UnavailableError(f"{folder / SOCKET_NAME} can't be made: {error}") from error
+            raise UnavailableError(
+                f"{folder / SOCKET_NAME} can't be made: {in_words(error)}"
+            ) from error
         spawn("trace", partial(answer_each, listener, self._answer))
 
     def close(self) -> None:

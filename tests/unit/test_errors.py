@@ -16,6 +16,7 @@ from pyboot_svc.errors import (
     UnavailableError,
     UsageError,
     in_words,
+    told,
 )
 from pyboot_svc.model import loader
 
@@ -95,3 +96,11 @@ def test_what_the_system_says_comes_without_its_number(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: user)
     assert in_words(error) == words
+
+
+def test_which_file_it_is_about_is_told() -> None:
+    assert told(FileNotFoundError(2, "No such file or directory", "/a")) == (
+        "/a: No such file or directory"
+    )
+    assert told(OSError(28, "No space left on device")) == "No space left on device"
+    assert told(UnavailableError("no")) == "no"

@@ -240,7 +240,7 @@ def test_a_command_that_is_not_there_is_tried_again(caplog: pytest.LogCaptureFix
         wait_restarts(manager, 3)
     finally:
         manager.stop()
-    assert "a-1: can't be started: [Errno 2] No such file or directory" in caplog.text
+    assert "a-1: can't be started: /no/such/program: No such file or directory" in caplog.text
     assert state(manager).state == "stopped"
 
 
