@@ -8,6 +8,8 @@ import selectors
 import socket
 import time
 
+from pyboot_svc.errors import in_words
+
 # As many as a master of tens of thousands of workers needs.
 _MOST = 65_536
 _REST_SECONDS = 0.2
@@ -85,7 +87,9 @@ class Listeners:
         now = time.monotonic()
         if now - self._said >= _SAY_SECONDS:
             self._said = now
-            log.error("%s: can't take connections: %s; raise LimitNOFILE=", self._name, error)
+            log.error(
+                "%s: can't take connections: %s; raise LimitNOFILE=", self._name, in_words(error)
+            )
         if not self._resting:
             self._resting = True
             for listener in self._all:

@@ -54,5 +54,5 @@ def test_without_descriptors_it_rests_and_says_so_once(
             assert connection is not None
             connection.close()
             assert listeners.accept(server) is None
-    said = "test: can't take connections: [Errno 24] Too many open files; raise LimitNOFILE="
+    said = "test: can't take connections: Too many open files; raise LimitNOFILE="
     assert [record.getMessage() for record in caplog.records] == [said]
