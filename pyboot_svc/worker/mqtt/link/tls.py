@@ -21,6 +21,7 @@ _WANTED = (
     "they must be PEM files; the key must belong to the certificate, and its password, if it has "
     "one, stand in `key_password_file`"
 )
+_WANTED_OF_CA = "it must be a PEM file of certificates"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -68,7 +69,10 @@ def tls_context(tls: Tls, host: str) -> ssl.SSLContext:
                 password = read_password(key_file, key, LONGEST_KEY_PASSWORD_BYTES)
             context.load_cert_chain(tls.cert, tls.key, password=lambda: password)
     except ssl.SSLError as error:
-        raise unusable(file, f"tls: it can't be used: {error}; {_WANTED}") from error
+        # Its text names a line of Python's own source.
+        why = (error.reason or "no PEM").lower().replace("_", " ")
+        wanted = _WANTED_OF_CA if file == tls.ca else _WANTED
+        raise unusable(file, f"tls: it can't be used: {why}; {wanted}") from error
     except OSError as error:
         raise unusable(file, f"tls: it can't be read: {error.strerror}") from error
     return context

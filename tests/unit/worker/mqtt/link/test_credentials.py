@@ -175,7 +175,7 @@ def test_a_client_certificate_is_taken() -> None:
     [
         (Tls(ca="absent.pem"), "absent.pem", "can't be read: No such file"),
         (Tls(ca="."), ".", "can't be read: Is a directory"),
-        (Tls(ca="garbage.pem"), "garbage.pem", "they must be PEM files"),
+        (Tls(ca="garbage.pem"), "garbage.pem", "it must be a PEM file of certificates"),
         (Tls(cert="absent.pem", key="key.pem"), "absent.pem", "can't be read: No such file"),
         (Tls(cert="cert.pem", key="absent.pem"), "absent.pem", "can't be read: No such file"),
         (Tls(cert="garbage.pem", key="key.pem"), "garbage.pem", "they must be PEM files"),
