@@ -83,7 +83,7 @@ def install(switch: Switch) -> None:
     from pyboot_svc.worker.stats import Stats
 
     counters = ("add", "add_errors", "published", "published_lone")
-    switch.put(Stats, dict.fromkeys(counters, _nothing), {"count", "figures", "tick"})
+    switch.put(Stats, dict.fromkeys(counters, _nothing), {"count", "counters", "figures", "tick"})
     switch.put(Heartbeat, {"beat": _nothing, "rest": _nothing}, {"overdue"})
     # What is left of noting the message at hand is to note it in a list.
     notes: dict[str, Callable[..., Any]] = {
