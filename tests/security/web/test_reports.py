@@ -127,6 +127,14 @@ def test_a_token_that_was_replaced_is_known_after_a_reload(
     issue_tokens(tmp_path / "run", [GOOD, BAD])
     master.process.send_signal(signal.SIGHUP)
     master.wait_log("reloaded the configuration")
-    until(lambda: is_dropped(say(GOOD, old)), "the old one is refused")
+
+    def refuses_the_old_one() -> bool:
+        # The tokens are read after the configuration, of which the log tells.
+        with say(GOOD, old) as connection:
+            connection.settimeout(1)
+            is_dropped(connection)
+        return WRONG in refused(master)
+
+    until(refuses_the_old_one, "the old one is refused")
     say(GOOD, token(GOOD))
     is_there(master, GOOD)
