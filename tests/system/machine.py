@@ -78,7 +78,7 @@ class Machine(Host):
     def is_up(self, instance: str) -> bool:
         return self.state(instance) == "active"
 
-    def wait_up(self, *instances: str, timeout: float = 30.0) -> None:
+    def wait_up(self, *instances: str, timeout: float = 90.0) -> None:
         until(lambda: all(map(self.is_up, instances)), f"up: {instances}", timeout)
 
     def pid(self, instance: str) -> int:
@@ -163,7 +163,7 @@ class Machine(Host):
     def is_active(self, unit: str) -> bool:
         return self.show(unit, "ActiveState") == "active"
 
-    def wait_active(self, *units: str, timeout: float = 30.0) -> None:
+    def wait_active(self, *units: str, timeout: float = 90.0) -> None:
         until(lambda: all(map(self.is_active, units)), f"active: {units}", timeout)
 
     def journal(self, *arguments: str) -> str:
