@@ -5,11 +5,11 @@ Prints a Markdown table; medians of several runs. Run it by `make footprint`.
 
 from __future__ import annotations
 
+import compileall
 import os
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +19,7 @@ from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 
+import pyboot_svc
 from pyboot_svc.config.compiled import write_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.identity import InstanceId
@@ -38,9 +39,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # As in a package, whose bytecode is written when it is installed.
+        # As in a package, whose bytecode is written when it is installed; workers write none.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+        compileall.compile_dir(Path(pyboot_svc.__file__).parent, quiet=1)
         broker = Broker(folder / "broker").start()
         try:
             rows = _measure(folder, broker)
@@ -53,10 +54,8 @@ def main() -> None:
 
 def _measure(folder: Path, broker: Broker) -> list[tuple[str, str, str]]:
     config = _write_config(folder, broker.port)
-    _compile_imports()
     help_cpu = statistics.median(_help_cpu() for _ in range(_RUNS))
     ready = statistics.median(_ready_seconds(folder, config) for _ in range(_RUNS))
-    Up(folder / "before", config).close()  # writes the master's bytecode
     up = Up(folder / "up", config)
     try:
         worker = up.instance("model-1")["pid"]
@@ -88,11 +87,6 @@ def _write_config(folder: Path, port: int) -> Path:
         f"    post_broker: 127.0.0.1\n    post_port: {port}\n    post_topic: footprint/out\n"
     )
     return config
-
-
-def _compile_imports() -> None:
-    """What the model imports, as it is where a library is installed: workers write no bytecode."""
-    subprocess.run([sys.executable, "-c", "import statistics"], check=True)
 
 
 def _help_cpu() -> float:

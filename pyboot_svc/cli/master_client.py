@@ -14,7 +14,7 @@ from typing import Any
 
 from pyboot_svc.config.settings import WebAddress
 from pyboot_svc.credentials import first_line
-from pyboot_svc.errors import UnavailableError, UsageError
+from pyboot_svc.errors import UnavailableError, UsageError, in_words, told
 
 TOKEN_VARIABLE = "PYBOOT_TOKEN_FILE"
 _TIMEOUT_SECONDS = 5.0
@@ -46,7 +46,7 @@ def token_of(options: argparse.Namespace) -> str:
     try:
         token = first_line(Path(file).read_bytes()).strip()
     except OSError as error:
-        raise UsageError(f"the token file {file} can't be read: {error.strerror}") from error
+        raise UsageError(f"the token file {file} can't be read: {in_words(error)}") from error
     except ValueError as error:
         raise UsageError(f"the token file {file} {error}") from error
     if not token or not token.isascii() or not token.isprintable():
@@ -74,7 +74,7 @@ def fetch_instances(master: MasterAt) -> dict[str, Any]:
             raise ValueError(f"HTTP status {response.status}")
     except (OSError, ValueError, http.client.HTTPException, TypeError) as error:
         raise UnavailableError(
-            f"no master answers at {web.url}: {error}; is it running, "
+            f"no master answers at {web.url}: {told(error)}; is it running, "
             "and does it listen there? (-c FILE or --listen HOST:PORT)"
         ) from error
     return document  # type: ignore[no-any-return]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.app import Up, data_plane
+from support.broker import Broker
 from support.fixtures import broker, plant, topic, track, up, write_config
 
 __all__ = ["broker", "plant", "topic", "track", "up", "write_config"]
@@ -44,3 +45,62 @@ def run(tmp_path: Path, up: Callable[..., Up], request: pytest.FixtureRequest) -
         return up(config, "--state-dir", str(tmp_path / "state"), ready=ready)
 
     return start
+
+
+@pytest.fixture
+def post_broker(tmp_path: Path) -> Iterator[Callable[[str], Broker]]:
+    """A mosquitto for results, with more lines of configuration."""
+    made: list[Broker] = []
+
+    def start(lines: str) -> Broker:
+        usual = "listener {port} 127.0.0.1\nallow_anonymous true\n"
+        made.append(Broker(tmp_path / f"post-{len(made)}", usual + lines).start())
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def config(
+    tmp_path: Path, broker: Broker, topic: str, request: pytest.FixtureRequest
+) -> Callable[..., Path]:
+    """Writes a configuration of one edge, whose results go to the broker at `post_port`.
+
+    Its models are the test file's MODELS, unless it is given others.
+    """
+
+    def write(
+        post_port: int,
+        protocol: str = "5",
+        post_qos: int = 1,
+        pre_topic: str = topic,
+        more: str = "",
+        models: str | None = None,
+    ) -> Path:
+        (tmp_path / "my_models.py").write_text(models or request.module.MODELS)
+        file = tmp_path / "config.yaml"
+        file.write_text(
+            f"""
+model_path: .
+brokers:
+  pre: {{host: 127.0.0.1, port: {broker.port}}}
+  post: {{host: 127.0.0.1, port: {post_port}, protocol: "{protocol}"}}
+edge:
+  - name: m
+    edge_mode: my_models.same
+    data_plane: {data_plane()}
+    pre_broker: pre
+    pre_topic: "{pre_topic}"
+    pre_qos: 1
+    post_broker: post
+    post_topic: {topic}/out
+    post_qos: {post_qos}
+    dead_letter: {{topic: {topic}/dead}}
+    {more}
+"""
+        )
+        return file
+
+    return write

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up, data_plane, run_pyboot
+from support.app import Up, run_pyboot
 from support.broker import Broker, free_port
 from support.client import Plant
 from support.poll import until
@@ -25,60 +25,6 @@ CONNACK_311 = b"\x20\x02\x00\x00"
 LARGE = "x" * 3000
 # Several losses of the connection, one after another, on a busy machine.
 LONG = 90.0
-
-
-@pytest.fixture
-def post_broker(tmp_path: Path) -> Iterator[Callable[[str], Broker]]:
-    """A mosquitto for results, with more lines of configuration."""
-    made: list[Broker] = []
-
-    def start(lines: str) -> Broker:
-        usual = "listener {port} 127.0.0.1\nallow_anonymous true\n"
-        made.append(Broker(tmp_path / f"post-{len(made)}", usual + lines).start())
-        return made[-1]
-
-    yield start
-    for broker in made:
-        broker.stop()
-
-
-@pytest.fixture
-def config(tmp_path: Path, broker: Broker, topic: str) -> Callable[..., Path]:
-    """Writes a configuration of one edge, whose results go to the broker at `post_port`."""
-
-    def write(
-        post_port: int,
-        protocol: str = "5",
-        post_qos: int = 1,
-        pre_topic: str = topic,
-        more: str = "",
-        models: str = MODELS,
-    ) -> Path:
-        (tmp_path / "my_models.py").write_text(models)
-        file = tmp_path / "config.yaml"
-        file.write_text(
-            f"""
-model_path: .
-brokers:
-  pre: {{host: 127.0.0.1, port: {broker.port}}}
-  post: {{host: 127.0.0.1, port: {post_port}, protocol: "{protocol}"}}
-edge:
-  - name: m
-    edge_mode: my_models.same
-    data_plane: {data_plane()}
-    pre_broker: pre
-    pre_topic: "{pre_topic}"
-    pre_qos: 1
-    post_broker: post
-    post_topic: {topic}/out
-    post_qos: {post_qos}
-    dead_letter: {{topic: {topic}/dead}}
-    {more}
-"""
-        )
-        return file
-
-    return write
 
 
 def dead(tmp_path: Path) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.settings import NO_AUTH
 from pyboot_svc.credentials import first_line
-from pyboot_svc.errors import ExitCode, UsageError
+from pyboot_svc.errors import ExitCode, UsageError, in_words
 
 DESCRIPTION = """\
 Make a token, or with --user a password, for who may read the master's web. The file
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is not UTF-8 text: save it as that, or remove it") from error
     except OSError as error:
-        raise UsageError(f"{file} can't be written: {error}; run it as who may") from error
+        raise UsageError(f"{file} can't be written: {in_words(error)}") from error
     if not options.user:
         print(secret)
     return ExitCode.OK

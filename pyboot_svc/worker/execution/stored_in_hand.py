@@ -37,10 +37,10 @@ class StoredInHand:
             for number, row in enumerate(part):
                 words[cursor] = number
                 yield row
-                self.clear(row)
+                self._clear(row)
             journal.end(self._slot)
 
-    def clear(self, row: StoredMessage) -> None:
+    def _clear(self, row: StoredMessage) -> None:
         if self._suspects.counts:
             self._suspects.clear(_content(row))
 

@@ -221,9 +221,11 @@ class RetainedPresence:
     def answered(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         for item, refusal in refused:
             if self._is_own(item):
-                topic = printable(cast(StoredMessage, item).topic)
-                kind = self._kind(cast(StoredMessage, item).topic)
-                log.warning("the post broker refuses the %s at %s: %s", kind, topic, refusal.text)
+                topic = cast(StoredMessage, item).topic
+                log.warning(
+                    "the post broker refuses the %s at %s: %s",
+                    *(self._kind(topic), printable(topic), refusal.text),
+                )
         ended = {id(item) for item in (*safe, *(item for item, _ in refused))}
         left = [row for row in self.unanswered if id(row) not in ended]
         self.unanswered = left

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from pyboot_svc.worker.storage.database import PARTS, DatabaseTrouble, troubles
@@ -33,11 +33,26 @@ class Files:
         if _numbers(file)[0] not in (None, self._numbers[0]):
             raise DatabaseTrouble(f"{file} was replaced by another: move that away, to keep both")
         new = file.with_name(f"{file.name}-new")
-        with troubles(file):
-            new.unlink(missing_ok=True)
-            with closing(sqlite3.connect(new)) as copy:
-                connection.backup(copy)
-        os.replace(new, file)
+        try:
+            with troubles(file):
+                new.unlink(missing_ok=True)  # of a process that was killed just then
+                with closing(sqlite3.connect(new)) as copy:
+                    connection.backup(copy)
+            os.replace(new, file)
+        except OSError:
+            with suppress(OSError):  # a part of it would take what room there is
+                new.unlink(missing_ok=True)
+            raise
+        _make_durable(file.parent)
+
+
+def _make_durable(folder: Path) -> None:
+    """What it has a name for; SQLite has done so with what the file holds."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _numbers(file: Path) -> tuple[tuple[int, int] | None, ...]:

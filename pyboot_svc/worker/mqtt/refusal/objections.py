@@ -85,12 +85,17 @@ class Objections:
         if by_topic and isinstance(item, ResultBatch) and item.chunk.unusual:
             found = (self.forbids_result(payload, item.chunk) for payload in item.payloads)
             return next(filter(None, found), None)
-        topic, _ = content_of(item, self._topic)
-        return self._forbidden(self._sizes.of(item), topic, lane_of(item))
+        lane = lane_of(item)
+        reason = self._too_large(self._sizes.of(item), lane)
+        if reason is None and self._lessons[lane].of_topics:
+            reason = self._closed(content_of(item, self._topic)[0], lane)
+        return reason
 
     def forbids_result(self, payload: bytes, chunk: Chunk) -> str | None:
-        topic = topic_of(payload, self._topic)
-        return self._forbidden(self._sizes.of_result(payload, chunk), topic, RESULTS)
+        reason = self._too_large(self._sizes.of_result(payload, chunk), RESULTS)
+        if reason is None and self._lessons[RESULTS].of_topics:
+            reason = self._closed(topic_of(payload, self._topic), RESULTS)
+        return reason
 
     def due(self) -> Iterator[int]:
         """The lanes that may be tried again."""
@@ -196,7 +201,12 @@ class Objections:
         more = ", or of a QoS that it doesn't support" if qos and not self._v5 else ""
         return f"is it larger than the broker takes, or for a topic that it doesn't allow{more}?"
 
-    def _forbidden(self, size: int, topic: str, lane: int) -> str | None:
+    def _closed(self, topic: str, lane: int) -> str | None:
+        if self._lessons[lane].closes(topic):
+            return "the post broker: it closed the connection for each one to this topic"
+        return None
+
+    def _too_large(self, size: int, lane: int) -> str | None:
         if size > self._most:
             return f"the post broker: larger than the {self._most} bytes it takes"
         lesson = self._lessons[lane]
@@ -205,8 +215,6 @@ class Objections:
                 f"the post broker: {size} bytes, and it closed the connection whenever one of "
                 f"{lesson.bytes} was sent"
             )
-        if lesson.of_topics and lesson.closes(topic):
-            return "the post broker: it closed the connection for each one to this topic"
         return None
 
     def _look(self) -> None:

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.disk import SmallDisk
 from support.poll import until
 from support.store import rows, running, settled
 
@@ -131,3 +132,22 @@ def test_where_it_cannot_be_nothing_is_told_to_be_durable_until_it_is(
         assert store.trouble is None
         assert kept(file) == ["before", "after"]
     assert reason in caplog.text
+
+
+def test_on_a_full_disk_no_part_of_it_takes_the_room_that_is_left(small_disk: SmallDisk) -> None:
+    """Its files are gone by name only: they take their room until it is written anew."""
+    file = small_disk.folder / DATABASE_NAME
+    done = threading.Event()
+    with running(file) as store:
+        written(store, "before")
+        store.submit(keep("x" * 200_000), lambda: None)
+        settled(store)
+        small_disk.fill(leave=64 * 1024)
+        remove(file, "", "-wal", "-shm")
+        store.submit(keep("after"), done.set)
+        until(lambda: store.trouble, "the trouble is said")
+        until(lambda: not list(small_disk.folder.glob("*-new*")), "no part is left")
+        assert not done.is_set()
+        small_disk.make_room()
+        until(done.is_set, "written")
+    assert [key[:6] for key in kept(file)] == ["before", "xxxxxx", "after"]
