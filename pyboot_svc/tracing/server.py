@@ -22,7 +22,7 @@ _WHO = "only root and the group pyboot may look"
 _WISH_SECONDS = 2.0
 _POLL_SECONDS = 0.1
 # Who reads nothing for so long, as one that was stopped, is left alone.
-_SEND_SECONDS = 20.0
+PATIENCE_SECONDS = 20.0
 
 
 class Watch(Protocol):
@@ -84,7 +84,7 @@ class TraceServer:
 
 
 def _send(connection: socket.socket, document: dict[str, Any]) -> None:
-    connection.settimeout(_SEND_SECONDS)
+    connection.settimeout(PATIENCE_SECONDS)
     connection.sendall(encode_line(document))
 
 

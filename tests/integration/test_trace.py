@@ -10,9 +10,10 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -139,24 +140,29 @@ def test_who_reads_slowly_holds_nothing_up(
     """One reads next to nothing meanwhile: nothing is lost, doubled or out of order."""
     plant.subscribe(f"{topic}/out", 1)
     slow = watched(worker, tmp_path, {"topic": None, "errors": False})
-    with slow:
+    heard = bytearray()
+    all_are_there = Event()
+
+    def read_a_little() -> None:
+        """All the time: who reads nothing for 20 s is left alone."""
+        while not all_are_there.wait(0.05):
+            heard.extend(slow.recv(64))
+
+    with slow, ThreadPoolExecutor() as pool:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        plant.publish_all(f"{topic}/in/a", list(range(MESSAGES)), 1)
-        heard = b""
-
-        def all_are_there() -> bool:
-            nonlocal heard
-            with suppress(BlockingIOError):  # who reads nothing for 20 s is left alone
-                heard += slow.recv(64, socket.MSG_DONTWAIT)
-            return len(plant.received) >= MESSAGES
-
-        until(all_are_there, "all results are there", 120)
+        reader = pool.submit(read_a_little)
+        try:
+            plant.publish_all(f"{topic}/in/a", list(range(MESSAGES)), 1)
+            until(lambda: len(plant.received) >= MESSAGES, "all results are there", 120)
+            until(lambda: worker.instance("some-1")["unacknowledged"] == 0, "all are acknowledged")
+        finally:
+            all_are_there.set()
+        reader.result(30)
         assert plant.payloads() == list(range(MESSAGES))
-        until(lambda: worker.instance("some-1")["unacknowledged"] == 0, "all are acknowledged")
         found: Counter[str] = Counter()
         with slow.makefile("rb") as rest:
             heard += rest.readline()  # of one it has heard the beginning
-            lines = chain(heard.splitlines(), rest)
+            lines = chain(bytes(heard).splitlines(), rest)
             while found["skipped"] + found["shown"] < MESSAGES:
                 line = json.loads(next(lines))
                 found["skipped"] += line.get("skipped", 0)
