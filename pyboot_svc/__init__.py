@@ -3,7 +3,7 @@
 The parts:
 
 cli          the `pyboot` command
-config       the configuration: YAML in, frozen dataclasses out
+config       the configuration: YAML in, immutable records out
 environments Python environments of models' own
 model        finds the user's function and speaks its language
 models       models that come along

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from pyboot_svc.config import Edge
@@ -20,8 +19,8 @@ class CasePayloads:
 
     def __init__(self, edge: Edge) -> None:
         self._in, self._out = edge.codec, edge.codec_out or edge.codec
-        incoming = replace(edge, codec_out=None, compression_out=edge.compression, nan=Nan.KEEP)
-        outgoing = replace(edge, codec=self._out, codec_out=None, compression=edge.compression_out)
+        incoming = edge._replace(codec_out=None, compression_out=edge.compression, nan=Nan.KEEP)
+        outgoing = edge._replace(codec=self._out, codec_out=None, compression=edge.compression_out)
         self._encode = codec_of(incoming).encode
         self._decode = codec_of(outgoing).decode
 

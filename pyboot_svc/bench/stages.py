@@ -97,7 +97,7 @@ class _Meter:
             codec=codec,
             publishing=Publishing(edge, codec),
             # A message that fails is to cost its call, and not the pauses between the attempts.
-            on_error=replace(edge.on_error, retries=0),
+            on_error=edge.on_error._replace(retries=0),
             concurrency=1,
         )
         self._runner = Runner(0, call, subject.context)

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,8 +56,8 @@ def _run(subject: Subject, threads: int, seconds: float) -> float:
     """A worker's pipeline with so many threads, which is given what it takes."""
     edge = subject.edge
     # A message that fails is to cost its call, and not the pauses between the attempts.
-    on_error = replace(edge.on_error, retries=0, then="drop")
-    config = replace(subject.config, edge=replace(edge, threads=threads, on_error=on_error))
+    on_error = edge.on_error._replace(retries=0, then="drop")
+    config = subject.config._replace(edge=edge._replace(threads=threads, on_error=on_error))
     inbox = MemoryInbox(subject.topic, cycle(subject.payloads), redeliverable=edge.pre.qos > 0)
     with TemporaryDirectory(dir=subject.folder) as folder:
         durables = Durables(config, Path(folder))

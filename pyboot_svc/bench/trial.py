@@ -33,7 +33,7 @@ class Trial:
         edge = subject.edge
         durables = Durables(subject.config, folder)
         patient = ModelCall.of(edge, subject.model, durables, CountedFailures())
-        call = replace(patient, on_error=replace(edge.on_error, retries=0), concurrency=1)
+        call = replace(patient, on_error=edge.on_error._replace(retries=0), concurrency=1)
         self._runner = Runner(0, call, subject.context)
 
     def call(self, batch: MessageBatch) -> Iterator[Tried]:

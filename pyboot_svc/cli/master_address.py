@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 
 from pyboot_svc.cli.config_file import config_file, named_config
 from pyboot_svc.cli.master_client import MasterAt, fetch_instances, token_of
@@ -64,7 +63,7 @@ def _web(options: argparse.Namespace) -> WebAddress:
     if options.listen:
         host, port = options.listen
         try:
-            web = replace(load_config(config_file(options)).web, host=host, port=port, socket=None)
+            web = load_config(config_file(options)).web._replace(host=host, port=port, socket=None)
         except ConfigError:
             web = WebAddress(host, port)
     else:

@@ -1,4 +1,4 @@
-"""The configuration: YAML in, frozen dataclasses out. Nothing else in pyboot reads YAML.
+"""The configuration: YAML in, immutable records out. Nothing else in pyboot reads YAML.
 
 loader       a file as a `Config`, or every error of it at once
 document     YAML as a tree of values that know their line and column
@@ -13,7 +13,7 @@ loops        finds models whose results or dead letters come in again as input
 advice       what is right, and may be regretted
 certificates when those of a file begin and end
 client_ids   no two connections have the same id
-settings     the frozen dataclasses, with the defaults: what the rest of pyboot sees
+settings     immutable records, with the defaults: what the rest of pyboot sees
 compiled     one instance's part as a JSON file, which a worker reads without YAML
 dump         YAML out
 """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pyboot_svc.config.document import Node, Problems
 from pyboot_svc.config.loops import Placed, same_broker_key
-from pyboot_svc.config.settings import Broker, Edge
+from pyboot_svc.config.settings import DEFAULT_CLIENT_ID_PREFIX, Broker, Edge
 
 _HINT = "set `client_id_prefix` instead, or make an entry of `brokers` for each connection"
 
@@ -41,7 +41,7 @@ def _has_several(edge: Edge) -> bool:
 
 
 def _is_special(broker: Broker) -> bool:
-    return broker.client_id is not None or broker.client_id_prefix != Broker.client_id_prefix
+    return broker.client_id is not None or broker.client_id_prefix != DEFAULT_CLIENT_ID_PREFIX
 
 
 def _brokers(edge: Edge) -> tuple[tuple[str, Broker], ...]:

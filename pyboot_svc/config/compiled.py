@@ -5,10 +5,10 @@ A worker that finds its file needs no YAML, and runs exactly what was applied.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,8 @@ def render_compiled(
     `credentials` the versions of certificates and passwords: nothing for the worker, and changes
     like any other."""
     # With the version, an upgrade is a change, and rolls like any other.
-    document = {"format": FORMAT, "version": __version__, **dataclasses.asdict(instance)}
+    document = {"format": FORMAT, "version": __version__, **_plain(instance)}
+    document["identity"] = asdict(instance.identity)
     document["code"] = dict(code or {})
     document["packages"] = dict(packages or {})
     document["credentials"] = dict(credentials or {})
@@ -99,6 +100,13 @@ def render_compiled(
     del document["edge"]["kubernetes"]
     del document["edge"]["loop"]
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """A record and those in it as mappings."""
+    if hasattr(value, "_fields"):
+        return {name: _plain(inner) for name, inner in value._asdict().items()}
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def write_compiled(instance: InstanceConfig, run_dir: Path) -> None:

@@ -15,8 +15,10 @@ from pyboot_svc.config.schema import EDGE, FILE, MIGHTY_GROUPS, WEB
 from pyboot_svc.config.sections import overlay
 from pyboot_svc.config.settings import (
     DEAD_LETTER_TOPIC,
+    DEFAULT_CODEC,
     DEFAULT_CONFIG_FILE,
     DEFAULT_MODEL_PATH,
+    DEFAULT_TRANSPORT,
     SPARKPLUG,
     BatchLimits,
     Broker,
@@ -355,7 +357,7 @@ class _Edges:
 def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:
     tls = settings.get("tls")
     chosen = {key: value for key, value in settings.items() if value is not None and key != "tls"}
-    transport = settings.get("transport", Broker.transport)
+    transport = settings.get("transport", DEFAULT_TRANSPORT)
     chosen.setdefault("port", usual_port(transport, secure=tls is not None))
     if port is not None:
         chosen["port"] = port
@@ -365,8 +367,8 @@ def _broker(settings: Mapping[str, Any], port: int | None) -> Broker:
 def _formats(codec: str | tuple[str | None, str | None], compression: Any) -> dict[str, Any]:
     """The settings of the same names, of both ways."""
     arriving, leaving = codec if isinstance(codec, tuple) else (codec, codec)
-    arriving = arriving or Edge.codec
-    leaving = leaving or Edge.codec
+    arriving = arriving or DEFAULT_CODEC
+    leaving = leaving or DEFAULT_CODEC
     packed, packing = compression or (None, None)
     return {
         "codec": arriving,

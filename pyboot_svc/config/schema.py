@@ -28,17 +28,17 @@ from pyboot_svc.config.sections import Key, Section
 from pyboot_svc.config.settings import (
     DEAD_LETTER_TOPIC,
     DEFAULT_MODEL_PATH,
+    DEFAULT_QOS,
+    DEFAULT_RETAIN,
     BatchLimits,
     Broker,
     Config,
     DeadLetters,
     Edge,
-    Endpoint,
     Kubernetes,
     Limits,
     OnError,
     QueueLimits,
-    ResultOptions,
     Sandbox,
     SparkplugOptions,
     SpoolLimits,
@@ -306,7 +306,7 @@ EDGE = Section(
             "topic to subscribe to, or a list; `+` and `#` are allowed",
         ),
         "pre_qos": Key(
-            Integer(0, 2), "quality of service of the input; 2 is subscribed as 1", Endpoint.qos
+            Integer(0, 2), "quality of service of the input; 2 is subscribed as 1", DEFAULT_QOS
         ),
         "edge_mode": Key(
             Text(MODEL_PATTERN, "a dotted path to a function, as in package.module.function"),
@@ -323,9 +323,9 @@ EDGE = Section(
             ResultTopic(),
             "topic to publish to; `{key}` is of the result, `{topic[1]}` of the input",
         ),
-        "post_qos": Key(Integer(0, 2), "quality of service of the results", Endpoint.qos),
+        "post_qos": Key(Integer(0, 2), "quality of service of the results", DEFAULT_QOS),
         "post_retain": Key(
-            Boolean(), "the broker keeps the last result for new subscribers", ResultOptions.retain
+            Boolean(), "the broker keeps the last result for new subscribers", DEFAULT_RETAIN
         ),
         "post_expiry": Key(
             Integer(1, 2**32 - 1),

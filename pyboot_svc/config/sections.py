@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import setitem
 from typing import Any
@@ -19,7 +18,7 @@ _Overlaid = dict[tuple[int, int], Node]
 class Key:
     """One key of a section; a key without a default is required.
 
-    Where none is given, it is that of the field of the same name of the section's dataclass.
+    Where none is given, it is that of the field of the same name of the section's record.
     """
 
     type: ValueType
@@ -44,14 +43,10 @@ class Section(ValueType):
     """A mapping with known keys. Reading it gives the values by key, defaults filled in."""
 
     def __init__(self, settings: type[Any], keys: Mapping[str, Key]) -> None:
-        """`settings`: the frozen dataclass that is made of it."""
-        defaults = {
-            field.name: field.default
-            for field in dataclasses.fields(settings)
-            if field.default is not dataclasses.MISSING
-        }
+        """`settings`: the NamedTuple that is made of it."""
+        defaults = settings._field_defaults
         self.keys = {
-            name: dataclasses.replace(key, default=defaults.get(name, ...)) if key.required else key
+            name: replace(key, default=defaults.get(name, ...)) if key.required else key
             for name, key in keys.items()
         }
 

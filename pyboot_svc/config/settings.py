@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pyboot_svc.address import format_address
 from pyboot_svc.errors import UsageError
@@ -19,14 +19,21 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MIB = 1024**2
 _STATE_BYTES = 64 * _MIB
+DEFAULT_QOS = 0
+DEFAULT_RETAIN = False
+DEFAULT_CODEC = "json"
+DEFAULT_TRANSPORT = "tcp"
+DEFAULT_CLIENT_ID_PREFIX = "pyboot-"
+DEFAULT_MAX_MESSAGE = 2 * _MIB
+DEFAULT_WEB_PORT = 5888
 DEAD_LETTER_TOPIC = "pyboot/dead"
 DEFAULT_MODEL_PATH = ("/etc/pyboot/models", "/var/lib/pyboot/models")
 
 
-@dataclass(frozen=True)
-class Tls:
+class Tls(NamedTuple):
     """How a connection is secured; without `ca` the system's authorities are trusted.
 
     `strict`: the broker's certificates keep to RFC 5280 to the letter.
@@ -54,8 +61,7 @@ class Tls:
 
     def with_files(self, files: Mapping[str, str]) -> Tls:
         """The same with other paths for `files`."""
-        return replace(
-            self,
+        return self._replace(
             ca=files.get("ca", self.ca),
             cert=files.get("cert", self.cert),
             key=files.get("key", self.key),
@@ -70,22 +76,21 @@ def usual_port(transport: str, *, secure: bool) -> int:
     return 8883 if secure else 1883
 
 
-@dataclass(frozen=True)
-class Broker:
+class Broker(NamedTuple):
     """How to reach one broker. The password stays in its file: only the path stands here."""
 
     host: str
-    port: int = usual_port("tcp", secure=False)
+    port: int = usual_port(DEFAULT_TRANSPORT, secure=False)
     username: str | None = None
     password_file: str | None = None
     tls: Tls | None = None
     keepalive: int = 60
     protocol: str = "5"
-    transport: str = "tcp"
+    transport: str = DEFAULT_TRANSPORT
     path: str = "/mqtt"
     # Of one connection alone; without it, each has one of its own behind the prefix.
     client_id: str | None = None
-    client_id_prefix: str = "pyboot-"
+    client_id_prefix: str = DEFAULT_CLIENT_ID_PREFIX
 
     @property
     def address(self) -> str:
@@ -106,13 +111,12 @@ def credential_name(role: str, kind: str) -> str:
     return f"{role}.{kind}"
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A topic on a broker: where input comes from, or where results go."""
 
     broker: Broker
     topic: str
-    qos: int = 0
+    qos: int = DEFAULT_QOS
     # Others that input comes from.
     more: tuple[str, ...] = ()
 
@@ -121,14 +125,13 @@ class Endpoint:
         return (self.topic, *self.more)
 
 
-@dataclass(frozen=True)
-class ResultOptions:
+class ResultOptions(NamedTuple):
     """How results are published, beside topic and QoS.
 
     `expiry`, in seconds, and `content_type` are for MQTT 5.
     """
 
-    retain: bool = False
+    retain: bool = DEFAULT_RETAIN
     expiry: int | None = None
     content_type: str | None = None
 
@@ -145,23 +148,20 @@ SPARKPLUG = "sparkplug_b"
 INSTANCE = "{instance}"
 
 
-@dataclass(frozen=True)
-class SparkplugOptions:
+class SparkplugOptions(NamedTuple):
     """For what reasons an edge node is asked for its births again: `unknown_alias`, `seq_gap`."""
 
     rebirth_on: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class BatchLimits:
+class BatchLimits(NamedTuple):
     """How many messages a model gets by one call, and how long it waits for them."""
 
     max_size: int = 256
     max_wait_ms: int = 0
 
 
-@dataclass(frozen=True)
-class QueueLimits:
+class QueueLimits(NamedTuple):
     """The most messages that wait before (`pre`) and after (`post`) the model, and the most bytes
     of inputs and results from arrival to end."""
 
@@ -171,8 +171,7 @@ class QueueLimits:
     bytes: int = 64 * _MIB
 
 
-@dataclass(frozen=True)
-class SpoolLimits:
+class SpoolLimits(NamedTuple):
     """How much may lie on disk, and for how long results may wait there, in seconds.
 
     `max_bytes` is for all that an instance keeps: results, dead letters, damaged files put aside.
@@ -183,8 +182,7 @@ class SpoolLimits:
     on_full: str = "block"
 
 
-@dataclass(frozen=True)
-class OnError:
+class OnError(NamedTuple):
     """How often a call that raised is repeated, and where the message goes then."""
 
     retries: int = 3
@@ -193,8 +191,7 @@ class OnError:
     retry: tuple[str, ...] = ("OSError",)
 
 
-@dataclass(frozen=True)
-class DeadLetters:
+class DeadLetters(NamedTuple):
     """Where messages that were given up are published, and how many are kept locally: the newest,
     as far as they take no more than `max_bytes` of the disk. `traceback`: those that are published
     tell where in the model an error was raised."""
@@ -206,8 +203,7 @@ class DeadLetters:
     traceback: bool = True
 
 
-@dataclass(frozen=True)
-class StatusOptions:
+class StatusOptions(NamedTuple):
     """Where each instance says that it is online, in a retained message; with `home_assistant` also
     what of its results that can show."""
 
@@ -218,8 +214,7 @@ class StatusOptions:
         return self.topic.replace(INSTANCE, str(identity))
 
 
-@dataclass(frozen=True)
-class Tracing:
+class Tracing(NamedTuple):
     """Spans for OpenTelemetry: the base URL of the collector, and of how many of the messages that
     come without a trace there are some, from 0 to 1; None: as its own variables say."""
 
@@ -227,8 +222,7 @@ class Tracing:
     sample: float | None = None
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What the service manager holds the process to, in its own notation; None: no limit."""
 
     memory: str | None = None
@@ -238,8 +232,7 @@ class Limits:
     cpus: str | None = None
 
 
-@dataclass(frozen=True)
-class Sandbox:
+class Sandbox(NamedTuple):
     """What is opened of the sandbox."""
 
     write: tuple[str, ...] = ()
@@ -250,8 +243,7 @@ class Sandbox:
     privileged: bool = False
 
 
-@dataclass(frozen=True)
-class Kubernetes:
+class Kubernetes(NamedTuple):
     """How pods run it: with names and disks of their own, or interchangeable (`deployment`).
 
     `most`: scaled up to so many, by `threshold` waiting messages a pod; None: not scaled.
@@ -262,8 +254,7 @@ class Kubernetes:
     threshold: int = 1000
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     """One model: what it reads, which Python object computes, where its results go."""
 
     name: str
@@ -279,7 +270,7 @@ class Edge:
     concurrency: int = 1
     every: float | None = None
     retained: str = "process"
-    codec: str = "json"
+    codec: str = DEFAULT_CODEC
     # Of results, where it is another one.
     codec_out: str | None = None
     compression: str | None = None
@@ -290,7 +281,7 @@ class Edge:
     data_plane: str = "bulk"
     max_linger_us: int = 3000
     loop: bool = False
-    max_message: int = 2 * _MIB
+    max_message: int = DEFAULT_MAX_MESSAGE
     batch: BatchLimits | None = None
     queue: QueueLimits = QueueLimits()
     spool: SpoolLimits = SpoolLimits()
@@ -299,14 +290,14 @@ class Edge:
     status: StatusOptions | None = None
     tracing: Tracing | None = None
     limits: Limits = Limits()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = _NOTHING
     # The Python environment that the model runs in; None: pyboot's own.
     python: str | None = None
     sandbox: Sandbox = Sandbox()
     kubernetes: Kubernetes = Kubernetes()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = _NOTHING
     # Files by the names that the model knows them by.
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = _NOTHING
 
     @property
     def variables(self) -> dict[str, str]:
@@ -343,8 +334,7 @@ class Edge:
         return tuple(InstanceId(self.name, number) for number in range(1, self.instance + 1))
 
 
-@dataclass(frozen=True)
-class WebTls:
+class WebTls(NamedTuple):
     """The web's certificate, with those between it and its authority, and its private key."""
 
     cert: str
@@ -355,8 +345,7 @@ class WebTls:
 NO_AUTH = "none"
 
 
-@dataclass(frozen=True)
-class WebAddress:
+class WebAddress(NamedTuple):
     """Where the master listens, and who may ask there; port 0 takes any that is free.
 
     `auth`: the file of those who may, NO_AUTH, or None where nothing is said. With a `socket` it
@@ -364,7 +353,7 @@ class WebAddress:
     """
 
     host: str = "127.0.0.1"
-    port: int = 5888
+    port: int = DEFAULT_WEB_PORT
     tls: WebTls | None = None
     auth: str | None = None
     socket: str | None = None
@@ -400,8 +389,7 @@ class WebAddress:
         )
 
 
-@dataclass(frozen=True)
-class InstanceConfig:
+class InstanceConfig(NamedTuple):
     """All that one worker needs to know."""
 
     identity: InstanceId
@@ -409,8 +397,7 @@ class InstanceConfig:
     model_path: tuple[str, ...] = DEFAULT_MODEL_PATH
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """The whole file."""
 
     edges: tuple[Edge, ...]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyboot_svc.address import Address, format_address
-from pyboot_svc.config import WebAddress
+from pyboot_svc.config.settings import DEFAULT_WEB_PORT
 
 Manifest = dict[str, Any]
 
-WEB_PORT = WebAddress.port
+WEB_PORT = DEFAULT_WEB_PORT
 PROBE_PORT = 5889
 REPORTS_PORT = 5890
 # With the node's network each model needs a port of its own there.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from pyboot_svc.config import Config, Edge, Endpoint
 from pyboot_svc.config.settings import SECRET_ROLE, credential_name
@@ -36,7 +35,7 @@ def with_mounted_files(edge: Edge) -> Edge:
     """The edge with every secret file where its pods have it."""
     secrets = {name: _place(SECRET_ROLE, name) for name in edge.secrets}
     pre, post = _mounted("pre", edge.pre), _mounted("post", edge.post)
-    return replace(edge, pre=pre, post=post, secrets=secrets)
+    return edge._replace(pre=pre, post=post, secrets=secrets)
 
 
 def _place(role: str, kind: str) -> str:
@@ -48,4 +47,4 @@ def _mounted(role: str, endpoint: Endpoint) -> Endpoint:
     if tls is not None:
         tls = tls.with_files({kind: _place(role, kind) for kind in tls.files})
     password = None if broker.password_file is None else _place(role, "password")
-    return replace(endpoint, broker=replace(broker, password_file=password, tls=tls))
+    return endpoint._replace(broker=broker._replace(password_file=password, tls=tls))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 
 from pyboot_svc.address import format_address
@@ -80,7 +79,7 @@ def _settings(cluster: Cluster, config: Config, edge: Edge, name: str) -> Manife
     """What the model's workers read; they put their own instance into it."""
     if edge.kubernetes.deployment:
         # Also a single one shares: at a roll there are two for a while.
-        edge = replace(edge, instance=max(edge.instance, edge.kubernetes.most or 0, 2))
+        edge = edge._replace(instance=max(edge.instance, edge.kubernetes.most or 0, 2))
     mounted = with_mounted_files(edge)
     text = render_compiled(InstanceConfig(edge.instances[0], mounted, config.model_path))
     return cluster.object(

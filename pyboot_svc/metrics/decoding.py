@@ -7,11 +7,10 @@ hold gets any further. One of another version may tell less, or more, which nobo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pyboot_svc.metrics.snapshot import Process, Traffic, name_of
+from pyboot_svc.metrics.snapshot import Process, Traffic, is_record, name_of
 from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.text import printable
 
@@ -87,7 +86,7 @@ _DECODERS: Mapping[Any, _Decode] = {
 
 def _record(record: type) -> _Decode:
     types = get_type_hints(record, include_extras=True)
-    decoders = {name_of(one.name): _decoder(types[one.name]) for one in fields(record)}
+    decoders = {name_of(name): _decoder(kind) for name, kind in types.items()}
 
     def decode(value: Any, path: str) -> dict[str, Any]:
         if not isinstance(value, Mapping):
@@ -117,8 +116,8 @@ def _distribution(buckets: int) -> _Decode:
 
 
 def _decoder(kind: Any) -> _Decode:
-    if is_dataclass(kind):
-        return _record(kind)  # type: ignore[arg-type]
+    if is_record(kind):
+        return _record(kind)
     kind, meaning = get_args(kind)  # what is annotated
     if meaning.bounds:
         return _distribution(len(meaning.bounds) + 1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from pyboot_svc.metrics.meaning import OWNER, Meaning, counter, gauge, timestamp
-from pyboot_svc.metrics.snapshot import Process, Traffic, name_of
+from pyboot_svc.metrics.snapshot import Process, Traffic, is_record, name_of
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,14 @@ class Figure:
 
 
 def _fields_of(record: type, path: tuple[str, ...] = ()) -> Iterator[Figure]:
-    types = get_type_hints(record, include_extras=True)
-    for one in fields(record):
-        inner = (*path, name_of(one.name))
-        if is_dataclass(types[one.name]):
-            yield from _fields_of(types[one.name], inner)
+    for name, kind in get_type_hints(record, include_extras=True).items():
+        inner = (*path, name_of(name))
+        if is_record(kind):
+            yield from _fields_of(kind, inner)
         else:
-            [meaning] = get_args(types[one.name])[1:]
+            [meaning] = get_args(kind)[1:]
             if meaning.label_value == OWNER:
-                meaning = replace(meaning, label_value=path[-1])
+                meaning = meaning._replace(label_value=path[-1])
             yield Figure(inner, meaning)
 
 
@@ -97,14 +96,11 @@ MASTERS = (
     RESTARTS,
     Figure(
         ("state",),
-        replace(
-            gauge(
-                "1 under its `state`: that which it tells, or `absent`, `stalled`, `malformed`.",
-                "pyboot_state",
-                "1",
-            ),
-            label="state",
-        ),
+        gauge(
+            "1 under its `state`: that which it tells, or `absent`, `stalled`, `malformed`.",
+            "pyboot_state",
+            "1",
+        )._replace(label="state"),
     ),
     Figure(
         ("configured",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -22,7 +21,7 @@ _SIMPLE: Mapping[Any, dict[str, Any]] = {
 def record_schema(record: type) -> dict[str, Any]:
     """An object, none of whose keys is required: a worker of another version may tell less."""
     types = get_type_hints(record, include_extras=True)
-    properties = {name_of(one.name): _schema(types[one.name]) for one in fields(record)}
+    properties = {name_of(name): _schema(kind) for name, kind in types.items()}
     return {"type": "object", "properties": properties}
 
 
@@ -46,7 +45,7 @@ def _schema(kind: Any) -> dict[str, Any]:
         return {"type": "array", "items": _schema(inner[0])}
     if origin is Mapping:
         return {"type": "object", "additionalProperties": _schema(inner[1])}
-    return record_schema(kind) if is_dataclass(kind) else dict(_SIMPLE[kind])  # type: ignore[arg-type]
+    return dict(_SIMPLE[kind]) if kind in _SIMPLE else record_schema(kind)
 
 
 def _described(schema: dict[str, Any], meaning: Meaning) -> dict[str, Any]:

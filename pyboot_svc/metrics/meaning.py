@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 OWNER = "(the record it is in)"
 _LATENCY = (
@@ -11,8 +11,7 @@ _LATENCY = (
 )
 
 
-@dataclass(frozen=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What a field says. One without a `kind` is no figure, and only in the API.
 
     `prometheus` names its family at `/metrics`, empty when it isn't there, and `help` explains the
@@ -57,7 +56,7 @@ def timestamp(text: str, prometheus: str) -> Meaning:
 
 def of_broker(meaning: Meaning, *, truth: str = "") -> Meaning:
     """The same of each of the two brokers, told apart by a label."""
-    return replace(meaning, label="broker", label_value=OWNER, truth=truth)
+    return meaning._replace(label="broker", label_value=OWNER, truth=truth)
 
 
 def gauge(text: str, prometheus: str = "", unit: str = "messages", *, title: str = "") -> Meaning:

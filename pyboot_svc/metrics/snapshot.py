@@ -7,8 +7,7 @@ docs/metrics.md show is made of it: a new figure is a field here, and a value wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pyboot_svc.metrics.meaning import (
     about,
@@ -33,8 +32,7 @@ MODEL_BOUNDS = (
 BATCH_BOUNDS = tuple(float(2**power) for power in range(11))
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(NamedTuple):
     """Counted by the worker since its start."""
 
     received: Annotated[int, counter("Inputs that arrived.", "pyboot_received_messages_total")]
@@ -124,24 +122,21 @@ class Counters:
     ]
 
 
-@dataclass(frozen=True)
-class Rates:
+class Rates(NamedTuple):
     """Over the last 10 s. A trailing `_` is not part of a field's name."""
 
     in_: Annotated[float, gauge("`received`, over the last 10 s.", unit="1/s", title="in/s")]
     out: Annotated[float, gauge("`published`, over the last 10 s.", unit="1/s", title="out/s")]
 
 
-@dataclass(frozen=True)
-class Latency:
+class Latency(NamedTuple):
     """None without results."""
 
     p50: Annotated[float | None, latency("p50 ms", "0.5", "half")]
     p99: Annotated[float | None, latency("p99 ms", "0.99", "99 %")]
 
 
-@dataclass(frozen=True)
-class Distribution:
+class Distribution(NamedTuple):
     """How values spread since the start: how many are in each bucket, those beyond the last bound
     at the end; and their sum."""
 
@@ -149,8 +144,7 @@ class Distribution:
     sum: float
 
 
-@dataclass(frozen=True)
-class Histograms:
+class Histograms(NamedTuple):
     """Since the worker's start."""
 
     latency_s: Annotated[
@@ -183,8 +177,7 @@ class Histograms:
     ]
 
 
-@dataclass(frozen=True)
-class Last:
+class Last(NamedTuple):
     """When something happened last, in seconds of Unix time; None: not since the start."""
 
     input: Annotated[
@@ -202,8 +195,7 @@ class Last:
     ]
 
 
-@dataclass(frozen=True)
-class ConnectionStatus:
+class ConnectionStatus(NamedTuple):
     """The connection to one broker.
 
     A `reason` while it is connected: it is not known yet whether the broker answers again.
@@ -265,16 +257,14 @@ class ConnectionStatus:
     ] = 0
 
 
-@dataclass(frozen=True)
-class Brokers:
+class Brokers(NamedTuple):
     """The two that a worker is connected to; of one name, there are two connections."""
 
     pre: ConnectionStatus
     post: ConnectionStatus
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """The process itself."""
 
     instance: Annotated[str, about("Its name.")]
@@ -306,8 +296,7 @@ class Process:
     threads: Annotated[int, gauge("Its model threads.", "pyboot_model_threads", "threads")]
 
 
-@dataclass(frozen=True)
-class Traffic:
+class Traffic(NamedTuple):
     """What goes through it; there is none while the model is being loaded."""
 
     pre_queue: Annotated[
@@ -374,8 +363,7 @@ class Traffic:
     brokers: Brokers
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What a worker answers the master."""
 
     process: Process
@@ -392,8 +380,15 @@ class Snapshot:
 
 def as_document(record: Any) -> dict[str, Any]:
     """A record as plain data, by the names that its fields have outside."""
-    values = ((name_of(one.name), getattr(record, one.name)) for one in fields(record))
-    return {name: as_document(value) if is_dataclass(value) else value for name, value in values}
+    return {
+        name_of(name): as_document(value) if isinstance(value, tuple) else value
+        for name, value in record._asdict().items()
+    }
+
+
+def is_record(kind: Any) -> bool:
+    """Whether a field of this type has fields of its own."""
+    return isinstance(kind, type) and issubclass(kind, tuple)
 
 
 def name_of(field_name: str) -> str:

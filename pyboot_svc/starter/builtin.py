@@ -7,7 +7,6 @@ import logging
 import sys
 import threading
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -311,5 +310,5 @@ def _web(config: Config, settings: Settings) -> WebAddress:
     """As configured, but for what the command line says; it may only open what says nothing."""
     web, listen = config.web, settings.listen
     if listen is not None:
-        web = replace(web, host=listen.host, port=listen.port, socket=None)
-    return web if web.auth is not None else replace(web, auth=settings.web_auth)
+        web = web._replace(host=listen.host, port=listen.port, socket=None)
+    return web if web.auth is not None else web._replace(auth=settings.web_auth)

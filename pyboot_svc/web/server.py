@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from cheroot.server import HTTPConnection
@@ -64,7 +63,7 @@ class WebServer:
         self._gate = Gate("web", [self._listener], self._serve, _bounds(), self._secure)
         port = self._listener.getsockname()[1]
         self._parser.bind_addr = (address.host, port)
-        return replace(address, port=port)
+        return address._replace(port=port)
 
     def start(self, on_crash: Callable[[], None] = end_process) -> None:
         assert self._gate is not None

@@ -7,7 +7,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import repeat
 from typing import TypeVar
 
@@ -72,7 +72,7 @@ class Stats:
         # How long a model thread was at so many messages, in seconds.
         self._worked: deque[tuple[float, int]] = deque()
         self.worked: Callable[[tuple[float, int]], None] = self._worked.append
-        self._counts = dict.fromkeys((one.name for one in fields(Counters)), 0)
+        self._counts = dict.fromkeys(Counters._fields, 0)
         self._errors: Counter[str] = Counter()
         self._last_input: float | None = None
         self._last_result: float | None = None

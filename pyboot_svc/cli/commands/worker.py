@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 from pyboot_svc.address import Address
@@ -96,6 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
+    # What is imported stays: nothing of it is garbage, now or later.
+    gc.disable()
     # Until the worker has handlers of its own there is nothing to finish.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(ExitCode.OK))
@@ -116,6 +118,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         os.environ.setdefault(name, value)
     from pyboot_svc.worker.main import Worker, WorkerSettings
 
+    gc.freeze()
+    gc.enable()
     settings = WorkerSettings(
         master=_master(options),
         report_tls=options.report_tls and options.report_tls.absolute(),
@@ -147,7 +151,7 @@ def _take_settings(run_dir: Path, identity: InstanceId) -> None:
     """Make the settings that all of a model's pods are given this one's."""
     of_model = load_compiled(model_file(run_dir, identity.model))
     try:
-        write_compiled(replace(of_model, identity=identity), run_dir)
+        write_compiled(of_model._replace(identity=identity), run_dir)
     except OSError as error:
         raise UnavailableError(
             f"{run_dir} can't be written: {error.strerror}; choose another --run-dir"

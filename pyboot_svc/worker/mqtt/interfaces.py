@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pyboot_svc.config import Edge
+from pyboot_svc.config.settings import DEFAULT_MAX_MESSAGE
 from pyboot_svc.worker.messages import Chunk, MessageBatch, ResultBatch, Sendable, StoredMessage
 from pyboot_svc.worker.mqtt.wire.plane import DataPlane, PlaneOwner
 
@@ -160,5 +160,5 @@ class Session:
     client_id: str
     persistent: bool
     window: int
-    max_message: int = Edge.max_message
+    max_message: int = DEFAULT_MAX_MESSAGE
     will: Will | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,7 +114,7 @@ def test_variables_arrive_as_they_are_written(environment: dict[str, str]) -> No
 @pytest.mark.parametrize("text", HOSTILE)
 def test_arguments_arrive_as_they_are_written(text: str) -> None:
     cluster = Cluster("i", master=(text, 1))
-    edge = replace(edge_of("x", {}), name="a_B.c-1")
+    edge = edge_of("x", {})._replace(name="a_B.c-1")
     found = made(edge, cluster, "x")
     [workload] = [manifest for manifest in found if manifest["kind"] == "StatefulSet"]
     arguments = pod_of(workload)["containers"][0]["args"]

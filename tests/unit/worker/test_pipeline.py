@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -336,7 +335,7 @@ def start(gate: threading.Event, tmp_path: Path) -> Iterator[Callable[..., Line]
         post_qos: int = POST.qos,
         **settings: Any,
     ) -> Line:
-        settings["post"] = replace(POST, qos=post_qos)
+        settings["post"] = POST._replace(qos=post_qos)
         settings["queue"] = QueueLimits(pre, post, overflow, most_bytes)
         lines.append(Line(model, folder, away, settings))
         return lines[-1]
@@ -382,7 +381,7 @@ def test_results_and_acknowledgements_in_order_of_arrival(
     assert {item.payload for item in line.dead_letters} == {b"%d" % number for number in failed}
     assert line.figures["errors"] == {"model": len(failed)}
     assert line.figures["counters"] == {
-        **dict.fromkeys((one.name for one in fields(Counters)), 0),
+        **dict.fromkeys(Counters._fields, 0),
         "received": 300,
         "processed": 300,
         "published": len(published),
@@ -867,7 +866,7 @@ def test_input_of_qos_0_that_a_drain_leaves_is_counted(
 
 def test_figures_have_both_brokers(start: Callable[..., Line]) -> None:
     line = start(echo)
-    assert line.figures["brokers"] == {"pre": asdict(CONNECTED), "post": asdict(CONNECTED)}
+    assert line.figures["brokers"] == {"pre": CONNECTED._asdict(), "post": CONNECTED._asdict()}
 
 
 def test_not_ready_says_which_broker_and_why(start: Callable[..., Line]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from dataclasses import replace
 
 from pyboot_svc.metrics.snapshot import ConnectionStatus
 from pyboot_svc.worker.mqtt.link.opening import NoAnswer, NoWebSocket
@@ -26,12 +25,12 @@ class StatusReporter:
         self.status = ConnectionStatus(address, "connecting", "", time.time())
 
     def attempt(self) -> None:
-        self.status = replace(self.status, attempts=self.status.attempts + 1)
+        self.status = self.status._replace(attempts=self.status.attempts + 1)
 
     def connected(self, doubt: str = "") -> None:
         connects = self.status.connects + 1
-        self.status = replace(
-            self.status, state="connected", reason=doubt, since=time.time(), connects=connects
+        self.status = self.status._replace(
+            state="connected", reason=doubt, since=time.time(), connects=connects
         )
         if not self._refused:
             self._said.clear()
@@ -41,13 +40,13 @@ class StatusReporter:
         """While it is up, and stays so; none when it is empty."""
         if reason == self.status.reason:
             return
-        self.status = replace(self.status, reason=reason)
+        self.status = self.status._replace(reason=reason)
         if reason:
             log.warning("%s: %s; other data moves, so it is waited for", self._name, reason)
 
     def taken_over(self) -> None:
         """By another client, which has the session now."""
-        self.status = replace(self.status, takeovers=self.status.takeovers + 1)
+        self.status = self.status._replace(takeovers=self.status.takeovers + 1)
 
     def lost(self, reason: str, *, refused: bool = False) -> None:
         """The link is down; each reason is said once until it is up again.
@@ -57,8 +56,8 @@ class StatusReporter:
         """
         self._refused = refused
         if self.status.state != "unreachable":
-            self.status = replace(self.status, state="unreachable", since=time.time(), attempts=0)
-        self.status = replace(self.status, reason=reason)
+            self.status = self.status._replace(state="unreachable", since=time.time(), attempts=0)
+        self.status = self.status._replace(reason=reason)
         # A broker's own words may be others each time: that is not said for ever.
         if reason not in self._said and len(self._said) < _MOST_REASONS:
             self._said.add(reason)

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from sys import getsizeof
 
-from pyboot_svc.config import Edge
+from pyboot_svc.config.settings import DEFAULT_MAX_MESSAGE
 from pyboot_svc.worker.invalid_messages import (
     HEADROOM_BYTES,
     Given,
@@ -110,7 +110,7 @@ class Decoder:
     Of a message whose payload is larger than `max_message` bytes, only the beginning is kept.
     """
 
-    def __init__(self, v5: bool, max_message: int = Edge.max_message) -> None:
+    def __init__(self, v5: bool, max_message: int = DEFAULT_MAX_MESSAGE) -> None:
         self._v5 = v5
         self._most = max_message
         self._oversize: Oversize | None = None

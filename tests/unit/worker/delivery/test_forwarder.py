@@ -6,7 +6,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ class Desk:
         self.asked = threading.Event()
         self.crashed = threading.Event()
         self.results = PostQueue(1_000_000, roomy_budget())
-        edge = replace(configured().edge, post=POST, spool=limits)
+        edge = configured().edge._replace(post=POST, spool=limits)
         self.alone: list[Chunk] = []
         self.forwarder = self.another_forwarder(edge)
         self.digits = 1
@@ -347,7 +346,7 @@ def test_a_lone_result_waits_for_what_leaves_for_the_spool(
 def test_only_what_needs_no_answer_is_sent_at_once(
     desk: Desk, qos: int, data_plane: str, sends: bool
 ) -> None:
-    edge = replace(configured().edge, post=replace(POST, qos=qos), data_plane=data_plane)
+    edge = configured().edge._replace(post=POST._replace(qos=qos), data_plane=data_plane)
     assert desk.another_forwarder(edge).sends_lone == sends
 
 

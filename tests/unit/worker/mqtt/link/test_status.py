@@ -6,7 +6,6 @@ import logging
 import socket
 import ssl
 import time
-from dataclasses import asdict
 
 import pytest
 
@@ -112,7 +111,7 @@ def test_connections_are_counted_and_end_the_reason() -> None:
 
 
 def test_status_as_a_document() -> None:
-    document = asdict(StatusReporter("pre", "b:1").status)
+    document = StatusReporter("pre", "b:1").status._asdict()
     since = document.pop("since")
     assert isinstance(since, float)
     assert document == {
