@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.app import PYBOOT
-from support.locked import locked
+from support.locked import locked, not_root
 from support.store import configured, rows, running, settled
 
 from pyboot_svc.cli import main
@@ -173,16 +172,8 @@ def as_nobody_else(state: Path) -> Iterator[Path]:
     """A state directory with an instance that this process, not root meanwhile, can't read."""
     add(state, "a-1", b"1")
     state.chmod(0o755)
-    (state / "a-1").chmod(0)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65_534)
-    try:
+    with locked(state / "a-1"):
         yield state
-    finally:
-        if root:
-            os.seteuid(0)
-        (state / "a-1").chmod(0o700)
 
 
 def test_show(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,16 +333,10 @@ def test_who_may_not_write_is_told_who_can(state: Path, capsys: pytest.CaptureFi
     folder = state / "a-1"
     for path in (*folder.iterdir(), folder):
         path.chmod(0o500)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65_534)
-    try:
+    with not_root():
         assert dead(state, "drop", "a-1", "1") == 69
-    finally:
-        if root:
-            os.seteuid(0)
-        for path in (folder, *folder.iterdir()):
-            path.chmod(0o700)
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o700)
     assert "try as root" in capsys.readouterr().err
 
 

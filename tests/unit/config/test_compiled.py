@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.locked import not_root
 
 from pyboot_svc.config import Edge, Endpoint, InstanceConfig
 from pyboot_svc.config.compiled import (
@@ -233,12 +233,8 @@ def locked(tmp_path: Path) -> Iterator[Path]:
     write_compiled(instance(), tmp_path)
     file = compiled_file(tmp_path, InstanceId("a", 1))
     file.chmod(0)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65_534)
-    yield file
-    if root:
-        os.seteuid(0)
+    with not_root():
+        yield file
 
 
 def test_file_that_may_not_be_read(locked: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.locked import not_root
 
 from pyboot_svc.config import (
     Broker,
@@ -1068,12 +1068,8 @@ def locked(tmp_path: Path) -> Iterator[Path]:
     file = tmp_path / "config.yaml"
     file.write_text("edge: []")
     file.chmod(0)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65_534)
-    yield file
-    if root:
-        os.seteuid(0)
+    with not_root():
+        yield file
 
 
 def test_file_that_may_not_be_read(locked: Path) -> None:

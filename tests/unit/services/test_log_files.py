@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from support.locked import not_root
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
@@ -176,12 +177,8 @@ def test_who_may_not_read_is_told_what_to_do(file_mode: int, folder_mode: int, a
         os.chown(file, 0, grp.getgrnam("adm").gr_gid)
         file.chmod(file_mode)
         folder.chmod(folder_mode)
-        os.seteuid(65_534)
-        try:
-            with pytest.raises(UnavailableError, match=re.escape(advice)):
-                last_lines(folder, names_in(folder), 1, errors=False)
-        finally:
-            os.seteuid(0)
+        with not_root(), pytest.raises(UnavailableError, match=re.escape(advice)):
+            last_lines(folder, names_in(folder), 1, errors=False)
 
 
 def test_errors_come_with_what_belongs_to_them() -> None:

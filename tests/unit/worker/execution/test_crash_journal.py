@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.columns import chunk_of
+from support.locked import locked
 
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.messages import Message
@@ -289,14 +289,6 @@ def test_a_folder_of_that_name(file: Path, caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_a_folder_that_may_not_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    tmp_path.chmod(0o500)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65_534)  # not even root, who is somebody else during the test
-    try:
+    with locked(tmp_path, 0o500):
         usable(CrashJournal(tmp_path / "in-hand", 1, CHUNK))
-    finally:
-        if root:
-            os.seteuid(0)
-        tmp_path.chmod(0o700)
     assert "can't be kept: Permission denied" in caplog.text

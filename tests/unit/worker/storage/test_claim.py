@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.locked import locked
 
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.identity import InstanceId
@@ -74,15 +75,9 @@ def test_a_folder_of_somebody_else_is_not_run_beside() -> None:
     with tempfile.TemporaryDirectory() as base:
         folder = Path(base) / "pump-1"
         folder.mkdir()
-        folder.chmod(0)
         Path(base).chmod(0o755)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65_534)
-        try:
-            with pytest.raises(UnavailableError, match="pump-1 belongs to another user"):
-                claim_state(folder, PUMP)
-        finally:
-            if root:
-                os.seteuid(0)
-            folder.chmod(0o700)
+        with (
+            locked(folder),
+            pytest.raises(UnavailableError, match="pump-1 belongs to another user"),
+        ):
+            claim_state(folder, PUMP)

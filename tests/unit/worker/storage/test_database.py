@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from support.locked import not_root
 
 from pyboot_svc.worker.storage import rows
 from pyboot_svc.worker.storage.database import (
@@ -253,17 +254,14 @@ def test_state_of_a_file_that_can_only_be_read(file: Path) -> None:
 @pytest.fixture
 def nobody(tmp_path: Path) -> Iterator[None]:
     """Not even root may write, who is somebody else during the test."""
-    root = os.geteuid() == 0
-    if root:
+    if os.geteuid() == 0:
         for folder in (tmp_path, *tmp_path.parents):
             if folder.stat().st_uid == 0 and folder != Path("/") and "pytest" in folder.name:
                 folder.chmod(folder.stat().st_mode | 0o055)
-        os.seteuid(65_534)
     else:
         tmp_path.chmod(0o500)
-    yield
-    if root:
-        os.seteuid(0)
+    with not_root():
+        yield
     tmp_path.chmod(0o700)
 
 
