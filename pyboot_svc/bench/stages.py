@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,7 @@ class _Meter:
         self._pre, self._post = PreEnd(edge, subject.topic), PostEnd(subject.config, durables)
         self._chunks = 0
         codec = _recording(self._codec, self._encoded)
-        call = replace(
-            ModelCall.of(edge, subject.model, durables, self.failures),
+        call = ModelCall.of(edge, subject.model, durables, self.failures)._replace(
             model=_timed(subject.model, self.calls),
             codec=codec,
             publishing=Publishing(edge, codec),
@@ -191,7 +190,7 @@ def _timed(model: Model, calls: list[int]) -> Model:
         finally:
             note(clock() - before)
 
-    return replace(model, function=call, wants_context=True)
+    return model._replace(function=call, wants_context=True)
 
 
 def _recording(codec: Codec, encoded: list[Any]) -> Codec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyboot_svc.bench.failures import CountedFailures
@@ -33,7 +33,7 @@ class Trial:
         edge = subject.edge
         durables = Durables(subject.config, folder)
         patient = ModelCall.of(edge, subject.model, durables, CountedFailures())
-        call = replace(patient, on_error=edge.on_error._replace(retries=0), concurrency=1)
+        call = patient._replace(on_error=edge.on_error._replace(retries=0), concurrency=1)
         self._runner = Runner(0, call, subject.context)
 
     def call(self, batch: MessageBatch) -> Iterator[Tried]:

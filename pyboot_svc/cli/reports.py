@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pyboot_svc.address import Address, format_address, is_loopback
 from pyboot_svc.cli.arguments import address
@@ -13,8 +13,7 @@ METAVAR = "[tcp://]HOST:PORT"
 _PLAIN = "tcp://"
 
 
-@dataclass(frozen=True)
-class ReportsAddress:
+class ReportsAddress(NamedTuple):
     """`plain`: `tcp://` was written in front."""
 
     address: Address

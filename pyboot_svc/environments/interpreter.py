@@ -10,8 +10,8 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pyboot_svc.environments import guest
 from pyboot_svc.environments.libraries import entered, own_folders
@@ -28,8 +28,7 @@ class EnvironmentUnusable(ModelError):
     """`python` names no environment that a model can run in."""
 
 
-@dataclass(frozen=True)
-class Interpreter:
+class Interpreter(NamedTuple):
     """One that can be run, as far as can be seen.
 
     `prefix` is the folder of the environment, `base` that of the Python it was made of: the same

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyboot_svc.text import printable
 
@@ -13,8 +12,7 @@ _TEXTS = ("reasons", "stalls", "notices")
 _LONGEST = 1000
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """What one instance answers.
 
     `alive`: all its threads make progress; `stalls` says why not. `loaded`: its model is.

@@ -10,10 +10,9 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyboot_svc.model.plain import Nan, NotPlain, plain, repeats_a_key, simpler
 
@@ -44,8 +43,7 @@ class PayloadError(Exception):
         self.fault = fault
 
 
-@dataclass(frozen=True)
-class Codec:
+class Codec(NamedTuple):
     """`decode` makes a payload the model's argument, `encode` its result a payload."""
 
     decode: Callable[[bytes], Any]

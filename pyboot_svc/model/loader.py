@@ -10,11 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyboot_svc.environments.libraries import release_own_libraries
 from pyboot_svc.errors import ModelError
@@ -29,8 +28,7 @@ _CONTEXT_NAMES = ("context", "ctx")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """A model, whatever it looks like in its module.
 
     `function` takes the payload, and the context if it wants it. `close` is for the end of the
@@ -117,7 +115,7 @@ def _load(path: str, model_path: Sequence[str], context: Context) -> Model:
             found = _construct(found, reached, [context] if takes_context else [])
         owners.append(found)
     model = _adapt(found, path, _closers(owners))
-    return replace(model, may_keep_context=given_away, tick=_ticker(owners, path, model))
+    return model._replace(may_keep_context=given_away, tick=_ticker(owners, path, model))
 
 
 def examine(path: str, model_path: Sequence[str]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _LONGEST_FILTER = 65_535
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(NamedTuple):
     """Those whose topics match `topic`, a filter as MQTT has it; with `errors`, failed ones."""
 
     topic: str | None = None

@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from pyboot_svc.address import Address
 from pyboot_svc.config import InstanceConfig
@@ -71,8 +71,7 @@ _SUBSCRIPTIONS_NAME = "subscribed"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class WorkerSettings:
+class WorkerSettings(NamedTuple):
     """What the command line adds to the configuration; times in seconds."""
 
     # The master's socket, or its address on the network.
@@ -260,7 +259,7 @@ class Worker:
         self._condition.model_version = version_of(edge.edge_mode)
         log.info("%s: loaded %s", self._config.identity, edge.edge_mode)
         _keep_changes(context)
-        model = replace(model, close=partial(_close, model, context))
+        model = model._replace(close=partial(_close, model, context))
 
         def thread_context() -> Context:
             return context if alone else self._make_context(CallState(durables.state))

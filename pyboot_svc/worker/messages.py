@@ -174,8 +174,7 @@ def _behind(column: dict[int, T] | None, count: int, other: dict[int, T]) -> dic
     return {**(column or {}), **{count + place: value for place, value in other.items()}}
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """Why a message ends here: its kind, the error with its traceback, how often it was tried."""
 
     kind: str

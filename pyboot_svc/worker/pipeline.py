@@ -13,8 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.settings import SPARKPLUG
@@ -99,8 +98,7 @@ class Outbox(Protocol):
     def stop(self, timeout: float) -> None: ...
 
 
-@dataclass(frozen=True)
-class Links:
+class Links(NamedTuple):
     """The connections of a worker, and who turns them while the model has nothing to do."""
 
     inbox: Inbox

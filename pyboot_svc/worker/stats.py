@@ -7,9 +7,8 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pyboot_svc.metrics.snapshot import (
     BATCH_BOUNDS,
@@ -37,8 +36,7 @@ _LATENCY_STEPS: tuple[int, ...] = (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Counted:
+class Counted(NamedTuple):
     """Counters and histograms since the start, errors by kind, rates in 1/s, latency in ms."""
 
     counters: Counters

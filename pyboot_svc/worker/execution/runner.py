@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from pyboot_svc.config import BatchLimits, Edge, OnError
 from pyboot_svc.forks import end_forked, hear_forks
@@ -46,8 +46,7 @@ class CrashMemory(Protocol):
 Outcome = tuple[Result, Fault | None]
 
 
-@dataclass(frozen=True)
-class ModelCall:
+class ModelCall(NamedTuple):
     """What it takes to call the model: the same for all threads of an instance.
 
     With `batch` the model takes a list and returns one.

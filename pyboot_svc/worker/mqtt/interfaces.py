@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pyboot_svc.config.settings import DEFAULT_MAX_MESSAGE
 from pyboot_svc.worker.messages import Chunk, MessageBatch, ResultBatch, Sendable, StoredMessage
@@ -55,8 +55,7 @@ class InHand(Protocol):
         """These; each is in hand until the next is asked for."""
 
 
-@dataclass(frozen=True)
-class BrokerLimits:
+class BrokerLimits(NamedTuple):
     """What the broker lets a client do: messages in flight to it, bytes of one packet, and the
     highest QoS of what is published.
 
@@ -152,8 +151,7 @@ class Will:
     qos: int = 1
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(NamedTuple):
     """How a client presents itself. `window` bounds its unacknowledged messages, either way, and
     `max_message` the bytes of a message's payload that it takes."""
 

@@ -139,7 +139,7 @@ class MqttOutbox:
     def on_connected(self, link: Link, session_present: bool, limits: BrokerLimits) -> None:
         self._link, self._plane = link, link.plane
         window = self._window if self._untold is None else self._untold.size
-        self._limits = replace(limits, in_flight=min(window, limits.in_flight))
+        self._limits = limits._replace(in_flight=min(window, limits.in_flight))
         self._qos = min(self._endpoint.qos, limits.qos)
         properties = self._usual.properties
         retain = self._retain and limits.retains

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,7 +104,7 @@ def test_its_states(host: Callable[..., ForegroundHost], tmp_path: Path) -> None
     server = HealthServer(health_socket(tmp_path, A), lambda: told[0])
     try:
         assert wait_word(made, "ready").works
-        told[0] = replace(WELL, ready=False, reasons=("pre broker b: away",))
+        told[0] = WELL._replace(ready=False, reasons=("pre broker b: away",))
         assert wait_word(made, "waiting").waiting == "pre broker b: away"
         told[0] = Health("a-1", alive=True, reasons=("the model is being loaded",))
         assert wait_word(made, "starting").detail == "the model is being loaded"

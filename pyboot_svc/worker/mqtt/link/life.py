@@ -6,6 +6,7 @@ import math
 import threading
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import NamedTuple
 
 from pyboot_svc.config import DEFAULT_RESULTS, Broker, ResultOptions
 from pyboot_svc.wakeup import Wakeup
@@ -16,8 +17,7 @@ from pyboot_svc.worker.mqtt.link.status import StatusReporter
 from pyboot_svc.worker.mqtt.reactor import Reactor
 
 
-@dataclass(frozen=True)
-class TransportOptions:
+class TransportOptions(NamedTuple):
     """How a connection carries messages: in bulk or not, how long a read may wait for more, who
     serves it beside its own thread, and how results are published."""
 
@@ -27,8 +27,7 @@ class TransportOptions:
     results: ResultOptions = DEFAULT_RESULTS
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """With whom to connect, as whom, and how."""
 
     role: str

@@ -5,7 +5,7 @@ The reason codes are those of MQTT 5, section 3.4.2.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Packet identifier in use, quota exceeded: nothing is said of the message itself.
 _FOR_NOW = frozenset((0x91, 0x97))
@@ -16,8 +16,7 @@ _UNCLEAR = frozenset((0x80, 0x83))
 MOST_UNCLEAR = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The broker's reason in words; without a code it was not asked, and is refused for good."""
 
     text: str

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -297,7 +296,7 @@ def test_a_batch_is_in_the_ledger_together_and_then_one_by_one(
         return payloads
 
     workshop = shop(model)
-    calling = replace(workshop.call, batch=BatchLimits())
+    calling = workshop.call._replace(batch=BatchLimits())
     chunk = chunk_of([b"1", b"2"], redeliverable=redeliverable)
     assert Runner(0, calling, workshop.context).work(chunk)
     assert results(chunk) == [b"1", b"2"]
@@ -442,7 +441,7 @@ def test_a_failure_that_is_just_being_noted_is_its_successors_to_find(
     shop: Callable[..., Workshop], gate: threading.Event
 ) -> None:
     workshop = shop(lambda payloads, context: payloads, timeout=0.05)
-    calling = replace(workshop.call, batch=BatchLimits())
+    calling = workshop.call._replace(batch=BatchLimits())
     runner = Runner(0, calling, workshop.context)
     held = HeldUp(gate)
     chunk = chunk_of([b"{", b"2"])
@@ -478,7 +477,7 @@ def test_the_calls_after_a_batch_that_failed_late_have_their_own_time(
         return payloads
 
     workshop = shop(model, timeout=2)
-    calling = replace(workshop.call, batch=BatchLimits(), failures=Looking())
+    calling = workshop.call._replace(batch=BatchLimits(), failures=Looking())
     runner = Runner(0, calling, workshop.context)
     chunk = chunk_of([b"1", b"2"])
     assert runner.work(chunk)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +90,14 @@ def test_connect_of_mqtt_5(talk: Callable[..., Talk]) -> None:
 
 
 def test_a_session_that_is_not_kept(talk: Callable[..., Talk]) -> None:
-    body = talk(session=replace(SESSION, persistent=False)).received(CONNECT)
+    body = talk(session=SESSION._replace(persistent=False)).received(CONNECT)
     assert body[7] == 0x02  # clean start
     assert b"\x11\x00\x09\x3a\x80" not in body
 
 
 @pytest.mark.parametrize("persistent", [True, False])
 def test_connect_of_mqtt_3(persistent: bool, talk: Callable[..., Talk]) -> None:
-    session = replace(SESSION, persistent=persistent)
+    session = SESSION._replace(persistent=persistent)
     body = talk(b"\x20\x02\x00\x00", session, protocol="3.1.1").received(CONNECT)
     assert body.startswith(b"\x00\x04MQTT\x04")
     assert body[7] == (0x00 if persistent else 0x02)
