@@ -127,13 +127,14 @@ def test_200_megabytes_at_qos_0_are_dropped_as_far_as_there_is_no_room(
     assert "dropped" in rig.master.log
 
 
+@pytest.mark.timeout(240)  # each of them is written to the disk
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_200_megabytes_that_the_model_refuses(
     protocol: str, start: Callable[..., Rig], plant: Plant, broker: Broker
 ) -> None:
     rig = start(broker.port, protocol, 1, ", dead_letter: {keep: 10}", "refuse")
     plant.publish_all(f"{rig.topic}/in", [large(number) for number in range(200)], qos=1)
-    until(lambda: rig.row["errors"] == {"model": 200}, "all are refused", 60)
+    until(lambda: rig.row["errors"] == {"model": 200}, "all are refused", 180)
     until(lambda: rig.row["unacknowledged"] == 0, "all are acknowledged", 60)
     until(lambda: rig.row["dead_letters_waiting"] == 0, "all dead letters are out", 60)
     assert rig.highest_mib < USUAL_MIB + 3 * QUEUE_MIB + MARGIN_MIB

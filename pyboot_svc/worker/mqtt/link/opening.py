@@ -95,7 +95,9 @@ class _Lookup:
 
 
 def _addresses(host: str, port: int, flags: int = 0) -> Sequence[Address]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    # Of a text Python makes an international name first, even where it is none, by large tables.
+    name = host.encode() if host.isascii() else host
+    return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
 
 
 def dial(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:

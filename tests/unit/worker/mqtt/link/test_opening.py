@@ -93,4 +93,4 @@ def test_addresses_and_local_names(host: str) -> None:
 
 def test_what_can_be_no_name_is_an_error_and_not_the_end_of_a_thread() -> None:
     with pytest.raises(UnicodeError):
-        Resolver().resolve("a..b", 1883, Deadline())
+        Resolver().resolve("ä..b", 1883, Deadline())
