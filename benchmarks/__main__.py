@@ -27,7 +27,7 @@ from benchmarks.rates_page import (
 from benchmarks.sweep import CONTESTANTS, Sweep, run_sweep, summary
 from benchmarks.toolbox import Toolbox, compile_programs
 
-_QUICK_SWEEP = Sweep(rounds=1, seconds=1.0)
+_QUICK_SWEEP = Sweep(rounds=1, seconds=1.0, messages=0)
 
 
 def main() -> int:
@@ -95,6 +95,7 @@ def _planned_sweep(options: argparse.Namespace) -> Sweep:
         qos=tuple(options.qos or usual.qos),
         rounds=options.rounds or usual.rounds,
         seconds=options.seconds or usual.seconds,
+        messages=0 if options.seconds else usual.messages,
     )
 
 

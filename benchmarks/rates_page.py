@@ -31,6 +31,7 @@ def rates_part(sweep: Sweep, results: Results, command: str, host: str) -> str:
     parts = {
         "rounds": str(sweep.rounds),
         "seconds": f"{sweep.seconds:g}",
+        "messages": f"{sweep.messages:,}",
         "command": command,
         "date": datetime.date.today().isoformat(),
         "machine": host,

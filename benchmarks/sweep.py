@@ -20,19 +20,21 @@ _WARMUP_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is measured: `seconds` of each contestant at each rate and QoS, `rounds` times."""
+    """What is measured: `seconds` of each contestant at each rate and QoS, `rounds` times; longer
+    where fewer than `messages` would come, of which p99 would be the slowest alone."""
 
     rates: tuple[float, ...] = RATES
     qos: tuple[int, ...] = (0, 1)
     rounds: int = 3
     seconds: float = 2.5
+    messages: int = 400
 
     def trials(self) -> dict[str, Trial]:
         return {
             trial_name(rate, qos): Trial(
                 "identity",
                 qos,
-                seconds=self.seconds,
+                seconds=max(self.seconds, self.messages / rate if rate else 0.0),
                 warmup=_WARMUP_SECONDS,
                 rate=rate,
                 lossy=qos == 0,

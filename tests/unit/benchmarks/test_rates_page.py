@@ -43,6 +43,12 @@ MEASURED = results(pyboot=110, gmqtt=100, C_client=20) | {
 }
 
 
+def test_where_few_messages_come_they_are_measured_for_longer() -> None:
+    """Of 50 the 99th in a hundred would be the slowest alone."""
+    sweep = Sweep(rates=(20.0, 2000.0, FULL_RATE), qos=(0,), seconds=2.5, messages=400)
+    assert [trial.seconds for trial in sweep.trials().values()] == [20.0, 2.5, 2.5]
+
+
 def test_cpu_is_compared_with_the_cheapest_python_client() -> None:
     assert cpu_table(SWEEP, MEASURED, 1).splitlines()[2:] == [
         "| 20 | 110 | 100 | 200 | 20 | 1.10 × |",
