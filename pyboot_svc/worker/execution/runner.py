@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -60,12 +60,12 @@ class ModelCall(NamedTuple):
     journal: CrashJournal
     suspects: PoisonTracker
     failures: FailureLog
+    clock: WallClock
     batch: BatchLimits | None = None
     # What is worth a repetition.
     retried: tuple[type[BaseException], ...] = (OSError, Retry)
     # Of a model that is a coroutine function: so many calls are made at once.
     concurrency: int = 1
-    clock: WallClock = field(default_factory=WallClock)
 
     @classmethod
     def of(cls, edge: Edge, model: Model, memory: CrashMemory, failures: FailureLog) -> ModelCall:
@@ -80,6 +80,7 @@ class ModelCall(NamedTuple):
             memory.journal,
             memory.suspects,
             failures,
+            WallClock(),
             edge.batch,
             exceptions_named(edge.on_error.retry),
             concurrency_of(model, edge.concurrency),
