@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyboot_svc.address import Address
 from pyboot_svc.cli.arguments import (
@@ -37,6 +38,9 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.logs import MARK_VARIABLE, configure_logging
 from pyboot_svc.metrics.protocol import socket_path
 from pyboot_svc.metrics.tokens import worker_token
+
+if TYPE_CHECKING:
+    from pyboot_svc.worker.main import Worker
 
 DESCRIPTION = """\
 Run one instance: what its unit runs. It works by what was applied for it; with
@@ -96,8 +100,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    # What is imported stays: nothing of it is garbage, now or later.
+    # What is imported stays: nobody looks for garbage in it, now or later.
     gc.disable()
+    try:
+        worker = _worker(options)
+        gc.freeze()
+    finally:
+        gc.enable()
+    return worker.run()
+
+
+def _worker(options: argparse.Namespace) -> Worker:
     # Until the worker has handlers of its own there is nothing to finish.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(ExitCode.OK))
@@ -118,8 +131,6 @@ def run(options: argparse.Namespace) -> ExitCode:
         os.environ.setdefault(name, value)
     from pyboot_svc.worker.main import Worker, WorkerSettings
 
-    gc.freeze()
-    gc.enable()
     settings = WorkerSettings(
         master=_master(options),
         report_tls=options.report_tls and options.report_tls.absolute(),
@@ -131,7 +142,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         drain_seconds=options.drain_seconds,
         stop_at_eof=options.stop_at_eof,
     )
-    return Worker(config, settings).run()
+    return Worker(config, settings)
 
 
 def _master(options: argparse.Namespace) -> Path | Address:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shlex
 import subprocess
@@ -251,6 +252,7 @@ def test_unknown_instance(capsys: pytest.CaptureFixture[str], config: str, insta
     assert main(["worker", instance, "--config", config]) == 64
     text = capsys.readouterr().err
     assert "configured: a-1" in text or "write NAME-NUMBER" in text
+    assert gc.isenabled()  # which it isn't while the worker is being imported
 
 
 @pytest.mark.parametrize("command", ["up", "master", "worker a-1", "check"])
