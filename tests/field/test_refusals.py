@@ -82,7 +82,7 @@ def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
     messages = [{"n": n, "text": LARGE if n == 2 else ""} for n in range(1, 21)]
     if spooled:
         plant.publish_all(topic, messages, 1)
-        until(lambda: counters(app)["spooled"] == 20, "all are spooled")
+        until(lambda: counters(app)["spooled"] == 20, "all are spooled", LONG)
         post.start()
     with subscribed(post, f"{topic}/out") as reader:
         if not spooled:
@@ -316,7 +316,7 @@ def test_a_broker_that_is_killed_whenever_it_has_the_same_message_costs_none(
     app = start(up, config(port), tmp_path, ready=False)
     app.wait_log("subscribed to")
     plant.publish_all(topic, [{"n": n} for n in range(5)], 1)
-    until(lambda: counters(app)["spooled"] == 5, "all are spooled")
+    until(lambda: counters(app)["spooled"] == 5, "all are spooled", LONG)
     for _ in range(5):
         with StubBroker(publish=lambda packet: None, port=port) as stub:
             until(partial(came, stub, 1, PUBLISH), "it comes", LONG)
@@ -454,7 +454,7 @@ def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
     app = start(up, config(port, post_qos=qos), tmp_path, ready=False)
     app.wait_log("subscribed to")
     plant.publish_all(topic, [{"n": n} for n in range(10)], 1)
-    until(lambda: counters(app)["spooled"] == 10, "all are spooled")
+    until(lambda: counters(app)["spooled"] == 10, "all are spooled", LONG)
     with StubBroker(publish=answer, pubrel=pubcomp, port=port) as stub:
         until(lambda: counters(app)["published"] == 7, "the others", LONG)
         until(lambda: len(dead(tmp_path)) == 3, "three are kept")
@@ -567,7 +567,7 @@ def test_what_is_refused_for_now_is_tried_again_in_order(
     app.wait_log("subscribed to")
     if spooled:
         plant.publish_all(topic, [{"n": n} for n in range(20)], 1)
-        until(lambda: counters(app)["spooled"] == 20, "all are spooled")
+        until(lambda: counters(app)["spooled"] == 20, "all are spooled", LONG)
     with StubBroker(publish=answer, port=port) as stub:
         until(lambda: stub.connections, "connected", LONG)
         if not spooled:
