@@ -17,7 +17,6 @@ from support.poll import until
 PYBOOT = [sys.executable, "-P", "-m", "pyboot_svc"]
 # `bulk` or `plain`: what the configurations of the integration and chaos tests have.
 DATA_PLANE = "PYBOOT_TEST_DATA_PLANE"
-_LINES_TOLD = 60
 
 
 def data_plane() -> str:
@@ -81,8 +80,6 @@ class Running:
                 self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
-        # Shown by pytest where the test failed.
-        print(f"{self.log_file}:", *self.log.splitlines()[-_LINES_TOLD:], sep="\n")
 
     def wait_log(self, text: str, timeout: float = 20.0) -> None:
         until(lambda: text in self.log, f"{text!r} in the log of {self.log_file}", timeout)

@@ -12,6 +12,8 @@ from support.app import Running, Up, data_plane
 from support.broker import Broker
 from support.client import Plant
 
+_LINES_TOLD = 60
+
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
@@ -45,6 +47,8 @@ def track() -> Iterator[Callable[[Running], Running]]:
     yield add
     for process in reversed(running):
         process.close()
+        # Shown by pytest where the test failed.
+        print(f"{process.log_file}:", *process.log.splitlines()[-_LINES_TOLD:], sep="\n")
 
 
 @pytest.fixture

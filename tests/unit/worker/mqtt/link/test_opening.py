@@ -91,6 +91,9 @@ def test_addresses_and_local_names(host: str) -> None:
     assert {entry[4][1] for entry in found} == {1883}
 
 
-def test_what_can_be_no_name_is_an_error_and_not_the_end_of_a_thread() -> None:
-    with pytest.raises(UnicodeError):
-        Resolver().resolve("ä..b", 1883, Deadline())
+@pytest.mark.parametrize(("host", "error"), [("a..b", socket.gaierror), ("ä..b", UnicodeError)])
+def test_what_can_be_no_name_is_an_error_and_not_the_end_of_a_thread(
+    host: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        Resolver().resolve(host, 1883, Deadline())
