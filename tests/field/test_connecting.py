@@ -86,9 +86,7 @@ def full_listener(stack: ExitStack) -> int:
 
 
 @pytest.fixture(scope="module")
-def places(
-    tmp_path_factory: pytest.TempPathFactory, broker: Broker
-) -> Iterator[tuple[Up, dict[str, str]]]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Up, dict[str, str]]]:
     """One `pyboot up`, with an instance for each place and role, all tried side by side."""
     folder = tmp_path_factory.mktemp("places")
     authority = Authority(folder, "authority")
@@ -96,6 +94,8 @@ def places(
     secret = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     secret.load_cert_chain(own.cert, own.key)
     with ExitStack() as stack:
+        broker = Broker(folder / "broker").start()
+        stack.callback(broker.stop)
         silent = stack.enter_context(Impostor(lambda: b""))
         nothing_there = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
         servers: dict[str, Server] = {

@@ -15,9 +15,10 @@ from support.client import Plant
 _LINES_TOLD = 60
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """One open broker for the whole run: tests keep apart by their topics."""
+    """An open broker of this test alone: of another one, the session of `pyboot-m-1` may have kept
+    messages, which the next worker of that name would get."""
     running = Broker(tmp_path_factory.mktemp("broker")).start()
     yield running
     running.stop()
@@ -36,8 +37,11 @@ def plant(broker: Broker) -> Iterator[Plant]:
 
 
 @pytest.fixture
-def track() -> Iterator[Callable[[Running], Running]]:
-    """Registers processes that must be gone after the test, even when it fails."""
+def track(request: pytest.FixtureRequest) -> Iterator[Callable[[Running], Running]]:
+    """Registers processes that must be gone after the test, even when it fails, and before its
+    broker is."""
+    if "broker" in request.fixturenames:
+        request.getfixturevalue("broker")
     running: list[Running] = []
 
     def add(process: Running) -> Running:
