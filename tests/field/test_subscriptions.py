@@ -159,8 +159,8 @@ def acknowledged(broker: Broker) -> int:
 
 
 def uncut(broker: Broker) -> dict[str, object]:
-    """Keys of an edge that publishes past the proxy: a result comes twice if its acknowledgement is
-    cut off, which that of its input doesn't wait for once the result is on disk."""
+    """Keys of an edge that publishes past the proxy: a result whose acknowledgement is cut off
+    comes twice. Its input's says only that the result is safe, which it may be on disk."""
     return {"post_broker": "127.0.0.1", "post_port": broker.port}
 
 
