@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.contestants import BULK, FLOOR, ORIGINAL, PAHO, PEER_NAMES, QUEUES
-from benchmarks.rounds import NO_WORKER, Results
+from benchmarks.rounds import NO_WORKER, Results, ratio
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,18 @@ class Board:
         cell = self._results.get((contestant, trial))
         median = cell.median if cell is not None else None
         return None if median is None else float(getattr(median, name))
+
+    def times(self, one: str, other: str, trial: str, name: str) -> float | None:
+        """How many times the other's the one's figure is: the median of the rounds' ratios."""
+        rounds = [self._rounds(contestant, trial, name) for contestant in (one, other)]
+        return ratio(*rounds) if all(rounds) else None
+
+    def _rounds(self, contestant: str, trial: str, name: str) -> list[float]:
+        """Nothing if one of them was invalid."""
+        cell = self._results.get((contestant, trial))
+        if cell is None or cell.median is None:
+            return []
+        return [float(getattr(one, name)) for one in cell.figures]
 
     def best_peer(self, trial: str) -> float | None:
         """The least CPU of all peers but the C client, which is the floor."""

@@ -1,11 +1,16 @@
-"""Interleaved rounds: everybody once, then again in another order; medians of what was valid."""
+"""Interleaved rounds: everybody once, then again in another order; medians of what was valid.
+
+In turns, or all at the same time where a machine has room for them: what else it does is then in the
+figures of all.
+"""
 
 from __future__ import annotations
 
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TypeVar
@@ -18,6 +23,7 @@ from benchmarks.toolbox import Toolbox
 NO_WORKER = "no worker"
 
 K = TypeVar("K", bound=Hashable)
+Measure = Callable[[], Figures]
 
 
 @dataclass
@@ -66,38 +72,57 @@ def compete(
     say: Callable[[str], None],
     *,
     direct: bool = True,
+    side_by_side: Collection[str] = (),
 ) -> Results:
-    """All contestants in all trials that they take, `rounds` times; `direct`: nobody, too."""
+    """All contestants in all trials that they take, `rounds` times; `direct`: nobody, too.
+
+    In the trials named in `side_by_side`, all are measured at the same time.
+    """
     results: Results = defaultdict(Cell)
     for number in range(rounds):
         order = random.Random(number)
-        for name, trial, measure in _entries(contestants, trials, tools, order, direct):
-            cell = results[name, trial]
-            try:
-                cell.figures.append(measure())
-                said = f"{cell.figures[-1].cpu:.2f} µs, {cell.figures[-1].rate:.0f}/s"
-            except Invalid as error:
-                cell.failures.append(str(error))
-                said = f"invalid: {error}"
-            say(f"round {number + 1}: {trial}: {name}: {said}")
+        for trial_name, trial in order.sample(list(trials.items()), len(trials)):
+            known = _measures(contestants, trial, tools, direct)
+            measures = dict(order.sample(list(known.items()), len(known)))
+            take = _at_once if trial_name in side_by_side else _one_by_one
+            for name, outcome in take(measures):
+                cell = results[name, trial_name]
+                if isinstance(outcome, Figures):
+                    cell.figures.append(outcome)
+                    said = f"{outcome.cpu:.2f} µs, {outcome.rate:.0f}/s"
+                else:
+                    cell.failures.append(str(outcome))
+                    said = f"invalid: {outcome}"
+                say(f"round {number + 1}: {trial_name}: {name}: {said}")
     return dict(results)
 
 
-def _entries(
-    contestants: Sequence[Contestant],
-    trials: dict[str, Trial],
-    tools: Toolbox,
-    order: random.Random,
-    direct: bool,
-) -> Iterator[tuple[str, str, Callable[[], Figures]]]:
-    """Contestant, name of the trial, and how it is measured: those of one trial in a row."""
-    for name, trial in order.sample(list(trials.items()), len(trials)):
-        measures = {
-            one.name: partial(run, one, trial, tools)
-            for one in contestants
-            if one.takes(trial.work, trial.qos)
-        }
-        if direct and trial.limited_by_broker:
-            measures[NO_WORKER] = partial(run_direct, trial, tools)
-        for who, measure in order.sample(list(measures.items()), len(measures)):
-            yield who, name, measure
+def _measures(
+    contestants: Sequence[Contestant], trial: Trial, tools: Toolbox, direct: bool
+) -> Mapping[str, Measure]:
+    """By contestant, of those that take part."""
+    measures: dict[str, Measure] = {
+        one.name: partial(run, one, trial, tools)
+        for one in contestants
+        if one.takes(trial.work, trial.qos)
+    }
+    if direct and trial.limited_by_broker:
+        measures[NO_WORKER] = partial(run_direct, trial, tools)
+    return measures
+
+
+def _one_by_one(measures: Mapping[str, Measure]) -> Iterator[tuple[str, Figures | Invalid]]:
+    for name, measure in measures.items():
+        yield name, _outcome(measure)
+
+
+def _at_once(measures: Mapping[str, Measure]) -> Iterator[tuple[str, Figures | Invalid]]:
+    with ThreadPoolExecutor(max(len(measures), 1)) as pool:
+        yield from zip(measures, pool.map(_outcome, measures.values()), strict=True)
+
+
+def _outcome(measure: Measure) -> Figures | Invalid:
+    try:
+        return measure()
+    except Invalid as error:
+        return error

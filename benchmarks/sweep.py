@@ -14,6 +14,8 @@ from benchmarks.toolbox import Toolbox
 FULL_RATE = 0.0
 RATES = (20.0, 100.0, 500.0, 2000.0, 8000.0, FULL_RATE)
 CONTESTANTS: tuple[Contestant, ...] = (BULK, GMQTT_LATE, PAHO, FLOOR)
+# Up to this rate, all together take a part of two cores.
+_SIDE_BY_SIDE_RATE = 500.0
 # Longer than a worker takes to find out how fast messages come.
 _WARMUP_SECONDS = 1.0
 
@@ -43,6 +45,11 @@ class Sweep:
             for rate in self.rates
         }
 
+    def side_by_side(self) -> list[str]:
+        """The trials in which all are measured at the same time: of the rates that leave room."""
+        slow = [rate for rate in self.rates if FULL_RATE < rate <= _SIDE_BY_SIDE_RATE]
+        return [trial_name(rate, qos) for qos in self.qos for rate in slow]
+
 
 def trial_name(rate: float, qos: int) -> str:
     return f"{rate_name(rate)}, QoS {qos}"
@@ -60,7 +67,15 @@ def run_sweep(
     for name, why in missing.items():
         say(f"not measured: {name}: {why}")
     present = [one for one in chosen if one.name not in missing]
-    return compete(present, sweep.trials(), sweep.rounds, tools, say, direct=False)
+    return compete(
+        present,
+        sweep.trials(),
+        sweep.rounds,
+        tools,
+        say,
+        direct=False,
+        side_by_side=sweep.side_by_side(),
+    )
 
 
 def summary(sweep: Sweep, results: Results) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from benchmarks.contest import Invalid, Trial, run
 from benchmarks.contestants import BULK, PAHO, Pyboot
+from benchmarks.rounds import compete
 from benchmarks.toolbox import HERE, Toolbox, compile_programs
 
 
@@ -59,14 +61,28 @@ def sweep(tools: Toolbox, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_sweep_says_what_a_message_costs_at_each_rate(tools: Toolbox) -> None:
     short = ("--rounds", "1", "--seconds", "0.3")
-    done = sweep(tools, "--only", "pyboot", "--rates", "200", "full", "--qos", "1", *short)
+    both = ("--only", "pyboot", "paho-mqtt")
+    done = sweep(tools, *both, "--rates", "200", "full", "--qos", "1", *short)
     assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()[1:]]
-    assert [row[:4] for row in rows] == [
-        ["200/s,", "QoS", "1", "pyboot"],
-        ["full", "rate,", "QoS", "1"],
+    rows = [re.split(r"\s{2,}", line.strip()) for line in done.stdout.splitlines()[1:]]
+    assert [(*row[:2], row[-1]) for row in rows] == [
+        ("200/s, QoS 1", "pyboot", "0"),
+        ("200/s, QoS 1", "paho-mqtt", "0"),
+        ("full rate, QoS 1", "pyboot", "0"),
+        ("full rate, QoS 1", "paho-mqtt", "0"),
     ]
-    assert [row[-1] for row in rows] == ["0", "0"]
+
+
+def test_one_that_fails_beside_others_is_invalid_alone(tools: Toolbox) -> None:
+    short = Trial("identity", 1, seconds=0.3, warmup=0.1, rate=100.0)
+    trials = {"in turns": short, "at once": short}
+    wrong = Pyboot("wrong", "", model="work.unchanged", edge={"codec": "json"})
+    chosen = [BULK, wrong]
+    found = compete(chosen, trials, 2, tools, print, direct=False, side_by_side=["at once"])
+    for trial in trials:
+        assert len(found[BULK.name, trial].figures) == 2
+        assert found[wrong.name, trial].median is None
+        assert len(found[wrong.name, trial].failures) == 2
 
 
 def test_a_name_that_is_nobodys_is_told(tools: Toolbox) -> None:

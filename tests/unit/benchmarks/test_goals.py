@@ -24,6 +24,17 @@ def test_a_single_loss_makes_a_cell_invalid() -> None:
     assert Cell([ONE], ["3 lost"]).median is None
 
 
+def test_two_are_compared_round_by_round() -> None:
+    """What slows a machine down for a round says nothing about either."""
+    one, other = (
+        Cell([dataclasses.replace(ONE, cpu=each) for each in cpu])
+        for cpu in ((10, 30, 12), (20, 20, 24))
+    )
+    board = Board({("one", "trial"): one, ("other", "trial"): other})
+    assert board.times("one", "other", "trial", "cpu") == 0.5
+    assert board.times("one", "nobody", "trial", "cpu") is None
+
+
 def test_the_floor_is_no_peer() -> None:
     results = {
         (name, "identity, QoS 1"): Cell([dataclasses.replace(ONE, cpu=cpu)])

@@ -49,6 +49,11 @@ def test_where_few_messages_come_they_are_measured_for_longer() -> None:
     assert [trial.seconds for trial in sweep.trials().values()] == [20.0, 2.5, 2.5]
 
 
+def test_all_are_measured_at_once_where_a_machine_has_room_for_them() -> None:
+    sweep = Sweep(rates=(500.0, 2000.0, FULL_RATE), qos=(0, 1))
+    assert sweep.side_by_side() == ["500/s, QoS 0", "500/s, QoS 1"]
+
+
 def test_cpu_is_compared_with_the_cheapest_python_client() -> None:
     assert cpu_table(SWEEP, MEASURED, 1).splitlines()[2:] == [
         "| 20 | 110 | 100 | 200 | 20 | 1.10 × |",
