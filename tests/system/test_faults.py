@@ -46,7 +46,7 @@ def hoard(payload):
 
 class Big:
     def __init__(self):
-        time.sleep(6)
+        time.sleep(14)
     def __call__(self, payload):
         return payload
 """
@@ -101,7 +101,9 @@ BROKEN = {
     "absent_attribute": "module test_models has no 'smae'",
     "failing_import": "importing test_broken failed: ZeroDivisionError",
 }
-GOOD = ("same-1", *(f"{name}-1" for name in STALLS), "big-1", "far-1")
+GOOD = ("same-1", *(f"{name}-1" for name in STALLS), "far-1")
+# Of the instances whose tests are about it. Starting Python takes a busy host 3 s at times.
+START_SECONDS = 10
 FAR_BROKER = "far-broker"
 
 
@@ -111,14 +113,21 @@ def drop_in(machine: Machine, name: str, *directives: str) -> None:
 
 
 def hurry(machine: Machine) -> None:
-    """Stalls are seen within seconds, and one instance has little time to drain."""
+    """Stalls and slow starts are seen within seconds, and one instance has little time to drain.
+
+    Of the instances whose tests need it: on a busy host, others would be restarted for nothing.
+    """
     if machine.init == "systemd":
-        drop_in(machine, "edge-model@.service", "WatchdogSec=3s", "TimeoutStartSec=3s")
+        for name in STALLS:
+            drop_in(machine, unit(f"{name}-1"), "WatchdogSec=5s")
+        for name in ("big-1", "far-1"):
+            drop_in(machine, unit(name), f"TimeoutStartSec={START_SECONDS}s")
         command = "/usr/bin/pyboot worker --drain-seconds 2 %i"
         drop_in(machine, unit("cut_short-1"), "ExecStart=", f"ExecStart={command}")
         return
-    seconds = ("healthcheck_delay=3", "healthcheck_timer=2", "healthcheck_timeout=2")
-    machine.write("/etc/conf.d/edge-model", "\n".join((*seconds, "")))
+    for name in STALLS:
+        seconds = "healthcheck_delay=5\nhealthcheck_timer=3\nhealthcheck_timeout=5\n"
+        machine.write(f"/etc/conf.d/edge-model.{name}-1", seconds)
     machine.write("/etc/conf.d/edge-model.cut_short-1", 'worker_args="--drain-seconds 2"\n')
 
 
@@ -241,7 +250,8 @@ def test_a_broken_model_is_not_restarted_and_says_why(machine: Machine, name: st
 
 @pytest.mark.systemd
 def test_a_model_may_take_longer_to_load_than_a_start_may_last(machine: Machine) -> None:
-    assert machine.show(unit("big-1"), "TimeoutStartUSec") == "3s"
+    machine.wait_up("big-1")
+    assert machine.show(unit("big-1"), "TimeoutStartUSec") == f"{START_SECONDS}s"
     assert machine.show(unit("big-1"), "NRestarts") == "0"
     assert "timed out" not in machine.log_of("big-1")
     assert answers(machine, "big", "loaded")
@@ -259,7 +269,7 @@ def test_a_start_waits_for_its_broker(machine: Machine) -> None:
     def up() -> float:
         return float(machine.read("/proc/uptime").split()[0])
 
-    until(lambda: up() > began + 5, "the start lasts longer than TimeoutStartSec=")
+    until(lambda: up() > began + START_SECONDS + 3, "the start lasts longer than TimeoutStartSec=")
     assert machine.state("far-1") == "activating"
     assert "127.0.0.1:1884: connection refused" in machine.show(unit("far-1"), "StatusText")
     start_far_broker(machine)

@@ -300,13 +300,15 @@ def beside(machine: Machine) -> Iterator[Stream]:
 
 
 def hurry(machine: Machine) -> None:
-    """Stalls are seen within seconds."""
-    if machine.init == "systemd":
-        folder = "/etc/systemd/system/edge-model@.service.d"
-        machine.write(f"{folder}/test.conf", "[Service]\nWatchdogSec=4s\nRestartSteps=0\n")
-        return
-    seconds = ("healthcheck_delay=3", "healthcheck_timer=2", "healthcheck_timeout=2")
-    machine.write("/etc/conf.d/edge-model", "\n".join((*seconds, "log_max_bytes=1000000", "")))
+    """Stalls of those that attack are seen within seconds."""
+    for name in (HOSTILE, CLOSING):
+        if machine.init == "systemd":
+            folder = f"/etc/systemd/system/edge-model@{name}.service.d"
+            machine.write(f"{folder}/test.conf", "[Service]\nWatchdogSec=5s\nRestartSteps=0\n")
+        else:
+            seconds = ("healthcheck_delay=5", "healthcheck_timer=3", "healthcheck_timeout=5")
+            text = "\n".join((*seconds, "log_max_bytes=1000000", ""))
+            machine.write(f"/etc/conf.d/edge-model.{name}", text)
 
 
 def small_state(machine: Machine) -> None:
