@@ -1,7 +1,7 @@
 """Interleaved rounds: everybody once, then again in another order; medians of what was valid.
 
-In turns, or all at the same time where a machine has room for them: what else it does is then in the
-figures of all.
+In turns, or all at the same time where a machine has room for them: what else it does is then in
+the figures of all.
 """
 
 from __future__ import annotations
