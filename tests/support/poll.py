@@ -8,7 +8,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_INTERVAL_SECONDS = 0.02
+# Of what has been waited for, so that what takes long isn't asked for all the time.
+_PAUSE = 0.05
+_LEAST_PAUSE_SECONDS = 0.02
+_MOST_PAUSE_SECONDS = 0.15
 
 
 def until(condition: Callable[[], T], what: str = "", timeout: float = 20.0) -> T:
@@ -17,8 +20,9 @@ def until(condition: Callable[[], T], what: str = "", timeout: float = 20.0) -> 
     What is missing in a document may still come: the master's row of an instance has no figures
     while the worker, on a busy host, is slow to answer.
     """
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while True:
+        asked = time.monotonic()
         value: T | None = None
         missing: KeyError | None = None
         try:
@@ -27,8 +31,11 @@ def until(condition: Callable[[], T], what: str = "", timeout: float = 20.0) -> 
             missing = error
         if value:
             return value
-        if time.monotonic() > deadline:
+        answered = time.monotonic()
+        if answered > began + timeout:
             if missing is not None:
                 raise missing
             raise AssertionError(f"not within {timeout} s: {what or condition} (last: {value!r})")
-        time.sleep(_INTERVAL_SECONDS)
+        # An answer that costs a command leaves the host to others for as long.
+        pause = max(_PAUSE * (answered - began), answered - asked, _LEAST_PAUSE_SECONDS)
+        time.sleep(min(pause, _MOST_PAUSE_SECONDS))
