@@ -161,6 +161,20 @@ def test_it_has_a_copy_of_its_state_and_changes_nothing(attempt: Try, tmp_path: 
     assert found == ["in/7", ["weights"], "here", str(tmp_path)]
 
 
+def test_of_a_state_that_cannot_all_be_copied_it_has_the_rest(attempt: Try, tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "looks-1"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text("5")
+    os.mkfifo(folder / "pipe")
+    done = attempt("looks", "-", "--topic", "in/7", lines="1")
+    assert json.loads(done.stdout.partition(" ")[2])[1] == ["weights"]
+    (complaint,) = complaints(done.stderr).splitlines()
+    assert complaint == (
+        f"pyboot: not all of {folder} can be copied: `{folder}/pipe` is a named pipe. The model "
+        "starts with what can be."
+    )
+
+
 def test_a_model_of_batches_gets_batches(attempt: Try) -> None:
     assert attempt("total", "-", lines="1\n2\n3\n").stdout == "out 3\nout 3\nout 3\n"
 

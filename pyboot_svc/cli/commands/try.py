@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -33,7 +34,7 @@ from pyboot_svc.config import InstanceConfig
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.config.types import Invalid, check_filter
 from pyboot_svc.environments.interpreter import is_here
-from pyboot_svc.errors import ExitCode, UsageError
+from pyboot_svc.errors import ExitCode, UsageError, told
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
 from pyboot_svc.text import block, printable
@@ -227,14 +228,22 @@ def _copy_state(source: Path, target: Path, beside: Path) -> dict[str, str]:
         if source.exists():
             hidden = shutil.ignore_patterns(f"{DATABASE_NAME}*", "in-hand", "subscribed", "lock")
             shutil.copytree(source, target, symlinks=True, ignore=hidden)
-    except OSError as error:  # of which shutil's own is one
+    except OSError as error:
         print(
-            f"pyboot: the state in {source} can't be copied ({error}); try as root (sudo). "
-            "The model starts without it.",
+            f"pyboot: not all of {source} can be copied: {_why(error)}. The model starts with what "
+            "can be.",
             file=sys.stderr,
         )
     target.mkdir(exist_ok=True)
     return _stored(source, beside)
+
+
+def _why(error: OSError) -> str:
+    """Of all that shutil couldn't copy, it tells the first, as text with the system's number."""
+    if not isinstance(error, shutil.Error):
+        return told(error)
+    why = re.sub(r"^\[Errno \d+\] ", "", error.args[0][0][2])
+    return printable(why) + ("" if os.geteuid() == 0 else "; try as root (sudo)")
 
 
 def _stored(source: Path, beside: Path) -> dict[str, str]:
