@@ -12,7 +12,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pyboot_svc/__init__.p
 IMAGE ?= pyboot-svc:$(VERSION)
 BENCH ?= full
 BENCH_VENV := .venv-bench
-SWEEP_OPTIONS = $(if $(QOS),--qos $(QOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+SWEEP_OPTIONS = $(if $(QOS),--qos $(QOS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TURNS),--turns $(TURNS)) \
 	$(if $(SECONDS),--seconds $(SECONDS))
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Nothing is built with libraries that no hash is known of: setuptools is locked, too.
@@ -188,8 +188,8 @@ sparkplug: $(VENV)/.test ## what decoding Sparkplug B takes (docs/performance.md
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.sparkplug $(if $(ROUNDS),--rounds $(ROUNDS))
 
 # Side by side with what users would pick instead; writes docs/benchmarks.md. Some 30 minutes, or a
-# few with BENCH=quick; ROUNDS= and SECONDS= change it. PART=sweep measures and writes the rates alone
-# (10 minutes). RATES="20 8000 full", QOS=0 and ONLY="pyboot paho" pick a part of those, and print it.
+# few with BENCH=quick; ROUNDS=, TURNS= and SECONDS= change it. PART=sweep measures and writes the rates
+# alone (20 minutes). RATES="20 8000 full", QOS=0 and ONLY="pyboot paho" pick a part of those, and print it.
 # What can't be installed is named on the page.
 bench: $(BENCH_VENV)/.peers build/bench/node_modules ## side by side with what users would pick instead (docs/benchmarks.md); BENCH=quick
 	@packaging/need.sh mosquitto mosquitto
@@ -208,7 +208,7 @@ bench-quick: $(VENV)/.test ## what a message costs at some rates, within a minut
 	@packaging/need.sh cc gcc
 	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks sweep $(SWEEP_OPTIONS) \
-		--only $(or $(ONLY),pyboot) --rates $(or $(RATES),100 2000)
+		--only $(or $(ONLY),pyboot) --rates $(or $(RATES),100 2000) $(if $(TURNS),,--turns 1)
 
 # Where a worker's CPU time goes at full rate: system calls, context switches, functions.
 breakdown: $(BENCH_VENV)/.peers ## where a worker's CPU time goes at full rate

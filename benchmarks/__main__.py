@@ -27,7 +27,7 @@ from benchmarks.rates_page import (
 from benchmarks.sweep import CONTESTANTS, Sweep, run_sweep, summary
 from benchmarks.toolbox import Toolbox, compile_programs
 
-_QUICK_SWEEP = Sweep(rounds=1, seconds=1.0, messages=0)
+_QUICK_SWEEP = Sweep(rounds=1, turns=1, seconds=1.0, messages=0)
 
 
 def main() -> int:
@@ -53,6 +53,7 @@ def _options() -> argparse.Namespace:
     sweep.add_argument(
         "--rates", nargs="+", type=_rate, metavar="RATE", help="messages a second, or `full`"
     )
+    sweep.add_argument("--turns", type=int, help="in each round, where all at once are too many")
     sweep.add_argument("--qos", nargs="+", type=int, choices=(0, 1))
     parser.add_argument("--build", type=Path, default=Path("build/bench"))
     parser.add_argument("--node-modules", type=Path, default=Path("build/bench/node_modules"))
@@ -94,6 +95,7 @@ def _planned_sweep(options: argparse.Namespace) -> Sweep:
         rates=tuple(options.rates or usual.rates),
         qos=tuple(options.qos or usual.qos),
         rounds=options.rounds or usual.rounds,
+        turns=options.turns or usual.turns,
         seconds=options.seconds or usual.seconds,
         messages=0 if options.seconds else usual.messages,
     )
@@ -105,6 +107,7 @@ def _command(options: argparse.Namespace) -> str:
         "PART": None if options.part == "all" else options.part,
         "BENCH": "quick" if options.quick else None,
         "ROUNDS": options.rounds,
+        "TURNS": options.turns,
         "SECONDS": options.seconds,
     }
     given = [f"{name}={value}" for name, value in asked.items() if value is not None]

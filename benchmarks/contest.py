@@ -7,7 +7,7 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ set_tcp_nodelay true
 # Of each message; load/payload.c makes them.
 PAYLOAD_BYTES = 168
 _GRACE_SECONDS = 60
+_LOG = "worker.log"
 
 
 class Invalid(Exception):
@@ -105,12 +106,26 @@ def run(
 
 
 def _through_broker(contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path) -> Figures:
+    with at_its_broker(contestant, trial, tools, folder) as measure:
+        return measure()
+
+
+@contextmanager
+def at_its_broker(
+    contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path
+) -> Iterator[Callable[[], Figures]]:
+    """A worker that has started at a broker of its own, to be measured any number of times."""
     with broker(folder) as port_and_pid:
         port, broker_pid = port_and_pid
         launch = Launch(port, trial.qos, trial.work)
         with worker(contestant, launch, tools, folder) as process:
             pids = [broker_pid, process.pid]
-            return figures(load(tools, port, trial.options(), pids, _limit(trial)))
+
+            def measure() -> Figures:
+                with explained_by(folder):
+                    return figures(load(tools, port, trial.options(), pids, _limit(trial)))
+
+            yield measure
 
 
 def _against_stub(contestant: Contestant, trial: Trial, tools: Toolbox, folder: Path) -> Figures:
@@ -126,7 +141,7 @@ def _against_stub(contestant: Contestant, trial: Trial, tools: Toolbox, folder: 
         assert stub.stdout is not None
         port = int(stub.stdout.readline())
         launch = Launch(port, trial.qos, trial.work)
-        with worker(contestant, launch, tools, folder) as process:
+        with worker(contestant, launch, tools, folder) as process, explained_by(folder):
             said = _finish(stub, f"{process.pid}\n", _limit(trial))
     return figures({**said, "cpu_us": [0.0, *said["cpu_us"]], "rss_mb": [0.0, *said["rss_mb"]]})
 
@@ -149,12 +164,11 @@ def broker(folder: Path) -> Iterator[tuple[int, int]]:
 def worker(
     contestant: Contestant, launch: Launch, tools: Toolbox, folder: Path
 ) -> Iterator[subprocess.Popen[str]]:
-    log = folder / "worker.log"
     try:
         command = contestant.command(launch, folder, tools)
     except Exception as error:
         raise Invalid(f"{contestant.name} can't be set up: {error}") from error
-    with log.open("w") as output:
+    with (folder / _LOG).open("w") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -163,11 +177,17 @@ def worker(
             text=True,
             env=contestant.environment(tools),
         )
+    with ended(process):
+        yield process
+
+
+@contextmanager
+def explained_by(folder: Path) -> Iterator[None]:
+    """With the last lines that the worker wrote there."""
     try:
-        with ended(process):
-            yield process
+        yield
     except Invalid as error:
-        said = log.read_text(errors="replace").strip().splitlines()[-3:]
+        said = (folder / _LOG).read_text(errors="replace").strip().splitlines()[-3:]
         raise Invalid(" | ".join([str(error), *said])) from error
 
 

@@ -30,6 +30,7 @@ def rates_part(sweep: Sweep, results: Results, command: str, host: str) -> str:
     """Text and tables, between the marks by which `put_rates` finds them."""
     parts = {
         "rounds": str(sweep.rounds),
+        "turns": str(sweep.turns),
         "seconds": f"{sweep.seconds:g}",
         "messages": f"{sweep.messages:,}",
         "command": command,

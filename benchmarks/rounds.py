@@ -1,16 +1,11 @@
-"""Interleaved rounds: everybody once, then again in another order; medians of what was valid.
-
-In turns, or all at the same time where a machine has room for them: what else it does is then in
-the figures of all.
-"""
+"""Interleaved rounds: everybody once, then again in another order; medians of what was valid."""
 
 from __future__ import annotations
 
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TypeVar
@@ -23,7 +18,6 @@ from benchmarks.toolbox import Toolbox
 NO_WORKER = "no worker"
 
 K = TypeVar("K", bound=Hashable)
-Measure = Callable[[], Figures]
 
 
 @dataclass
@@ -32,6 +26,12 @@ class Cell:
 
     figures: list[Figures] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Figures | Invalid) -> None:
+        if isinstance(outcome, Figures):
+            self.figures.append(outcome)
+        else:
+            self.failures.append(str(outcome))
 
     @property
     def median(self) -> Figures | None:
@@ -48,6 +48,19 @@ def median(figures: Sequence[Figures]) -> Figures:
     return Figures(
         **{name: statistics.median(getattr(one, name) for one in figures) for name in names}
     )
+
+
+def outcome_of(measure: Callable[[], Figures]) -> Figures | Invalid:
+    try:
+        return measure()
+    except Invalid as error:
+        return error
+
+
+def told(outcome: Figures | Invalid) -> str:
+    if isinstance(outcome, Invalid):
+        return f"invalid: {outcome}"
+    return f"{outcome.cpu:.2f} µs, {outcome.rate:.0f}/s"
 
 
 def in_turns(measures: Mapping[K, Callable[[], Figures]], rounds: int) -> dict[K, list[Figures]]:
@@ -70,59 +83,32 @@ def compete(
     rounds: int,
     tools: Toolbox,
     say: Callable[[str], None],
-    *,
-    direct: bool = True,
-    side_by_side: Collection[str] = (),
 ) -> Results:
-    """All contestants in all trials that they take, `rounds` times; `direct`: nobody, too.
-
-    In the trials named in `side_by_side`, all are measured at the same time.
-    """
+    """All contestants in all trials that they take, and nobody, `rounds` times."""
     results: Results = defaultdict(Cell)
     for number in range(rounds):
         order = random.Random(number)
-        for trial_name, trial in order.sample(list(trials.items()), len(trials)):
-            known = _measures(contestants, trial, tools, direct)
-            measures = dict(order.sample(list(known.items()), len(known)))
-            take = _at_once if trial_name in side_by_side else _one_by_one
-            for name, outcome in take(measures):
-                cell = results[name, trial_name]
-                if isinstance(outcome, Figures):
-                    cell.figures.append(outcome)
-                    said = f"{outcome.cpu:.2f} µs, {outcome.rate:.0f}/s"
-                else:
-                    cell.failures.append(str(outcome))
-                    said = f"invalid: {outcome}"
-                say(f"round {number + 1}: {trial_name}: {name}: {said}")
+        for name, trial, measure in _entries(contestants, trials, tools, order):
+            outcome = outcome_of(measure)
+            results[name, trial].add(outcome)
+            say(f"round {number + 1}: {trial}: {name}: {told(outcome)}")
     return dict(results)
 
 
-def _measures(
-    contestants: Sequence[Contestant], trial: Trial, tools: Toolbox, direct: bool
-) -> Mapping[str, Measure]:
-    """By contestant, of those that take part."""
-    measures: dict[str, Measure] = {
-        one.name: partial(run, one, trial, tools)
-        for one in contestants
-        if one.takes(trial.work, trial.qos)
-    }
-    if direct and trial.limited_by_broker:
-        measures[NO_WORKER] = partial(run_direct, trial, tools)
-    return measures
-
-
-def _one_by_one(measures: Mapping[str, Measure]) -> Iterator[tuple[str, Figures | Invalid]]:
-    for name, measure in measures.items():
-        yield name, _outcome(measure)
-
-
-def _at_once(measures: Mapping[str, Measure]) -> Iterator[tuple[str, Figures | Invalid]]:
-    with ThreadPoolExecutor(max(len(measures), 1)) as pool:
-        yield from zip(measures, pool.map(_outcome, measures.values()), strict=True)
-
-
-def _outcome(measure: Measure) -> Figures | Invalid:
-    try:
-        return measure()
-    except Invalid as error:
-        return error
+def _entries(
+    contestants: Sequence[Contestant],
+    trials: dict[str, Trial],
+    tools: Toolbox,
+    order: random.Random,
+) -> Iterator[tuple[str, str, Callable[[], Figures]]]:
+    """Contestant, name of the trial, and how it is measured: those of one trial in a row."""
+    for name, trial in order.sample(list(trials.items()), len(trials)):
+        measures = {
+            one.name: partial(run, one, trial, tools)
+            for one in contestants
+            if one.takes(trial.work, trial.qos)
+        }
+        if trial.limited_by_broker:
+            measures[NO_WORKER] = partial(run_direct, trial, tools)
+        for who, measure in order.sample(list(measures.items()), len(measures)):
+            yield who, name, measure

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
-from benchmarks.contest import Trial
+from benchmarks.contest import Figures, Invalid, Trial, at_its_broker
 from benchmarks.contestants import BULK, FLOOR, GMQTT_LATE, PAHO, Contestant
 from benchmarks.page import aligned, number
-from benchmarks.rounds import Cell, Results, compete
+from benchmarks.rounds import Cell, Results, outcome_of, told
 from benchmarks.toolbox import Toolbox
 
 FULL_RATE = 0.0
@@ -19,16 +25,21 @@ _SIDE_BY_SIDE_RATE = 500.0
 # Longer than a worker takes to find out how fast messages come.
 _WARMUP_SECONDS = 1.0
 
+Outcome = Figures | Invalid
+Measure = Callable[[], Figures]
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is measured: `seconds` of each contestant at each rate and QoS, `rounds` times; longer
-    where fewer than `messages` would come, of which p99 would be the slowest alone."""
+    """What is measured, `rounds` times, with workers started anew: `seconds` of each contestant at
+    each rate and QoS; longer where fewer than `messages` would come, of which p99 would be the
+    slowest alone. Those that can't be measured at the same time take `turns` in each round."""
 
     rates: tuple[float, ...] = RATES
     qos: tuple[int, ...] = (0, 1)
     rounds: int = 3
-    seconds: float = 2.5
+    turns: int = 5
+    seconds: float = 1.5
     messages: int = 400
 
     def trials(self) -> dict[str, Trial]:
@@ -67,15 +78,49 @@ def run_sweep(
     for name, why in missing.items():
         say(f"not measured: {name}: {why}")
     present = [one for one in chosen if one.name not in missing]
-    return compete(
-        present,
-        sweep.trials(),
-        sweep.rounds,
-        tools,
-        say,
-        direct=False,
-        side_by_side=sweep.side_by_side(),
-    )
+    results: Results = defaultdict(Cell)
+    trials = sweep.trials()
+    for round_number in range(1, sweep.rounds + 1):
+        order = random.Random(round_number)
+        for name in order.sample(list(trials), len(trials)):
+            for who, outcome in _round(sweep, name, trials[name], present, tools, order):
+                results[who, name].add(outcome)
+                say(f"round {round_number}: {name}: {who}: {told(outcome)}")
+    return dict(results)
+
+
+def _round(
+    sweep: Sweep,
+    name: str,
+    trial: Trial,
+    contestants: Sequence[Contestant],
+    tools: Toolbox,
+    order: random.Random,
+) -> Iterator[tuple[str, Outcome]]:
+    """Of all, each at a broker of its own: what else the machine does is in everybody's figures."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        measures: dict[str, Measure] = {}
+        for one in order.sample(contestants, len(contestants)):
+            place = folder / str(contestants.index(one))
+            place.mkdir()
+            ready = at_its_broker(one, trial, tools, place)
+            try:
+                measures[one.name] = stack.enter_context(ready)
+            except Invalid as error:
+                yield one.name, error
+        if name in sweep.side_by_side():
+            yield from at_once(measures)
+            return
+        for _ in range(sweep.turns):
+            for who in order.sample(list(measures), len(measures)):
+                yield who, outcome_of(measures[who])
+
+
+def at_once(measures: Mapping[str, Measure]) -> Iterator[tuple[str, Outcome]]:
+    """By name, what all of them give, called at the same time."""
+    with ThreadPoolExecutor(max(len(measures), 1)) as pool:
+        yield from zip(measures, pool.map(outcome_of, measures.values()), strict=True)
 
 
 def summary(sweep: Sweep, results: Results) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contest import Invalid, Trial, run
-from benchmarks.contestants import BULK, PAHO, Pyboot
-from benchmarks.rounds import compete
+from benchmarks.contestants import BULK, PAHO, Launch, Pyboot
+from benchmarks.sweep import FULL_RATE, Sweep, run_sweep, trial_name
 from benchmarks.toolbox import HERE, Toolbox, compile_programs
 
 
@@ -60,7 +60,7 @@ def sweep(tools: Toolbox, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_sweep_says_what_a_message_costs_at_each_rate(tools: Toolbox) -> None:
-    short = ("--rounds", "1", "--seconds", "0.3")
+    short = ("--rounds", "1", "--turns", "1", "--seconds", "0.3")
     both = ("--only", "pyboot", "paho-mqtt")
     done = sweep(tools, *both, "--rates", "200", "full", "--qos", "1", *short)
     assert done.returncode == 0, done.stderr
@@ -73,16 +73,24 @@ def test_a_sweep_says_what_a_message_costs_at_each_rate(tools: Toolbox) -> None:
     ]
 
 
+class Unready(Pyboot):
+    def command(self, launch: Launch, folder: Path, tools: Toolbox) -> list[str]:
+        raise OSError("no room")
+
+
 def test_one_that_fails_beside_others_is_invalid_alone(tools: Toolbox) -> None:
-    short = Trial("identity", 1, seconds=0.3, warmup=0.1, rate=100.0)
-    trials = {"in turns": short, "at once": short}
+    """Which was ready at the beginning, or wasn't."""
     wrong = Pyboot("wrong", "", model="work.unchanged", edge={"codec": "json"})
-    chosen = [BULK, wrong]
-    found = compete(chosen, trials, 2, tools, print, direct=False, side_by_side=["at once"])
-    for trial in trials:
-        assert len(found[BULK.name, trial].figures) == 2
+    unready = Unready("unready", "", model="work.unchanged")
+    rates = (100.0, FULL_RATE)
+    sweep = Sweep(rates=rates, qos=(1,), rounds=1, turns=2, seconds=0.3, messages=0)
+    found = run_sweep(sweep, [unready, wrong, BULK], tools, print)
+    for rate, count in zip(rates, (1, 2), strict=True):
+        trial = trial_name(rate, 1)
+        assert len(found[BULK.name, trial].figures) == count
         assert found[wrong.name, trial].median is None
-        assert len(found[wrong.name, trial].failures) == 2
+        assert len(found[wrong.name, trial].failures) == count
+        assert found[unready.name, trial].failures == ["unready can't be set up: no room"]
 
 
 def test_a_name_that_is_nobodys_is_told(tools: Toolbox) -> None:
