@@ -69,7 +69,13 @@ class StateSaver:
         self._begun = self._awaited = self._done = 0
         # Due, and waiting for the next save: nobody waits for it.
         self._lazy: Changes = {}
+        # What the disk had no room for: older than what is lazy.
+        self._taken_back: Changes = {}
+        # Whether nobody waits, since the disk can't be written.
         self._in_memory = False
+        # Whether that was said, and by which save all is on disk again that nobody waited for.
+        self._told = False
+        self._caught_up = 0
 
     @property
     def held(self) -> int:
@@ -117,9 +123,8 @@ class StateSaver:
             if self._in_memory and self._begun > self._done:
                 return  # it is just being found out whether the disk can be written
             # What a new database lacked when it was opened is older than what waits here.
-            self._lazy = {**self.state.take_unsaved(), **self._lazy}
-            if self._lazy:
-                self._save({})
+            self._taken_back = {**self.state.take_unsaved(), **self._taken_back}
+            self._save_waiting()
 
     def save_all(self) -> None:
         """At the end, when no call is made any more."""
@@ -140,40 +145,52 @@ class StateSaver:
             self._save(noted.changes)
             self._awaited = self._begun
 
+    def _save_waiting(self) -> None:
+        if self._taken_back or self._lazy:
+            self._save({})
+
     def _save(self, changes: Changes) -> None:
-        together = {**self._lazy, **changes}
+        together = {**self._taken_back, **self._lazy, **changes}
         self.state.saving(together)
-        self._lazy = {}
+        self._taken_back, self._lazy = {}, {}
         self._begun += 1
         self._store.submit(
             partial(_write, together), self._saved, partial(self._take_back, together)
         )
 
     def _saved(self) -> None:
-        if self._in_memory:
+        with self.lock:
+            if self._in_memory:
+                self._in_memory = False
+                self._save_waiting()  # what came while it was tried was acknowledged at once
+                self._caught_up = self._begun
+            self._end()
+            again = self._told and self._done >= self._caught_up
+            self._told = self._told and not again
+        if again:
             log.warning("context.state is on disk again")
-        self._in_memory = False
-        self._end()
 
     def _take_back(self, changes: Changes) -> bool:
-        if not self._in_memory:
+        """Of several, in the order in which they began."""
+        with self.lock:
+            self._taken_back.update(changes)
+            told, self._told = self._told, True
+            self._in_memory = True
+        if not told:
             log.critical(
                 "context.state is kept in memory while the disk can't be written: "
                 "its changes are lost if the process dies before"
             )
-        self._in_memory = True
         with self.lock:
-            self._lazy = {**changes, **self._lazy}
-        self._end()
+            self._end()
         return True
 
     def _end(self) -> None:
         """Saves end in the order in which they began."""
-        with self.lock:
-            self._done += 1
-            while self._waiting and self._waiting[0][0] <= self._done:
-                self._waiting.popleft()[1].acknowledge()
-            self._look()
+        self._done += 1
+        while self._waiting and self._waiting[0][0] <= self._done:
+            self._waiting.popleft()[1].acknowledge()
+        self._look()
 
     def _look(self) -> None:
         self.idle = self._awaited <= self._done and not (

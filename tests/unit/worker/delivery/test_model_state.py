@@ -278,7 +278,7 @@ class Saving:
         if self.state.changes:
             self.saver.note(chunk, places)
 
-    def change(self, key: str, value: int = 1) -> None:
+    def change(self, key: str, value: Any = 1) -> None:
         self.state[key] = value
 
     def process(self, key: str, qos: int = 1) -> None:
@@ -423,6 +423,58 @@ def test_while_the_disk_is_full_state_stays_in_memory_and_nobody_waits(
         settled(store)
         assert "e" in stored(small_disk.folder)
     assert caplog.text.count("context.state is kept in memory") == 1
+
+
+def fill(disk: SmallDisk, saving: Saving, store: DatabaseWriter) -> None:
+    """Up to a change that finds no room any more."""
+    saving.process("a")
+    settled(store)
+    disk.fill()
+    saving.change("large", value="x" * 500_000)
+
+
+def test_of_several_saves_that_found_no_room_the_newest_value_is_kept(
+    small_disk: SmallDisk,
+) -> None:
+    """The writer tries again after a second, and takes back all that has come until then."""
+    with running(small_disk.folder / DATABASE_NAME) as store:
+        saving = Saving(store)
+        fill(small_disk, saving, store)
+        with held_up(store):
+            for number in range(3):
+                chunk = saving.admit([1])
+                saving.change("n", number)
+                saving.finish(chunk, range(1))
+        until(lambda: len(saving.acknowledged) == 4, "all are taken back")
+        small_disk.make_room()
+
+        def found() -> list[tuple[str]]:
+            saving.saver.flush()
+            settled(store)
+            return rows(small_disk.folder, "SELECT value FROM state WHERE key = 'n'")
+
+        assert until(found, "it is written") == [("2",)]
+
+
+def test_state_is_on_disk_again_when_all_that_was_acknowledged_is(
+    small_disk: SmallDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also what came while the first save was tried that works."""
+    with running(small_disk.folder / DATABASE_NAME) as store:
+        saving = Saving(store)
+        fill(small_disk, saving, store)
+        saving.process("b")
+        until(lambda: len(saving.acknowledged) == 2, "it is kept in memory")
+        small_disk.make_room()
+        with held_up(store):
+            saving.saver.flush()
+            saving.process("late")
+            assert len(saving.acknowledged) == 3
+        until(lambda: "context.state is on disk again" in caplog.text, "it is said")
+        assert stored(small_disk.folder) == ["a", "b", "large", "late"]
+        with held_up(store):
+            saving.process("later")
+            assert len(saving.acknowledged) == 3, "from now on, messages wait for the disk"
 
 
 @pytest.fixture
