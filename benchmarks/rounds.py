@@ -18,6 +18,8 @@ from benchmarks.toolbox import Toolbox
 NO_WORKER = "no worker"
 
 K = TypeVar("K", bound=Hashable)
+Measure = Callable[[], Figures]
+Outcome = Figures | Invalid
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Cell:
     figures: list[Figures] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def add(self, outcome: Figures | Invalid) -> None:
+    def add(self, outcome: Outcome) -> None:
         if isinstance(outcome, Figures):
             self.figures.append(outcome)
         else:
@@ -50,20 +52,20 @@ def median(figures: Sequence[Figures]) -> Figures:
     )
 
 
-def outcome_of(measure: Callable[[], Figures]) -> Figures | Invalid:
+def outcome_of(measure: Measure) -> Outcome:
     try:
         return measure()
     except Invalid as error:
         return error
 
 
-def told(outcome: Figures | Invalid) -> str:
+def told(outcome: Outcome) -> str:
     if isinstance(outcome, Invalid):
         return f"invalid: {outcome}"
     return f"{outcome.cpu:.2f} µs, {outcome.rate:.0f}/s"
 
 
-def in_turns(measures: Mapping[K, Callable[[], Figures]], rounds: int) -> dict[K, list[Figures]]:
+def in_turns(measures: Mapping[K, Measure], rounds: int) -> dict[K, list[Figures]]:
     """Each once a round, in the opposite order every other round; raises Invalid."""
     found: dict[K, list[Figures]] = {name: [] for name in measures}
     for number in range(rounds):
@@ -100,7 +102,7 @@ def _entries(
     trials: dict[str, Trial],
     tools: Toolbox,
     order: random.Random,
-) -> Iterator[tuple[str, str, Callable[[], Figures]]]:
+) -> Iterator[tuple[str, str, Measure]]:
     """Contestant, name of the trial, and how it is measured: those of one trial in a row."""
     for name, trial in order.sample(list(trials.items()), len(trials)):
         measures = {

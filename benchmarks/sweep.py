@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contest import Figures, Invalid, Trial, at_its_broker
+from benchmarks.contest import Invalid, Trial, at_its_broker
 from benchmarks.contestants import BULK, FLOOR, GMQTT_LATE, PAHO, Contestant
 from benchmarks.page import aligned, number
-from benchmarks.rounds import Cell, Results, outcome_of, told
+from benchmarks.rounds import Cell, Measure, Outcome, Results, outcome_of, told
 from benchmarks.toolbox import Toolbox
 
 FULL_RATE = 0.0
@@ -24,9 +24,6 @@ CONTESTANTS: tuple[Contestant, ...] = (BULK, GMQTT_LATE, PAHO, FLOOR)
 _SIDE_BY_SIDE_RATE = 500.0
 # Longer than a worker takes to find out how fast messages come.
 _WARMUP_SECONDS = 1.0
-
-Outcome = Figures | Invalid
-Measure = Callable[[], Figures]
 
 
 @dataclass(frozen=True)
@@ -110,14 +107,14 @@ def _round(
             except Invalid as error:
                 yield one.name, error
         if name in sweep.side_by_side():
-            yield from at_once(measures)
+            yield from _at_once(measures)
             return
         for _ in range(sweep.turns):
             for who in order.sample(list(measures), len(measures)):
                 yield who, outcome_of(measures[who])
 
 
-def at_once(measures: Mapping[str, Measure]) -> Iterator[tuple[str, Outcome]]:
+def _at_once(measures: Mapping[str, Measure]) -> Iterator[tuple[str, Outcome]]:
     """By name, what all of them give, called at the same time."""
     with ThreadPoolExecutor(max(len(measures), 1)) as pool:
         yield from zip(measures, pool.map(outcome_of, measures.values()), strict=True)

@@ -79,7 +79,7 @@ class Unready(Pyboot):
 
 
 def test_one_that_fails_beside_others_is_invalid_alone(tools: Toolbox) -> None:
-    """Which was ready at the beginning, or wasn't."""
+    """Whether its worker could be started or not."""
     wrong = Pyboot("wrong", "", model="work.unchanged", edge={"codec": "json"})
     unready = Unready("unready", "", model="work.unchanged")
     rates = (100.0, FULL_RATE)

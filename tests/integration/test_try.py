@@ -175,6 +175,15 @@ def test_of_a_state_that_cannot_all_be_copied_it_has_the_rest(attempt: Try, tmp_
     )
 
 
+def test_a_state_that_cannot_be_copied_at_all(attempt: Try, tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "looks-1"
+    folder.parent.mkdir()
+    folder.write_text("no folder")
+    done = attempt("looks", "-", "--topic", "in/7", lines="1")
+    assert json.loads(done.stdout.partition(" ")[2])[1] == []
+    assert f"can be copied: {folder}: Not a directory. " in complaints(done.stderr)
+
+
 def test_a_model_of_batches_gets_batches(attempt: Try) -> None:
     assert attempt("total", "-", lines="1\n2\n3\n").stdout == "out 3\nout 3\nout 3\n"
 

@@ -242,8 +242,7 @@ def _why(error: OSError) -> str:
     """Of all that shutil couldn't copy, it tells the first, as text with the system's number."""
     if not isinstance(error, shutil.Error):
         return told(error)
-    why = re.sub(r"^\[Errno \d+\] ", "", error.args[0][0][2])
-    return printable(why) + ("" if os.geteuid() == 0 else "; try as root (sudo)")
+    return printable(re.sub(r"^\[Errno \d+\] ", "", error.args[0][0][2]))
 
 
 def _stored(source: Path, beside: Path) -> dict[str, str]:
