@@ -80,8 +80,9 @@ under OpenRC: an administrator's settings, for all instances and for one
 .I /var/log/edge\\-model/NAME\\-INSTANCE.log
 under OpenRC: the log of an instance
 .TP
-.I /run/pyboot/workers/NAME\\-INSTANCE/health.sock
-where an instance answers
+.IR /run/pyboot/workers/NAME\\-INSTANCE/health.sock ,
+.I /run/pyboot/master/health.sock
+where an instance, or the master, answers
 .BR "pyboot health" ,
 with one line of JSON per connection
 .TP

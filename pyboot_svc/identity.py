@@ -13,7 +13,8 @@ MODEL_PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 NAME_MAX_LENGTH = 200
 # What Kubernetes draws the ends of names from.
 _POD_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-MASTER_TITLE = "pyboot: master"
+MASTER = "master"
+MASTER_TITLE = f"pyboot: {MASTER}"
 
 
 @dataclass(frozen=True, order=True)

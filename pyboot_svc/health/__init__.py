@@ -1,7 +1,7 @@
-"""How a worker does, for whoever asks: service managers, containers, Kubernetes' probes.
+"""How a worker, or the master, does, for whoever asks: service managers, containers, probes.
 
 record   what it tells
-server   the worker's health socket, a UNIX socket: whoever connects gets one line of JSON
+server   its health socket, a UNIX socket: whoever connects gets one line of JSON
 client   asks at it
 loading  the mark of a worker that is loading its model, and may not answer meanwhile
 probes   the same over HTTP

@@ -1,4 +1,4 @@
-"""Asks a worker at its health socket how it does."""
+"""Asks a worker, or the master, at its health socket how it does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyboot_svc.errors import in_words
 from pyboot_svc.files import names_in
 from pyboot_svc.health.loading import is_loading
 from pyboot_svc.health.record import Health, read_health
-from pyboot_svc.identity import InstanceId
+from pyboot_svc.identity import MASTER, InstanceId
 from pyboot_svc.sockets.lines import MAX_LINE, decode_line
 
 _FOLDER = "workers"
@@ -38,6 +38,11 @@ def health_socket(run_dir: Path, identity: InstanceId) -> Path:
     return run_dir / _FOLDER / worker_folder(identity) / _NAME
 
 
+def master_health_socket(run_dir: Path) -> Path:
+    """In the one folder that is the master's own where `run_dir` is root's."""
+    return run_dir / MASTER / _NAME
+
+
 def health_sockets(run_dir: Path) -> list[Path]:
     """Those of all instances that run, or were killed, in the order of their names.
 
@@ -59,12 +64,12 @@ def _may_be_there(path: Path) -> bool:
 
 
 def folder_of(socket: Path) -> str:
-    """The `worker_folder` whose socket this is."""
+    """The `worker_folder` whose socket this is, or MASTER."""
     return socket.parent.name
 
 
 def ask_health(path: Path, seconds: float) -> Health:
-    """What the worker answers at `path`; one that doesn't is not alive, as far as one may ask."""
+    """What is answered at `path`; whoever doesn't answer is not alive, as far as one may ask."""
     try:
         health = read_health(decode_line(_read_line(path, seconds)))
         if _folder_name(health.instance) != folder_of(path):

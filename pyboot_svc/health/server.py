@@ -1,4 +1,4 @@
-"""The health socket of a worker: whoever connects is told in one line how it does."""
+"""The health socket of a worker or the master: whoever connects is told in one line how it does."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _SEND_SECONDS = 1.0
 class HealthServer:
     """Tells each that connects what `judge` gives then, from a thread of its own."""
 
-    def __init__(self, path: Path, judge: Callable[[], Health]) -> None:
+    def __init__(
+        self, path: Path, judge: Callable[[], Health], owner: str = "worker of this instance"
+    ) -> None:
         """Listens from now on; raises UnavailableError when that can't be done."""
         self._path = path
         self._judge = judge
-        listener = open_listener(path, "health", "worker of this instance")
+        listener = open_listener(path, "health", owner)
         spawn("health", partial(answer_each, listener, self._answer))
 
     def close(self) -> None:

@@ -13,8 +13,10 @@ from typing import ClassVar
 from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import UnavailableError, told
-from pyboot_svc.health.client import health_socket
-from pyboot_svc.identity import MASTER_TITLE, InstanceId
+from pyboot_svc.health.client import health_socket, master_health_socket
+from pyboot_svc.health.record import Health
+from pyboot_svc.health.server import HealthServer
+from pyboot_svc.identity import MASTER, MASTER_TITLE, InstanceId
 from pyboot_svc.logs import journal_reads_stderr
 from pyboot_svc.master.admission import Admission
 from pyboot_svc.master.config_file import ConfigFile
@@ -215,6 +217,7 @@ class HookStarter(Starter):
     def __init__(self) -> None:
         self._notifier = Notifier()
         self._stopping = threading.Event()
+        self._to_undo = ExitStack()
 
     def start(self, context: StarterContext) -> None:
         url = context.require_web().url
@@ -230,6 +233,8 @@ class HookStarter(Starter):
         interval = watchdog_seconds()
         if interval is not None:
             spawn("watchdog", lambda: self._watch(context, interval / 3))
+        else:
+            self._open_health(context)
 
     def reload(self, context: StarterContext) -> None:
         self._tell_ready(context)
@@ -237,6 +242,7 @@ class HookStarter(Starter):
     def stop(self, context: StarterContext) -> None:
         log.info("stopping")
         self._stopping.set()
+        self._to_undo.close()
         self._notifier.stopping()
         self._notifier.close()
 
@@ -248,11 +254,32 @@ class HookStarter(Starter):
     def _watch(self, context: StarterContext, interval: float) -> None:
         """Signs of life as long as all threads turn, whoever else wants something of them."""
         while not self._stopping.wait(interval):
-            still = [name for name, turns in context.watched.items() if not turns()]
-            if still:
-                log.critical("no progress: %s", ", ".join(still))
+            stalls = _stalls(context)
+            if stalls:
+                log.critical("%s", "; ".join(stalls))
             else:
                 self._notifier.alive()
+
+    def _open_health(self, context: StarterContext) -> None:
+        """For a service manager that asks, and doesn't want to be told."""
+        path = master_health_socket(context.settings.run_dir)
+        try:
+            server = HealthServer(path, partial(_health, context), MASTER)
+        except UnavailableError as error:
+            log.warning("%s; `pyboot health master` can't see how the master does", error)
+        else:
+            self._to_undo.callback(server.close)
+
+
+def _stalls(context: StarterContext) -> tuple[str, ...]:
+    still = [name for name, turns in context.watched.items() if not turns()]
+    return tuple(f"{name} makes no progress" for name in still)
+
+
+def _health(context: StarterContext) -> Health:
+    stalls = _stalls(context)
+    well = not stalls
+    return Health(MASTER, well, well, well, well, stalls=stalls)
 
 
 def builtin_starters() -> list[Starter]:

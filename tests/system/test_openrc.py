@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def inside(payload):
     }
 """
 PAIR = ("pair-1", "pair-2")
+PAIRED = json.loads(config(edge("pair", instance=2)))
 AWKWARD = {
     "LINES": "one\ntwo\n",
     "QUOTES": "'single' \"double\" \\ `id`",
@@ -81,7 +83,7 @@ supervisor=$(cat /run/pyboot-master.pid)
 master=$(cat /run/openrc/options/pyboot/child_pid)
 kill -STOP $master
 kill -ALRM $supervisor
-until pgrep -f '/usr/bin/pyboot statu[s]' >/dev/null; do sleep 0.05; done
+until pgrep -f '/usr/bin/pyboot healt[h] master' >/dev/null; do sleep 0.05; done
 ! RC_SVCNAME=pyboot supervise-daemon pyboot --signal HUP 2>/dev/null || exit 64
 rc-service pyboot reload 2>&1 &
 until pgrep -xf 'sleep 0.1' >/dev/null; do sleep 0.05; done
@@ -94,6 +96,85 @@ def test_a_reload_while_the_supervisor_looks_at_the_masters_health(machine: Mach
     """Its control pipe has no reader then: OpenRC's own command fails at once."""
     machine.sh(RELOADED_WHILE_DEAF)
     until(lambda: machine.get("/queue_size_metrics"), "the master is up")
+
+
+MASTER_SETTINGS = "/etc/conf.d/pyboot"
+MASTER_PID = "cat /run/openrc/options/pyboot/child_pid"
+
+
+@pytest.fixture
+def hurried_master(machine: Machine) -> Iterator[None]:
+    """Asked every second once it is up; OpenRC waits for an end longer than any test."""
+    before = machine.read(MASTER_SETTINGS)
+    seconds = "healthcheck_delay=5\nhealthcheck_timer=1\nhealthcheck_timeout=3\n"
+    machine.write(MASTER_SETTINGS, f"{seconds}retry=TERM/600/KILL/5\n")
+    restart_master(machine)
+    yield
+    machine.write(MASTER_SETTINGS, before)
+    machine.write("/etc/pyboot/config.yaml", json.dumps(PAIRED))
+    restart_master(machine)
+
+
+def restart_master(machine: Machine) -> None:
+    machine.run("rc-service", "pyboot", "restart")
+    until(lambda: machine.get("/healthz"), "the master is up")
+
+
+KILLED_WHILE_ASKED = f"""
+master=$({MASTER_PID})
+kill -STOP $master
+until pgrep -f '/usr/bin/pyboot healt[h] master' >/dev/null; do sleep 0.05; done
+kill -KILL $master
+"""
+
+
+@pytest.mark.usefixtures("hurried_master")
+def test_a_master_killed_while_its_health_is_asked_for_is_back_at_once(machine: Machine) -> None:
+    before = machine.sh(MASTER_PID)
+    machine.sh(KILLED_WHILE_ASKED)
+    until(lambda: machine.get("/queue_size_metrics"), "the master is up", 60)
+    assert machine.sh(MASTER_PID) != before
+
+
+@pytest.mark.usefixtures("hurried_master")
+def test_a_master_that_hangs_is_replaced(machine: Machine) -> None:
+    before = machine.sh(MASTER_PID)
+    machine.sh(f"kill -STOP {before}")
+    until(lambda: machine.get("/queue_size_metrics"), "the master is up", 60)
+    assert machine.sh(MASTER_PID) != before
+    log = machine.read("/var/log/edge-model/pyboot.log")
+    assert "pyboot: health check failed: master: not alive: no answer within 3 s" in log
+
+
+@pytest.mark.usefixtures("hurried_master")
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("edge: [{name: pair}]\n", id="wrong"),
+        pytest.param(json.dumps({**PAIRED, "web": {"port": 5999}}), id="another-address"),
+    ],
+)
+def test_what_is_written_and_not_applied_ends_no_master(machine: Machine, text: str) -> None:
+    machine.write("/etc/pyboot/config.yaml", text)
+    assert lives_through_a_health_check(machine)
+
+
+@pytest.mark.usefixtures("hurried_master")
+def test_a_master_that_wants_to_know_who_asks_is_healthy(machine: Machine) -> None:
+    text = json.dumps({**PAIRED, "web": {"auth": {"file": "/etc/pyboot/web.auth"}}})
+    machine.write("/etc/pyboot/config.yaml", text)
+    machine.run("pyboot", "web", "password")
+    restart_master(machine)
+    assert lives_through_a_health_check(machine)
+    assert machine.sh("curl -so /dev/null -w '%{http_code}' http://127.0.0.1:5888/") == "401"
+
+
+def lives_through_a_health_check(machine: Machine) -> bool:
+    before = machine.sh(MASTER_PID)
+    asking = "pgrep -of '/usr/bin/pyboot healt[h] master'"
+    first = until(lambda: machine.sh(asking, check=False), "its health is asked for")
+    until(lambda: machine.sh(asking, check=False) not in ("", first), "and again")
+    return machine.sh(MASTER_PID) == before and machine.get("/healthz") == {"status": "ok"}
 
 
 def test_after_a_reboot_all_that_was_applied_works(machine: Machine) -> None:

@@ -15,22 +15,24 @@ from pyboot_svc.health.client import (
     folder_of,
     health_socket,
     health_sockets,
+    master_health_socket,
     worker_folder,
 )
 from pyboot_svc.health.record import Health
-from pyboot_svc.identity import InstanceId
+from pyboot_svc.identity import MASTER, InstanceId
 from pyboot_svc.text import path_text, printable
 
 DESCRIPTION = """\
 Ask a worker, at its own socket, whether all its threads make progress: a check for
 OpenRC, containers and Kubernetes. Exit code 0: yes; 1: no, or there is no answer in
 time; 69: this user may not ask. Without NAME-INSTANCE all workers that run are
-asked, and with --ready all that were applied. Under a systemd unit with WatchdogSec=
-workers report to systemd, and have no such socket: then what systemd knows of them
-is shown."""
+asked, and with --ready all that were applied; `master` asks the master. Under a
+systemd unit with WatchdogSec= they report to systemd, and have no such socket: then
+what systemd knows of the workers is shown."""
 EXAMPLES = (
     ("pyboot health", "do all workers make progress?"),
     ("pyboot health mean-1 --ready", "can this one do its work right now?"),
+    ("pyboot health master", "does the master make progress?"),
 )
 UNHEALTHY = 1
 _SYSTEMD = Path("/run/systemd/system")
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "instance",
         nargs="?",
         metavar="NAME-INSTANCE",
-        help="as in telm_temperature-1 (default: all that run)",
+        help="as in telm_temperature-1, or master (default: all that run)",
     )
     parser.add_argument(
         "--ready",
@@ -92,6 +94,8 @@ def _none_in(run_dir: Path) -> str:
 
 
 def _answers(options: argparse.Namespace) -> list[Health]:
+    if options.instance == MASTER:
+        return [_of_master(options)]
     answers: dict[str, Health] = {}
     for socket in _sockets(options):
         answer = ask_health(socket, options.timeout)
@@ -112,9 +116,23 @@ def _answers(options: argparse.Namespace) -> list[Health]:
     return [answers[name] for name in sorted(answers)]
 
 
+def _of_master(options: argparse.Namespace) -> Health:
+    """Raises UsageError where it tells systemd, and isn't asked."""
+    answer = ask_health(master_health_socket(options.run_dir), options.timeout)
+    if not answer.alive and _are_units(options):
+        raise UsageError(
+            "the master reports to systemd: `systemctl status pyboot` shows how it does"
+        )
+    return answer
+
+
+def _are_units(options: argparse.Namespace) -> bool:
+    return _SYSTEMD.is_dir() and bool(options.run_dir == RUN_DIR)
+
+
 def _of_units(options: argparse.Namespace) -> dict[str, Health]:
     """What systemd knows of the instances that were applied, as a worker would answer."""
-    if not _SYSTEMD.is_dir() or options.run_dir != RUN_DIR:
+    if not _are_units(options):
         return {}
     # Not above, nor the others below: checks are made every few seconds, and have to be cheap.
     from pyboot_svc.services.live import applied_states

@@ -13,7 +13,8 @@ import pytest
 from support.locked import locked
 
 from pyboot_svc.cli import main
-from pyboot_svc.health.client import health_socket
+from pyboot_svc.cli.commands import health
+from pyboot_svc.health.client import health_socket, master_health_socket
 from pyboot_svc.health.record import Health
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
@@ -158,6 +159,31 @@ def test_of_one_that_may_not_be_asked_nothing_is_said_but_that(
     assert error == why
     for server in servers:
         server.close()
+
+
+def test_the_master(ask: Ask, tmp_path: Path) -> None:
+    code, text = ask("master")
+    assert code == 1
+    assert text.startswith("master: not alive: it isn't running: there is no ")
+    server = HealthServer(
+        master_health_socket(tmp_path), lambda: Health("master", True, True, True, True)
+    )
+    assert ask("master", "--ready") == (0, "master: ready\n")
+    assert ask()[1].startswith("no instance is running")
+    server.close()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--ready",)])
+def test_a_master_that_reports_to_systemd(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(health, "_SYSTEMD", tmp_path)
+    monkeypatch.setattr(health, "RUN_DIR", tmp_path)
+    assert main(["health", "master", *arguments, "--run-dir", str(tmp_path)]) == 64
+    assert "the master reports to systemd" in capsys.readouterr().err
 
 
 def test_no_name_of_an_instance(ask: Ask) -> None:
