@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from collections.abc import Callable
 
 from pyboot_svc.errors import ExitCode
@@ -17,6 +18,8 @@ def boot(
     from pyboot_svc.starter.builtin import builtin_starters
     from pyboot_svc.starter.registry import registered_starters
 
+    # What watchdogs send: every thread's stack, written even while the GIL is held.
+    faulthandler.enable()
     configure_logging(settings.log_format, settings.log_level)
     starters = [*builtin_starters(), *registered_starters(), *more]
     return Boot(starters, StarterContext(settings), hung_up).run()

@@ -1,12 +1,14 @@
-"""`pyboot up` restarts a worker that makes no progress, and says what held it."""
+"""`pyboot up` restarts a worker that makes no progress, and says what held it; a master that a
+watchdog ends says that of itself."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.app import Up
+from support.app import Running, Up, run_pyboot
 from support.client import Plant
 from support.poll import until
 
@@ -102,3 +104,21 @@ def test_without_a_watchdog_a_worker_is_left_alone(
     plant.subscribe(f"{topic}/out").publish(f"{topic}/in", "next")
     plant.wait_for(1)
     assert master.instance("endless_loop-1")["pid"] == pid
+
+
+def test_a_master_that_a_watchdog_ends_leaves_every_stack(
+    write_config: Callable[..., Path], tmp_path: Path, track: Callable[[Running], Running]
+) -> None:
+    edge = "{name: same, edge_mode: my_models.same, pre_topic: in, post_topic: out}"
+    config, run_dir = write_config(edge, models=MODELS), ("--run-dir", str(tmp_path / "run"))
+    master = Up(tmp_path, config, *run_dir, command="master", ready=False)
+    track(master)
+    asked = run_pyboot("health", "master", *run_dir)
+    assert (asked.returncode, asked.stdout) == (0, "master: ready\n")
+    assert master.stop(signal.SIGABRT) == -signal.SIGABRT
+    stacks = master.log[master.log.index("Fatal Python error: Aborted") :]
+    assert stacks.count("Thread 0x") >= 3
+    assert 'hub.py", line' in stacks
+    asked = run_pyboot("health", "master", *run_dir)
+    assert asked.returncode == 1
+    assert "it was killed: nobody listens at" in asked.stdout
