@@ -428,6 +428,12 @@ def test_health_is_that_of_the_instances_whatever_runs_them(machine: Machine) ->
         "alone-1: ready",
         "pair-1: ready",
     ]
+    master = machine.run("pyboot", "health", "master", check=False)
+    if machine.init == "systemd":
+        assert master.returncode == 64
+        assert "the master reports to systemd: see `systemctl status pyboot`" in master.stderr
+    else:
+        assert (master.returncode, master.stdout) == (0, "master: ready\n")
     unknown = machine.run("pyboot", "health", "pear-2", check=False)
     assert unknown.returncode == 64
     assert "there are alone-1, pair-1, pair-2" in unknown.stderr

@@ -13,7 +13,6 @@ import pytest
 from support.locked import locked
 
 from pyboot_svc.cli import main
-from pyboot_svc.cli.commands import health
 from pyboot_svc.health.client import health_socket, master_health_socket
 from pyboot_svc.health.record import Health
 from pyboot_svc.health.server import HealthServer
@@ -171,19 +170,6 @@ def test_the_master(ask: Ask, tmp_path: Path) -> None:
     assert ask("master", "--ready") == (0, "master: ready\n")
     assert ask()[1].startswith("no instance is running")
     server.close()
-
-
-@pytest.mark.parametrize("arguments", [(), ("--ready",)])
-def test_a_master_that_reports_to_systemd(
-    arguments: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(health, "_SYSTEMD", tmp_path)
-    monkeypatch.setattr(health, "RUN_DIR", tmp_path)
-    assert main(["health", "master", *arguments, "--run-dir", str(tmp_path)]) == 64
-    assert "the master reports to systemd" in capsys.readouterr().err
 
 
 def test_no_name_of_an_instance(ask: Ask) -> None:
