@@ -279,7 +279,7 @@ def _stalls(context: StarterContext) -> tuple[str, ...]:
 def _health(context: StarterContext) -> Health:
     stalls = _stalls(context)
     well = not stalls
-    return Health(MASTER, well, well, well, well, stalls=stalls)
+    return Health(MASTER, alive=well, loaded=well, started=well, ready=well, stalls=stalls)
 
 
 def builtin_starters() -> list[Starter]:

@@ -104,10 +104,10 @@ MASTER_PID = "cat /run/openrc/options/pyboot/child_pid"
 
 @pytest.fixture
 def hurried_master(machine: Machine) -> Iterator[None]:
-    """Asked every second once it is up; OpenRC waits for an end longer than any test."""
+    """Asked every second once it is up; OpenRC waits for an end longer than a test does."""
     before = machine.read(MASTER_SETTINGS)
     seconds = "healthcheck_delay=5\nhealthcheck_timer=1\nhealthcheck_timeout=3\n"
-    machine.write(MASTER_SETTINGS, f"{seconds}retry=TERM/600/KILL/5\n")
+    machine.write(MASTER_SETTINGS, f"{seconds}retry=TERM/90/KILL/5\n")
     restart_master(machine)
     yield
     machine.write(MASTER_SETTINGS, before)

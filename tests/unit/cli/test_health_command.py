@@ -164,9 +164,8 @@ def test_the_master(ask: Ask, tmp_path: Path) -> None:
     code, text = ask("master")
     assert code == 1
     assert text.startswith("master: not alive: it isn't running: there is no ")
-    server = HealthServer(
-        master_health_socket(tmp_path), lambda: Health("master", True, True, True, True)
-    )
+    answer = Health("master", alive=True, started=True, ready=True)
+    server = HealthServer(master_health_socket(tmp_path), lambda: answer)
     assert ask("master", "--ready") == (0, "master: ready\n")
     assert ask()[1].startswith("no instance is running")
     server.close()
