@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.app import Up, data_plane
+from support.app import data_plane
 from support.broker import Broker
-from support.fixtures import broker, plant, topic, track, up, write_config
+from support.fixtures import broker, plant, topic, track, up, workers, write_config
+from support.workers import Workers
 
-__all__ = ["broker", "plant", "topic", "track", "up", "write_config"]
+__all__ = ["broker", "plant", "topic", "track", "up", "workers", "write_config"]
 
 
 @pytest.fixture
-def run(tmp_path: Path, up: Callable[..., Up], request: pytest.FixtureRequest) -> Callable[..., Up]:
+def run(
+    tmp_path: Path, workers: Callable[..., Workers], request: pytest.FixtureRequest
+) -> Callable[..., Workers]:
     """Runs the edge m with `pre_qos: 1` and the test file's MODELS.
 
     A second run finds what the first has left behind. `of_broker` is more of the broker's entry.
@@ -22,7 +25,7 @@ def run(tmp_path: Path, up: Callable[..., Up], request: pytest.FixtureRequest) -
 
     def start(
         port: int, protocol: str = "5", ready: bool = True, of_broker: str = "", **keys: object
-    ) -> Up:
+    ) -> Workers:
         (tmp_path / "my_models.py").write_text(request.module.MODELS)
         edge: dict[str, object] = {
             "name": "m",
@@ -42,7 +45,7 @@ def run(tmp_path: Path, up: Callable[..., Up], request: pytest.FixtureRequest) -
             f'  plant: {{host: 127.0.0.1, port: {port}, protocol: "{protocol}"{of_broker}}}\n'
             f"edge:\n- {lines.lstrip()}"
         )
-        return up(config, "--state-dir", str(tmp_path / "state"), ready=ready)
+        return workers(config, "--state-dir", str(tmp_path / "state"), ready=ready)
 
     return start
 

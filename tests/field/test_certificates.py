@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.app import Up
 from support.broker import Broker
 from support.certificates import Authority, Certificate, PlainAuthority
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -28,12 +28,14 @@ def authority(tmp_path: Path) -> PlainAuthority:
 
 @pytest.fixture
 def start(
-    tmp_path: Path, write_config: Callable[..., Path], up: Callable[..., Up]
-) -> Iterator[Callable[..., Up]]:
+    tmp_path: Path, write_config: Callable[..., Path], workers: Callable[..., Workers]
+) -> Iterator[Callable[..., Workers]]:
     """Runs a worker whose broker shows a certificate, and is named by `host`."""
     with ExitStack() as stack:
 
-        def begin(ca: Path, own: Certificate, host: str, more: str = "", ready: bool = True) -> Up:
+        def begin(
+            ca: Path, own: Certificate, host: str, more: str = "", ready: bool = True
+        ) -> Workers:
             lines = (
                 f"listener {{port}} 127.0.0.1\nallow_anonymous true\ncafile {ca}\n"
                 f"certfile {own.cert}\nkeyfile {own.key}\n"
@@ -45,23 +47,25 @@ def start(
                 f"{{name: m, edge_mode: my_models.same, pre_broker: secure, "
                 f"pre_port: {broker.port}, pre_topic: t/in, post_topic: t/out}}"
             )
-            return up(write_config(edge, models=MODELS, head=head), ready=ready)
+            return workers(write_config(edge, models=MODELS, head=head), ready=ready)
 
         yield begin
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_the_usual_self_made_authority_is_trusted(
-    host: str, authority: PlainAuthority, start: Callable[..., Up]
+    host: str, authority: PlainAuthority, start: Callable[..., Workers]
 ) -> None:
     start(authority.ca, authority.issue(host), host)
 
 
-def test_who_wants_it_strict_gets_it(authority: PlainAuthority, start: Callable[..., Up]) -> None:
-    master = start(
+def test_who_wants_it_strict_gets_it(
+    authority: PlainAuthority, start: Callable[..., Workers]
+) -> None:
+    app = start(
         authority.ca, authority.issue("localhost"), "localhost", ", strict: true", ready=False
     )
-    master.wait_log("its certificate is not trusted: CA cert does not include key usage extension")
+    app.wait_log("its certificate is not trusted: CA cert does not include key usage extension")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,7 @@ def test_who_wants_it_strict_gets_it(authority: PlainAuthority, start: Callable[
     ],
 )
 def test_alternative_names_are_taken(
-    name: str, strict: str, tmp_path: Path, start: Callable[..., Up]
+    name: str, strict: str, tmp_path: Path, start: Callable[..., Workers]
 ) -> None:
     authority = Authority(tmp_path, "authority")
     start(authority.ca, authority.issue("broker", name), "127.0.0.1", strict)
@@ -82,18 +86,18 @@ def test_alternative_names_are_taken(
 
 @pytest.mark.parametrize("name", ["IP:127.0.0.2", "DNS:localhost"])
 def test_the_certificate_of_another_address_is_not_taken(
-    name: str, tmp_path: Path, start: Callable[..., Up]
+    name: str, tmp_path: Path, start: Callable[..., Workers]
 ) -> None:
     authority = Authority(tmp_path, "authority")
     # The subject says the right one, and does not count beside alternative names.
     own = authority.issue("127.0.0.1", name)
-    master = start(authority.ca, own, "127.0.0.1", ready=False)
-    master.wait_log("its certificate is not trusted: IP address mismatch, certificate is not valid")
-    assert "subscribed to" not in master.log
+    app = start(authority.ca, own, "127.0.0.1", ready=False)
+    app.wait_log("its certificate is not trusted: IP address mismatch, certificate is not valid")
+    assert "subscribed to" not in app.log
 
 
 def test_the_usual_certificate_of_another_address_is_not_taken(
-    authority: PlainAuthority, start: Callable[..., Up]
+    authority: PlainAuthority, start: Callable[..., Workers]
 ) -> None:
     start(authority.ca, authority.issue("127.0.0.2"), "127.0.0.1", ready=False).wait_log(
         "its certificate is not trusted: IP address mismatch, certificate is not valid for "

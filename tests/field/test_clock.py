@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up
 from support.broker import free_port
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -62,15 +62,15 @@ def config(write_config: Callable[..., Path], topic: str) -> Path:
     return write_config(edge, models=MODELS)
 
 
-def spooled(up: Up) -> Any:
-    return up.instance("m-1").get("spooled")
+def spooled(workers: Workers) -> Any:
+    return workers.instance("m-1").get("spooled")
 
 
 @pytest.mark.parametrize("step", [YEARS, -YEARS])
 def test_a_clock_that_steps_makes_no_result_too_old(
     step: int,
     config: Path,
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     wall_clock: WallClock,
@@ -78,7 +78,7 @@ def test_a_clock_that_steps_makes_no_result_too_old(
 ) -> None:
     wall_clock.set(-step)
     state = tmp_path / "state"
-    running = up(config, "--state-dir", str(state), ready=False)
+    running = workers(config, "--state-dir", str(state), ready=False)
     running.wait_log("subscribed to")
     plant.publish_all(f"{topic}/in", list(range(100)), 1)
     until(lambda: spooled(running) == 100, "spooled")
@@ -87,7 +87,7 @@ def test_a_clock_that_steps_makes_no_result_too_old(
     until(lambda: spooled(running) == 101, "none is dropped")
     running.close()
     wall_clock.set(step)
-    again = up(config, "--state-dir", str(state), ready=False)
+    again = workers(config, "--state-dir", str(state), ready=False)
     again.wait_log("subscribed to")
     plant.publish(f"{topic}/in", 101, 1)
     until(lambda: spooled(again) == 102, "nor after a restart")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.app import Up
 from support.broker import Broker
 from support.certificates import Authority
 from support.poll import until
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -42,29 +42,32 @@ def cloud(tmp_path: Path, authority: Authority) -> Iterator[Broker]:
 
 @pytest.fixture
 def start(
-    cloud: Broker, authority: Authority, write_config: Callable[..., Path], up: Callable[..., Up]
-) -> Callable[..., Up]:
+    cloud: Broker,
+    authority: Authority,
+    write_config: Callable[..., Path],
+    workers: Callable[..., Workers],
+) -> Callable[..., Workers]:
     own = authority.issue("plant7", "DNS:plant7")
     tls = f"{{ca: {authority.ca}, cert: {own.cert}, key: {own.key}, server_name: cloud.example}}"
 
-    def begin(more: str, *, ready: bool) -> Up:
+    def begin(more: str, *, ready: bool) -> Workers:
         head = f"brokers:\n  cloud: {{host: mqtts://127.0.0.1, tls: {tls}, {more}}}\n"
         edge = (
             f"{{name: m, edge_mode: my_models.same, pre_broker: cloud, pre_port: {cloud.port}, "
             f"pre_topic: t/in, post_broker: cloud, post_port: {cloud.port}, post_topic: t/out}}"
         )
-        return up(write_config(edge, models=MODELS, head=head), ready=ready)
+        return workers(write_config(edge, models=MODELS, head=head), ready=ready)
 
     return begin
 
 
 def test_both_connections_have_ids_of_the_kind_that_is_allowed(
-    cloud: Broker, start: Callable[..., Up]
+    cloud: Broker, start: Callable[..., Workers]
 ) -> None:
-    master = start("client_id_prefix: plant7-", ready=True)
+    app = start("client_id_prefix: plant7-", ready=True)
     until(
         lambda: (
-            {link["state"] for link in master.instance("m-1")["brokers"].values()} == {"connected"}
+            {link["state"] for link in app.instance("m-1")["brokers"].values()} == {"connected"}
         ),
         "both are connected",
     )
@@ -74,7 +77,7 @@ def test_both_connections_have_ids_of_the_kind_that_is_allowed(
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_a_refusal_names_the_id(protocol: str, start: Callable[..., Up]) -> None:
-    master = start(f"protocol: {protocol}", ready=False)
-    master.wait_log("(client id pyboot-m-1)")
-    master.wait_log("(client id pyboot-m-1-post)")
+def test_a_refusal_names_the_id(protocol: str, start: Callable[..., Workers]) -> None:
+    app = start(f"protocol: {protocol}", ready=False)
+    app.wait_log("(client id pyboot-m-1)")
+    app.wait_log("(client id pyboot-m-1-post)")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up
 from support.poll import until
 from support.stub import CONNECT, SUBSCRIBE, Answer, Packet, StubBroker, suback
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -52,40 +52,44 @@ ENDS = {
 
 
 @pytest.fixture
-def start(write_config: Callable[..., Path], up: Callable[..., Up]) -> Callable[..., Up]:
+def start(
+    write_config: Callable[..., Path], workers: Callable[..., Workers]
+) -> Callable[..., Workers]:
     """Runs a worker with the stub for its pre broker, or for another role."""
 
-    def begin(port: int, role: str = "pre") -> Up:
+    def begin(port: int, role: str = "pre") -> Workers:
         edge = (
             f"{{name: m, edge_mode: my_models.same, {role}_port: {port}, pre_topic: t/in, "
             f"post_topic: t/out}}"
         )
-        return up(write_config(edge, models=MODELS), ready=False)
+        return workers(write_config(edge, models=MODELS), ready=False)
 
     return begin
 
 
-def link(master: Up, role: str) -> dict[str, Any]:
-    found: dict[str, Any] = master.instance("m-1").get("brokers", {}).get(role, {})
+def link(app: Workers, role: str) -> dict[str, Any]:
+    found: dict[str, Any] = app.instance("m-1").get("brokers", {}).get(role, {})
     return found
 
 
 @pytest.mark.parametrize("data", ENDS)
-def test_the_reason_of_an_end_is_said_and_stands_alone(data: str, start: Callable[..., Up]) -> None:
+def test_the_reason_of_an_end_is_said_and_stands_alone(
+    data: str, start: Callable[..., Workers]
+) -> None:
     def end(packet: Packet) -> Answer:
         return Answer(suback(packet.mid) + bytes.fromhex(data), hang_up=True)
 
     with StubBroker(subscribe=end) as stub:
-        master = start(stub.port)
+        app = start(stub.port)
         until(lambda: len(stub.of_kind(CONNECT)) >= 4, "it is tried again, three times", 60)
-        until(lambda: link(master, "pre").get("reason") == ENDS[data], ENDS[data])
-        master.wait_log(f": {ENDS[data]}; retrying")
-        assert TWICE not in master.log
+        until(lambda: link(app, "pre").get("reason") == ENDS[data], ENDS[data])
+        app.wait_log(f": {ENDS[data]}; retrying")
+        assert TWICE not in app.log
 
 
 @pytest.mark.parametrize("role", ["pre", "post"])
 @pytest.mark.parametrize("data", ["e0 01 8e", "e0 02 8e 00", "e0 07 8e 05 1f 00 02 6d 65"])
-def test_a_takeover_is_recognised(data: str, role: str, start: Callable[..., Up]) -> None:
+def test_a_takeover_is_recognised(data: str, role: str, start: Callable[..., Workers]) -> None:
     def take_over(packet: Packet) -> Answer:
         return Answer(bytes.fromhex("20 03 00 00 00") + bytes.fromhex(data), hang_up=True)
 
@@ -93,16 +97,16 @@ def test_a_takeover_is_recognised(data: str, role: str, start: Callable[..., Up]
     words = f"another client took over the session {client_id}"
     words += (" (me)" if "1f" in data else "") + ": is it running twice?"
     with StubBroker(connect=take_over) as stub:
-        master = start(stub.port, role)
-        until(lambda: link(master, role).get("reason") == words, words)
+        app = start(stub.port, role)
+        until(lambda: link(app, role).get("reason") == words, words)
 
 
-def test_an_end_without_a_reason_asks_whether_it_runs_twice(start: Callable[..., Up]) -> None:
+def test_an_end_without_a_reason_asks_whether_it_runs_twice(start: Callable[..., Workers]) -> None:
     with StubBroker(subscribe=lambda packet: Answer(suback(packet.mid), hang_up=True)) as stub:
         start(stub.port).wait_log("does another client use the id pyboot-m-1, is it running twice?")
 
 
-def test_a_refused_connection_is_told_in_the_brokers_words(start: Callable[..., Up]) -> None:
+def test_a_refused_connection_is_told_in_the_brokers_words(start: Callable[..., Workers]) -> None:
     refusal = packet(0x20, b"\x00\x87" + reason_string(b"licence for 10 clients\n"))
     with StubBroker(refusal) as stub:
         start(stub.port).wait_log(
@@ -111,7 +115,7 @@ def test_a_refused_connection_is_told_in_the_brokers_words(start: Callable[..., 
         )
 
 
-def test_a_refused_subscription_is_told_in_the_brokers_words(start: Callable[..., Up]) -> None:
+def test_a_refused_subscription_is_told_in_the_brokers_words(start: Callable[..., Workers]) -> None:
     def refuse(told: Packet) -> bytes:
         return packet(0x90, told.body[:2] + reason_string(b"no rights on t") + b"\x87")
 

@@ -7,9 +7,9 @@ from itertools import islice
 
 import pytest
 from fuzz.mutation import Mutator
-from support.app import Up
 from support.poll import until
 from support.stub import PUBLISH, StubBroker, puback, publish, suback
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -29,7 +29,7 @@ TOKENS = [
 
 @pytest.mark.parametrize("seed", range(2))
 def test_whatever_it_sends_the_worker_works_when_it_behaves(
-    run: Callable[..., Up], seed: int
+    run: Callable[..., Workers], seed: int
 ) -> None:
     inputs = Mutator(GOOD, TOKENS, seed).inputs()
     sent = 0
@@ -41,13 +41,13 @@ def test_whatever_it_sends_the_worker_works_when_it_behaves(
         return suback(1) + more
 
     with StubBroker(subscribe=subscribed) as stub:
-        master = run(stub.port, ready=False)
+        app = run(stub.port, ready=False)
         until(lambda: sent > HOSTILE, "the last connection", 60)
-        master.wait_ready()
+        app.wait_ready()
         connection = stub.of_kind(8)[-1].connection
         stub.send(publish("t/in", b"4711", 1, 11), connection)
         until(
             lambda: any(one.rest.endswith(b"4711") for one in stub.of_kind(PUBLISH)), "its result"
         )
-        assert master.instance("m-1")["rss_bytes"] < MOST_MEMORY
-        assert len(master.log) < MOST_LOG
+        assert app.instance("m-1")["rss_bytes"] < MOST_MEMORY
+        assert len(app.log) < MOST_LOG

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.app import Up
 from support.broker import Broker
 from support.poll import until
 from support.stub import CONNECT, PINGREQ, PUBACK, SUBSCRIBE, StubBroker, publish
+from support.workers import Workers
 
 # Server Keep Alive: 4 s, and 0, which is none.
 ALLOWS_4_S = bytes.fromhex("20 06 01 00 03 13 00 04")
@@ -28,17 +28,19 @@ def slow(payload):
 
 
 @pytest.fixture
-def start(write_config: Callable[..., Path], up: Callable[..., Up]) -> Callable[..., Up]:
+def start(
+    write_config: Callable[..., Path], workers: Callable[..., Workers]
+) -> Callable[..., Workers]:
     """Runs a worker with the broker at `port` for both, which it tells its own `keepalive`."""
 
-    def begin(port: int, keepalive: int, model: str = "same") -> Up:
+    def begin(port: int, keepalive: int, model: str = "same") -> Workers:
         edge = (
             f"{{name: m, edge_mode: my_models.{model}, queue: {{pre: 2}}, "
             f"pre_broker: b, pre_port: {port}, pre_topic: t/in, pre_qos: 1, "
             f"post_broker: b, post_port: {port}, post_topic: t/out, post_qos: 1}}"
         )
         head = f"brokers:\n  b: {{host: 127.0.0.1, keepalive: {keepalive}}}\n"
-        return up(write_config(edge, models=MODELS, head=head))
+        return workers(write_config(edge, models=MODELS, head=head))
 
     return begin
 
@@ -47,7 +49,7 @@ def start(write_config: Callable[..., Path], up: Callable[..., Up]) -> Callable[
     ("connack", "keepalive"), [(ALLOWS_4_S, 3600), (ALLOWS_ANY, 5)], ids=["less", "none"]
 )
 def test_an_idle_worker_tells_that_it_lives_as_often_as_it_is_to(
-    connack: bytes, keepalive: int, start: Callable[..., Up]
+    connack: bytes, keepalive: int, start: Callable[..., Workers]
 ) -> None:
     with StubBroker(connack) as stub:
         start(stub.port, keepalive)
@@ -63,7 +65,7 @@ def test_an_idle_worker_tells_that_it_lives_as_often_as_it_is_to(
 
 
 def test_a_worker_that_is_behind_does_so_too(
-    start: Callable[..., Up],
+    start: Callable[..., Workers],
 ) -> None:
     with StubBroker(ALLOWS_4_S) as stub:
         start(stub.port, 3600, "slow")
@@ -84,14 +86,14 @@ def test_a_worker_that_is_behind_does_so_too(
 
 
 def test_a_broker_that_allows_less_never_ends_the_connection(
-    tmp_path: Path, start: Callable[..., Up]
+    tmp_path: Path, start: Callable[..., Workers]
 ) -> None:
     lines = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_keepalive 10\nlog_type all\n"
     broker = Broker(tmp_path / "short", lines).start()
     try:
-        master = start(broker.port, 60)
+        app = start(broker.port, 60)
         said = "Received PINGREQ from pyboot-m-1\n"
         until(lambda: broker.log.read_text().count(said) >= 2, "pings", 60)
-        assert {link["connects"] for link in master.instance("m-1")["brokers"].values()} == {1}
+        assert {link["connects"] for link in app.instance("m-1")["brokers"].values()} == {1}
     finally:
         broker.stop()

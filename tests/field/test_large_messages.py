@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.app import Up, data_plane
+from support.app import data_plane
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 from support.stub import CONNECT, PUBACK, PUBLISH, SUBSCRIBE, StubBroker, publish
+from support.workers import Workers
 
 from pyboot_svc.worker.invalid_messages import HEADROOM_BYTES
 
@@ -45,8 +46,8 @@ MARGIN_MIB = 24
 class Rig:
     """One worker between two topics, whose model waits for `gate`."""
 
-    def __init__(self, master: Up, gate: Path, topic: str) -> None:
-        self.master = master
+    def __init__(self, app: Workers, gate: Path, topic: str) -> None:
+        self.master = app
         self.gate = gate
         self.topic = topic
 
@@ -70,7 +71,7 @@ class Rig:
 
 @pytest.fixture
 def start(
-    write_config: Callable[..., Path], up: Callable[..., Up], topic: str, tmp_path: Path
+    write_config: Callable[..., Path], workers: Callable[..., Workers], topic: str, tmp_path: Path
 ) -> Callable[..., Rig]:
     def make(port: int, protocol: str, qos: int, more: str = "", model: str = "gated") -> Rig:
         gate = tmp_path / "gate"
@@ -81,7 +82,7 @@ def start(
             f"post_port: {port}, post_topic: {topic}/out, post_qos: 1, "
             f"queue: {{bytes: {QUEUE_MIB}M}}{more}}}"
         )
-        return Rig(up(write_config(edge, models=MODELS, head=brokers)), gate, topic)
+        return Rig(workers(write_config(edge, models=MODELS, head=brokers)), gate, topic)
 
     return make
 
@@ -142,7 +143,7 @@ def test_200_megabytes_that_the_model_refuses(
 
 def test_200_megabytes_while_the_post_broker_is_away(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -151,7 +152,7 @@ def test_200_megabytes_while_the_post_broker_is_away(
         f"{{name: m, edge_mode: my_models.same, pre_topic: {topic}/in, pre_qos: 1, post_port: 1, "
         f"post_topic: {topic}/out, post_qos: 1, queue: {{bytes: {QUEUE_MIB}M}}}}"
     )
-    rig = Rig(up(write_config(edge, models=MODELS), ready=False), tmp_path, topic)
+    rig = Rig(workers(write_config(edge, models=MODELS), ready=False), tmp_path, topic)
     rig.master.wait_log("subscribed to")
     plant.publish_all(f"{topic}/in", [large(number) for number in range(200)], qos=1)
     until(lambda: rig.row["spooled"] == 200, "all are spooled", 60)
@@ -161,7 +162,7 @@ def test_200_megabytes_while_the_post_broker_is_away(
 
 def test_properties_of_120_megabytes_while_the_post_broker_answers_nothing(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -172,7 +173,7 @@ def test_properties_of_120_megabytes_while_the_post_broker_answers_nothing(
             f"post_port: {stub.port}, post_topic: {topic}/out, post_qos: 1, "
             f"queue: {{bytes: {QUEUE_MIB}M}}}}"
         )
-        rig = Rig(up(write_config(edge, models=MODELS)), tmp_path, topic)
+        rig = Rig(workers(write_config(edge, models=MODELS)), tmp_path, topic)
         plant.publish_all(f"{topic}/in", list(range(2000)), qos=1)
         until(lambda: int(str(rig.row["held_bytes"])) >= (QUEUE_MIB - 2) * MIB, "it has its fill")
         assert rig.highest_mib < USUAL_MIB + QUEUE_MIB + MARGIN_MIB

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
-from support.app import Up
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 from pyboot_svc.config.loader import parse_config
 from pyboot_svc.config.loops import matches
@@ -180,16 +180,16 @@ def test_a_thousand_edges_are_checked_without_delay() -> None:
 
 
 def test_a_loop_that_is_meant_comes_to_its_end(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+    write_config: Callable[..., Path], workers: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     models = "def down(payload): return payload - 1 if payload else None\n"
     own = (
         f"{{name: m, edge_mode: my_models.down, pre_topic: {topic}, post_topic: {topic}, "
         "loop: true}"
     )
-    master = up(write_config(own, models=models))
+    app = workers(write_config(own, models=models))
     plant.subscribe(topic)
     plant.publish(topic, 20)
     plant.wait_for(21)
-    until(lambda: master.instance("m-1")["counters"]["nothing_to_publish"] == 1, "the end")
+    until(lambda: app.instance("m-1")["counters"]["nothing_to_publish"] == 1, "the end")
     assert plant.payloads() == list(range(20, -1, -1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.app import Up, data_plane
+from support.app import data_plane
 from support.poll import until
 from support.stub import (
     CONNACK,
@@ -25,6 +25,7 @@ from support.stub import (
     publish,
     suback,
 )
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -206,25 +207,27 @@ def write(folder: Path, ports: Mapping[str, int]) -> Path:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("group", GROUPS)
 def test_it_lives_stays_small_and_works_when_the_broker_behaves(
-    tmp_path: Path, up: Callable[..., Up], group: str
+    tmp_path: Path, workers: Callable[..., Workers], group: str
 ) -> None:
     malices = {name.replace(" ", "_").replace(",", ""): one for name, one in GROUPS[group].items()}
     with ExitStack() as stack:
         stubs = {name: stack.enter_context(Hostile(one)) for name, one in malices.items()}
-        master = up(write(tmp_path, {name: stub.port for name, stub in stubs.items()}), ready=False)
+        app = workers(
+            write(tmp_path, {name: stub.port for name, stub in stubs.items()}), ready=False
+        )
         for name, stub in stubs.items():
             until(lambda stub=stub: stub.done, f"{name} has done it", 100)  # type: ignore[misc]
-        before = {name: until(lambda name=name: process(master, name), name) for name in stubs}  # type: ignore[misc]
+        before = {name: until(lambda name=name: process(app, name), name) for name in stubs}  # type: ignore[misc]
         for stub in stubs.values():
             stub.behave()
-        master.wait_ready(60)
+        app.wait_ready(60)
         for name, stub in stubs.items():
             until(stub.serves, f"{name} works", 60)
-            assert process(master, name) == before[name], f"{name} ended it"
-            assert master.instance(f"{name}-1")["rss_bytes"] < MOST_MEMORY, name
-        assert len(master.log) < MOST_LOG_OF_ONE * len(stubs)
+            assert process(app, name) == before[name], f"{name} ended it"
+            assert app.instance(f"{name}-1")["rss_bytes"] < MOST_MEMORY, name
+        assert len(app.log) < MOST_LOG_OF_ONE * len(stubs)
 
 
-def process(master: Up, name: str) -> int:
-    number: int = master.instance(f"{name}-1")["pid"]
+def process(app: Workers, name: str) -> int:
+    number: int = app.instance(f"{name}-1")["pid"]
     return number

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.app import Up, data_plane
+from support.app import data_plane
 from support.poll import until
 from support.stub import PUBACK, PUBLISH, SUBSCRIBE, Packet, StubBroker, publish, suback
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -25,9 +26,9 @@ CONNACKS = {"5": b"\x20\x03\x00\x00\x00", "3.1.1": b"\x20\x02\x00\x00"}
 class Rig:
     """A worker whose broker is the stub."""
 
-    def __init__(self, stub: StubBroker, master: Up, v5: bool) -> None:
+    def __init__(self, stub: StubBroker, app: Workers, v5: bool) -> None:
         self.stub = stub
-        self.master = master
+        self.master = app
         self.v5 = v5
 
     def subscriber(self, count: int = 1) -> int:
@@ -61,7 +62,9 @@ class Rig:
 
 @pytest.fixture(params=["5", "3.1.1"])
 def rig(
-    request: pytest.FixtureRequest, write_config: Callable[..., Path], up: Callable[..., Up]
+    request: pytest.FixtureRequest,
+    write_config: Callable[..., Path],
+    workers: Callable[..., Workers],
 ) -> Iterator[Rig]:
     protocol: str = request.param
     v5 = protocol == "5"
@@ -75,7 +78,7 @@ def rig(
             f"pre_port: {stub.port}, pre_topic: t/in, pre_qos: 1, post_broker: stub, "
             f"post_port: {stub.port}, post_topic: t/out, post_qos: 1{more}}}"
         )
-        yield Rig(stub, up(write_config(edge, models=MODELS, head=brokers)), v5)
+        yield Rig(stub, workers(write_config(edge, models=MODELS, head=brokers)), v5)
 
 
 # Topic and payload of a message, and what is counted.

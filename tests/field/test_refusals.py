@@ -16,6 +16,7 @@ from support.client import Plant
 from support.poll import until
 from support.store import rows
 from support.stub import CONNECT, PUBLISH, Answer, Packet, StubBroker, puback
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -32,8 +33,10 @@ def dead(tmp_path: Path) -> list[tuple[Any, ...]]:
     return rows(folder, "SELECT kind, topic, payload, error, attempts FROM dead ORDER BY id")
 
 
-def start(up: Callable[..., Up], config: Path, tmp_path: Path, *, ready: bool = True) -> Up:
-    return up(config, "--state-dir", str(tmp_path / "state"), ready=ready)
+def start(
+    workers: Callable[..., Workers], config: Path, tmp_path: Path, *, ready: bool = True
+) -> Workers:
+    return workers(config, "--state-dir", str(tmp_path / "state"), ready=ready)
 
 
 def numbers(stub: StubBroker, topic: str) -> list[int]:
@@ -46,7 +49,7 @@ def number_of(packet: Packet, *, v5: bool = True) -> int:
     return int(json.loads(payload)["n"])
 
 
-def counters(app: Up) -> dict[str, Any]:
+def counters(app: Workers) -> dict[str, Any]:
     found: dict[str, Any] = app.instance("m-1")["counters"]
     return found
 
@@ -69,7 +72,7 @@ def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
     spooled: bool,
     post_broker: Callable[[str], Broker],
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -77,7 +80,7 @@ def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
     post = post_broker("max_packet_size 2000\n")
     if spooled:
         post.stop()
-    app = start(up, config(post.port, protocol, qos), tmp_path, ready=not spooled)
+    app = start(workers, config(post.port, protocol, qos), tmp_path, ready=not spooled)
     app.wait_log("subscribed to")
     messages = [{"n": n, "text": LARGE if n == 2 else ""} for n in range(1, 21)]
     if spooled:
@@ -96,7 +99,7 @@ def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
         assert "QoS that it doesn't support" in error
     app.wait_log(f"a result for {topic}/out is given up")
     assert "twice?" not in app.log
-    until(lambda: app.get("/readyz")[0] == 200, "ready again", LONG)
+    until(lambda: not app.reasons, "ready again", LONG)
     assert app.instance("m-1")["errors"] == {"refused": 1}
     # No more than one of its own: what tells of it is as large as itself.
     until(lambda: app.instance("m-1")["dead_letters_waiting"] == 0, "nothing waits", LONG)
@@ -105,7 +108,7 @@ def test_a_result_that_the_broker_answers_by_hanging_up_is_given_up(
 def test_a_result_at_qos_0_that_the_broker_does_not_read_to_its_end_is_given_up(
     post_broker: Callable[[str], Broker],
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -116,7 +119,7 @@ def same(payload):
     return {**payload, "text": "x" * 12_000_000} if payload["n"] == 2 else payload
 """
     post = post_broker("max_packet_size 2000\n")
-    start(up, config(post.port, "3.1.1", 0, models=models), tmp_path)
+    start(workers, config(post.port, "3.1.1", 0, models=models), tmp_path)
     with subscribed(post, f"{topic}/out") as reader:
         plant.publish_all(topic, [{"n": n} for n in range(1, 21)], 1)
         until(lambda: dead(tmp_path), "it is kept", LONG)
@@ -131,13 +134,13 @@ def same(payload):
 def test_at_qos_0_what_is_too_large_is_named_and_refused_after_some_times(
     post_broker: Callable[[str], Broker],
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
 ) -> None:
     post = post_broker("max_packet_size 2000\n")
-    app = start(up, config(post.port, "3.1.1", 0), tmp_path)
+    app = start(workers, config(post.port, "3.1.1", 0), tmp_path)
     with subscribed(post, f"{topic}/out") as reader:
         for n in range(1, 40):
             before = connects(app)
@@ -154,7 +157,7 @@ def test_at_qos_0_what_is_too_large_is_named_and_refused_after_some_times(
 
 def test_a_broker_that_hangs_up_with_and_without_the_message_costs_none(
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -166,7 +169,7 @@ def test_a_broker_that_hangs_up_with_and_without_the_message_costs_none(
         return puback(packet.mid) if packet.connection > losses else None
 
     with StubBroker(publish=answer) as stub:
-        app = start(up, config(stub.port), tmp_path)
+        app = start(workers, config(stub.port), tmp_path)
         plant.publish(topic, {"n": 1}, 1)
         for number in range(1, losses + 1):
             if number <= 2:
@@ -180,7 +183,11 @@ def test_a_broker_that_hangs_up_with_and_without_the_message_costs_none(
 
 
 def test_a_broker_that_hangs_up_and_says_why_is_quoted(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
 ) -> None:
     """Nothing is guessed beside a reason that is known."""
 
@@ -190,7 +197,7 @@ def test_a_broker_that_hangs_up_and_says_why_is_quoted(
         return puback(packet.mid)
 
     with StubBroker(publish=answer) as stub:
-        app = start(up, config(stub.port), tmp_path)
+        app = start(workers, config(stub.port), tmp_path)
         plant.publish_all(topic, [{"n": n} for n in range(1, 4)], 1)
         until(lambda: numbers(stub, f"{topic}/out")[-1:] == [3], "the one behind it", LONG)
         [(_, _, _, error, _)] = until(lambda: dead(tmp_path), "it is kept", LONG)
@@ -202,7 +209,7 @@ def test_a_broker_that_hangs_up_and_says_why_is_quoted(
 
 def test_a_topic_that_is_not_allowed_teaches_nothing_of_sizes(
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -218,7 +225,7 @@ def same(payload, context):
     context.publish(payload, f"{context.topic}/{payload['to']}")
 """
     with StubBroker(connect=lambda packet: CONNACK_311, publish=answer) as stub:
-        app = start(up, config(stub.port, "3.1.1", models=models), tmp_path)
+        app = start(workers, config(stub.port, "3.1.1", models=models), tmp_path)
         plant.publish(topic, {"to": "forbidden", "n": 0, **large}, 1)
         until(lambda: dead(tmp_path), "it is given up", LONG)
         for number, more in enumerate(({}, large, {}), 1):
@@ -227,7 +234,7 @@ def same(payload, context):
         assert [json.loads(payload)["n"] for _, _, payload, *_ in dead(tmp_path)] == [0]
 
 
-def published(app: Up, count: int) -> bool:
+def published(app: Workers, count: int) -> bool:
     return bool(counters(app)["published"] == count)
 
 
@@ -235,17 +242,17 @@ def arrived(reader: Plant, number: int) -> bool:
     return number in received(reader)
 
 
-def connects(app: Up) -> int:
+def connects(app: Workers) -> int:
     found: int = app.instance("m-1")["brokers"]["post"]["connects"]
     return found
 
 
-def post_reason(app: Up) -> str:
+def post_reason(app: Workers) -> str:
     found: str = app.instance("m-1")["brokers"]["post"]["reason"]
     return found
 
 
-def lost_since(app: Up, before: int, tmp_path: Path) -> bool:
+def lost_since(app: Workers, before: int, tmp_path: Path) -> bool:
     """Whether there was another connection since, or the message was refused without a loss."""
     return bool(dead(tmp_path)) or connects(app) > before
 
@@ -262,7 +269,7 @@ def received(plant: Plant) -> list[int]:
 def test_a_broker_that_takes_less_than_it_says(
     size: int,
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -274,7 +281,7 @@ def test_a_broker_that_takes_less_than_it_says(
 
     connack = bytes.fromhex("20 08 00 00 05 27 00 02 48 00")
     with StubBroker(connack, publish=answer) as stub:
-        app = start(up, config(stub.port), tmp_path)
+        app = start(workers, config(stub.port), tmp_path)
         for n in range(1, 6):
             plant.publish(topic, {"n": n, "text": "x" * size if n in (2, 4) else ""}, 1)
         until(lambda: numbers(stub, f"{topic}/out")[-1:] == [5], "what is behind it", LONG)
@@ -286,7 +293,11 @@ def test_a_broker_that_takes_less_than_it_says(
 
 
 def test_a_broker_that_comes_and_goes_costs_no_message(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
 ) -> None:
     """It hangs up on what is in flight, and also without."""
     losses = 5
@@ -297,7 +308,7 @@ def test_a_broker_that_comes_and_goes_costs_no_message(
         return puback(packet.mid)
 
     with StubBroker(publish=answer) as stub:
-        app = start(up, config(stub.port), tmp_path)
+        app = start(workers, config(stub.port), tmp_path)
         for n in range(10):
             plant.publish(topic, {"n": n}, 1)
         for number in range(1, losses + 1):
@@ -309,11 +320,15 @@ def test_a_broker_that_comes_and_goes_costs_no_message(
 
 
 def test_a_broker_that_is_killed_whenever_it_has_the_same_message_costs_none(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
 ) -> None:
     """It is away after that, as one that is restarted; what hangs up on a message stays."""
     port = free_port()
-    app = start(up, config(port), tmp_path, ready=False)
+    app = start(workers, config(port), tmp_path, ready=False)
     app.wait_log("subscribed to")
     plant.publish_all(topic, [{"n": n} for n in range(5)], 1)
     until(lambda: counters(app)["spooled"] == 5, "all are spooled", LONG)
@@ -331,13 +346,13 @@ def test_a_broker_that_is_killed_whenever_it_has_the_same_message_costs_none(
 def test_a_topic_of_which_nothing_can_be_told_as_it_is(
     protocol: str,
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     broker: Broker,
     plant: Plant,
     topic: str,
     tmp_path: Path,
 ) -> None:
-    app = start(up, config(broker.port, protocol, pre_topic=f"{topic}/in/+"), tmp_path)
+    app = start(workers, config(broker.port, protocol, pre_topic=f"{topic}/in/+"), tmp_path)
     plant.subscribe(f"{topic}/dead").subscribe(f"{topic}/out")
     names = ["\u00a0" * 16_500, "\u6e29" * 10_000]
     for name in names:
@@ -352,7 +367,7 @@ def test_a_topic_of_which_nothing_can_be_told_as_it_is(
 
 def test_a_topic_that_is_not_allowed_holds_others_up_for_some_messages_only(
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -369,7 +384,7 @@ def same(payload, context):
     context.publish(payload, f"{context.topic}/{payload['to']}")
 """
     with StubBroker(connect=lambda packet: CONNACK_311, publish=answer) as stub:
-        start(up, config(stub.port, "3.1.1", models=models), tmp_path)
+        start(workers, config(stub.port, "3.1.1", models=models), tmp_path)
         messages = [{"n": n, "to": to} for n in range(8) for to in ("allowed", "forbidden")]
         plant.publish_all(topic, messages, 1)
         allowed = f"{topic}/allowed"
@@ -392,7 +407,7 @@ def distinct(stub: StubBroker, topic: str) -> set[int]:
 
 def test_an_error_of_characters_that_grow_when_they_are_escaped(
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     broker: Broker,
     plant: Plant,
     topic: str,
@@ -404,7 +419,7 @@ def same(payload):
         raise ValueError(chr(0xE0001) * 8000)
     return payload
 """
-    start(up, config(broker.port, models=models), tmp_path)
+    start(workers, config(broker.port, models=models), tmp_path)
     plant.subscribe(f"{topic}/dead").subscribe(f"{topic}/out")
     plant.publish(topic, 0, 1)
     plant.publish(topic, 1, 1)
@@ -412,7 +427,11 @@ def same(payload):
 
 
 def test_a_dead_letter_that_is_too_large_is_only_kept(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
 ) -> None:
     """Reckoned in bytes, as the broker does."""
 
@@ -422,7 +441,7 @@ def test_a_dead_letter_that_is_too_large_is_only_kept(
         return puback(packet.mid)
 
     with StubBroker(b"\x20\x08\x00\x00\x05\x27" + (9000).to_bytes(4), publish=answer) as stub:
-        app = start(up, config(stub.port), tmp_path)
+        app = start(workers, config(stub.port), tmp_path)
         plant.publish(topic, ("\u6e29" * 2_900).encode() + b"\xff", 1)
         plant.publish(topic, {"n": 1}, 1)
         until(lambda: counters(app)["published"] == 1, "the result")
@@ -435,7 +454,7 @@ def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
     qos: int,
     code: int,
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -451,7 +470,7 @@ def test_what_is_refused_after_the_spool_is_kept_as_what_is_refused_before(
         return b"\x50\x03" + packet.mid.to_bytes(2) + bytes([code if refused else 0])
 
     port = free_port()
-    app = start(up, config(port, post_qos=qos), tmp_path, ready=False)
+    app = start(workers, config(port, post_qos=qos), tmp_path, ready=False)
     app.wait_log("subscribed to")
     plant.publish_all(topic, [{"n": n} for n in range(10)], 1)
     until(lambda: counters(app)["spooled"] == 10, "all are spooled", LONG)
@@ -492,7 +511,11 @@ class Model:
 
 
 def test_a_refused_result_that_is_not_its_inputs_only_one_is_published_by_a_retry(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
 ) -> None:
     """One of several, and a tick's: it is kept with the topic that it went to."""
     refusing = [True]
@@ -504,7 +527,7 @@ def test_a_refused_result_that_is_not_its_inputs_only_one_is_published_by_a_retr
     with StubBroker(publish=answer) as stub:
         file = config(stub.port, models=TWO_AND_TICKS, more="every: 1s")
         file.write_text(file.read_text().replace("my_models.same", "my_models.Model"))
-        app = start(up, file, tmp_path)
+        app = start(workers, file, tmp_path)
         plant.publish(topic, {"n": 1}, 1)
         until(lambda: len(dead(tmp_path)) == 2, "both are kept", 30)
         assert {name for _, name, _, _, _ in dead(tmp_path)} == {f"{topic}/out"}
@@ -521,7 +544,7 @@ def test_a_refused_result_that_is_not_its_inputs_only_one_is_published_by_a_retr
 def test_a_refused_result_has_the_brokers_own_words(
     qos: int,
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -532,7 +555,7 @@ def test_a_refused_result_has_the_brokers_own_words(
         return bytes([0x40 if packet.qos == 1 else 0x50, len(body)]) + body
 
     with StubBroker(publish=answer) as stub:
-        app = start(up, config(stub.port, post_qos=qos), tmp_path)
+        app = start(workers, config(stub.port, post_qos=qos), tmp_path)
         plant.publish_all(topic, [{"n": 1}], 1)
         until(lambda: dead(tmp_path), "it is kept", LONG)
         [(_, _, _, error, _)] = dead(tmp_path)
@@ -549,7 +572,7 @@ def test_what_is_refused_for_now_is_tried_again_in_order(
     code: int,
     spooled: bool,
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -563,7 +586,7 @@ def test_what_is_refused_for_now_is_tried_again_in_order(
         return puback(packet.mid)
 
     port = free_port()
-    app = start(up, config(port), tmp_path, ready=False)
+    app = start(workers, config(port), tmp_path, ready=False)
     app.wait_log("subscribed to")
     if spooled:
         plant.publish_all(topic, [{"n": n} for n in range(20)], 1)
@@ -574,14 +597,18 @@ def test_what_is_refused_for_now_is_tried_again_in_order(
             plant.publish_all(topic, [{"n": n} for n in range(20)], 1)
         until(lambda: app.instance("m-1")["unacknowledged"] == 0, "acknowledged", LONG)
         until(lambda: counters(app)["published"] == 20, "all are published", LONG)
-        until(lambda: app.get("/readyz")[0] == 200, "ready")
+        until(lambda: not app.reasons, "ready")
         assert numbers(stub, f"{topic}/out")[-15:] == list(range(5, 20))
         assert dead(tmp_path) == []
         assert stub.connections == 1
 
 
 def test_an_endless_refusal_for_now_is_said_and_holds_nothing_up(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
 ) -> None:
     taking = [False]
 
@@ -589,29 +616,33 @@ def test_an_endless_refusal_for_now_is_said_and_holds_nothing_up(
         return puback(packet.mid, None if taking[0] else 0x97)
 
     with StubBroker(publish=answer) as stub:
-        app = start(up, config(stub.port, more="queue: {pre: 10}"), tmp_path)
+        app = start(workers, config(stub.port, more="queue: {pre: 10}"), tmp_path)
         plant.publish_all(topic, [{"n": n} for n in range(200)], 1)
         until(lambda: app.instance("m-1")["unacknowledged"] == 0, "acknowledged", LONG)
-        until(lambda: app.get("/readyz")[0] == 503, "not ready")
+        until(lambda: app.reasons, "not ready")
         assert "Quota exceeded" in json.dumps(app.instance("m-1")["reasons"])
         # Not in a circle: one is tried now and then.
         assert len(stub.of_kind(PUBLISH)) < 100
         taking[0] = True
         until(lambda: counters(app)["published"] == 200, "all are published", LONG)
         assert numbers(stub, f"{topic}/out")[-200:] == list(range(200))
-        until(lambda: app.get("/readyz")[0] == 200, "ready again")
+        until(lambda: not app.reasons, "ready again")
         assert (dead(tmp_path), stub.connections) == ([], 1)
 
 
 def test_what_never_becomes_clear_is_given_up(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
 ) -> None:
     def answer(packet: Packet) -> bytes | None:
         of_result = packet.topic.endswith("/out")
         return puback(packet.mid, 0x83 if of_result and number_of(packet) == 1 else None)
 
     with StubBroker(publish=answer) as stub:
-        app = start(up, config(stub.port), tmp_path)
+        app = start(workers, config(stub.port), tmp_path)
         plant.publish_all(topic, [{"n": n} for n in range(5)], 1)
         until(lambda: counters(app)["published"] == 4, "the others", LONG)
         [(kind, _, payload, error, _)] = until(lambda: dead(tmp_path), "it is kept")
@@ -620,7 +651,11 @@ def test_what_never_becomes_clear_is_given_up(
 
 
 def test_a_dead_letter_that_is_refused_for_now_holds_up_no_result(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    tmp_path: Path,
 ) -> None:
     taking = [False]
 
@@ -629,13 +664,13 @@ def test_a_dead_letter_that_is_refused_for_now_holds_up_no_result(
         return puback(packet.mid, 0x97 if held else None)
 
     with StubBroker(publish=answer) as stub:
-        app = start(up, config(stub.port), tmp_path)
+        app = start(workers, config(stub.port), tmp_path)
         plant.publish(topic, b"oops", 1)
         until(lambda: stub.of_kind(PUBLISH), "the dead letter")
         plant.publish_all(topic, [{"n": n} for n in range(100)], 1)
         until(lambda: counters(app)["published"] == 100, "all are published", LONG)
         assert app.instance("m-1")["dead_letters_waiting"] == 1
-        assert app.get("/readyz")[0] == 200
+        assert not app.reasons
         taking[0] = True
         until(lambda: app.instance("m-1")["dead_letters_waiting"] == 0, "it went out", LONG)
 
@@ -649,13 +684,13 @@ def test_no_qos_above_what_the_broker_takes(
     settings: str,
     post_broker: Callable[[str], Broker],
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
 ) -> None:
     post = post_broker(f"max_qos {most}\n")
-    app = start(up, config(post.port, post_qos=qos), tmp_path)
+    app = start(workers, config(post.port, post_qos=qos), tmp_path)
     with subscribed(post, f"{topic}/out", f"{topic}/dead") as reader:
         plant.publish(topic, b"oops", 1)
         plant.publish_all(topic, [{"n": n} for n in range(100)], 1)
@@ -671,7 +706,7 @@ def test_no_qos_above_what_the_broker_takes(
 def test_to_a_broker_that_keeps_nothing_results_go_without_retain(
     post_broker: Callable[[str], Broker],
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -685,13 +720,13 @@ def test_to_a_broker_that_keeps_nothing_results_go_without_retain(
         f"    context.publish(payload, '{topic}/own', retain=True)\n"
         "    return payload\n"
     )
-    app = up(config(post.port, more="post_retain: true", models=models), ready=not spooled)
+    app = workers(config(post.port, more="post_retain: true", models=models), ready=not spooled)
     if spooled:
         app.wait_log("subscribed to")
         plant.publish_all(topic, [{"n": n} for n in range(3)], 1)
         until(lambda: app.instance("m-1")["spooled"] == 6, "they are on disk")
         post.start()
-    until(lambda: app.get("/readyz")[0] == 200, "connected", LONG)
+    until(lambda: not app.reasons, "connected", LONG)
     with subscribed(post, f"{topic}/out", f"{topic}/own") as reader:
         plant.publish_all(topic, [{"n": n} for n in range(3, 6)], 1)
         until(lambda: len({p for _, p in reader.received if b"5" in p}) == 1, "the last", LONG)
@@ -703,18 +738,18 @@ def test_to_a_broker_that_keeps_nothing_results_go_without_retain(
 def test_by_mqtt_3_a_dead_letter_of_a_qos_that_the_broker_does_not_take_is_only_kept(
     post_broker: Callable[[str], Broker],
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
 ) -> None:
     post = post_broker("max_qos 0\n")
-    app = start(up, config(post.port, "3.1.1", 0), tmp_path)
+    app = start(workers, config(post.port, "3.1.1", 0), tmp_path)
     with subscribed(post, f"{topic}/out") as reader:
         plant.publish(topic, b"oops", 1)
         until(lambda: "is only kept locally" in app.log, "it is given up", LONG)
         assert "QoS that it doesn't support" in app.log
-        until(lambda: app.get("/readyz")[0] == 200, "ready again", LONG)
+        until(lambda: not app.reasons, "ready again", LONG)
         plant.publish_all(topic, [{"n": n} for n in range(100)], 1)
         until(lambda: len(reader.received) == 100, "all results", LONG)
 
@@ -751,7 +786,8 @@ def test_a_row_that_kills_the_process_is_put_aside(
     tmp_path: Path,
 ) -> None:
     port = free_port()
-    app = start(up, config(port, models=crashing(kind)), tmp_path, ready=False)
+    state = ("--state-dir", str(tmp_path / "state"))
+    app = up(config(port, models=crashing(kind)), *state, ready=False)
     app.wait_log("subscribed to")
     for n in range(5):
         plant.publish(topic, {"n": n, "text": "deadly" if n == 2 else ""}, 1)

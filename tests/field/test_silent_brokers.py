@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.app import Up, data_plane
+from support.app import data_plane
 from support.poll import until
 from support.stub import PUBLISH, SUBSCRIBE, Packet, StubBroker, puback, publish, suback
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -50,14 +51,13 @@ def write(folder: Path, edges: dict[str, dict[str, int]]) -> Path:
     return config
 
 
-def reasons(master: Up, instance: str) -> list[str]:
-    found = master.get("/readyz")[1]["reasons"]
-    return [reason for reason in found if reason.startswith(f"{instance}: ")]
+def reasons(app: Workers, instance: str) -> list[str]:
+    return [reason for reason in app.reasons if reason.startswith(f"{instance}: ")]
 
 
 @pytest.mark.timeout(200)
 def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
-    tmp_path: Path, up: Callable[..., Up]
+    tmp_path: Path, workers: Callable[..., Workers]
 ) -> None:
     silent = Silent()
     with (
@@ -75,9 +75,9 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
             # It takes a message of QoS 2, and never lets it go.
             "half": {"pre": good.port, "post": half.port, "qos": 2},
         }
-        master = up(write(tmp_path, edges), ready=False)
+        app = workers(write(tmp_path, edges), ready=False)
         for name in ("mute", "half"):
-            until(lambda name=name: not reasons(master, f"{name}-1"), f"{name} is ready", 60)  # type: ignore[misc]
+            until(lambda name=name: not reasons(app, f"{name}-1"), f"{name} is ready", 60)  # type: ignore[misc]
             asked = [packet for packet in good.of_kind(SUBSCRIBE) if name.encode() in packet.body]
             for mid in range(1, 21):
                 message = publish(f"{name}/in", b"%d" % mid, 1, mid)
@@ -91,25 +91,25 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
         ):
             text = f"no answer to {packet} within 25 s"
             until(
-                lambda instance=instance, text=text: text in " ".join(reasons(master, instance)),  # type: ignore[misc]
+                lambda instance=instance, text=text: text in " ".join(reasons(app, instance)),  # type: ignore[misc]
                 f"{instance} is not ready, and says why",
                 90,
             )
-            master.wait_log(text)
+            app.wait_log(text)
         until(lambda: len(pre.of_kind(SUBSCRIBE)) >= 4, "it is asked anew", 60)
         until(lambda: len(choosy.of_kind(SUBSCRIBE)) >= 4, "for both topics", 60)
         until(lambda: len(post.of_kind(PUBLISH)) >= 21, "what was in flight goes again", 60)
         # Connected again, and not ready before an answer has come.
-        assert "no answer to PUBLISH" in " ".join(reasons(master, "mute-1"))
+        assert "no answer to PUBLISH" in " ".join(reasons(app, "mute-1"))
         silent.answers = True
         pre.hang_up(pre.connections)
         choosy.hang_up(choosy.connections)
         post.hang_up(post.connections)
         for instance in ("deaf-1", "choosy-1", "mute-1"):
-            until(lambda instance=instance: not reasons(master, instance), "it is ready", 120)  # type: ignore[misc]
+            until(lambda instance=instance: not reasons(app, instance), "it is ready", 120)  # type: ignore[misc]
 
         def published() -> bool:
-            row = master.instance("mute-1")
+            row = app.instance("mute-1")
             return bool(row["counters"]["published"] == 20 and row["in_flight"] == 0)
 
         until(published, "all are safe", 60)
@@ -119,23 +119,23 @@ def test_no_answer_to_subscribe_or_publish_is_told_and_ends_the_connection(
 
 @pytest.mark.timeout(100)
 def test_no_answer_to_subscribe_beside_a_flow_of_messages_is_told_and_waited_for(
-    tmp_path: Path, up: Callable[..., Up]
+    tmp_path: Path, workers: Callable[..., Workers]
 ) -> None:
     """A session's backlog may come first, which another connection would only begin again."""
     with StubBroker() as good, StubBroker(subscribe=lambda packet: None) as busy:
-        master = up(write(tmp_path, {"busy": {"pre": busy.port, "post": good.port}}), ready=False)
+        app = workers(write(tmp_path, {"busy": {"pre": busy.port, "post": good.port}}), ready=False)
         until(lambda: len(busy.of_kind(SUBSCRIBE)) == 2, "it subscribes")
         asked = busy.of_kind(SUBSCRIBE)
         connections = busy.connections
 
         def told() -> bool:
             busy.send(publish("busy/in", b'"%s"' % (b"x" * 3000)), asked[0].connection)
-            return "no answer to SUBSCRIBE within 25 s" in master.log
+            return "no answer to SUBSCRIBE within 25 s" in app.log
 
         until(told, "it is in the log", 60)
-        until(lambda: "no answer to SUBSCRIBE" in " ".join(reasons(master, "busy-1")), "not ready")
+        until(lambda: "no answer to SUBSCRIBE" in " ".join(reasons(app, "busy-1")), "not ready")
         assert busy.connections == connections
         for packet in asked:
             busy.send(suback(packet.mid), packet.connection)
-        until(lambda: not reasons(master, "busy-1"), "it is ready", 20)
+        until(lambda: not reasons(app, "busy-1"), "it is ready", 20)
         assert busy.connections == connections

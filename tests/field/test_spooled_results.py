@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up, data_plane, run_pyboot
+from support.app import data_plane, run_pyboot
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 from support.store import rows
+from support.workers import Workers
 
 from pyboot_svc.worker.messages import RESULTS
 from pyboot_svc.worker.storage.database import connect
@@ -38,16 +39,16 @@ def post(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def worker(
-    write_config: Callable[..., Path], up: Callable[..., Up], topic: str, post: Broker
-) -> Callable[..., Up]:
-    def start(*options: str, **more: Any) -> Up:
+    write_config: Callable[..., Path], workers: Callable[..., Workers], topic: str, post: Broker
+) -> Callable[..., Workers]:
+    def start(*options: str, **more: Any) -> Workers:
         """Its post broker is away; `more` are settings of the edge, as YAML has them."""
         settings = "".join(f", {key}: {value}" for key, value in more.items())
         edge = (
             f"{{name: m, edge_mode: my_models.same, pre_topic: {topic}/in, pre_qos: 1, "
             f"post_port: {post.port}, post_topic: {topic}/out, post_qos: 1{settings}}}"
         )
-        started = up(write_config(edge, models=MODELS), *options, ready=False)
+        started = workers(write_config(edge, models=MODELS), *options, ready=False)
         until(lambda: started.instance("m-1")["state"] in ("waiting", "ready"), "it runs")
         until(lambda: subscribed(started), "it is subscribed")
         return started
@@ -55,14 +56,16 @@ def worker(
     return start
 
 
-def subscribed(up: Up) -> bool:
-    brokers: dict[str, Any] = up.instance("m-1").get("brokers", {})
-    return bool(brokers) and brokers["pre"]["state"] == "connected" and "subscribed to" in up.log
+def subscribed(workers: Workers) -> bool:
+    brokers: dict[str, Any] = workers.instance("m-1").get("brokers", {})
+    return (
+        bool(brokers) and brokers["pre"]["state"] == "connected" and "subscribed to" in workers.log
+    )
 
 
-def spool(up: Up, plant: Plant, topic: str, numbers: range) -> None:
+def spool(workers: Workers, plant: Plant, topic: str, numbers: range) -> None:
     plant.publish_all(f"{topic}/in", list(numbers), 1)
-    until(lambda: up.instance("m-1")["spooled"] == numbers.stop, "spooled", 60)
+    until(lambda: workers.instance("m-1")["spooled"] == numbers.stop, "spooled", 60)
 
 
 ODD_ROWS: list[tuple[Any, ...]] = [
@@ -76,7 +79,7 @@ ODD_ROWS: list[tuple[Any, ...]] = [
 
 
 def test_rows_that_no_packet_can_be_made_of_are_put_aside(
-    worker: Callable[..., Up], plant: Plant, topic: str, post: Broker, tmp_path: Path
+    worker: Callable[..., Workers], plant: Plant, topic: str, post: Broker, tmp_path: Path
 ) -> None:
     """As another version, or a damage, may have left them: their checksums are right."""
     state = "--state-dir", str(tmp_path / "state")
@@ -88,36 +91,36 @@ def test_rows_that_no_packet_can_be_made_of_are_put_aside(
         for values in ODD_ROWS:
             insert(connection, RESULTS, [values], 0.0)
     post.start()
-    up = worker(*state)
-    until(lambda: up.instance("m-1")["spooled"] == 0, "all is sent, or put aside", 60)
+    workers = worker(*state)
+    until(lambda: workers.instance("m-1")["spooled"] == 0, "all is sent, or put aside", 60)
     kept = rows(file.parent, "SELECT kind, error FROM dead")
     assert [kind for kind, _ in kept] == ["refused"] * len(ODD_ROWS)
     assert all(error.startswith("its row on the disk is damaged") for _, error in kept)
-    assert "ended with exit code" not in up.log
+    assert "ended with exit code" not in workers.log
     listed = run_pyboot("dead", "list", *state, "--json")
     assert len(json.loads(listed.stdout)) == len(ODD_ROWS)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_window_of_20_is_filled_again_at_each_answer(
-    threads: int, worker: Callable[..., Up], plant: Plant, topic: str, post: Broker
+    threads: int, worker: Callable[..., Workers], plant: Plant, topic: str, post: Broker
 ) -> None:
     """Filled by the connection's clock alone, ten times a second, it would take 100 s."""
-    up = worker(threads=threads)
-    spool(up, plant, topic, range(20_000))
+    workers = worker(threads=threads)
+    spool(workers, plant, topic, range(20_000))
     post.start()
-    until(lambda: up.instance("m-1")["spooled"] == 0, "all is sent", 60)
+    until(lambda: workers.instance("m-1")["spooled"] == 0, "all is sent", 60)
 
 
 def test_the_spool_ends_beside_live_input(
-    worker: Callable[..., Up], plant: Plant, topic: str, post: Broker
+    worker: Callable[..., Workers], plant: Plant, topic: str, post: Broker
 ) -> None:
     # What paho, packet by packet, has time for beside the spool.
     at_once = 60 if data_plane() == "bulk" else 10
-    up = worker(threads=1)
-    spool(up, plant, topic, range(3000))
+    workers = worker(threads=1)
+    spool(workers, plant, topic, range(3000))
     post.start()
-    until(lambda: up.instance("m-1")["brokers"]["post"]["state"] == "connected", "it is back")
+    until(lambda: workers.instance("m-1")["brokers"]["post"]["state"] == "connected", "it is back")
     with Plant(post.port) as reader:
         reader.subscribe(f"{topic}/out", 1)
         number = 3000
@@ -126,7 +129,7 @@ def test_the_spool_ends_beside_live_input(
             nonlocal number
             plant.publish_soon(f"{topic}/in", list(range(number, number + at_once)), 1)
             number += at_once
-            return bool(up.instance("m-1")["spooled"] == 0)
+            return bool(workers.instance("m-1")["spooled"] == 0)
 
         until(emptied, "the spool is empty though more comes all the time", 60)
         plant.publish_all(f"{topic}/in", [number], 1)
@@ -181,7 +184,7 @@ def greatest(tmp_path: Path) -> Iterator[Greatest]:
 def test_the_disk_holds_no_more_than_it_may_and_gets_it_back(
     on_full: str,
     size: int,
-    worker: Callable[..., Up],
+    worker: Callable[..., Workers],
     plant: Plant,
     topic: str,
     post: Broker,
@@ -190,19 +193,21 @@ def test_the_disk_holds_no_more_than_it_may_and_gets_it_back(
 ) -> None:
     """Small results take several times their payload."""
     limits = f"{{max_bytes: {BUDGET}, on_full: {on_full}}}"
-    up = worker("--state-dir", str(tmp_path / "state"), spool=limits, queue="{pre: 500, post: 500}")
+    workers = worker(
+        "--state-dir", str(tmp_path / "state"), spool=limits, queue="{pre: 500, post: 500}"
+    )
     count = 20_000 if size < 1000 else 4_000_000 // size
     plant.publish_all(f"{topic}/in", [f"{number:0{size}}" for number in range(count)], 1)
     if on_full == "block":
-        up.wait_log("no more input is taken in until the post broker is back", 60)
+        workers.wait_log("no more input is taken in until the post broker is back", 60)
     else:
-        until(lambda: up.instance("m-1")["counters"]["spool_overflowed"] > 0, "dropped", 60)
-        until(lambda: up.instance("m-1")["unacknowledged"] == 0, "all is taken in", 60)
-    assert up.instance("m-1")["spooled"] > 0
+        until(lambda: workers.instance("m-1")["counters"]["spool_overflowed"] > 0, "dropped", 60)
+        until(lambda: workers.instance("m-1")["unacknowledged"] == 0, "all is taken in", 60)
+    assert workers.instance("m-1")["spooled"] > 0
     post.start()
-    until(lambda: up.instance("m-1")["spooled"] == 0, "all is sent", 60)
-    until(lambda: up.instance("m-1")["unacknowledged"] == 0, "all is safe", 60)
-    counters = up.instance("m-1")["counters"]
+    until(lambda: workers.instance("m-1")["spooled"] == 0, "all is sent", 60)
+    until(lambda: workers.instance("m-1")["unacknowledged"] == 0, "all is safe", 60)
+    counters = workers.instance("m-1")["counters"]
     # A connection that is lost on a busy host brings some of the inputs twice.
     assert counters["published"] + counters["spool_overflowed"] == counters["processed"] >= count
     until(lambda: sum(taken(tmp_path / "state" / "m-1").values()) < BUDGET // 3, "given back")

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.app import Up
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 from support.stub import Answer, Packet, StubBroker, puback
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -23,7 +23,7 @@ CONNACK_311 = b"\x20\x02\x00\x00"
 LONG = 90.0
 
 
-def published(app: Up) -> int:
+def published(app: Workers) -> int:
     count: int = app.instance("m-1")["counters"]["published"]
     return count
 
@@ -32,15 +32,15 @@ def states(reader: Plant) -> list[str]:
     return [payload["state"] for payload in reader.payloads()]
 
 
-def come_through(app: Up, plant: Plant, topic: str) -> None:
+def come_through(app: Workers, plant: Plant, topic: str) -> None:
     """Results do, and the connection stays."""
     plant.publish_all(topic, list(range(20)), 1)
     until(lambda: published(app) == 20, "all results are published", LONG)
-    until(lambda: app.get("/readyz")[0] == 200, "ready", LONG)
+    until(lambda: not app.reasons, "ready", LONG)
 
 
 def test_one_that_the_broker_hangs_up_on_is_given_up(
-    config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+    config: Callable[..., Path], workers: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     """As AWS IoT Core does for a topic that isn't allowed."""
 
@@ -50,7 +50,7 @@ def test_one_that_the_broker_hangs_up_on_is_given_up(
         return puback(packet.mid) if packet.qos else None
 
     with StubBroker(connect=lambda packet: CONNACK_311, publish=answer) as stub:
-        app = up(config(stub.port, "3.1.1", more="status: {}"), ready=False)
+        app = workers(config(stub.port, "3.1.1", more="status: {}"), ready=False)
         app.wait_log("subscribed to")
         app.wait_log("the status at pyboot/status/m-1 is not published for an hour", LONG)
         come_through(app, plant, topic)
@@ -62,14 +62,14 @@ def test_one_that_the_broker_hangs_up_on_is_given_up(
 def test_one_that_is_too_large_is_named(
     protocol: str,
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     post_broker: Callable[[str], Broker],
 ) -> None:
     """By MQTT 5 the broker has told how large it may be; by 3.1.1 it hangs up."""
     post = post_broker("max_packet_size 500\n")
-    app = up(config(post.port, protocol, more="status: {home_assistant: true}"))
+    app = workers(config(post.port, protocol, more="status: {home_assistant: true}"))
     plant.publish(topic, {"temperature": 21.5}, 1)
     app.wait_log("the discovery message at homeassistant/", LONG)
     app.wait_log("is not published", LONG)
@@ -85,15 +85,15 @@ def test_one_that_is_too_large_is_named(
 def test_to_a_broker_without_qos_1_they_go_at_qos_0(
     protocol: str,
     config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     post_broker: Callable[[str], Broker],
 ) -> None:
     """The last will included, with which it would not let the client in."""
     post = post_broker("max_qos 0\n")
-    app = up(config(post.port, protocol, more="status: {}"), ready=False)
+    app = workers(config(post.port, protocol, more="status: {}"), ready=False)
     with Plant(post.port, protocol) as reader:
         reader.subscribe("pyboot/status/+", 0)
         reader.wait_for(1, LONG)
-        until(lambda: app.get("/readyz")[0] == 200, "ready", LONG)
+        until(lambda: not app.reasons, "ready", LONG)
         os.kill(app.instance("m-1")["pid"], signal.SIGKILL)
         until(lambda: "offline" in states(reader), "its last will", LONG)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.app import Up
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 from support.proxy import Proxy
 from support.stub import SUBSCRIBE, Answer, Packet, StubBroker, suback
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -24,76 +24,77 @@ def counted(payload, context):
 CONNACKS = {"5": b"\x20\x03\x00\x00\x00", "3.1.1": b"\x20\x02\x00\x00"}
 
 
-def reasons(master: Up) -> str:
-    return " ".join(master.get("/readyz")[1]["reasons"])
+def reasons(app: Workers) -> str:
+    return " ".join(app.reasons)
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 @pytest.mark.parametrize("qos", [1, 2])
 def test_a_lower_qos_than_was_asked_for_is_told(
-    qos: int, protocol: str, run: Callable[..., Up]
+    qos: int, protocol: str, run: Callable[..., Workers]
 ) -> None:
     def grant(packet: object) -> bytes:
         return suback(packet.mid, 0, v5=protocol == "5")  # type: ignore[attr-defined]
 
     with StubBroker(CONNACKS[protocol], subscribe=grant) as stub:
-        master = run(stub.port, protocol, pre_qos=qos)
-        (notice,) = master.instance("m-1")["notices"]
+        app = run(stub.port, protocol, pre_qos=qos)
+        (notice,) = app.instance("m-1")["notices"]
         assert "granted QoS 0 for t/in, not QoS 1" in notice
-        assert master.get("/readyz")[1]["notices"] == [f"m-1: {notice}"]
-        master.wait_log("subscribed to t/in at QoS 0")
+        assert app.notices == [f"m-1: {notice}"]
+        app.wait_log("subscribed to t/in at QoS 0")
         for connection in {packet.connection for packet in stub.of_kind(SUBSCRIBE)}:
             stub.hang_up(connection)
         until(lambda: len(stub.of_kind(SUBSCRIBE)) == 2, "it is connected again")
-        master.wait_ready()
-        assert master.log.count("granted QoS 0") == 1
+        app.wait_ready()
+        assert app.log.count("granted QoS 0") == 1
 
 
-def test_the_log_names_the_granted_qos(run: Callable[..., Up], broker: Broker, topic: str) -> None:
-    master = run(broker.port, pre_qos=2, pre_topic=topic)
-    # What a worker says comes by way of `pyboot up`, which may have more to do.
-    master.wait_log(f"subscribed to {topic} at QoS 1")
-    assert master.instance("m-1")["notices"] == []
-    assert "notices" not in master.get("/readyz")[1]
+def test_the_log_names_the_granted_qos(
+    run: Callable[..., Workers], broker: Broker, topic: str
+) -> None:
+    app = run(broker.port, pre_qos=2, pre_topic=topic)
+    app.wait_log(f"subscribed to {topic} at QoS 1")
+    assert app.instance("m-1")["notices"] == []
+    assert app.notices == []
 
 
-def test_a_broker_without_shared_subscriptions_is_told_apart(run: Callable[..., Up]) -> None:
+def test_a_broker_without_shared_subscriptions_is_told_apart(run: Callable[..., Workers]) -> None:
     with StubBroker(bytes.fromhex("200500000 22a00".replace(" ", ""))) as stub:
-        master = run(stub.port, instance=2, ready=False)
-        until(lambda: "share: false" in reasons(master), "the reason is known")
-        assert "no shared subscriptions" in reasons(master)
+        app = run(stub.port, instance=2, ready=False)
+        until(lambda: "share: false" in reasons(app), "the reason is known")
+        assert "no shared subscriptions" in reasons(app)
         assert stub.of_kind(SUBSCRIBE) == []
 
 
 @pytest.mark.parametrize(("protocol", "code"), [("5", 0x9E), ("5", 0x87), ("3.1.1", 0x80)])
 def test_a_refused_shared_subscription_names_the_way_out(
-    protocol: str, code: int, run: Callable[..., Up]
+    protocol: str, code: int, run: Callable[..., Workers]
 ) -> None:
     def refuse(packet: object) -> bytes:
         return suback(packet.mid, code, v5=protocol == "5")  # type: ignore[attr-defined]
 
     with StubBroker(CONNACKS[protocol], subscribe=refuse) as stub:
-        master = run(stub.port, protocol, instance=2, ready=False)
-        until(lambda: "share: false" in reasons(master), "the reason is known")
-        assert "$share/pyboot-m/t/in was refused" in reasons(master)
+        app = run(stub.port, protocol, instance=2, ready=False)
+        until(lambda: "share: false" in reasons(app), "the reason is known")
+        assert "$share/pyboot-m/t/in was refused" in reasons(app)
 
 
 def test_a_subscription_that_is_refused_again_and_again_is_told_once(
-    run: Callable[..., Up],
+    run: Callable[..., Workers],
 ) -> None:
     """Others, and this one once, filled the log with it: every few seconds, two lines."""
     codes = iter([0x87] * 4)
     with StubBroker(subscribe=lambda packet: suback(packet.mid, next(codes, 1))) as stub:
-        master = run(stub.port)
-        master.wait_log("subscribed to t/in at QoS 1")
+        app = run(stub.port)
+        app.wait_log("subscribed to t/in at QoS 1")
         assert len(stub.of_kind(SUBSCRIBE)) == 5
-        assert master.log.count("the subscription to t/in was refused") == 1
-        assert master.log.count("pre broker 127.0.0.1:") == 2, "connected, and refused"
+        assert app.log.count("the subscription to t/in was refused") == 1
+        assert app.log.count("pre broker 127.0.0.1:") == 2, "connected, and refused"
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_of_several_topics_the_one_that_is_refused_is_named(
-    protocol: str, run: Callable[..., Up]
+    protocol: str, run: Callable[..., Workers]
 ) -> None:
     """Whichever the broker answers first."""
     held: list[int] = []
@@ -106,38 +107,40 @@ def test_of_several_topics_the_one_that_is_refused_is_named(
         return suback(packet.mid, 0x87 if v5 else 0x80, v5=v5) + suback(held[-2], v5=v5)
 
     with StubBroker(CONNACKS[protocol], subscribe=refuse_the_second) as stub:
-        master = run(stub.port, protocol, pre_topic="[t/good, t/bad]", ready=False)
-        until(lambda: "was refused" in reasons(master), "the reason is known")
-        assert "the subscription to t/bad was refused" in reasons(master)
-        assert "t/good" not in reasons(master)
+        app = run(stub.port, protocol, pre_topic="[t/good, t/bad]", ready=False)
+        until(lambda: "was refused" in reasons(app), "the reason is known")
+        assert "the subscription to t/bad was refused" in reasons(app)
+        assert "t/good" not in reasons(app)
         until(lambda: len(stub.of_kind(SUBSCRIBE)) >= 6, "it is tried again and again")
-        assert "subscribed to t/good" not in master.log, "it is of no use alone"
+        assert "subscribed to t/good" not in app.log, "it is of no use alone"
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_a_subscription_that_is_answered_by_hanging_up_is_named(
-    protocol: str, run: Callable[..., Up]
+    protocol: str, run: Callable[..., Workers]
 ) -> None:
     """Another client of this id was looked for."""
     hang_up = Answer(hang_up=True)
     with StubBroker(CONNACKS[protocol], subscribe=lambda packet: hang_up) as stub:
-        master = run(stub.port, protocol, ready=False)
+        app = run(stub.port, protocol, ready=False)
         lost = "connection lost before an answer to SUBSCRIBE t/in"
-        until(lambda: lost in reasons(master), "the reason is known")
-        until(lambda: "may the client pyboot-m-1 subscribe" in reasons(master), "its cause", 60)
-        master.wait_log("may the client pyboot-m-1 subscribe to that?")
-        assert "running twice" not in master.log
+        until(lambda: lost in reasons(app), "the reason is known")
+        until(lambda: "may the client pyboot-m-1 subscribe" in reasons(app), "its cause", 60)
+        app.wait_log("may the client pyboot-m-1 subscribe to that?")
+        assert "running twice" not in app.log
 
 
-def test_a_subscription_that_is_answered_by_disconnect_is_named(run: Callable[..., Up]) -> None:
+def test_a_subscription_that_is_answered_by_disconnect_is_named(
+    run: Callable[..., Workers],
+) -> None:
     farewell = Answer(b"\xe0\x01\x87", hang_up=True)
     with StubBroker(subscribe=lambda packet: farewell) as stub:
-        master = run(stub.port, ready=False)
+        app = run(stub.port, ready=False)
         said = "ended the session: Not authorized, instead of an answer to SUBSCRIBE t/in"
-        until(lambda: said in reasons(master), "the reason is known")
+        until(lambda: said in reasons(app), "the reason is known")
 
 
-def test_one_instance_needs_no_shared_subscriptions(run: Callable[..., Up]) -> None:
+def test_one_instance_needs_no_shared_subscriptions(run: Callable[..., Workers]) -> None:
     with StubBroker(bytes.fromhex("20050000022a00")) as stub:
         run(stub.port)
         assert len(stub.of_kind(SUBSCRIBE)) == 1
@@ -167,14 +170,14 @@ def uncut(broker: Broker) -> dict[str, object]:
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "before"])
 def test_a_retained_message_is_processed_once_however_often_the_connection_is_cut(
-    live: bool, protocol: str, run: Callable[..., Up], talkative_broker: Broker
+    live: bool, protocol: str, run: Callable[..., Workers], talkative_broker: Broker
 ) -> None:
     broker = talkative_broker
     keys = {"pre_topic": "t/+/in", "edge_mode": "my_models.counted"} | uncut(broker)
     with Plant(broker.port).subscribe("t/out") as plant, Proxy(broker.port) as proxy:
         if not live:
             plant.publish("t/a/in", "kept", qos=1, retain=True)
-        master = run(proxy.port, protocol, **keys)
+        app = run(proxy.port, protocol, **keys)
         if live:
             plant.publish("t/a/in", "kept", qos=1, retain=True)
         for cuts in range(1, 4):
@@ -183,12 +186,12 @@ def test_a_retained_message_is_processed_once_however_often_the_connection_is_cu
             until(lambda copies=copies: acknowledged(broker) == copies, "it is acknowledged", 60)  # type: ignore[misc]
             proxy.cut()
             until(
-                lambda: master.instance("m-1")["brokers"]["pre"]["state"] != "connected",
+                lambda: app.instance("m-1")["brokers"]["pre"]["state"] != "connected",
                 "it is cut off",
                 60,
             )
             proxy.resume()
-            master.wait_ready(60)
+            app.wait_ready(60)
         # What comes after a retained message shows that none is on its way any more.
         plant.publish("t/b/in", "last", qos=1)
         until(lambda: "last" in [value for value, _ in plant.payloads()], "the last one")
@@ -204,13 +207,13 @@ def test_a_retained_message_is_processed_once_however_often_the_connection_is_cu
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_a_retained_message_comes_no_more_behind_newer_ones_of_its_topic(
-    protocol: str, run: Callable[..., Up], talkative_broker: Broker
+    protocol: str, run: Callable[..., Workers], talkative_broker: Broker
 ) -> None:
     """By 3.1.1 it was processed at each connection that a live one had come before."""
     broker = talkative_broker
     with Plant(broker.port).subscribe("t/out") as plant, Proxy(broker.port) as proxy:
         plant.publish("t/in", "kept", qos=1, retain=True)
-        master = run(proxy.port, protocol, **uncut(broker))
+        app = run(proxy.port, protocol, **uncut(broker))
         done = 1
         for number in range(3):
             plant.publish("t/in", number, qos=1)
@@ -220,7 +223,7 @@ def test_a_retained_message_comes_no_more_behind_newer_ones_of_its_topic(
             proxy.resume()
             # By 3.1.1 it comes again, and is acknowledged without being processed.
             done += protocol == "3.1.1"
-            until(lambda count=number + 2: connections(master) == count, "another connection", 60)  # type: ignore[misc]
+            until(lambda count=number + 2: connections(app) == count, "another connection", 60)  # type: ignore[misc]
         until(lambda: acknowledged(broker) == done, "the last copy is acknowledged", 60)
         assert plant.wait_for(4, 60) == ["kept", 0, 1, 2]
         # What takes its place meanwhile, which no session keeps, is a new one.
@@ -231,6 +234,6 @@ def test_a_retained_message_comes_no_more_behind_newer_ones_of_its_topic(
             assert plant.wait_for(5, 60) == ["kept", 0, 1, 2, "new"]
 
 
-def connections(master: Up) -> int:
-    count: int = master.instance("m-1")["brokers"]["pre"]["connects"]
+def connections(app: Workers) -> int:
+    count: int = app.instance("m-1")["brokers"]["pre"]["connects"]
     return count

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from support.fixtures import broker, plant, topic, track, up, write_config
+from support.fixtures import broker, plant, topic, track, up, workers, write_config
 
-__all__ = ["broker", "plant", "topic", "track", "up", "write_config"]
+__all__ = ["broker", "plant", "topic", "track", "up", "workers", "write_config"]

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.app import Up, data_plane
+from support.app import data_plane
 from support.client import Plant
 from support.flood import Flood
 from support.poll import until
+from support.workers import Workers
 
 from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder
 
@@ -37,7 +38,7 @@ def flood() -> bytes:
 @pytest.mark.skipif(data_plane() == "plain", reason="paho's keep-alive wants its answer in time")
 def test_a_broker_that_keeps_to_no_window_is_read_as_far_as_there_is_room(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -52,11 +53,11 @@ def test_a_broker_that_keeps_to_no_window_is_read_as_far_as_there_is_room(
             f"post_broker: 127.0.0.1, post_topic: {topic}/out, "
             f"post_qos: 1, queue: {{pre: {WINDOW}}}}}"
         )
-        master = up(write_config(edge, models=MODELS, head=brokers))
-        until(lambda: master.instance("gated-1")["unacknowledged"] > WINDOW, "it has its fill")
+        app = workers(write_config(edge, models=MODELS, head=brokers))
+        until(lambda: app.instance("gated-1")["unacknowledged"] > WINDOW, "it has its fill")
         # While it takes nothing in, it still tells the broker that it lives.
         until(lambda: broker.pings >= 3, "signs of life", 30)
-        row = master.instance("gated-1")
+        row = app.instance("gated-1")
         assert WINDOW < row["unacknowledged"] <= MOST
         assert row["pre_queue"] <= MOST
         gate.touch()
@@ -64,4 +65,4 @@ def test_a_broker_that_keeps_to_no_window_is_read_as_far_as_there_is_room(
         until(lambda: len(broker.acknowledged) == MESSAGES, "all are acknowledged")
         assert broker.acknowledged == list(range(1, MESSAGES + 1))
         assert broker.connections == 1
-        assert master.instance("gated-1")["counters"]["dropped"] == 0
+        assert app.instance("gated-1")["counters"]["dropped"] == 0

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 MODELS = '''
 import os
@@ -43,8 +43,8 @@ MAX_SIZE = 64
 class Line:
     """The instance `edge-1`. With a gate, its first call lasts until `burst` has sent all."""
 
-    def __init__(self, up: Up, plant: Plant, topic: str, gate: Path) -> None:
-        self.up = up
+    def __init__(self, workers: Workers, plant: Plant, topic: str, gate: Path) -> None:
+        self.up = workers
         self._plant = plant
         self._topic = topic
         self._gate = gate
@@ -89,7 +89,7 @@ class Line:
 @pytest.fixture
 def run(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -107,7 +107,7 @@ def run(
             "dead_letter": {"topic": f"{topic}/dead"},
             "options": {"gate": str(gate)} if gated else {},
         }
-        started = up(write_config(json.dumps(edge), models=MODELS))
+        started = workers(write_config(json.dumps(edge), models=MODELS))
         plant.subscribe(f"{topic}/out").subscribe(f"{topic}/dead")
         return Line(started, plant, topic, gate)
 

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.app import Up, data_plane
@@ -17,6 +18,7 @@ from support.certificates import Authority, Certificate
 from support.client import Plant
 from support.poll import until
 from support.proxy import WebSocketGateway
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -98,20 +100,15 @@ def tls_broker(
 
 
 @pytest.fixture
-def passage(tmp_path: Path, broker: Broker, topic: str, up: Callable[..., Up]) -> Callable[..., Up]:
-    """Runs `pyboot up` so that messages pass through the broker `guarded`, both ways.
+def route(tmp_path: Path, broker: Broker, topic: str) -> Callable[..., Path]:
+    """Configures a passage of messages through the broker `guarded`, both ways.
 
     One instance publishes there what comes from the open broker, another brings it back.
     """
 
-    def start(
-        guarded: str,
-        *more: str,
-        ready: bool = True,
-        codec: str = "json",
-        open_qos: int = 0,
-        guarded_qos: int = 1,
-    ) -> Up:
+    def write(
+        guarded: str, *, codec: str = "json", open_qos: int = 0, guarded_qos: int = 1
+    ) -> Path:
         (tmp_path / "my_models.py").write_text(MODELS)
         config = tmp_path / "config.yaml"
         config.write_text(f"""
@@ -127,7 +124,15 @@ edge:
   - {{name: back, pre_broker: guarded, pre_topic: {topic}/guarded, pre_qos: {guarded_qos},
       post_broker: open, post_topic: {topic}/out, post_qos: {open_qos}}}
 """)
-        return up(config, *more, ready=ready)
+        return config
+
+    return write
+
+
+@pytest.fixture
+def passage(route: Callable[..., Path], workers: Callable[..., Workers]) -> Callable[..., Workers]:
+    def start(guarded: str, *, ready: bool = True, **more: Any) -> Workers:
+        return workers(route(guarded, **more), ready=ready)
 
     return start
 
@@ -137,11 +142,11 @@ def results(plant: Plant, topic: str) -> Plant:
     return plant.subscribe(f"{topic}/out")
 
 
-def wait_reason(master: Up, instance: str, role: str, said: str) -> None:
+def wait_reason(app: Workers, instance: str, role: str, said: str) -> None:
     """Wait until the instance says so about its broker."""
 
     def reason() -> str:
-        row = master.instance(instance)
+        row = app.instance(instance)
         return str(row["brokers"][role]["reason"]) if "brokers" in row else ""
 
     until(lambda: said in reason().lower(), f"{instance} says of its {role} broker: {said}")
@@ -161,7 +166,7 @@ def write_password(folder: Path, password: str) -> Path:
 def test_a_broker_that_demands_a_password(
     protocol: str,
     password_broker: Broker,
-    passage: Callable[..., Up],
+    passage: Callable[..., Workers],
     results: Plant,
     topic: str,
     tmp_path: Path,
@@ -179,34 +184,34 @@ def test_a_broker_that_demands_a_password(
 def test_a_wrong_password_is_told_and_its_correction_is_noticed(
     protocol: str,
     password_broker: Broker,
-    passage: Callable[..., Up],
+    passage: Callable[..., Workers],
     results: Plant,
     topic: str,
     tmp_path: Path,
 ) -> None:
     file = write_password(tmp_path, WRONG_PASSWORD)
-    master = passage(
+    app = passage(
         f"{{host: 127.0.0.1, port: {password_broker.port}, username: sensor, "
         f"password_file: {file}, protocol: {protocol}}}",
         ready=False,
     )
-    wait_reason(master, "there-1", "post", "the broker refused: not authorized")
-    wait_reason(master, "back-1", "pre", "the broker refused: not authorized")
+    wait_reason(app, "there-1", "post", "the broker refused: not authorized")
+    wait_reason(app, "back-1", "pre", "the broker refused: not authorized")
     write_password(tmp_path, PASSWORD)
-    master.wait_ready()
+    app.wait_ready()
     results.publish(f"{topic}/in", 1)
     assert results.wait_for(1) == [1]
 
 
 def test_a_password_file_that_is_missing_ends_the_instance_for_good(
-    password_broker: Broker, passage: Callable[..., Up], tmp_path: Path
+    password_broker: Broker, route: Callable[..., Path], up: Callable[..., Up], tmp_path: Path
 ) -> None:
     absent = tmp_path / "absent"
-    master = passage(
+    config = route(
         f"{{host: 127.0.0.1, port: {password_broker.port}, username: sensor, "
-        f"password_file: {absent}}}",
-        ready=False,
+        f"password_file: {absent}}}"
     )
+    master = up(config, ready=False)
     until(lambda: master.instance("back-1")["service"]["state"] == "failed", "it is given up")
     assert "78" in master.instance("back-1")["service"]["exit"]
     master.wait_log(f"{absent}: the password_file can't be read: No such file or directory")
@@ -217,16 +222,18 @@ def test_a_password_file_that_is_missing_ends_the_instance_for_good(
 
 @pytest.mark.parametrize("password", [PASSWORD, WRONG_PASSWORD])
 def test_the_password_stays_in_its_file(
-    password: str, password_broker: Broker, passage: Callable[..., Up], tmp_path: Path
+    password: str,
+    password_broker: Broker,
+    route: Callable[..., Path],
+    up: Callable[..., Up],
+    tmp_path: Path,
 ) -> None:
     file = write_password(tmp_path, password)
-    master = passage(
+    config = route(
         f"{{host: 127.0.0.1, port: {password_broker.port}, username: sensor, "
-        f"password_file: {file}}}",
-        "--run-dir",
-        str(tmp_path / "run"),
-        ready=False,
+        f"password_file: {file}}}"
     )
+    master = up(config, "--run-dir", str(tmp_path / "run"), ready=False)
     outcome = {PASSWORD: "connected", WRONG_PASSWORD: "unreachable"}[password]
 
     names = ("there-1", "back-1")
@@ -281,32 +288,32 @@ def test_bad_certificates_give_a_clear_reason(
     case: BadTls,
     certificates: Certificates,
     tls_broker: Callable[[Certificate], Broker],
-    passage: Callable[..., Up],
+    passage: Callable[..., Workers],
 ) -> None:
     broker = tls_broker(getattr(certificates, case.server))
     client = getattr(certificates, case.client) if case.client else None
     settings = tls_settings(broker.port, getattr(certificates, case.ca), client)
-    master = passage(f"{{{settings}}}", ready=False)
-    wait_reason(master, "there-1", "post", case.said)
-    wait_reason(master, "back-1", "pre", case.said)
+    app = passage(f"{{{settings}}}", ready=False)
+    wait_reason(app, "there-1", "post", case.said)
+    wait_reason(app, "back-1", "pre", case.said)
 
 
 def test_plain_mqtt_to_a_port_that_expects_tls(
     certificates: Certificates,
     tls_broker: Callable[[Certificate], Broker],
-    passage: Callable[..., Up],
+    passage: Callable[..., Workers],
 ) -> None:
     port = tls_broker(certificates.server).port
-    master = passage(f"{{host: 127.0.0.1, port: {port}}}", ready=False)
-    wait_reason(master, "back-1", "pre", "is it an mqtt broker")
+    app = passage(f"{{host: 127.0.0.1, port: {port}}}", ready=False)
+    wait_reason(app, "back-1", "pre", "is it an mqtt broker")
 
 
 def test_tls_to_a_port_that_expects_plain_mqtt(
-    broker: Broker, certificates: Certificates, passage: Callable[..., Up]
+    broker: Broker, certificates: Certificates, passage: Callable[..., Workers]
 ) -> None:
     settings = tls_settings(broker.port, certificates.ca, certificates.client)
-    master = passage(f"{{{settings}}}", ready=False)
-    wait_reason(master, "back-1", "pre", "does this port speak tls")
+    app = passage(f"{{{settings}}}", ready=False)
+    wait_reason(app, "back-1", "pre", "does this port speak tls")
 
 
 @pytest.fixture
@@ -342,7 +349,7 @@ def way(request: pytest.FixtureRequest, certificates: Certificates) -> str:
 @pytest.mark.parametrize("way", ["tls", "websockets", "websockets+tls"], indirect=True)
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_small_and_large_messages_arrive_whole(
-    way: str, protocol: str, passage: Callable[..., Up], results: Plant, topic: str
+    way: str, protocol: str, passage: Callable[..., Workers], results: Plant, topic: str
 ) -> None:
     passage(f"{{{way}, protocol: {protocol}}}")
     large = random.Random(1).randbytes(5_000_000).hex()
@@ -373,11 +380,11 @@ def test_many_messages_of_all_sizes_arrive_in_order_and_unharmed(
     way: str,
     qos: int,
     mixed: list[bytes],
-    passage: Callable[..., Up],
+    passage: Callable[..., Workers],
     results: Plant,
     topic: str,
 ) -> None:
-    master = passage(f"{{{way}}}", codec="raw", open_qos=qos, guarded_qos=qos)
+    app = passage(f"{{{way}}}", codec="raw", open_qos=qos, guarded_qos=qos)
     for first in range(0, MANY, STRIDE):
         if qos == 0:  # nobody holds up a sender but itself
             wait_arrived(results, first - WINDOW)
@@ -387,15 +394,15 @@ def test_many_messages_of_all_sizes_arrive_in_order_and_unharmed(
     harmed = [at for at, pair in enumerate(zip(mixed, arrived, strict=True)) if pair[0] != pair[1]]
     assert harmed == []
     for instance in ("there-1", "back-1"):
-        counters = master.instance(instance)["counters"]
+        counters = app.instance(instance)["counters"]
         assert (counters["received"], counters["dropped"]) == (MANY, 0)
 
 
 def test_a_websocket_path_that_is_not_there(
-    web_gateway: WebSocketGateway, passage: Callable[..., Up]
+    web_gateway: WebSocketGateway, passage: Callable[..., Workers]
 ) -> None:
-    master = passage(
+    app = passage(
         f"{{host: 127.0.0.1, port: {web_gateway.port}, transport: websockets, path: /elsewhere}}",
         ready=False,
     )
-    wait_reason(master, "back-1", "pre", "no websocket was opened")
+    wait_reason(app, "back-1", "pre", "no websocket was opened")

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up, run_pyboot
+from support.app import run_pyboot
 from support.broker import Broker, free_port
 from support.client import Plant
 from support.poll import until
 from support.stub import SUBSCRIBE, Answer, StubBroker, puback, suback
+from support.workers import Workers
 
 MODELS = """
 def same(payload):
@@ -184,12 +185,12 @@ def test_topics_that_are_made_of_results_are_not_known(
 
 
 def test_workers_miss_nothing(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+    write_config: Callable[..., Path], workers: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     """Neither their sessions nor their share of the messages."""
     topics = f"pre_topic: {topic}/in, pre_qos: 1, post_topic: {topic}/out, post_qos: 1"
     config = write_config(f"{{name: m, {EDGE}, instance: 2, {topics}}}", models=MODELS)
-    running = up(config)
+    running = workers(config)
     plant.subscribe(f"{topic}/out")
     for number in range(5):
         done = run_pyboot("check", "-c", str(config), "--brokers")

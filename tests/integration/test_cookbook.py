@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 import yaml
-from support.app import PYBOOT, Up
+from support.app import PYBOOT
 from support.broker import Broker
 from support.client import Plant
 from support.pages import ROOT, Block, blocks_of, section_of
+from support.workers import Workers
 
 PAGE = ROOT / "docs" / "cookbook.md"
 BLOCKS = blocks_of(PAGE)
@@ -215,7 +216,7 @@ def configured(config: str, port: int, **changes: Any) -> str:
 def test_recipes_do_what_they_say(
     tmp_path: Path,
     broker: Broker,
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     recipe: str,
     model: str,
     sent: list[tuple[str, Any]],
@@ -224,7 +225,7 @@ def test_recipes_do_what_they_say(
     if model:
         (tmp_path / "my_models.py").write_text(block("python", model))
     (tmp_path / "config.yaml").write_text(configured(block("yaml", recipe), broker.port))
-    up(tmp_path / "config.yaml")
+    workers(tmp_path / "config.yaml")
     with Plant(broker.port) as plant:
         for topic, _ in wanted:
             plant.subscribe(topic)
@@ -238,7 +239,7 @@ def test_recipes_do_what_they_say(
 
 
 def test_the_state_survives_a_restart(
-    tmp_path: Path, broker: Broker, up: Callable[..., Up]
+    tmp_path: Path, broker: Broker, workers: Callable[..., Workers]
 ) -> None:
     write_files(section_of(PAGE, "State"), tmp_path)
     config = tmp_path / "config.yaml"
@@ -246,7 +247,7 @@ def test_the_state_survives_a_restart(
     with Plant(broker.port) as plant:
         plant.subscribe("meters/+/energy")
         for hours in range(3):
-            running = up(config, "--state-dir", str(tmp_path / "state"))
+            running = workers(config, "--state-dir", str(tmp_path / "state"))
             for device, power in (("a", 1), ("b", 5)):
                 reading = {"device": device, "ts": hours * 3600, "kw": power}
                 plant.publish("meters/power", reading, 1)
@@ -258,12 +259,12 @@ def test_the_state_survives_a_restart(
 
 
 def test_the_clocks_tell_how_late_a_reading_is(
-    tmp_path: Path, broker: Broker, up: Callable[..., Up]
+    tmp_path: Path, broker: Broker, workers: Callable[..., Workers]
 ) -> None:
     write_files(section_of(PAGE, "Time"), tmp_path)
     config = tmp_path / "config.yaml"
     config.write_text(configured(config.read_text(), broker.port))
-    up(config)
+    workers(config)
     with Plant(broker.port) as plant:
         plant.subscribe("plant/lag")
         plant.publish("plant/late/value", {"ts": time.time() - 500}, 1)
@@ -275,11 +276,13 @@ def test_the_clocks_tell_how_late_a_reading_is(
     assert worst["within"] > 0
 
 
-def test_the_service_answers(tmp_path: Path, broker: Broker, up: Callable[..., Up]) -> None:
+def test_the_service_answers(
+    tmp_path: Path, broker: Broker, workers: Callable[..., Workers]
+) -> None:
     (tmp_path / "my_models.py").write_text(block("python", "def convert("))
     config = tmp_path / "config.yaml"
     config.write_text(configured(block("yaml", "name: convert"), broker.port))
-    up(config)
+    workers(config)
     line = block("sh", "mosquitto_rr")
     [(topic, answers, payload)] = re.findall(r"-t (\S+) -e (\S+) -m '(.*)'", line)
     command = ["mosquitto_rr", "-p", str(broker.port), "-t", topic, "-e", answers, "-m", payload]

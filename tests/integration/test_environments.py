@@ -21,6 +21,7 @@ from support.app import PYBOOT, Running, Up, run_pyboot
 from support.client import Plant
 from support.environment import add_package, make_environment, packages_folder
 from support.poll import until
+from support.workers import Workers
 
 from pyboot_svc.environments.interpreter import EnvironmentUnusable, find_interpreter
 
@@ -178,7 +179,7 @@ def other_python() -> str | None:
 
 def test_another_version_of_python(
     write_config: Write,
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     tmp_path: Path,
@@ -193,7 +194,7 @@ def test_another_version_of_python(
     edge = f"{{name: other, edge_mode: my_models.f, python: {folder}, {ends(topic)}}}"
     config = write_config(edge, models=f"import stand_in\n{models}")
     assert run_pyboot("check", "--models", "-c", str(config), timeout=60).returncode == 0
-    up(config)
+    workers(config)
     major, minor, version = answers(plant, topic, 1)
     assert (major, minor) != sys.version_info[:2]
     assert version == "5.0"

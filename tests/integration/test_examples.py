@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.app import Up, run_pyboot
+from support.app import run_pyboot
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Message = tuple[str, bytes]  # topic and payload
@@ -53,12 +54,12 @@ def _message(line: str) -> Message:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_gives_what_it_says(
-    name: str, tmp_path: Path, broker: Broker, up: Callable[..., Up]
+    name: str, tmp_path: Path, broker: Broker, workers: Callable[..., Workers]
 ) -> None:
     config = copied(name, tmp_path / name, broker.port)
     ended = run_pyboot("check", "--config", str(config), "--models")
     assert ended.returncode == 0, ended.stdout
-    up(config)
+    workers(config)
     sent, expected = sent_and_expected(name)
     with Plant(broker.port) as plant:
         for topic in {topic for topic, _ in expected}:

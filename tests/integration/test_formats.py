@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from support.app import Up
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 MODELS = (
     "def rows(payload): return [[sum(row)] for row in payload]\ndef same(payload): return payload"
@@ -28,7 +28,7 @@ MODELS = (
 )
 def test_both_ways(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
     model: str,
@@ -40,7 +40,7 @@ def test_both_ways(
         f"{{name: edge, edge_mode: my_models.{model}, pre_topic: {topic}/in, "
         f"post_topic: {topic}/out, pre_qos: 1, {more}}}"
     )
-    started = up(write_config(edge, models=MODELS))
+    started = workers(write_config(edge, models=MODELS))
     plant.subscribe(f"{topic}/out")
     plant.publish(f"{topic}/in", b"\xc1", 1)
     plant.publish(f"{topic}/in", payload, 1)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 from pyboot_svc.metrics.snapshot import Counters
 
@@ -87,31 +87,31 @@ def describe(payload):
 
 @pytest.fixture
 def run(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
-) -> Callable[..., Up]:
+    write_config: Callable[..., Path], workers: Callable[..., Workers], plant: Plant, topic: str
+) -> Callable[..., Workers]:
     """Runs the edge `edge-1` with one of the models; the plant listens to its results."""
 
-    def start(model: str, more: str = "", pre_topic: str = "in") -> Up:
+    def start(model: str, more: str = "", pre_topic: str = "in") -> Workers:
         edge = (
             f"{{name: edge, edge_mode: my_models.{model}, "
             f"pre_topic: {topic}/{pre_topic}, post_topic: {topic}/out{more}}}"
         )
-        master = up(write_config(edge, models=MODELS))
+        app = workers(write_config(edge, models=MODELS))
         plant.subscribe(f"{topic}/out")
-        return master
+        return app
 
     return start
 
 
-def wait_errors(master: Up, expected: dict[str, int]) -> None:
-    until(lambda: master.instance("edge-1")["errors"] == expected, f"errors are {expected}")
+def wait_errors(app: Workers, expected: dict[str, int]) -> None:
+    until(lambda: app.instance("edge-1")["errors"] == expected, f"errors are {expected}")
 
 
-def wait_counters(master: Up, **expected: int) -> None:
+def wait_counters(app: Workers, **expected: int) -> None:
     named = ("received", "processed", "published", "nothing_to_publish")
     others = {name: 0 for name in Counters._fields if name not in named}
     expected = {**others, **expected}
-    until(lambda: master.instance("edge-1")["counters"] == expected, f"counters are {expected}")
+    until(lambda: app.instance("edge-1")["counters"] == expected, f"counters are {expected}")
 
 
 @dataclass(frozen=True)
@@ -136,20 +136,20 @@ BAD = [
 
 
 def test_payloads_that_are_no_messages_are_counted_logged_and_passed_over(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
-    master = run("same")
+    app = run("same")
     for number, bad in enumerate(BAD):
         plant.publish(f"{topic}/in", bad.payload)
         plant.publish(f"{topic}/in", number)
     assert plant.wait_for(len(BAD)) == list(range(len(BAD)))
-    wait_errors(master, {"not_json": 4, "not_utf8": 2, "empty": 1, "too_deep": 1})
+    wait_errors(app, {"not_json": 4, "not_utf8": 2, "empty": 1, "too_deep": 1})
     for bad in BAD:
         size = len(bad.payload)
         line = f"({bad.kind}): topic {topic}/in, {size} bytes, begins {bad.begins}: "
-        master.wait_log(line)
+        app.wait_log(line)
     wait_counters(
-        master,
+        app,
         received=2 * len(BAD),
         processed=2 * len(BAD),
         published=len(BAD),
@@ -158,11 +158,11 @@ def test_payloads_that_are_no_messages_are_counted_logged_and_passed_over(
     )
 
 
-def test_a_message_of_10_megabytes(run: Callable[..., Up], plant: Plant, topic: str) -> None:
-    master = run("length", ", max_message: 10M")
+def test_a_message_of_10_megabytes(run: Callable[..., Workers], plant: Plant, topic: str) -> None:
+    app = run("length", ", max_message: 10M")
     plant.publish(f"{topic}/in", b'"' + b"x" * 10_000_000 + b'"')
     assert plant.wait_for(1) == [10_000_000]
-    assert master.instance("edge-1")["errors"] == {}
+    assert app.instance("edge-1")["errors"] == {}
 
 
 @pytest.mark.parametrize(
@@ -176,61 +176,61 @@ def test_a_message_of_10_megabytes(run: Callable[..., Up], plant: Plant, topic: 
     ],
 )
 def test_a_model_that_raises_loses_that_message_alone(
-    payload: str, said: str, run: Callable[..., Up], plant: Plant, topic: str
+    payload: str, said: str, run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
-    master = run("moody", ", pre_qos: 1")
-    pid = master.instance("edge-1")["pid"]
+    app = run("moody", ", pre_qos: 1")
+    pid = app.instance("edge-1")["pid"]
     plant.publish(f"{topic}/in", payload, qos=1)
     plant.publish(f"{topic}/in", "calm", qos=1)
     assert plant.wait_for(1) == ["calm"]
-    wait_errors(master, {"model": 1})
+    wait_errors(app, {"model": 1})
     size = len(payload) + 2
     begins = f"topic {topic}/in, {size} bytes, begins b'\"{payload}\"': {said}"
-    master.wait_log(f"message failed (model): {begins}")
-    master.wait_log("my_models.py")  # where in the model it happened
-    until(lambda: master.instance("edge-1")["unacknowledged"] == 0, "both are acknowledged")
-    assert master.instance("edge-1")["pid"] == pid
+    app.wait_log(f"message failed (model): {begins}")
+    app.wait_log("my_models.py")  # where in the model it happened
+    until(lambda: app.instance("edge-1")["unacknowledged"] == 0, "both are acknowledged")
+    assert app.instance("edge-1")["pid"] == pid
 
 
 def test_results_that_cant_be_encoded_are_counted_and_logged(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
-    master = run("unusual")
+    app = run("unusual")
     kinds = ["object", "set", "complex", "function", "bytes", "key", "cycle", "surrogate", "nested"]
     for kind in kinds:
         plant.publish(f"{topic}/in", kind)
         plant.publish(f"{topic}/in", f"after {kind}")
     assert plant.wait_for(len(kinds)) == [f"after {kind}" for kind in kinds]
-    wait_errors(master, {"not_encodable": len(kinds)})
-    master.wait_log("(not_encodable)")
-    lines = [line for line in master.log.splitlines() if "(not_encodable)" in line]
+    wait_errors(app, {"not_encodable": len(kinds)})
+    app.wait_log("(not_encodable)")
+    lines = [line for line in app.log.splitlines() if "(not_encodable)" in line]
     assert f"topic {topic}/in, 8 bytes, begins b'\"object\"': the result can't be" in lines[0]
 
 
 def test_a_flood_of_failures_is_counted_in_full_and_logged_in_part(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
-    master = run("moody")
+    app = run("moody")
     plant.publish_all(f"{topic}/in", ["value"] * 500)
     plant.publish(f"{topic}/in", "calm")
     plant.wait_for(1)
-    wait_errors(master, {"model": 500})
-    master.wait_log("message failed")
-    assert 1 <= master.log.count("message failed") <= 20
+    wait_errors(app, {"model": 500})
+    app.wait_log("message failed")
+    assert 1 <= app.log.count("message failed") <= 20
 
 
-def test_none_publishes_nothing(run: Callable[..., Up], plant: Plant, topic: str) -> None:
-    master = run("even_only", ", pre_qos: 1")
+def test_none_publishes_nothing(run: Callable[..., Workers], plant: Plant, topic: str) -> None:
+    app = run("even_only", ", pre_qos: 1")
     plant.publish_all(f"{topic}/in", list(range(10)), qos=1)
     assert plant.wait_for(5) == [0, 2, 4, 6, 8]
-    wait_counters(master, received=10, processed=10, published=5, nothing_to_publish=5, dropped=0)
-    until(lambda: master.instance("edge-1")["unacknowledged"] == 0, "all are acknowledged")
-    assert master.instance("edge-1")["errors"] == {}
+    wait_counters(app, received=10, processed=10, published=5, nothing_to_publish=5, dropped=0)
+    until(lambda: app.instance("edge-1")["unacknowledged"] == 0, "all are acknowledged")
+    assert app.instance("edge-1")["errors"] == {}
     assert len(plant.received) == 5
 
 
 def test_raw_bytes_go_in_and_out_as_they_are(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     run("backwards", ", codec: raw")
     for payload in (b"\x00\x01\xfe\xff", b"[1, 2", b""):
@@ -240,7 +240,7 @@ def test_raw_bytes_go_in_and_out_as_they_are(
 
 
 def test_raw_results_that_are_no_bytes_become_json(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     run("describe", ", codec: raw")
     plant.publish(f"{topic}/in", b"\xff" * 7)
@@ -248,7 +248,7 @@ def test_raw_results_that_are_no_bytes_become_json(
 
 
 def test_a_handler_sees_the_topic_of_its_message_and_its_options(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     options: dict[str, Any] = {"limit": 4.5, "names": ["a", "b"]}
     run("handler", f", options: {options}", pre_topic="+/in")

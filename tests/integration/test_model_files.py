@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.app import Up, run_pyboot
+from support.app import run_pyboot
 from support.client import Plant
+from support.workers import Workers
 
 
 def write_doubling(file: Path) -> None:
@@ -19,7 +20,7 @@ def write_doubling(file: Path) -> None:
 def test_a_batch_meets_the_file_that_lies_in_the_model_path(
     tmp_path: Path,
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
 ) -> None:
@@ -29,7 +30,7 @@ def test_a_batch_meets_the_file_that_lies_in_the_model_path(
         f"pre_qos: 1, post_qos: 1, pre_topic: {topic}/in, post_topic: {topic}/out, "
         "options: {file: double.joblib}}"
     )
-    running = up(config)
+    running = workers(config)
     assert running.instance("edge-1")["code"]
     plant.subscribe(f"{topic}/out")
     plant.publish_all(f"{topic}/in", [[number] for number in range(100)], 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.app import PYBOOT, Up
 from support.client import Plant
+from support.workers import Workers
 
 MODELS = """
 def tell(payload, context):
@@ -48,13 +49,13 @@ def test_it_is_read_when_it_is_asked_for(
 
 
 def test_one_that_is_missing_is_named(
-    config: Path, topic: str, plant: Plant, up: Callable[..., Up]
+    config: Path, topic: str, plant: Plant, workers: Callable[..., Workers]
 ) -> None:
-    master = up(config)
+    app = workers(config)
     plant.publish(topic, "GONE")
     plant.publish(topic, "OTHER")
-    master.wait_log("the secret GONE can't be read: No such file or directory")
-    master.wait_log("there is no secret OTHER: name its file in the edge")
+    app.wait_log("the secret GONE can't be read: No such file or directory")
+    app.wait_log("there is no secret OTHER: name its file in the edge")
 
 
 def test_try_reads_it(config: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from support.app import Up, run_pyboot
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 COMMON = """
 import decimal
@@ -21,21 +22,21 @@ import os
 import threading
 """
 
-Start = Callable[..., Up]
+Start = Callable[..., Workers]
 
 
 @pytest.fixture
 def start(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+    write_config: Callable[..., Path], workers: Callable[..., Workers], plant: Plant, topic: str
 ) -> Start:
     """Runs `model` of the code as the edge `edge-1`; the plant listens to its results."""
 
-    def run(code: str, more: str = "", arguments: tuple[str, ...] = ()) -> Up:
+    def run(code: str, more: str = "", arguments: tuple[str, ...] = ()) -> Workers:
         edge = (
             f"{{name: edge, edge_mode: my_models.model, pre_qos: 1, post_qos: 1, "
             f"pre_topic: {topic}/in, post_topic: {topic}/out{more}}}"
         )
-        started = up(write_config(edge, models=COMMON + code), *arguments)
+        started = workers(write_config(edge, models=COMMON + code), *arguments)
         plant.subscribe(f"{topic}/out")
         return started
 
@@ -55,7 +56,7 @@ def ask(plant: Plant, topic: str) -> Callable[..., list[Any]]:
     return send
 
 
-def worker(started: Up) -> int:
+def worker(started: Workers) -> int:
     pid: int = started.instance("edge-1")["pid"]
     return pid
 

@@ -9,6 +9,7 @@ import pytest
 from support.app import Up
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 MODELS = """
 import os
@@ -27,13 +28,13 @@ def mark(payload):
 
 
 def test_a_message_becomes_a_result(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+    write_config: Callable[..., Path], workers: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     edge = (
         f"{{name: double, edge_mode: my_models.double, "
         f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
     )
-    up(write_config(edge, models=MODELS))
+    workers(write_config(edge, models=MODELS))
     plant.subscribe(f"{topic}/out")
     plant.publish(f"{topic}/in", 21)
     assert plant.wait_for(1) == [42]
@@ -54,11 +55,12 @@ def test_pre_queue_is_the_exact_backlog(
     # One is in the model's hands; what else isn't waiting has been processed.
     assert row["pre_queue"] == 50 - 1 - row["counters"]["processed"]
     assert 40 <= document[0]["pre_queue"] <= row["pre_queue"]
+    assert Path(f"/proc/{master.pid}/cmdline").read_text().rstrip("\0") == "pyboot: master"
 
 
 def test_every_worker_gets_the_whole_environment(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     topic: str,
     plant: Plant,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +70,7 @@ def test_every_worker_gets_the_whole_environment(
         f"{{name: mark, instance: 8, share: false, edge_mode: my_models.mark, "
         f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
     )
-    up(write_config(edge, models=MODELS))
+    workers(write_config(edge, models=MODELS))
     plant.subscribe(f"{topic}/out")
     plant.publish(f"{topic}/in", 1)
     assert plant.wait_for(8) == ["complete"] * 8
@@ -76,7 +78,7 @@ def test_every_worker_gets_the_whole_environment(
 
 def test_variables_of_the_edge_win_over_ours(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     topic: str,
     plant: Plant,
     monkeypatch: pytest.MonkeyPatch,
@@ -86,7 +88,7 @@ def test_variables_of_the_edge_win_over_ours(
         f"{{name: mark, edge_mode: my_models.mark, environment: {{PYBOOT_TEST_MARK: its own}}, "
         f"pre_topic: {topic}/in, post_topic: {topic}/out}}"
     )
-    up(write_config(edge, models=MODELS))
+    workers(write_config(edge, models=MODELS))
     plant.subscribe(f"{topic}/out")
     plant.publish(f"{topic}/in", 1)
     assert plant.wait_for(1) == ["its own"]

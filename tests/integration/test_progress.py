@@ -10,6 +10,7 @@ from support.app import Up
 from support.client import Plant
 from support.poll import until
 from support.terminal import Terminal
+from support.workers import Workers
 
 MODELS = """
 import time
@@ -46,12 +47,16 @@ def retry() -> Iterator[Callable[[Path], Terminal]]:
 
 @pytest.fixture
 def failed(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str, state: Path
-) -> Up:
+    write_config: Callable[..., Path],
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    state: Path,
+) -> Workers:
     """An instance with dead letters, whose model is mended."""
     edge = f"{{name: m, edge_mode: my_models.fails, pre_topic: {topic}, post_topic: {topic}/out}}"
     config = write_config(edge, models=MODELS)
-    running = up(config, "--state-dir", str(state))
+    running = workers(config, "--state-dir", str(state))
     plant.subscribe(f"{topic}/out")
     plant.publish_all(topic, list(range(LETTERS)))
     until(lambda: running.instance("m-1")["errors"].get("model") == LETTERS, "all have failed")
@@ -65,7 +70,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_a_replay_has_a_bar(
-    failed: Up, state: Path, retry: Callable[[Path], Terminal], plant: Plant
+    failed: Workers, state: Path, retry: Callable[[Path], Terminal], plant: Plant
 ) -> None:
     replay = retry(state)
     assert replay.ended() == 0
@@ -76,7 +81,7 @@ def test_a_replay_has_a_bar(
 
 
 def test_a_replay_whose_worker_is_away_waits_for_nobody(
-    failed: Up, state: Path, retry: Callable[[Path], Terminal]
+    failed: Workers, state: Path, retry: Callable[[Path], Terminal]
 ) -> None:
     assert failed.stop() == 0
     replay = retry(state)

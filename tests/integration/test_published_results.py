@@ -13,9 +13,9 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from support.app import Up
 from support.broker import Broker
 from support.poll import until
+from support.workers import Workers
 
 from pyboot_svc.worker.properties import PublishProperties, decode_properties
 
@@ -125,21 +125,23 @@ def listener(broker: Broker, topic: str) -> Iterator[Listener]:
 
 
 @pytest.fixture
-def run(write_config: Callable[..., Path], up: Callable[..., Up], topic: str) -> Callable[..., Up]:
-    def start(model: str, more: str = "", post: str = "", ready: bool = True) -> Up:
+def run(
+    write_config: Callable[..., Path], workers: Callable[..., Workers], topic: str
+) -> Callable[..., Workers]:
+    def start(model: str, more: str = "", post: str = "", ready: bool = True) -> Workers:
         edge = (
             f"{{name: edge, edge_mode: my_models.{model}, pre_topic: {topic}/in, "
             f"post_topic: '{post or topic + '/out'}', pre_qos: 1, options: {{base: {topic}}}, "
             f"{more or 'post_qos: 1'}}}"
         )
-        return up(write_config(edge, models=MODELS), ready=ready)
+        return workers(write_config(edge, models=MODELS), ready=ready)
 
     return start
 
 
 @pytest.mark.parametrize("more", ["post_qos: 1", "post_qos: 0", "post_qos: 2", "threads: 3"])
 def test_several_results_in_order_each_on_its_topic(
-    run: Callable[..., Up], listener: Listener, topic: str, more: str
+    run: Callable[..., Workers], listener: Listener, topic: str, more: str
 ) -> None:
     started = run("three", more)
     for number in range(MESSAGES):
@@ -163,7 +165,7 @@ def test_several_results_in_order_each_on_its_topic(
 
 
 def test_one_is_kept_by_the_broker(
-    run: Callable[..., Up], listener: Listener, broker: Broker, topic: str
+    run: Callable[..., Workers], listener: Listener, broker: Broker, topic: str
 ) -> None:
     run("three")
     listener.publish(f"{topic}/in", {"n": 1})
@@ -179,7 +181,7 @@ def test_one_is_kept_by_the_broker(
 
 
 def test_a_call_that_raises_publishes_nothing(
-    run: Callable[..., Up], listener: Listener, topic: str
+    run: Callable[..., Workers], listener: Listener, topic: str
 ) -> None:
     started = run("three")
     listener.publish(f"{topic}/in", {"n": 1, "bad": True})
@@ -198,7 +200,7 @@ def test_a_call_that_raises_publishes_nothing(
     ],
 )
 def test_whatever_the_model_is(
-    run: Callable[..., Up],
+    run: Callable[..., Workers],
     listener: Listener,
     topic: str,
     model: str,
@@ -232,7 +234,7 @@ def test_whatever_the_model_is(
     ],
 )
 def test_what_can_not_be_published_is_an_error_in_the_model(
-    run: Callable[..., Up], listener: Listener, topic: str, kind: str, said: str
+    run: Callable[..., Workers], listener: Listener, topic: str, kind: str, said: str
 ) -> None:
     started = run("wrong")
     listener.publish(f"{topic}/in", kind)
@@ -242,7 +244,7 @@ def test_what_can_not_be_published_is_an_error_in_the_model(
 
 
 def test_a_thread_that_outlives_its_call_publishes_nothing(
-    run: Callable[..., Up], listener: Listener, topic: str
+    run: Callable[..., Workers], listener: Listener, topic: str
 ) -> None:
     started = run("later")
     listener.publish(f"{topic}/in", 1)
@@ -253,7 +255,7 @@ def test_a_thread_that_outlives_its_call_publishes_nothing(
 
 
 def test_results_that_waited_on_disk_are_as_they_were_published(
-    run: Callable[..., Up], listener: Listener, tmp_path: Path, topic: str
+    run: Callable[..., Workers], listener: Listener, tmp_path: Path, topic: str
 ) -> None:
     other = Broker(tmp_path / "other").start()
     port = other.port
@@ -279,7 +281,9 @@ def test_results_that_waited_on_disk_are_as_they_were_published(
         other.stop()
 
 
-def test_what_came_with_a_message(run: Callable[..., Up], listener: Listener, topic: str) -> None:
+def test_what_came_with_a_message(
+    run: Callable[..., Workers], listener: Listener, topic: str
+) -> None:
     run("about")
     listener.publish(
         f"{topic}/in",
@@ -308,7 +312,7 @@ def test_what_came_with_a_message(run: Callable[..., Up], listener: Listener, to
 
 
 def test_a_retained_message_is_told_as_such(
-    run: Callable[..., Up], listener: Listener, topic: str
+    run: Callable[..., Workers], listener: Listener, topic: str
 ) -> None:
     listener.publish(f"{topic}/in", 1, retain=True)
     try:
@@ -320,7 +324,7 @@ def test_a_retained_message_is_told_as_such(
 
 
 def test_a_request_is_answered_where_it_asks_for_it(
-    run: Callable[..., Up], listener: Listener, topic: str
+    run: Callable[..., Workers], listener: Listener, topic: str
 ) -> None:
     started = run("add", post="{response}")
     for number in range(3):

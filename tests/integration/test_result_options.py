@@ -10,10 +10,10 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from support.app import Up
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 MODELS = "def same(payload): return payload\ndef fails(payload): raise KeyError(payload)\n"
 
@@ -43,13 +43,15 @@ def hear(broker: Broker) -> Iterator[Callable[[str], Queue[Any]]]:
 
 
 @pytest.fixture
-def run(write_config: Callable[..., Path], up: Callable[..., Up], topic: str) -> Callable[..., Up]:
-    def start(more: str, model: str = "same") -> Up:
+def run(
+    write_config: Callable[..., Path], workers: Callable[..., Workers], topic: str
+) -> Callable[..., Workers]:
+    def start(more: str, model: str = "same") -> Workers:
         edge = (
             f"{{name: edge, edge_mode: my_models.{model}, pre_topic: {topic}/in, "
             f"post_topic: {topic}/out, {more}}}"
         )
-        return up(write_config(edge, models=MODELS))
+        return workers(write_config(edge, models=MODELS))
 
     return start
 
@@ -59,7 +61,11 @@ ALL = "post_retain: true, post_expiry: 600, post_content_type: application/json"
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_all_of_them(
-    run: Callable[..., Up], hear: Callable[[str], Queue[Any]], plant: Plant, topic: str, qos: int
+    run: Callable[..., Workers],
+    hear: Callable[[str], Queue[Any]],
+    plant: Plant,
+    topic: str,
+    qos: int,
 ) -> None:
     run(f"{ALL}, pre_qos: {min(qos, 1)}, post_qos: {qos}")
     live = hear(f"{topic}/out")
@@ -76,7 +82,7 @@ def test_all_of_them(
 
 
 def test_without_them_nothing_is_kept(
-    run: Callable[..., Up], hear: Callable[[str], Queue[Any]], plant: Plant, topic: str
+    run: Callable[..., Workers], hear: Callable[[str], Queue[Any]], plant: Plant, topic: str
 ) -> None:
     run("pre_qos: 1, post_qos: 1")
     live = hear(f"{topic}/out")
@@ -91,7 +97,7 @@ def test_without_them_nothing_is_kept(
 
 def test_results_that_waited_on_disk_have_them_and_dead_letters_do_not(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     broker: Broker,
     tmp_path: Path,
     topic: str,
@@ -105,7 +111,7 @@ def test_results_that_waited_on_disk_have_them_and_dead_letters_do_not(
         f"{{name: edge, edge_mode: my_models.same, pre_qos: 1, post_qos: 1, {topics}, {ALL}}}",
         f"{{name: bad, edge_mode: my_models.fails, pre_qos: 1, post_qos: 1, {topics}, {ALL}}}",
     ]
-    started = up(write_config(*edges, models=MODELS), ready=False)
+    started = workers(write_config(*edges, models=MODELS), ready=False)
     until(lambda: started.log.count("subscribed to") == 2, "both are subscribed")
     with Plant(broker.port) as plant:
         plant.publish(f"{topic}/in", 7, qos=1)
@@ -132,7 +138,7 @@ def test_results_that_waited_on_disk_have_them_and_dead_letters_do_not(
 @pytest.mark.parametrize("qos", [0, 1])
 def test_what_was_retained_can_be_ignored(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     hear: Callable[[str], Queue[Any]],
     broker: Broker,
     topic: str,
@@ -149,7 +155,7 @@ def test_what_was_retained_can_be_ignored(
         f"{{name: edge, edge_mode: my_models.same, pre_broker: here, pre_port: {broker.port}, "
         f"pre_topic: {topic}/in, pre_qos: {qos}, post_topic: {topic}/out, retained: ignore}}"
     )
-    started = up(write_config(edge, models=MODELS, head=head))
+    started = workers(write_config(edge, models=MODELS, head=head))
     client.publish(f"{topic}/in", b'"new"', 1, retain=True).wait_for_publish(10)
     assert live.get(timeout=20).payload == b'"new"'
     until(lambda: started.instance("edge-1")["unacknowledged"] == 0, "all is acknowledged")

@@ -11,9 +11,9 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from support.app import Up
 from support.broker import Broker
 from support.poll import until
+from support.workers import Workers
 
 MODELS = """
 import time
@@ -58,13 +58,15 @@ class Listener:
 
 
 @pytest.fixture
-def run(write_config: Callable[..., Path], up: Callable[..., Up], topic: str) -> Callable[..., Up]:
-    def start(more: str, model: str = "same", ready: bool = True) -> Up:
+def run(
+    write_config: Callable[..., Path], workers: Callable[..., Workers], topic: str
+) -> Callable[..., Workers]:
+    def start(more: str, model: str = "same", ready: bool = True) -> Workers:
         edge = (
             f"{{name: edge, edge_mode: my_models.{model}, pre_topic: {topic}/in/+, "
             f"post_topic: '{topic}/out/{{topic[3]}}/{{device}}', {more}}}"
         )
-        return up(write_config(edge, models=MODELS), ready=ready)
+        return workers(write_config(edge, models=MODELS), ready=ready)
 
     return start
 
@@ -80,7 +82,7 @@ def run(write_config: Callable[..., Path], up: Callable[..., Up], topic: str) ->
     ],
 )
 def test_each_device_gets_its_own_in_order(
-    run: Callable[..., Up], broker: Broker, topic: str, more: str
+    run: Callable[..., Workers], broker: Broker, topic: str, more: str
 ) -> None:
     started = run(more, "each" if "batch" in more else "same")
     listener = Listener(broker.port)
@@ -99,7 +101,7 @@ def test_each_device_gets_its_own_in_order(
 
 
 def test_what_can_not_be_filled_in_is_a_dead_letter_that_says_so(
-    run: Callable[..., Up], broker: Broker, topic: str
+    run: Callable[..., Workers], broker: Broker, topic: str
 ) -> None:
     started = run("pre_qos: 1, post_qos: 1")
     listener = Listener(broker.port)
@@ -116,7 +118,7 @@ def test_what_can_not_be_filled_in_is_a_dead_letter_that_says_so(
 
 
 def test_results_that_waited_on_disk_keep_their_topics(
-    run: Callable[..., Up], broker: Broker, tmp_path: Path, topic: str
+    run: Callable[..., Workers], broker: Broker, tmp_path: Path, topic: str
 ) -> None:
     other = Broker(tmp_path / "other").start()
     port = other.port

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.app import Up
 from support.broker import free_port
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 MODELS = """
 import os
@@ -62,29 +62,29 @@ def thread_names(pid: int) -> list[str]:
 
 @pytest.fixture
 def run(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
-) -> Callable[..., Up]:
+    write_config: Callable[..., Path], workers: Callable[..., Workers], plant: Plant, topic: str
+) -> Callable[..., Workers]:
     """Runs an edge of the given name and model; the plant listens to its results."""
 
-    def start(name: str, model: str, more: str, pre: str = f"{topic}/in") -> Up:
+    def start(name: str, model: str, more: str, pre: str = f"{topic}/in") -> Workers:
         edge = (
             f"{{name: {name}, edge_mode: my_models.{model}, "
             f"pre_topic: {pre}, post_topic: {topic}/out, {more}}}"
         )
-        master = up(write_config(edge, models=MODELS))
+        app = workers(write_config(edge, models=MODELS))
         plant.subscribe(f"{topic}/out")
-        return master
+        return app
 
     return start
 
 
 @pytest.mark.parametrize("by", ["device", "'topic[3]'"])
 def test_a_key_is_always_the_same_ones(
-    by: str, run: Callable[..., Up], plant: Plant, topic: str
+    by: str, run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     """Each keeps its count for itself: it is right only where no other instance counts, too."""
     more = f"instance: 3, share: {{by: {by}}}, pre_qos: 1, post_qos: 1"
-    master = run("trio", "Counts", more, pre=f"{topic}/in/+")
+    app = run("trio", "Counts", more, pre=f"{topic}/in/+")
     devices, each = [f"d{number}" for number in range(20)], 30
     for count in range(each):
         for device in devices:
@@ -99,10 +99,10 @@ def test_a_key_is_always_the_same_ones(
     assert len({one["pid"] for one in results}) == 3
     for number in (1, 2, 3):
         instance = f"trio-{number}"
-        until(lambda i=instance: master.instance(i)["unacknowledged"] == 0, "all acknowledged")  # type: ignore[misc]
+        until(lambda i=instance: app.instance(i)["unacknowledged"] == 0, "all acknowledged")  # type: ignore[misc]
 
 
-def test_several_topics(run: Callable[..., Up], plant: Plant, topic: str) -> None:
+def test_several_topics(run: Callable[..., Workers], plant: Plant, topic: str) -> None:
     run("duo", "signed", "instance: 2, pre_qos: 1", pre=f"[{topic}/a/+, {topic}/b]")
     plant.publish(f"{topic}/a/1", 1, 1)
     plant.publish(f"{topic}/b", 2, 1)
@@ -114,15 +114,15 @@ def test_several_topics(run: Callable[..., Up], plant: Plant, topic: str) -> Non
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_three_instances_share_the_work(
-    qos: int, run: Callable[..., Up], plant: Plant, topic: str
+    qos: int, run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
-    master = run("trio", "signed", f"instance: 3, pre_qos: {qos}, post_qos: {qos}")
+    app = run("trio", "signed", f"instance: 3, pre_qos: {qos}, post_qos: {qos}")
     plant.publish_all(f"{topic}/in", list(range(3000)), qos=qos)
     results = plant.wait_for(3000)
     numbers = {f"trio-{number}": 0 for number in (1, 2, 3)}
-    rows = {name: master.instance(name) for name in numbers}
+    rows = {name: app.instance(name) for name in numbers}
     until(
-        lambda: sum(master.instance(name)["counters"]["published"] for name in numbers) == 3000,
+        lambda: sum(app.instance(name)["counters"]["published"] for name in numbers) == 3000,
         "the instances have published 3,000 in all",
     )
     assert Counter(result["number"] for result in results) == Counter(range(3000))
@@ -131,12 +131,12 @@ def test_three_instances_share_the_work(
 
 
 def test_without_sharing_each_instance_gets_every_message(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
-    master = run("trio", "signed", "instance: 3, share: false, pre_qos: 1")
+    app = run("trio", "signed", "instance: 3, share: false, pre_qos: 1")
     plant.publish_all(f"{topic}/in", list(range(200)), qos=1)
     results = plant.wait_for(600)
-    pids = [master.instance(f"trio-{number}")["pid"] for number in (1, 2, 3)]
+    pids = [app.instance(f"trio-{number}")["pid"] for number in (1, 2, 3)]
     for pid in pids:
         assert [item["number"] for item in results if item["pid"] == pid] == list(range(200))
 
@@ -144,7 +144,7 @@ def test_without_sharing_each_instance_gets_every_message(
 @pytest.mark.parametrize("threads", [4, 16])
 @pytest.mark.parametrize("qos", [0, 1])
 def test_results_come_in_order_of_arrival_however_many_threads_work(
-    threads: int, qos: int, run: Callable[..., Up], plant: Plant, topic: str
+    threads: int, qos: int, run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     more = f"threads: {threads}, options: {{threads: {threads}}}, pre_qos: {qos}, post_qos: {qos}"
     run("uneven", "Uneven", more)
@@ -155,21 +155,20 @@ def test_results_come_in_order_of_arrival_however_many_threads_work(
     assert workers == {f"model-{number}" for number in range(threads)}
 
 
-def test_the_kernel_knows_processes_and_threads_by_name(run: Callable[..., Up]) -> None:
-    master = run("trio", "signed", "instance: 3, threads: 2")
-    assert title(master.pid) == "pyboot: master"
+def test_the_kernel_knows_processes_and_threads_by_name(run: Callable[..., Workers]) -> None:
+    app = run("trio", "signed", "instance: 3, threads: 2")
     for name in ("trio-1", "trio-2", "trio-3"):
-        pid = master.instance(name)["pid"]
+        pid = app.instance(name)["pid"]
         assert title(pid) == f"edge-model: {name} [pre 0 post 0]"
         assert {"pre", "post", "model-0", "model-1"} <= set(thread_names(pid))
 
 
 def test_the_title_follows_the_backlog_before_the_model(
-    run: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    run: Callable[..., Workers], plant: Plant, topic: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    master = run("slow", "gated", f"options: {{gate: {gate}}}")
-    pid = master.instance("slow-1")["pid"]
+    app = run("slow", "gated", f"options: {{gate: {gate}}}")
+    pid = app.instance("slow-1")["pid"]
     plant.publish_all(f"{topic}/in", list(range(10)))
     until(lambda: title(pid) == "edge-model: slow-1 [pre 9 post 0]", "nine wait, one is at work")
     gate.touch()
@@ -177,18 +176,18 @@ def test_the_title_follows_the_backlog_before_the_model(
 
 
 def test_the_title_follows_the_backlog_after_the_model(
-    write_config: Callable[..., Path], up: Callable[..., Up], plant: Plant, topic: str
+    write_config: Callable[..., Path], workers: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     edge = (
         f"{{name: cut, edge_mode: my_models.signed, pre_topic: {topic}/in, "
         f"post_topic: {topic}/out, post_port: {free_port()}, spool: {{max_bytes: 1}}}}"
     )
-    master = up(write_config(edge, models=MODELS), ready=False)
-    master.wait_log("subscribed")
+    app = workers(write_config(edge, models=MODELS), ready=False)
+    app.wait_log("subscribed")
     plant.publish(f"{topic}/in", 0)
-    until(lambda: master.instance("cut-1")["spooled"] == 1, "the spool is full")
+    until(lambda: app.instance("cut-1")["spooled"] == 1, "the spool is full")
     plant.publish_all(f"{topic}/in", list(range(10)))
-    pid = master.instance("cut-1")["pid"]
+    pid = app.instance("cut-1")["pid"]
     until(lambda: title(pid) == "edge-model: cut-1 [pre 0 post 10]", "ten results wait")
 
 
@@ -200,12 +199,12 @@ def test_the_title_follows_the_backlog_after_the_model(
     ],
 )
 def test_the_broker_sends_ahead_of_a_slow_model(
-    queue: int, waiting: int, run: Callable[..., Up], plant: Plant, topic: str, tmp_path: Path
+    queue: int, waiting: int, run: Callable[..., Workers], plant: Plant, topic: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    master = run("slow", "gated", f"pre_qos: 1, queue: {{pre: {queue}}}, options: {{gate: {gate}}}")
+    app = run("slow", "gated", f"pre_qos: 1, queue: {{pre: {queue}}}, options: {{gate: {gate}}}")
     plant.publish_all(f"{topic}/in", list(range(200)), qos=1)
-    until(lambda: master.instance("slow-1")["pre_queue"] == waiting, "all but the one at work wait")
-    assert master.instance("slow-1")["unacknowledged"] == waiting + 1
+    until(lambda: app.instance("slow-1")["pre_queue"] == waiting, "all but the one at work wait")
+    assert app.instance("slow-1")["unacknowledged"] == waiting + 1
     gate.touch()
     assert plant.wait_for(200) == list(range(200))

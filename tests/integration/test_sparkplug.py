@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import Up, run_pyboot
+from support.app import run_pyboot
 from support.client import Plant
 from support.poll import until
 from support.sparkplug import payload_class
+from support.workers import Workers
 
 Payload = payload_class()
 DOUBLE = 10
@@ -39,18 +40,18 @@ def group(topic: str) -> str:
 @pytest.fixture
 def start(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     group: str,
     tmp_path: Path,
-) -> Callable[..., Up]:
-    def run(more: str, model: str = "names") -> Up:
+) -> Callable[..., Workers]:
+    def run(more: str, model: str = "names") -> Workers:
         edge = (
             f"{{name: edge, edge_mode: my_models.{model}, pre_topic: spBv1.0/{group}/#, "
             f"post_topic: out/{group}, dead_letter: {{topic: dead/{group}}}, {more}}}"
         )
         config = write_config(edge, models=MODELS)
-        started = up(config, "--state-dir", str(tmp_path / "state"))
+        started = workers(config, "--state-dir", str(tmp_path / "state"))
         plant.subscribe(f"out/{group}")
         return started
 
@@ -81,7 +82,7 @@ def data(value: float, seq: int = 1) -> bytes:
     ids=["threads", "QoS 1", "batches"],
 )
 def test_data_is_named_by_the_birth_before_it(
-    start: Callable[..., Up], plant: Plant, group: str, more: str, model: str
+    start: Callable[..., Workers], plant: Plant, group: str, more: str, model: str
 ) -> None:
     """However many threads decode them, and though each birth names its alias anew."""
     start(f"codec: {{in: sparkplug_b, out: json}}, {more}", model)
@@ -94,7 +95,7 @@ def test_data_is_named_by_the_birth_before_it(
 
 
 def test_an_unknown_alias_is_a_dead_letter_and_asks_for_a_birth(
-    start: Callable[..., Up], plant: Plant, group: str, tmp_path: Path
+    start: Callable[..., Workers], plant: Plant, group: str, tmp_path: Path
 ) -> None:
     started = start(
         "codec: {in: sparkplug_b, out: json}, sparkplug: {rebirth_on: [unknown_alias]}, pre_qos: 1"
@@ -117,7 +118,7 @@ def test_an_unknown_alias_is_a_dead_letter_and_asks_for_a_birth(
     until(lambda: (f"out/{group}", b'{"speed":1.0}') in plant.received, "the data from before")
 
 
-def test_results_of_sparkplug(start: Callable[..., Up], plant: Plant, group: str) -> None:
+def test_results_of_sparkplug(start: Callable[..., Workers], plant: Plant, group: str) -> None:
     start("codec: sparkplug_b")
     plant.publish_soon(f"spBv1.0/{group}/NBIRTH/N", [birth("speed")], 1)
     plant.publish_soon(f"spBv1.0/{group}/NDATA/N", [data(2.5)], 1)

@@ -12,6 +12,7 @@ from support.app import Up
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
+from support.workers import Workers
 
 MODELS = """
 import os, threading, time
@@ -57,19 +58,29 @@ class Meanwhile:
 
 
 @pytest.fixture
-def run(write_config: Callable[..., Path], up: Callable[..., Up], topic: str) -> Callable[..., Up]:
-    def start(model: str, more: str = "every: 100ms", ready: bool = True) -> Up:
+def configured(write_config: Callable[..., Path], topic: str) -> Callable[[str, str], Path]:
+    def write(model: str, more: str) -> Path:
         edge = (
             f"{{name: edge, edge_mode: my_models.{model}, pre_topic: {topic}/in, "
             f"post_topic: {topic}/out, pre_qos: 1, post_qos: 1, {more}}}"
         )
-        return up(write_config(edge, models=MODELS), ready=ready)
+        return write_config(edge, models=MODELS)
+
+    return write
+
+
+@pytest.fixture
+def run(
+    configured: Callable[[str, str], Path], workers: Callable[..., Workers]
+) -> Callable[..., Workers]:
+    def start(model: str, more: str = "every: 100ms", ready: bool = True) -> Workers:
+        return workers(configured(model, more), ready=ready)
 
     return start
 
 
 def test_between_messages_in_the_models_thread(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     plant.subscribe(f"{topic}/out", 1)
     started = run("Counting")
@@ -91,9 +102,11 @@ def test_between_messages_in_the_models_thread(
     assert counters["nothing_to_publish"] == 50
 
 
-def test_none_is_lost_by_a_kill(run: Callable[..., Up], plant: Plant, topic: str) -> None:
+def test_none_is_lost_by_a_kill(
+    configured: Callable[[str, str], Path], up: Callable[..., Up], plant: Plant, topic: str
+) -> None:
     plant.subscribe(f"{topic}/out", 1)
-    started = run("Counting")
+    started = up(configured("Counting", "every: 100ms"))
 
     def numbers() -> list[int]:
         return [one["ticks"] for one in plant.payloads(f"{topic}/out") if "ticks" in one]
@@ -110,7 +123,7 @@ def test_none_is_lost_by_a_kill(run: Callable[..., Up], plant: Plant, topic: str
 
 
 def test_one_that_fails_or_hangs_is_no_end(
-    run: Callable[..., Up], plant: Plant, topic: str
+    run: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     plant.subscribe(f"{topic}/out", 1)
     started = run("Failing", "every: 100ms, model_timeout: 1")
@@ -123,7 +136,7 @@ def test_one_that_fails_or_hangs_is_no_end(
     assert started.instance("edge-1")["dead_letters_waiting"] == 0
 
 
-def test_a_coroutine_can_tick(run: Callable[..., Up], plant: Plant, topic: str) -> None:
+def test_a_coroutine_can_tick(run: Callable[..., Workers], plant: Plant, topic: str) -> None:
     plant.subscribe(f"{topic}/out", 1)
     run("Meanwhile")
     until(lambda: plant.payloads(f"{topic}/out"), "its result")
@@ -131,19 +144,21 @@ def test_a_coroutine_can_tick(run: Callable[..., Up], plant: Plant, topic: str) 
 
 
 @pytest.mark.parametrize("more", ["every: 100ms, threads: 3", "every: 100ms, batch: {}"])
-def test_whatever_else_it_does(run: Callable[..., Up], plant: Plant, topic: str, more: str) -> None:
+def test_whatever_else_it_does(
+    run: Callable[..., Workers], plant: Plant, topic: str, more: str
+) -> None:
     plant.subscribe(f"{topic}/out", 1)
     started = run("Counting" if "threads" in more else "Batches", more)
     until(lambda: started.instance("edge-1")["counters"]["ticks"] >= 2 or None, "two of them")
 
 
-def test_without_a_tick_it_does_not_start(run: Callable[..., Up], topic: str) -> None:
+def test_without_a_tick_it_does_not_start(run: Callable[..., Workers], topic: str) -> None:
     started = run("Without", ready=False)
     started.wait_log("`every` needs a model with a method `tick(context)`")
 
 
 def test_results_of_a_tick_wait_for_the_broker_and_so_does_the_state(
-    run: Callable[..., Up], broker: Broker, tmp_path: Path, topic: str
+    run: Callable[..., Workers], broker: Broker, tmp_path: Path, topic: str
 ) -> None:
     other = Broker(tmp_path / "other").start()
     port = other.port

@@ -15,13 +15,14 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from support.app import Up, run_pyboot
+from support.app import run_pyboot
 from support.broker import Broker
 from support.client import Plant
 from support.collector import Collector, Seen
 from support.environment import make_environment, packages_folder
 from support.poll import until
 from support.proxy import Proxy
+from support.workers import Workers
 
 from pyboot_svc.errors import ExitCode
 
@@ -49,17 +50,17 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def start(
-    write_config: Callable[..., Path], up: Callable[..., Up], topic: str
-) -> Callable[[str, float], Up]:
+    write_config: Callable[..., Path], workers: Callable[..., Workers], topic: str
+) -> Callable[[str, float], Workers]:
     """Starts two models, the second of which takes what the first one gives."""
 
-    def run(url: str, sample: float) -> Up:
+    def run(url: str, sample: float) -> Workers:
         chain = [("first", "in", "between"), ("second", "between", "out")]
         edges = [
             EDGE.format(name=name, topic=topic, pre=pre, post=post, url=url, sample=sample)
             for name, pre, post in chain
         ]
-        return up(write_config(*edges, models=MODELS))
+        return workers(write_config(*edges, models=MODELS))
 
     return run
 
@@ -106,7 +107,7 @@ def one(spans: list[Seen], **attributes: Any) -> Seen:
 
 
 def test_one_trace_leads_through_two_models(
-    start: Callable[..., Up], collector: Collector, plant: Plant, sender: Sender, topic: str
+    start: Callable[..., Workers], collector: Collector, plant: Plant, sender: Sender, topic: str
 ) -> None:
     start(collector.url, 0)
     plant.subscribe(f"{topic}/out")
@@ -132,7 +133,7 @@ def test_one_trace_leads_through_two_models(
 
 
 def test_what_spans_tell(
-    start: Callable[..., Up], collector: Collector, plant: Plant, topic: str, broker: Broker
+    start: Callable[..., Workers], collector: Collector, plant: Plant, topic: str, broker: Broker
 ) -> None:
     start(collector.url, 1)
     plant.subscribe(f"{topic}/out")
@@ -164,7 +165,7 @@ def test_what_spans_tell(
 
 
 def test_errors_and_what_has_no_result(
-    start: Callable[..., Up], collector: Collector, plant: Plant, topic: str
+    start: Callable[..., Workers], collector: Collector, plant: Plant, topic: str
 ) -> None:
     start(collector.url, 1)
     plant.publish(f"{topic}/in", "bad")
@@ -183,7 +184,7 @@ def test_errors_and_what_has_no_result(
 
 
 def test_a_sender_that_does_not_sample_decides_for_all(
-    start: Callable[..., Up], collector: Collector, plant: Plant, sender: Sender, topic: str
+    start: Callable[..., Workers], collector: Collector, plant: Plant, sender: Sender, topic: str
 ) -> None:
     start(collector.url, 1)
     plant.subscribe(f"{topic}/out")
@@ -197,7 +198,7 @@ def test_a_sender_that_does_not_sample_decides_for_all(
 
 
 def test_a_collector_that_is_away_is_no_matter_of_the_messages(
-    start: Callable[..., Up], plant: Plant, topic: str
+    start: Callable[..., Workers], plant: Plant, topic: str
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
@@ -216,7 +217,7 @@ def test_a_collector_that_is_away_is_no_matter_of_the_messages(
 
 def test_what_waits_is_sent_at_the_stop(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     collector: Collector,
     plant: Plant,
     topic: str,
@@ -224,7 +225,7 @@ def test_what_waits_is_sent_at_the_stop(
     edge = EDGE.format(
         name="first", topic=topic, pre="in", post="out", url=collector.url, sample=1
     ).replace("100}", "600000}")
-    running = up(write_config(edge, models=MODELS))
+    running = workers(write_config(edge, models=MODELS))
     plant.subscribe(f"{topic}/out")
     plant.publish(f"{topic}/in", 1)
     plant.wait_for(1)
@@ -235,7 +236,7 @@ def test_what_waits_is_sent_at_the_stop(
 
 def test_a_result_that_waited_on_disk_carries_its_context(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     collector: Collector,
     broker: Broker,
     sender: Sender,
@@ -247,7 +248,7 @@ def test_a_result_that_waited_on_disk_carries_its_context(
         edge = EDGE.format(
             name="first", topic=topic, pre="in", post="out", url=collector.url, sample=0
         ).replace("{name", f"{{post_port: {way.port}, name", 1)
-        running = up(write_config(edge, models=MODELS), ready=False)
+        running = workers(write_config(edge, models=MODELS), ready=False)
         running.wait_log("subscribed to")
         sender.publish(f"{topic}/in", b"1", traceparent=f"00-{SENDER}-b7ad6b7169203331-01")
         [process] = collector.wait_for(1, "process")
@@ -266,7 +267,7 @@ def environment(tmp_path: Path) -> Path:
 
 def test_in_an_environment_of_the_models_own(
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     collector: Collector,
     environment: Path,
     plant: Plant,
@@ -284,7 +285,7 @@ def test_in_an_environment_of_the_models_own(
     places = {str(Path(name).resolve()) for name in getsitepackages()}
     (packages_folder(environment) / "more.pth").write_text("\n".join(places))
     assert run_pyboot("check", "--models", "-c", str(config)).returncode == ExitCode.OK
-    up(config)
+    workers(config)
     plant.subscribe(f"{topic}/out")
     plant.publish(f"{topic}/in", 1)
     plant.wait_for(1)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.app import PYBOOT, Running, Up, complaints
+from support.app import PYBOOT, Running, complaints
 from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 from support.stub import SUBSCRIBE, StubBroker, publish, suback
+from support.workers import Workers
 
 from pyboot_svc.worker.storage.database import connect
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
@@ -402,12 +403,14 @@ def test_a_signal_ends_it_after_the_call_at_hand(
 def test_running_instances_miss_nothing_of_it(
     live: Callable[..., Running],
     write_config: Callable[..., Path],
-    up: Callable[..., Up],
+    workers: Callable[..., Workers],
     plant: Plant,
     topic: str,
 ) -> None:
     more = ", instance: 2, pre_qos: 1, post_qos: 1"
-    running = up(write_config(EDGE_OF.format(model="doubled", topic=topic, more=more), models=LIVE))
+    running = workers(
+        write_config(EDGE_OF.format(model="doubled", topic=topic, more=more), models=LIVE)
+    )
     plant.subscribe(f"{topic}/out")
     trying = live("doubled", "-n", "20", more=more)
     plant.publish_all(f"{topic}/in", list(range(20)), 1)

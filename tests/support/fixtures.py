@@ -5,14 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from support.app import Running, Up, data_plane
 from support.broker import Broker
 from support.client import Plant
+from support.workers import Workers
 
 _LINES_TOLD = 60
+
+Tracked = TypeVar("Tracked", Running, Workers)
 
 
 @pytest.fixture
@@ -37,14 +41,14 @@ def plant(broker: Broker) -> Iterator[Plant]:
 
 
 @pytest.fixture
-def track(request: pytest.FixtureRequest) -> Iterator[Callable[[Running], Running]]:
+def track(request: pytest.FixtureRequest) -> Iterator[Callable[[Tracked], Tracked]]:
     """Registers processes that must be gone after the test, even when it fails, and before its
     broker is."""
     if "broker" in request.fixturenames:
         request.getfixturevalue("broker")
-    running: list[Running] = []
+    running: list[Running | Workers] = []
 
-    def add(process: Running) -> Running:
+    def add(process: Tracked) -> Tracked:
         running.append(process)
         return process
 
@@ -77,12 +81,24 @@ def write_config(tmp_path: Path, broker: Broker) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def up(tmp_path: Path, track: Callable[[Running], Running]) -> Callable[..., Up]:
+def up(tmp_path: Path, track: Callable[[Up], Up]) -> Callable[..., Up]:
     """Starts `pyboot up` on a configuration and waits until all instances are ready."""
 
     def start(config: Path, *more: str, ready: bool = True) -> Up:
-        started = Up(tmp_path / "up", config, *more, ready=False)
-        track(started)
+        started = track(Up(tmp_path / "up", config, *more, ready=False))
+        if ready:
+            started.wait_ready()
+        return started
+
+    return start
+
+
+@pytest.fixture
+def workers(tmp_path: Path, track: Callable[[Workers], Workers]) -> Callable[..., Workers]:
+    """Starts the instances of a configuration, without a master, and waits until all are ready."""
+
+    def start(config: Path, *more: str, ready: bool = True) -> Workers:
+        started = track(Workers(tmp_path / "workers", config, *more))
         if ready:
             started.wait_ready()
         return started
