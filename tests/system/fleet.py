@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from shlex import quote
 from typing import Any
 
 from machine import Machine
@@ -29,6 +30,17 @@ class broken:
 def slow(payload):
     time.sleep(1.0)
     return payload
+"""
+
+
+# A shell would start a `sleep` for each of them.
+_COUNT = """
+import itertools, os, time
+for number in itertools.count(1):
+    if os.path.exists("/var/tmp/stream.stop"):
+        break
+    print(number, flush=True)
+    time.sleep(0.01)
 """
 
 
@@ -91,8 +103,8 @@ class Stream:
         self._begin("stream-sub", f"exec {subscribe} >/var/tmp/stream.out")
         self._begin(
             "stream-pub",
-            "n=0; while [ ! -e /var/tmp/stream.stop ]; do n=$((n+1)); echo $n; sleep 0.01; done"
-            f" | tee /var/tmp/stream.in | mosquitto_pub -l -q 1 -t {name}/in",
+            f"python3 -c {quote(_COUNT)} | tee /var/tmp/stream.in"
+            f" | mosquitto_pub -l -q 1 -t {name}/in",
         )
         self.flows_on()
 
