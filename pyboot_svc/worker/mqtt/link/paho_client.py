@@ -32,11 +32,11 @@ from pyboot_svc.worker.mqtt.link.opening import (
     Resolver,
     dial,
 )
-from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader
+from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader, FrameWriter
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.encoder import encode_user_properties
 from pyboot_svc.worker.mqtt.wire.errors import Broken, Malformed
-from pyboot_svc.worker.mqtt.wire.tls_errors import explain_alert, would_block
+from pyboot_svc.worker.mqtt.wire.tls_errors import explain_alert
 
 if TYPE_CHECKING:
     import ssl
@@ -236,8 +236,10 @@ class ControlClient:
                 raise NoWebSocket from error
             raise
         punctual.settle()
-        reader = FrameReader(punctual, _answering(layer, punctual))
-        cast(Any, layer).recv, cast(Any, layer).pending = reader.recv, reader.pending
+        frames: Any = layer
+        writer = FrameWriter(punctual)
+        reader = FrameReader(punctual, writer.answer)
+        frames.send, frames.recv, frames.pending = writer.send, reader.recv, reader.pending
         return layer
 
     def use_socket(self, stand_in: Any) -> None:
@@ -443,8 +445,6 @@ class ControlClient:
         # By descriptor: `sock` may be a TLS or WebSocket layer, and the option is TCP's.
         with socket.socket(fileno=socket.dup(sock.fileno())) as tcp:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._broker.transport == "websockets":
-            sock.send = _whole_frames(sock.send)
 
     def _make(self) -> PatientClient:
         broker, session = self._broker, self._session
@@ -556,35 +556,3 @@ def _with_details(text: str, properties: Any, more: str = "") -> str:
     told = [getattr(properties, name, "") for name in ("ReasonString", "ServerReference")]
     details = "; ".join(printable(detail) for detail in (*told, more) if detail)
     return f"{text} ({details})" if details else text
-
-
-def _answering(layer: paho._WebsocketWrapper, sock: PunctualSocket) -> Callable[[int, bytes], None]:
-    """Sends a WebSocket's control frame, but not into the midst of another frame."""
-
-    def answer(opcode: int, payload: bytes) -> None:
-        if layer._sendbuffer:
-            return  # the broker sees that something comes
-        frame = layer._create_frame(opcode, bytearray(payload))
-        try:
-            sent = sock.send(frame)
-        except would_block():
-            return
-        if sent < len(frame):
-            raise ConnectionError("a part of a frame was sent")
-
-    return answer
-
-
-def _whole_frames(send: Callable[[Any], int]) -> Callable[[Any], int]:
-    """Mends paho's WebSocket layer: it says 0 for a frame that the socket took only a part of.
-
-    paho then forgets the packet, and the rest of the frame is never sent.
-    """
-
-    def send_or_block(data: Any) -> int:
-        sent = send(data)
-        if sent == 0:
-            raise BlockingIOError
-        return sent
-
-    return send_or_block

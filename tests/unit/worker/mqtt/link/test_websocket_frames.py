@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
+import sys
 from itertools import pairwise
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.held import held_bytes
 
-from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader
+from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader, FrameWriter
 
 BINARY, CLOSE, PING, PONG = 2, 8, 9, 10
 
@@ -133,3 +136,136 @@ def test_the_end_is_answered() -> None:
 def test_what_no_broker_may_send(data: bytes) -> None:
     with pytest.raises(ConnectionError):
         read_all(FrameReader(Pieces(data, []), lambda opcode, payload: None), 100)
+
+
+class Takes:
+    """A socket that takes so many bytes at a time, and would block between two times."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.sizes = sizes
+        self.taken = b""
+        self._calls = 0
+
+    def send(self, data: bytes | memoryview) -> int:
+        self._calls += 1
+        if self._calls % 2 == 0:
+            raise BlockingIOError
+        size = self.sizes[self._calls // 2 % len(self.sizes)]
+        self.taken += bytes(data[:size])
+        return min(size, len(data))
+
+
+def carried(frames: bytes) -> list[tuple[int, bytes]]:
+    """The opcode and the payload of each frame that a client has sent, whole and masked."""
+    found = []
+    while frames:
+        assert frames[0] & 0x80, "it is final"
+        assert frames[1] & 0x80, "it is masked"
+        size, at = frames[1] & 0x7F, 2
+        if size == 126:
+            (size,), at = struct.unpack_from(">H", frames, 2), 4
+            assert size > 125
+        elif size == 127:
+            (size,), at = struct.unpack_from(">Q", frames, 2), 10
+            assert size > 65_535
+        key, masked = frames[at : at + 4], frames[at + 4 : at + 4 + size]
+        assert len(masked) == size
+        found.append((frames[0] & 0x7F, bytes(byte ^ key[n % 4] for n, byte in enumerate(masked))))
+        frames = frames[at + 4 + size :]
+    return found
+
+
+def send_all(writer: FrameWriter, data: bytes | memoryview) -> None:
+    """As the owner of a socket does: what wasn't taken is offered once more."""
+    while True:
+        try:
+            assert writer.send(data) == len(data)
+        except BlockingIOError:
+            continue
+        return
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 125, 126, 127, 65_535, 65_536, 300_001])
+def test_what_is_sent_is_one_masked_frame(size: int) -> None:
+    sock = Takes(1_000_000)
+    payload = bytes(n * 7 % 256 for n in range(size))
+    send_all(FrameWriter(sock), memoryview(payload))
+    assert carried(sock.taken) == [(BINARY, payload)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.binary(min_size=1, max_size=400), min_size=1, max_size=6),
+    st.lists(st.integers(1, 300), min_size=1, max_size=6),
+)
+def test_however_little_the_socket_takes(payloads: list[bytes], sizes: list[int]) -> None:
+    sock = Takes(*sizes)
+    writer = FrameWriter(sock)
+    for payload in payloads:
+        send_all(writer, payload)
+    assert carried(sock.taken) == [(BINARY, payload) for payload in payloads]
+
+
+def test_each_frame_has_a_key_of_its_own() -> None:
+    """So that who makes the broker send something can't choose what passes through a proxy."""
+    sock = Takes(1_000_000)
+    writer = FrameWriter(sock)
+    for _ in range(50):
+        send_all(writer, b"the same")
+    assert len({sock.taken[at : at + 14] for at in range(0, len(sock.taken), 14)}) > 45
+
+
+def test_while_more_waits_the_first_frame_is_finished_alone() -> None:
+    """Its owner may have more behind it the next time."""
+    sock = Takes(3)
+    writer = FrameWriter(sock)
+    with pytest.raises(BlockingIOError):
+        writer.send(b"first")
+    while True:
+        try:
+            assert writer.send(b"first and more") == len(b"first")
+        except BlockingIOError:
+            continue
+        break
+    send_all(writer, b" and more")
+    assert carried(sock.taken) == [(BINARY, b"first"), (BINARY, b" and more")]
+
+
+def test_control_frames_are_answered_between_others_alone() -> None:
+    sock = Takes(9)
+    writer = FrameWriter(sock)
+    writer.answer(PONG, b"a")
+    with pytest.raises(BlockingIOError):
+        writer.send(b"a longer one")
+    writer.answer(PONG, b"b")
+    send_all(writer, b"a longer one")
+    assert carried(sock.taken) == [(PONG, b"a"), (BINARY, b"a longer one")]
+
+
+def test_an_answer_that_is_cut_ends_the_connection() -> None:
+    blocked = Takes(3)
+    writer = FrameWriter(blocked)
+    with pytest.raises(ConnectionError):
+        writer.answer(PONG, b"abc")
+    writer.answer(PONG, b"abc")  # the socket takes nothing at all: it may come without
+
+
+def test_a_large_frame_takes_no_step_for_each_byte() -> None:
+    """Byte by byte, 10 MB keep a small board busy for longer than the watchdog waits."""
+    steps = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        frame.f_trace_opcodes = True
+        return count
+
+    sock = Takes(20_000_000)
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        FrameWriter(sock).send(bytes(10_000_000))
+    finally:
+        sys.settrace(before)
+    assert 0 < steps < 10_000
+    assert len(sock.taken) == 10_000_000 + 14
