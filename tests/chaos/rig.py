@@ -247,19 +247,20 @@ class Rig:
         return sorted(self.chance.sample(range(count * 95 // 100), most))
 
     def wait_distinct(self, target: int, timeout: float = 60.0) -> None:
-        collector = self.collector
-        last = [-1]
+        """`timeout` is how long nothing may come and no worker end: starts take long on a busy
+        host."""
+        while (seen := self._progress())[0] < target:
+            try:
+                until(lambda seen=seen: self._progress() != seen, "progress", timeout)  # type: ignore[misc]
+            except AssertionError:
+                raise AssertionError(
+                    f"{seen[0]} of {target} different messages have arrived, and no more within "
+                    f"{timeout} s; {self.figures()}\n{self.logs}"
+                ) from None
 
-        def arrived() -> bool:
-            last[0] = collector.distinct
-            return last[0] >= target
-
-        try:
-            until(arrived, f"{target} different messages", timeout)
-        except AssertionError as error:
-            raise AssertionError(
-                f"{error}; {last[0]} have arrived; {self.figures()}\n{self.logs}"
-            ) from None
+    def _progress(self) -> tuple[int, int]:
+        """How many different messages have arrived, and how often workers have ended."""
+        return self.collector.distinct, sum(len(worker.exit_codes) for worker in self.workers)
 
     def pause(self) -> None:
         """A random moment: mostly short, now and then as long as a start takes."""
