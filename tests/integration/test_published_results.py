@@ -73,6 +73,8 @@ def wrong(payload, context):
     context.publish({"n": 1}, **kinds[payload])
 """
 MESSAGES = 300
+# A broker takes off what it has had a message for: a second, as soon as a clock steps to the next.
+LEFT_OF_60 = range(30, 61)
 
 
 class Listener:
@@ -154,7 +156,8 @@ def test_several_results_in_order_each_on_its_topic(
     others = [m.topic for m in listener.heard if m.topic in (f"{topic}/two", f"{topic}/out")]
     assert others == [f"{topic}/two", f"{topic}/out"] * MESSAGES
     two = properties_of(listener.on(f"{topic}/two")[0])
-    assert (two.expiry, dict(two.user)["unit"]) == (60, "C")
+    assert two.expiry in LEFT_OF_60
+    assert dict(two.user)["unit"] == "C"
     found = [m for m in listener.heard if m.topic != f"{topic}/in"]
     assert (
         len({dict(properties_of(message).user)["pyboot-id"] for message in found}) == 3 * MESSAGES
@@ -275,7 +278,8 @@ def test_results_that_waited_on_disk_are_as_they_were_published(
         until(lambda: {"n": 3, "of": 3} in sink.values(f"{topic}/out"), "the next one")
         [message] = [m for m in sink.on(f"{topic}/two") if b'"n":3' in m.payload.replace(b" ", b"")]
         about = properties_of(message)
-        assert (about.expiry, dict(about.user)["unit"]) == (60, "C")
+        assert about.expiry in LEFT_OF_60
+        assert dict(about.user)["unit"] == "C"
     finally:
         sink.close()
         other.stop()
@@ -291,20 +295,20 @@ def test_what_came_with_a_message(
         ContentType="application/json",
         ResponseTopic="answers/here",
         CorrelationData=b"seven",
-        MessageExpiryInterval=100,
+        MessageExpiryInterval=60,
         UserProperty=[("a", "1"), ("a", "2")],
     )
     listener.publish(f"{topic}/in", 2)
     until(lambda: len(listener.on(f"{topic}/out")) == 2, "both results")
     first, second = listener.values(f"{topic}/out")
     assert first.pop("arrived") <= second.pop("arrived")
+    assert first.pop("expiry") in LEFT_OF_60
     assert first == {
         "topic": f"{topic}/in",
         "qos": 1,
         "retain": False,
         "type": "application/json",
         "response": "answers/here",
-        "expiry": 100,
         "correlation": "seven",
         "user": [["a", "1"], ["a", "2"]],
     }

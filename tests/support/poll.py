@@ -11,7 +11,7 @@ T = TypeVar("T")
 # Of what has been waited for, so that what takes long isn't asked for all the time.
 _PAUSE = 0.05
 _LEAST_PAUSE_SECONDS = 0.02
-_MOST_PAUSE_SECONDS = 0.15
+_MOST_PAUSE_SECONDS = 0.5
 
 
 def until(condition: Callable[[], T], what: str = "", timeout: float = 20.0) -> T:

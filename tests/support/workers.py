@@ -41,15 +41,16 @@ class Workers:
         self._hub = Hub([self._listener], identities)
         self._view = View(config, self._hub, NoServices(), identities)
         self._hub.start()
-        folders = ("--run-dir", str(run_dir), "--state-dir", str(run_dir / "state"))
+        places = ("--run-dir", str(run_dir), "--state-dir", str(run_dir / "state"))
         self._running: list[subprocess.Popen[bytes]] = []
         with self.log_file.open("ab") as log:
             for instance in instances:
                 write_compiled(instance, run_dir)
+                name = str(instance.identity)
                 self._running.append(
                     subprocess.Popen(
-                        [*PYBOOT, "worker", str(instance.identity), *folders, *more],
-                        stdin=subprocess.DEVNULL,
+                        [*PYBOOT, "worker", name, *places, "--stop-at-eof", *more],
+                        stdin=subprocess.PIPE,  # closed by whatever ends this process, too
                         stdout=log,
                         stderr=log,
                         env={**os.environ, "PYTHONUNBUFFERED": "1", **instance.edge.variables},
@@ -100,6 +101,8 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
         self._hub.stop()
         self._listener.close()
         self._run_dir.cleanup()
