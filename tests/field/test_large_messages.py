@@ -47,13 +47,13 @@ class Rig:
     """One worker between two topics, whose model waits for `gate`."""
 
     def __init__(self, app: Workers, gate: Path, topic: str) -> None:
-        self.master = app
+        self.app = app
         self.gate = gate
         self.topic = topic
 
     @property
     def row(self) -> dict[str, object]:
-        return self.master.instance("m-1")
+        return self.app.instance("m-1")
 
     def counter(self, name: str) -> int:
         counters = self.row["counters"]
@@ -125,7 +125,7 @@ def test_200_megabytes_at_qos_0_are_dropped_as_far_as_there_is_no_room(
     # The newest are kept; one more is in the model's hands when the queue is full.
     assert came[-kept - 9 :] == [*range(200 - kept + 1, 210)]
     assert rig.highest_mib < USUAL_MIB + QUEUE_MIB + MARGIN_MIB
-    assert "dropped" in rig.master.log
+    assert "dropped" in rig.app.log
 
 
 @pytest.mark.timeout(240)  # each of them is written to the disk
@@ -153,7 +153,7 @@ def test_200_megabytes_while_the_post_broker_is_away(
         f"post_topic: {topic}/out, post_qos: 1, queue: {{bytes: {QUEUE_MIB}M}}}}"
     )
     rig = Rig(workers(write_config(edge, models=MODELS), ready=False), tmp_path, topic)
-    rig.master.wait_log("subscribed to")
+    rig.app.wait_log("subscribed to")
     plant.publish_all(f"{topic}/in", [large(number) for number in range(200)], qos=1)
     until(lambda: rig.row["spooled"] == 200, "all are spooled", 60)
     until(lambda: rig.row["held_bytes"] == 0, "nothing is held")

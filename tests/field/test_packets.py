@@ -28,7 +28,7 @@ class Rig:
 
     def __init__(self, stub: StubBroker, app: Workers, v5: bool) -> None:
         self.stub = stub
-        self.master = app
+        self.app = app
         self.v5 = v5
 
     def subscriber(self, count: int = 1) -> int:
@@ -47,7 +47,7 @@ class Rig:
         return len(self._published("pyboot/dead/m"))
 
     def errors(self) -> dict[str, int]:
-        found: dict[str, int] = self.master.instance("m-1")["errors"]
+        found: dict[str, int] = self.app.instance("m-1")["errors"]
         return found
 
     def acknowledged(self) -> list[int]:
@@ -100,7 +100,7 @@ def test_a_message_that_cant_be_taken_is_acknowledged_counted_and_kept(rig: Rig,
     assert rig.results() == [1, 3]
     assert rig.errors() == {kind: 1}
     until(lambda: rig.letters() == 1, "a dead letter")
-    assert rig.master.log.count(f"message failed ({kind})") == 1
+    assert rig.app.log.count(f"message failed ({kind})") == 1
     assert len(rig.stub.of_kind(SUBSCRIBE)) == 1
 
 
@@ -110,7 +110,7 @@ def test_many_of_them_are_said_a_few_times(rig: Rig) -> None:
     until(lambda: rig.acknowledged() == list(range(1, 502)), "all are acknowledged, in order", 60)
     assert rig.results() == [501]
     assert rig.errors() == {"bad_topic": 500}
-    assert rig.master.log.count("message failed (bad_topic)") <= 25
+    assert rig.app.log.count("message failed (bad_topic)") <= 25
 
 
 def test_a_model_of_batches_gets_the_others(rig: Rig, batch: None) -> None:
@@ -180,9 +180,9 @@ def test_where_the_next_packet_begins_nobody_knows(rig: Rig, packet: str) -> Non
     rig.stub.send(rig.good(1) + rig.good(2), again)
     until(lambda: rig.results()[-1:] == [2], "the next message", 60)
     assert set(rig.results()) == {1, 2}
-    rig.master.wait_ready()
+    rig.app.wait_ready()
     if not PLAIN:
-        assert "what arrived is not MQTT: a " in rig.master.log
+        assert "what arrived is not MQTT: a " in rig.app.log
 
 
 @pytest.mark.skipif(not PLAIN, reason="paho reads only the plain data plane's packets")
@@ -194,4 +194,4 @@ def test_what_paho_stumbles_over_costs_no_more_than_the_connection(rig: Rig) -> 
     rig.stub.send(rig.good(1) + rig.good(2), again)
     until(lambda: rig.results()[-1:] == [2], "the next message", 60)
     assert set(rig.results()) == {1, 2}
-    rig.master.wait_ready()
+    rig.app.wait_ready()

@@ -56,16 +56,14 @@ def worker(
     return start
 
 
-def subscribed(workers: Workers) -> bool:
-    brokers: dict[str, Any] = workers.instance("m-1").get("brokers", {})
-    return (
-        bool(brokers) and brokers["pre"]["state"] == "connected" and "subscribed to" in workers.log
-    )
+def subscribed(app: Workers) -> bool:
+    brokers: dict[str, Any] = app.instance("m-1").get("brokers", {})
+    return bool(brokers) and brokers["pre"]["state"] == "connected" and "subscribed to" in app.log
 
 
-def spool(workers: Workers, plant: Plant, topic: str, numbers: range) -> None:
+def spool(app: Workers, plant: Plant, topic: str, numbers: range) -> None:
     plant.publish_all(f"{topic}/in", list(numbers), 1)
-    until(lambda: workers.instance("m-1")["spooled"] == numbers.stop, "spooled", 60)
+    until(lambda: app.instance("m-1")["spooled"] == numbers.stop, "spooled", 60)
 
 
 ODD_ROWS: list[tuple[Any, ...]] = [
@@ -91,12 +89,12 @@ def test_rows_that_no_packet_can_be_made_of_are_put_aside(
         for values in ODD_ROWS:
             insert(connection, RESULTS, [values], 0.0)
     post.start()
-    workers = worker(*state)
-    until(lambda: workers.instance("m-1")["spooled"] == 0, "all is sent, or put aside", 60)
+    app = worker(*state)
+    until(lambda: app.instance("m-1")["spooled"] == 0, "all is sent, or put aside", 60)
     kept = rows(file.parent, "SELECT kind, error FROM dead")
     assert [kind for kind, _ in kept] == ["refused"] * len(ODD_ROWS)
     assert all(error.startswith("its row on the disk is damaged") for _, error in kept)
-    assert "ended with exit code" not in workers.log
+    assert app.alive
     listed = run_pyboot("dead", "list", *state, "--json")
     assert len(json.loads(listed.stdout)) == len(ODD_ROWS)
 
@@ -106,10 +104,10 @@ def test_a_window_of_20_is_filled_again_at_each_answer(
     threads: int, worker: Callable[..., Workers], plant: Plant, topic: str, post: Broker
 ) -> None:
     """Filled by the connection's clock alone, ten times a second, it would take 100 s."""
-    workers = worker(threads=threads)
-    spool(workers, plant, topic, range(20_000))
+    app = worker(threads=threads)
+    spool(app, plant, topic, range(20_000))
     post.start()
-    until(lambda: workers.instance("m-1")["spooled"] == 0, "all is sent", 60)
+    until(lambda: app.instance("m-1")["spooled"] == 0, "all is sent", 60)
 
 
 def test_the_spool_ends_beside_live_input(
@@ -117,10 +115,10 @@ def test_the_spool_ends_beside_live_input(
 ) -> None:
     # What paho, packet by packet, has time for beside the spool.
     at_once = 60 if data_plane() == "bulk" else 10
-    workers = worker(threads=1)
-    spool(workers, plant, topic, range(3000))
+    app = worker(threads=1)
+    spool(app, plant, topic, range(3000))
     post.start()
-    until(lambda: workers.instance("m-1")["brokers"]["post"]["state"] == "connected", "it is back")
+    until(lambda: app.instance("m-1")["brokers"]["post"]["state"] == "connected", "it is back")
     with Plant(post.port) as reader:
         reader.subscribe(f"{topic}/out", 1)
         number = 3000
@@ -129,7 +127,7 @@ def test_the_spool_ends_beside_live_input(
             nonlocal number
             plant.publish_soon(f"{topic}/in", list(range(number, number + at_once)), 1)
             number += at_once
-            return bool(workers.instance("m-1")["spooled"] == 0)
+            return bool(app.instance("m-1")["spooled"] == 0)
 
         until(emptied, "the spool is empty though more comes all the time", 60)
         plant.publish_all(f"{topic}/in", [number], 1)
@@ -193,21 +191,21 @@ def test_the_disk_holds_no_more_than_it_may_and_gets_it_back(
 ) -> None:
     """Small results take several times their payload."""
     limits = f"{{max_bytes: {BUDGET}, on_full: {on_full}}}"
-    workers = worker(
+    app = worker(
         "--state-dir", str(tmp_path / "state"), spool=limits, queue="{pre: 500, post: 500}"
     )
     count = 20_000 if size < 1000 else 4_000_000 // size
     plant.publish_all(f"{topic}/in", [f"{number:0{size}}" for number in range(count)], 1)
     if on_full == "block":
-        workers.wait_log("no more input is taken in until the post broker is back", 60)
+        app.wait_log("no more input is taken in until the post broker is back", 60)
     else:
-        until(lambda: workers.instance("m-1")["counters"]["spool_overflowed"] > 0, "dropped", 60)
-        until(lambda: workers.instance("m-1")["unacknowledged"] == 0, "all is taken in", 60)
-    assert workers.instance("m-1")["spooled"] > 0
+        until(lambda: app.instance("m-1")["counters"]["spool_overflowed"] > 0, "dropped", 60)
+        until(lambda: app.instance("m-1")["unacknowledged"] == 0, "all is taken in", 60)
+    assert app.instance("m-1")["spooled"] > 0
     post.start()
-    until(lambda: workers.instance("m-1")["spooled"] == 0, "all is sent", 60)
-    until(lambda: workers.instance("m-1")["unacknowledged"] == 0, "all is safe", 60)
-    counters = workers.instance("m-1")["counters"]
+    until(lambda: app.instance("m-1")["spooled"] == 0, "all is sent", 60)
+    until(lambda: app.instance("m-1")["unacknowledged"] == 0, "all is safe", 60)
+    counters = app.instance("m-1")["counters"]
     # A connection that is lost on a busy host brings some of the inputs twice.
     assert counters["published"] + counters["spool_overflowed"] == counters["processed"] >= count
     until(lambda: sum(taken(tmp_path / "state" / "m-1").values()) < BUDGET // 3, "given back")

@@ -66,6 +66,11 @@ class Workers:
     def wait_log(self, text: str, timeout: float = 20.0) -> None:
         until(lambda: text in self.log, f"{text!r} in the log of {self.log_file}", timeout)
 
+    @property
+    def alive(self) -> bool:
+        """Whether none has ended."""
+        return all(process.poll() is None for process in self._running)
+
     def instance(self, name: str) -> dict[str, Any]:
         """What /api/instances would say of NAME-N."""
         rows = self._view.instances()["instances"]
