@@ -17,7 +17,7 @@ from pyboot_svc.logs import RateLimit
 from pyboot_svc.text import clip_utf8, property_text
 from pyboot_svc.worker.delivery.kept_dead_letters import KeptDeadLetters, Record, record_size
 from pyboot_svc.worker.messages import Fault, Message
-from pyboot_svc.worker.storage.disk_budget import bytes_on_pages, dead_letter_bytes, log_bytes
+from pyboot_svc.worker.storage.disk_budget import bytes_on_pages, dead_letter_bytes
 from pyboot_svc.worker.storage.durable_queue import DurableQueue, Row
 from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.writer import DatabaseWriter
@@ -81,7 +81,6 @@ class DeadLetters:
         self._drop = edge.on_error.then == "drop"
         budget = edge.spool.max_bytes
         self._most_bytes = dead_letter_bytes(budget, edge.dead_letter.max_bytes)
-        self._most_at_once = log_bytes(budget) // 2
         self._kept = KeptDeadLetters(store, edge.dead_letter.keep, self._most_bytes)
         self._store = store
         self._lane = lane
@@ -118,7 +117,7 @@ class DeadLetters:
             record = self._record(message, fault, now)
             letter = self._letter(message, fault, now)
             size = bytes_on_pages(record_size(record))
-            if parts and parts[-1][2] + size <= self._most_at_once:
+            if parts and parts[-1][2] + size <= self._store.most_at_once:
                 records, letters, before = parts[-1]
                 records.append(record)
                 letters.append(letter)

@@ -30,7 +30,7 @@ from pyboot_svc.worker.messages import (
     StoredMessage,
     lane_of,
 )
-from pyboot_svc.worker.storage.disk_budget import bytes_on_pages, log_bytes
+from pyboot_svc.worker.storage.disk_budget import bytes_on_pages
 from pyboot_svc.worker.storage.rows import Row, row_size, with_options
 from pyboot_svc.worker.storage.spool import Spool
 
@@ -81,7 +81,6 @@ class Forwarder:
         self._spool = spool
         self._outbox = outbox
         self._completion = completion
-        self._most_pending_bytes = log_bytes(edge.spool.max_bytes)
         named = {ID_PROPERTY: "0" * ID_BYTES}
         self._beside_payload = row_size(edge.post.topic, b"", named)
         # Before more results are made: until there is room, and how many then.
@@ -320,7 +319,7 @@ class Forwarder:
         spooled = self._spooled
         if spooled.pending >= _MOST_PENDING or not self._results.ready:
             return 0
-        most = max(self._most_pending_bytes - spooled.pending_bytes, 0)
+        most = max(self._spool.most_pending_bytes - spooled.pending_bytes, 0)
         fitting, wanted = self._fit(most)
         if fitting == 0:
             if spooled.pending:

@@ -16,6 +16,7 @@ class Spool:
     def __init__(self, store: DatabaseWriter, file: Path, max_bytes: int) -> None:
         budget = self._budget = DiskBudget(file, max_bytes, lambda: store.used)
         store.watch(budget.look)
+        self._store = store
         self.results = DurableQueue(store, file, RESULTS)
         self.dead_letters = DurableQueue(store, file, DEAD_LETTERS)
         # How many bytes more may go to the disk, given how many are wanted.
@@ -25,6 +26,11 @@ class Spool:
     def disk_is_low(self) -> bool:
         """Whether it was the disk that had no room when it was last asked for."""
         return self._budget.disk_is_low
+
+    @property
+    def most_pending_bytes(self) -> int:
+        """How many may be on their way to the disk: as many as one commit takes."""
+        return self._store.most_of_commit
 
     def close(self) -> None:
         self.results.close()

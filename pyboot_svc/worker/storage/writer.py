@@ -55,7 +55,8 @@ class DatabaseWriter:
     def __init__(self, file: Path, most_bytes: int = _MOST_BYTES) -> None:
         self._file = file
         self._most_bytes = most_bytes
-        self._log_bytes = log_bytes(most_bytes)
+        # Before the database is opened, too: who asks is told how large the first writes may be.
+        self._log_bytes = self._log_share()
         # Replaced as a whole: what a commit has written is never counted twice, nor left out.
         self.used = Usage(EMPTY_BYTES, 0, 0)
         self._used_lock = threading.Lock()
@@ -74,9 +75,17 @@ class DatabaseWriter:
         self._releases: list[Callable[[], None]] = []
 
     @property
+    def most_of_commit(self) -> int:
+        """What one commit should not exceed, in bytes: less on a small disk."""
+        return self._log_bytes
+
+    @property
     def most_at_once(self) -> int:
         """What one write should not exceed, in bytes."""
         return self._log_bytes // 2
+
+    def _log_share(self) -> int:
+        return log_bytes(min(self._most_bytes, disk_bytes(self._file.parent)))
 
     @property
     def trouble(self) -> str | None:
@@ -326,7 +335,7 @@ class DatabaseWriter:
         from pyboot_svc.worker.storage.removal import Files
 
         if self._connection is None:
-            self._log_bytes = log_bytes(min(self._most_bytes, disk_bytes(self._file.parent)))
+            self._log_bytes = self._log_share()  # another disk may lie there by now
             connection = open_database(self._file, self._log_bytes)
             with troubles(self._file):
                 self._measure(connection)

@@ -28,7 +28,7 @@ from pyboot_svc.worker.messages import (
     StoredMessage,
     count_of,
 )
-from pyboot_svc.worker.storage.disk_budget import bytes_on_pages
+from pyboot_svc.worker.storage.disk_budget import bytes_on_pages, disk_bytes, log_bytes
 from pyboot_svc.worker.storage.durable_queue import RESULTS
 from pyboot_svc.worker.storage.rows import row_size
 from pyboot_svc.worker.storage.spool import Spool
@@ -921,4 +921,19 @@ def test_the_next_process_goes_on_where_this_one_ended(tmp_path: Path) -> None:
         assert payloads(items) == list(range(3, 10))
         desk.forwarder.delivered(items)
         until(lambda: not desk.spooled.busy, "the spool is empty")
+        desk.forwarder.stop()
+
+
+def test_before_the_first_write_too_no_more_is_on_its_way_than_a_small_disk_takes_at_once(
+    small_disk: SmallDisk,
+) -> None:
+    """What a commit writes is there twice when the log is worked in; the budget is far larger."""
+    store = DatabaseWriter(small_disk.folder / DATABASE_NAME, 256 * 1024**2)
+    desk = Desk(store, small_disk.folder, SpoolLimits(max_bytes=256 * 1024**2))
+    try:
+        desk.digits = 2000
+        desk.make(300)
+        until(lambda: desk.spooled.pending > 0, "some are on their way")
+        assert desk.spooled.pending_bytes <= log_bytes(disk_bytes(small_disk.folder)) < 300 * 2000
+    finally:
         desk.forwarder.stop()
