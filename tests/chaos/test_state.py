@@ -20,14 +20,21 @@ def wait_counted(rig: Rig, sent: int) -> int:
     enough, since another thread may be at those that come again.
     """
 
+    seen: list[int] = []
+
     def all_are_counted() -> bool:
         nonlocal sent
         rig.feed.send(1)
         sent += 1
         rig.wait_distinct(sent)
-        return bool(json.loads(rig.results[-1].payload)["seen"] == sent)
+        seen.append(json.loads(rig.results[-1].payload)["seen"])
+        return seen[-1] == sent
 
-    until(all_are_counted, "all are counted")
+    # A start is in it, which takes long on a busy host.
+    try:
+        until(all_are_counted, "all are counted", 60.0)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: of {sent} it saw {seen[-9:]}\n{rig.logs}") from None
     return sent
 
 
