@@ -62,8 +62,8 @@ def config(write_config: Callable[..., Path], topic: str) -> Path:
     return write_config(edge, models=MODELS)
 
 
-def spooled(workers: Workers) -> Any:
-    return workers.instance("m-1").get("spooled")
+def spooled(app: Workers) -> Any:
+    return app.instance("m-1").get("spooled")
 
 
 @pytest.mark.parametrize("step", [YEARS, -YEARS])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.disk import SmallDisk
 from support.store import configured, held_up, rows, running, settled
 
 from pyboot_svc import __version__
@@ -20,8 +21,9 @@ from pyboot_svc.model.codec import PayloadFault
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.messages import Fault, Message, StoredMessage
 from pyboot_svc.worker.storage.database import check, open_database
+from pyboot_svc.worker.storage.disk_budget import disk_bytes, log_bytes
 from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, DurableQueue
-from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
+from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter, Done, TakeBack, Write
 
 BAD = Message("plant/7", b"\x00\xff")
 FAULT = Fault("model", "the model raised KeyError: 'x'\nTraceback: …", 4)
@@ -241,3 +243,32 @@ def test_an_error_of_awkward_characters_fits_into_a_property(
 ) -> None:
     [letter] = Yard(store, tmp_path).add((BAD, Fault("model", character * 50_000)))
     assert len(letter.properties["error"].encode()) < 65_536
+
+
+class Noting(DatabaseWriter):
+    """Notes how much each write is expected to take."""
+
+    def __init__(self, file: Path, most_bytes: int) -> None:
+        super().__init__(file, most_bytes)
+        self.growths: list[int] = []
+
+    def submit(
+        self,
+        write: Write,
+        done: Done,
+        take_back: TakeBack = lambda: False,
+        growth: int = 0,
+    ) -> None:
+        self.growths.append(growth)
+        super().submit(write, done, take_back, growth)
+
+
+def test_many_together_are_written_in_parts_that_a_small_disk_takes(small_disk: SmallDisk) -> None:
+    """The budget is far larger than the disk."""
+    store = Noting(small_disk.folder / DATABASE_NAME, 256 * 1024**2)
+    yard = Yard(store, small_disk.folder)
+    large = Message("plant/7", b"x" * 10_000)
+    yard.dead_letters.add([(large, FAULT)] * 50, lambda: None)
+    at_once = log_bytes(disk_bytes(small_disk.folder)) // 2
+    assert 0 < max(store.growths) <= at_once
+    assert sum(store.growths) > 2 * at_once
