@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from pyboot_svc.model.plain import Nan, NotPlain, plain, repeats_a_key, simpler
 
 # Values as text, by key; None for what was deleted.
 Changes = dict[str, str | None]
+
+
+@dataclass
+class _AtHand:
+    """A key that calls have assigned which are not at their end.
+
+    `kept` is what such as have ended well have left, and `assigned` what each of the others has
+    assigned since, the latest last.
+    """
+
+    kept: str | None
+    assigned: dict[object, str | None] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> str | None:
+        return next(reversed(self.assigned.values()), self.kept)
 
 
 class ModelState(MutableMapping[str, Any]):
@@ -31,8 +49,8 @@ class ModelState(MutableMapping[str, Any]):
         self.changes: Changes = {}
         # What the database has lost.
         self._unsaved: Changes = {}
-        # Keys of calls that ended well, when others had assigned something else meanwhile.
-        self._contested: set[str] = set()
+        # Of each key that calls have assigned which may fail.
+        self._at_hand: dict[str, _AtHand] = {}
         self._lock = threading.Lock()
 
     def __getitem__(self, key: str) -> Any:
@@ -41,21 +59,21 @@ class ModelState(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         text = text_of(key, value)
         with self._lock:
-            self._stored[key] = text
-            self.changes[key] = text
+            self._change(key, text)
 
     def __delitem__(self, key: str) -> None:
         with self._lock:
-            del self._stored[key]
-            self.changes[key] = None
+            if key not in self._stored:
+                raise KeyError(key)
+            self._change(key, None)
 
     # What a mapping does in two steps is one here: another thread may be between them.
 
     def pop(self, key: str, *default: Any) -> Any:
         with self._lock:
-            text = self._stored.pop(key, None)
+            text = self._stored.get(key)
             if text is not None:
-                self.changes[key] = None
+                self._change(key, None)
         if text is not None:
             return json.loads(text)
         if not default:
@@ -64,22 +82,25 @@ class ModelState(MutableMapping[str, Any]):
 
     def popitem(self) -> tuple[str, Any]:
         with self._lock:
-            key, text = self._stored.popitem()
-            self.changes[key] = None
+            key, text = self._last()
+            self._change(key, None)
         return key, json.loads(text)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         text = text_of(key, default)
         with self._lock:
             if key not in self._stored:
-                self._stored[key] = self.changes[key] = text
+                self._change(key, text)
             text = self._stored[key]
         return json.loads(text)
 
     def clear(self) -> None:
         with self._lock:
-            self.changes.update(dict.fromkeys(self._stored))
-            self._stored.clear()
+            for key in list(self._stored):
+                self._change(key, None)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._stored
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._stored))
@@ -87,50 +108,87 @@ class ModelState(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._stored)
 
-    def text(self, key: str) -> str | None:
-        """What is kept under `key`; None when nothing is."""
-        return self._stored.get(key)
+    # For a `call`, which may fail: what it assigns is seen at once, and a change when it is kept.
 
-    # For a call, which may fail:
-
-    def show(self, key: str, text: str | None) -> str | None:
-        """Assign what is no change yet; gives what was there."""
+    def assign(self, call: object, key: str, text: str | None) -> None:
         with self._lock:
-            before = self._stored.pop(key, None) if text is None else self._stored.get(key)
-            if text is not None:
-                self._stored[key] = text
-        return before
+            self._show(call, key, text)
 
-    def show_default(self, key: str, text: str) -> bool:
+    def assign_default(self, call: object, key: str, text: str) -> bool:
         """The same where nothing is; whether nothing was."""
         with self._lock:
-            return self._stored.setdefault(key, text) is text
+            absent = key not in self._stored
+            if absent:
+                self._show(call, key, text)
+        return absent
 
-    def hide_last(self) -> tuple[str, str]:
-        """Delete what is last; raises KeyError when nothing is."""
+    def delete(self, call: object, key: str) -> str | None:
+        """Gives what was there."""
         with self._lock:
-            return self._stored.popitem()
+            text = self._stored.get(key)
+            if text is not None:
+                self._show(call, key, None)
+        return text
 
-    def commit(self, assigned: Mapping[str, tuple[str | None, str | None]]) -> None:
-        """What was there before, and what is there now: these are changes."""
+    def delete_last(self, call: object) -> tuple[str, str]:
+        """The same of what is last; raises KeyError when nothing is."""
         with self._lock:
-            for key, (_, text) in assigned.items():
-                if self._stored.get(key) == text:
-                    self.changes[key] = text
-                else:
-                    self._contested.add(key)  # whoever assigned it since has the last word
+            key, text = self._last()
+            self._show(call, key, None)
+        return key, text
 
-    def restore(self, key: str, before: str | None, assigned: str | None) -> None:
-        """Undo an assignment, unless another thread has assigned something else since."""
+    def keep(self, call: object, keys: Iterable[str]) -> None:
+        """It has ended well: what it has assigned to these are changes."""
         with self._lock:
-            if self._stored.get(key) != assigned:
-                return
-            if before is None:
-                self._stored.pop(key, None)
-            else:
-                self._stored[key] = before
-            if key in self._contested:
-                self.changes[key] = before
+            for key in keys:
+                at_hand = self._at_hand.get(key)
+                if at_hand is None or call not in at_hand.assigned:
+                    continue  # one that assigned it later is at its end already
+                assigned = at_hand.assigned
+                self.changes[key] = at_hand.kept = assigned[call]
+                for older in list(takewhile(lambda other: other is not call, assigned)):
+                    del assigned[older]
+                self._forget(call, key, at_hand)
+
+    def undo(self, call: object, keys: Iterable[str]) -> None:
+        """It has failed: what is seen of these is what others have assigned."""
+        with self._lock:
+            for key in keys:
+                at_hand = self._at_hand.get(key)
+                if at_hand is None or call not in at_hand.assigned:
+                    continue
+                self._forget(call, key, at_hand)
+                self._store(key, at_hand.latest)
+
+    def _show(self, call: object, key: str, text: str | None) -> None:
+        at_hand = self._at_hand.get(key)
+        if at_hand is None:
+            at_hand = self._at_hand[key] = _AtHand(self._stored.get(key))
+        at_hand.assigned.pop(call, None)
+        at_hand.assigned[call] = text
+        self._store(key, text)
+
+    def _forget(self, call: object, key: str, at_hand: _AtHand) -> None:
+        del at_hand.assigned[call]
+        if not at_hand.assigned:
+            del self._at_hand[key]
+
+    def _change(self, key: str, text: str | None) -> None:
+        """By none that could fail: whatever calls have assigned before is overwritten."""
+        self._at_hand.pop(key, None)
+        self._store(key, text)
+        self.changes[key] = text
+
+    def _store(self, key: str, text: str | None) -> None:
+        if text is None:
+            self._stored.pop(key, None)
+        else:
+            self._stored[key] = text
+
+    def _last(self) -> tuple[str, str]:
+        for key in reversed(self._stored):
+            return key, self._stored[key]
+        raise KeyError("context.state is empty")
 
     def take_changes(self) -> Changes:
         """What was assigned since the last time."""
@@ -163,7 +221,11 @@ class ModelState(MutableMapping[str, Any]):
         with self._lock:
             if not self._known:
                 for key in stored.keys() - self.changes.keys():
-                    self._stored.setdefault(key, stored[key])
+                    at_hand = self._at_hand.get(key)
+                    if at_hand is None:
+                        self._stored.setdefault(key, stored[key])
+                    elif at_hand.kept is None:
+                        at_hand.kept = stored[key]
                 self._saved = {**stored, **self._saved}
                 self._known = True
             for key, text in self._saved.items():
@@ -182,8 +244,10 @@ class CallState(MutableMapping[str, Any]):
         self._state = state
         # Whether the call at hand has read or changed something that its end matters for.
         self.touched = False
-        # Before the call at hand, and since: of each key that it has assigned.
-        self._assigned: dict[str, tuple[str | None, str | None]] = {}
+        # By this the state knows the call.
+        self._call = object()
+        # The keys that it has assigned, in that order.
+        self._assigned: dict[str, None] = {}
         # The values that it has got and may have changed, with what was kept of them.
         self._lent: dict[str, tuple[Any, str]] = {}
 
@@ -202,45 +266,41 @@ class CallState(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         text = text_of(key, value)
-        before = self._begin(key)
-        self._state.show(key, text)
-        self._assigned[key] = before, text
+        self._note(key)
+        self._state.assign(self._call, key, text)
 
     def __delitem__(self, key: str) -> None:
-        if self._state.text(key) is None:
+        self._note(key)
+        if self._state.delete(self._call, key) is None:
             raise KeyError(key)
-        before = self._begin(key)
-        self._state.show(key, None)
-        self._assigned[key] = before, None
 
     def pop(self, key: str, *default: Any) -> Any:
-        before = self._begin(key)
-        text = self._state.show(key, None)
+        self._note(key)
+        text = self._state.delete(self._call, key)
         if text is not None:
-            self._assigned[key] = before, None
             return json.loads(text)
         if not default:
             raise KeyError(key)
         return default[0]
 
     def popitem(self) -> tuple[str, Any]:
-        key, text = self._state.hide_last()
-        before = self._assigned[key][0] if key in self._assigned else text
-        self._lent.pop(key, None)
-        self._assigned[key] = before, None
-        self.touched = True
+        key, text = self._state.delete_last(self._call)
+        self._note(key)
         return key, json.loads(text)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        if self._state.text(key) is None:
-            before, text = self._begin(key), text_of(key, default)
-            if self._state.show_default(key, text):
-                self._assigned[key] = before, text
+        if key not in self._state:
+            text = text_of(key, default)
+            if self._state.assign_default(self._call, key, text):
+                self._note(key)
         return self[key]
 
     def clear(self) -> None:
         for key in self:
             self.pop(key, None)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._state
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._state)
@@ -254,20 +314,19 @@ class CallState(MutableMapping[str, Any]):
             if text_of(key, value) != kept:
                 self[key] = value
         if self._assigned:
-            self._state.commit(self._assigned)
+            self._state.keep(self._call, self._assigned)
         self._forget()
 
     def roll_back(self) -> None:
         """The call has failed."""
-        for key, (before, assigned) in self._assigned.items():
-            self._state.restore(key, before, assigned)
+        if self._assigned:
+            self._state.undo(self._call, self._assigned)
         self._forget()
 
-    def _begin(self, key: str) -> str | None:
-        """Before a change of `key`: what was kept of it before the call."""
+    def _note(self, key: str) -> None:
         self.touched = True
         self._lent.pop(key, None)
-        return self._assigned[key][0] if key in self._assigned else self._state.text(key)
+        self._assigned[key] = None
 
     def _forget(self) -> None:
         self.touched = False

@@ -93,8 +93,9 @@ class Completion:
         start, stop = chunk.handed_on, len(chunk.results)
         chunk.handed_on = stop
         places = range(start, stop)
-        if places and self._saver.state.changes:
-            self._saver.note(chunk, places)
+        saver = self._saver
+        if places and (saver.state.changes or not saver.idle):
+            saver.note(chunk, places)
         if chunk.batch.tick:
             self._stats.add("ticks", stop - start)
         else:
@@ -123,7 +124,9 @@ class Completion:
         results = chunk.results
         if len(results) != 1 or not results[0] or chunk.handed_on or chunk.unusual:
             return False
-        return not (chunk.batch.tick or self._saver.state.changes or self._tracer.on)
+        saver = self._saver
+        changed = saver.state.changes or not saver.idle
+        return not (chunk.batch.tick or changed or self._tracer.on)
 
     def published_at_once(self, chunk: Chunk) -> None:
         """The broker has the result of a chunk that `is_plain`, which has waited nowhere."""

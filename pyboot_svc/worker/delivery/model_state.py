@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ Confirm = Callable[[MessageBatch, int, int], None]
 _Position = tuple[int, int]
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Noted:
-    """What the messages from `begin` on have changed, to be saved when all before `due` are at
-    their end. When nobody sends them again, it may be saved with others (`lazy`)."""
+    """What messages from `begin` on have changed, or have seen: to be saved when all before `due`
+    are at their end. When nobody sends them again, it may be saved with others (`lazy`)."""
 
     begin: _Position
     due: _Position
@@ -50,7 +50,11 @@ class StateSaver:
 
     What a call has changed is saved when all that it led to is safe, and the message acknowledged
     when the change is: after a crash a message that comes again finds the state as it was before
-    it, and leads to the same. With several threads a change of another one may be saved with it.
+    it, and leads to the same.
+
+    Several threads share the state, so that what one hands on first may have the changes of
+    another one, or be built on them. Therefore changes are saved in the order in which they were
+    noted, and a message waits for all that was noted up to its own place in that order.
 
     While the disk can't be written nobody waits: the changes stay in memory until it can be.
     All of it happens within `lock`, which is the settlement's, too.
@@ -62,12 +66,15 @@ class StateSaver:
         self.lock = threading.Lock()
         # Whether messages are acknowledged without a look at the state: there is nothing to save.
         self.idle = True
-        self._noted: list[_Noted] = []
+        # In the order of time, in which `due` never falls.
+        self._noted: deque[_Noted] = deque()
+        # Where they begin, sorted: no message behind the first is acknowledged yet.
+        self._begins: list[_Position] = []
         self._settled: deque[_Settled] = deque()
         # Behind which save each waits, by its number.
         self._waiting: deque[tuple[int, _Settled]] = deque()
         self._begun = self._awaited = self._done = 0
-        # Due, and waiting for the next save: nobody waits for it.
+        # Due, and waiting for the next save.
         self._lazy: Changes = {}
         # What the disk had no room for: older than what is lazy.
         self._taken_back: Changes = {}
@@ -83,38 +90,35 @@ class StateSaver:
         return len(self._settled) + len(self._waiting)
 
     def note(self, chunk: Chunk, places: range) -> None:
-        """These messages have changed the state; called before any of them is settled, while the
-        state has changes."""
+        """These messages are done with; called before any of them is settled, while the state has
+        changes or this is not `idle`."""
         packet_ids = chunk.batch.packet_ids
         lazy = not any(packet_ids[place] for place in places)
         with self.lock:
-            changes = self.state.take_changes()
-            number = chunk.number
-            noted = _Noted((number, places.start), (number, places.stop), lazy, changes)
-            # Of several threads, one that is behind may have been faster. What it has found is
-            # part of this by now, so that both are saved together.
-            for later in self._noted:
-                if later.begin > noted.begin and later.changes.keys() & changes.keys():
-                    noted.due = max(noted.due, later.due)
-                    later.changes = {k: v for k, v in later.changes.items() if k not in changes}
-            insort(self._noted, noted, key=lambda one: one.begin)
+            # Before the changes are taken: a thread that finds none left has to see that it waits.
             self.idle = False
+            changes = self.state.take_changes()
+            begin, due = (chunk.number, places.start), (chunk.number, places.stop)
+            if self._noted:
+                due = max(due, self._noted[-1].due)
+            elif not changes:
+                self._look()
+                return
+            self._noted.append(_Noted(begin, due, lazy, changes))
+            insort(self._begins, begin)
 
     def acknowledge(
         self, number: int, batch: MessageBatch, start: int, stop: int, confirm: Confirm
     ) -> None:
         """Within `lock`, in order: these messages of the chunk `number` are at their end. They are
         confirmed when the state is safe."""
-        self._settled.append(_Settled((number, stop), partial(confirm, batch, start, stop)))
+        reached = number, stop
+        self._save_due(reached)
+        self._settled.append(_Settled(reached, partial(confirm, batch, start, stop)))
         while self._settled:
-            first = self._settled[0]
-            noted = self._noted[0] if self._noted else None
-            if noted is None or first.stop <= noted.begin:
-                self._pass_on(self._settled.popleft())
-            elif (number, stop) >= noted.due:
-                self._save_noted(self._noted.pop(0))
-            else:
-                return  # of what has changed the state together, not all is at its end
+            if self._begins and self._begins[0] < self._settled[0].stop:
+                break  # of what has changed the state together, not all is at its end
+            self._pass_on(self._settled.popleft())
         self._look()
 
     def flush(self) -> None:
@@ -124,7 +128,7 @@ class StateSaver:
                 return  # it is just being found out whether the disk can be written
             # What a new database lacked when it was opened is older than what waits here.
             self._taken_back = {**self.state.take_unsaved(), **self._taken_back}
-            self._save_waiting()
+            self._save()
 
     def save_all(self) -> None:
         """At the end, when no call is made any more."""
@@ -138,19 +142,22 @@ class StateSaver:
         else:
             settled.acknowledge()
 
-    def _save_noted(self, noted: _Noted) -> None:
-        if noted.lazy or self._in_memory:
+    def _save_due(self, reached: _Position) -> None:
+        awaited = False
+        while self._noted and self._noted[0].due <= reached:
+            noted = self._noted.popleft()
+            del self._begins[bisect_left(self._begins, noted.begin)]
             self._lazy.update(noted.changes)
-        else:
-            self._save(noted.changes)
+            awaited = awaited or not noted.lazy
+        if awaited and not self._in_memory:
+            self._save()
             self._awaited = self._begun
 
-    def _save_waiting(self) -> None:
-        if self._taken_back or self._lazy:
-            self._save({})
-
-    def _save(self, changes: Changes) -> None:
-        together = {**self._taken_back, **self._lazy, **changes}
+    def _save(self) -> None:
+        """All that is due."""
+        together = {**self._taken_back, **self._lazy}
+        if not together:
+            return
         self.state.saving(together)
         self._taken_back, self._lazy = {}, {}
         self._begun += 1
@@ -162,7 +169,7 @@ class StateSaver:
         with self.lock:
             if self._in_memory:
                 self._in_memory = False
-                self._save_waiting()  # what came while it was tried was acknowledged at once
+                self._save()  # what came while it was tried was acknowledged at once
                 self._caught_up = self._begun
             self._end()
             again = self._told and self._done >= self._caught_up

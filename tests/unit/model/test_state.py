@@ -117,6 +117,104 @@ def test_another_threads_assignment_is_not_undone(shared: ModelState) -> None:
     assert shared["n"] == 3
 
 
+@pytest.fixture
+def calls(shared: ModelState) -> tuple[CallState, CallState]:
+    """Of two threads, each of which has counted `n`, one after the other."""
+    mine, other = CallState(shared), CallState(shared)
+    mine["n"] += 1
+    other["n"] += 1
+    return mine, other
+
+
+Calls = tuple[CallState, CallState]
+
+
+def test_what_a_call_has_kept_is_a_change_though_another_has_assigned_more(
+    calls: Calls, shared: ModelState
+) -> None:
+    """Or a crash before the other one ends would lose it."""
+    mine, other = calls
+    mine.commit()
+    assert (shared["n"], shared.take_changes()) == (3, {"n": "2"})
+    other.commit()
+    assert (shared["n"], shared.take_changes()) == (3, {"n": "3"})
+
+
+def test_an_older_assignment_is_no_change_once_a_newer_one_is_kept(
+    calls: Calls, shared: ModelState
+) -> None:
+    mine, other = calls
+    other.commit()
+    mine.commit()
+    assert (shared["n"], shared.take_changes()) == (3, {"n": "3"})
+
+
+def test_an_older_assignment_is_not_undone_over_a_newer_one_that_is_kept(
+    calls: Calls, shared: ModelState
+) -> None:
+    mine, other = calls
+    other.commit()
+    mine.roll_back()
+    assert (shared["n"], shared.take_changes()) == (3, {"n": "3"})
+
+
+def test_undone_is_what_another_call_has_kept_meanwhile(calls: Calls, shared: ModelState) -> None:
+    mine, other = calls
+    mine.commit()
+    other.roll_back()
+    assert (shared["n"], shared.take_changes()) == (2, {"n": "2"})
+
+
+def test_of_several_calls_that_fail_nothing_stays(calls: Calls, shared: ModelState) -> None:
+    mine, other = calls
+    mine.roll_back()
+    assert shared["n"] == 3
+    other.roll_back()
+    assert (shared["n"], shared.take_changes()) == (1, {})
+
+
+def test_undone_is_what_a_call_at_hand_has_assigned_before(
+    calls: Calls, shared: ModelState
+) -> None:
+    mine, other = calls
+    other.roll_back()
+    assert shared["n"] == 2
+    mine.commit()
+    assert shared.take_changes() == {"n": "2"}
+
+
+def test_what_is_assigned_for_good_is_not_undone_by_calls_before(
+    calls: Calls, shared: ModelState
+) -> None:
+    """As by a thread of the model's own, which has the state that `__init__` got."""
+    mine, other = calls
+    shared["n"] = 9
+    mine.roll_back()
+    other.commit()
+    assert (shared["n"], shared.take_changes()) == (9, {"n": "9"})
+
+
+def test_a_deletion_is_undone_and_kept_as_any_other_change(
+    calls: Calls, shared: ModelState
+) -> None:
+    mine, other = calls
+    del mine["n"]
+    assert "n" not in other
+    other.commit()
+    assert ("n" in shared, shared.take_changes()) == (False, {"n": "3"})
+    mine.roll_back()
+    assert shared["n"] == 3
+    del mine["n"]
+    mine.commit()
+    assert ("n" in shared, shared.take_changes()) == (False, {"n": None})
+
+
+def test_to_look_for_a_key_does_not_read_its_value(state: CallState) -> None:
+    assert "list" in state
+    assert "no" not in state
+    assert not state.touched
+
+
 def test_keys_that_are_not_there(state: CallState) -> None:
     for wrong in (lambda: state["no"], lambda: state.pop("no"), lambda: state.__delitem__("no")):
         with pytest.raises(KeyError):
@@ -143,9 +241,6 @@ def test_it_keeps_nan(state: CallState) -> None:
     state["k"] = [math.nan, math.inf]
     assert math.isnan(state["k"][0])
     assert state["k"][1] == math.inf
-
-
-STEPS = ["set", "del", "pop", "default", "grow"]
 
 
 @settings(deadline=None, max_examples=200)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.columns import Acknowledged, chunk_of, roomy_budget
-from support.store import configured, rows, running, settled
+from support.store import configured, held_up, rows, running, settled
 
 from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.worker.delivery.completion import Completion
@@ -45,9 +45,9 @@ class Line:
             self.results, letters, saver, self.settlement, self.stats, self.tracer
         )
 
-    def lone(self, result: bytes) -> Chunk:
+    def lone(self, result: bytes, packet_id: int = 1) -> Chunk:
         """A model has made this of a message that came alone."""
-        chunk = chunk_of([b"0"], self.chunks, origin=self.origin)
+        chunk = chunk_of([b"0"], self.chunks, packet_ids=[packet_id], origin=self.origin)
         self.chunks += 1
         self.budget.arrived += chunk.batch.size
         self.settlement.admit(chunk.batch)
@@ -70,6 +70,11 @@ class Line:
     def acknowledged(self) -> list[int]:
         settled(self.store)
         return self.origin.packet_ids
+
+    @property
+    def kept(self) -> list[str]:
+        """The keys of the state that are on disk."""
+        return [key for (key,) in rows(self.folder, "SELECT key FROM state ORDER BY key")]
 
 
 @pytest.fixture
@@ -108,6 +113,35 @@ def test_a_chunk_that_has_changed_the_state_is_not_plain(line: Line) -> None:
     line.state["count"] = 1
     line.state.commit()
     assert not line.completion.is_plain(line.lone(b"a"))
+
+
+def test_a_message_whose_change_another_thread_handed_on_waits_until_it_is_saved(
+    line: Line,
+) -> None:
+    """The other one, which is faster, takes all changes that there are."""
+    slow, fast = line.lone(b"a"), line.lone(b"b")
+    line.state["slow"] = 1
+    line.state.commit()
+    line.completion.hand_on(fast, last=True)
+    assert not line.completion.is_plain(slow)
+    line.completion.hand_on(slow, last=True)
+    first, second = line.results.take(100)
+    line.completion.published([first])
+    assert (line.acknowledged, line.kept) == ([], [])
+    line.completion.published([second])
+    assert (line.acknowledged, line.kept) == ([1, 1], ["slow"])
+
+
+def test_also_when_the_other_one_is_of_qos_0(line: Line) -> None:
+    slow, fast = line.lone(b"a"), line.lone(b"b", packet_id=0)
+    line.state["slow"] = 1
+    line.state.commit()
+    line.completion.hand_on(fast, last=True)
+    line.completion.hand_on(slow, last=True)
+    with held_up(line.store):
+        line.completion.published(line.results.take(100))
+        assert line.origin.packet_ids == []
+    assert (line.acknowledged, line.kept) == ([1], ["slow"])
 
 
 def test_what_is_published_at_once_is_at_its_end(line: Line) -> None:
