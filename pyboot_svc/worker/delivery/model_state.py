@@ -101,7 +101,7 @@ class StateSaver:
             begin, due = (chunk.number, places.start), (chunk.number, places.stop)
             if self._noted:
                 due = max(due, self._noted[-1].due)
-            elif not changes:
+            elif not changes and (lazy or not self._unsafe):
                 self._look()
                 return
             self._noted.append(_Noted(begin, due, lazy, changes))
@@ -129,6 +129,7 @@ class StateSaver:
             # What a new database lacked when it was opened is older than what waits here.
             self._taken_back = {**self.state.take_unsaved(), **self._taken_back}
             self._save()
+            self._look()
 
     def save_all(self) -> None:
         """At the end, when no call is made any more."""
@@ -141,6 +142,11 @@ class StateSaver:
             self._waiting.append((self._awaited, settled))
         else:
             settled.acknowledge()
+
+    @property
+    def _unsafe(self) -> bool:
+        """Whether changes that are due are not on disk."""
+        return bool(self._lazy) or self._begun > self._done
 
     def _save_due(self, reached: _Position) -> None:
         awaited = False
@@ -200,9 +206,7 @@ class StateSaver:
         self._look()
 
     def _look(self) -> None:
-        self.idle = self._awaited <= self._done and not (
-            self._noted or self._settled or self._waiting
-        )
+        self.idle = not (self._noted or self._settled or self._waiting or self._unsafe)
 
 
 def _write(changes: Changes, connection: sqlite3.Connection) -> None:
