@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Iterator, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
 from pyboot_svc.model.plain import Nan, NotPlain, plain, repeats_a_key, simpler
 
+# As json.dumps does, which makes an encoder for each call.
+_encode = json.JSONEncoder(default=simpler).encode
+
 # Values as text, by key; None for what was deleted.
 Changes = dict[str, str | None]
 
 
-@dataclass
+@dataclass(slots=True)
 class _AtHand:
     """A key that calls have assigned which are not at their end.
 
@@ -24,7 +27,7 @@ class _AtHand:
     """
 
     kept: str | None
-    assigned: dict[object, str | None] = field(default_factory=dict)
+    assigned: dict[object, str | None]
 
     @property
     def latest(self) -> str | None:
@@ -146,8 +149,9 @@ class ModelState(MutableMapping[str, Any]):
                     continue  # one that assigned it later is at its end already
                 assigned = at_hand.assigned
                 self.changes[key] = at_hand.kept = assigned[call]
-                for older in list(takewhile(lambda other: other is not call, assigned)):
-                    del assigned[older]
+                if len(assigned) > 1:
+                    for older in list(takewhile(lambda other: other is not call, assigned)):
+                        del assigned[older]
                 self._forget(call, key, at_hand)
 
     def undo(self, call: object, keys: Iterable[str]) -> None:
@@ -163,9 +167,10 @@ class ModelState(MutableMapping[str, Any]):
     def _show(self, call: object, key: str, text: str | None) -> None:
         at_hand = self._at_hand.get(key)
         if at_hand is None:
-            at_hand = self._at_hand[key] = _AtHand(self._stored.get(key))
-        at_hand.assigned.pop(call, None)
-        at_hand.assigned[call] = text
+            self._at_hand[key] = _AtHand(self._stored.get(key), {call: text})
+        else:
+            at_hand.assigned.pop(call, None)
+            at_hand.assigned[call] = text
         self._store(key, text)
 
     def _forget(self, call: object, key: str, at_hand: _AtHand) -> None:
@@ -340,7 +345,7 @@ def text_of(key: object, value: Any) -> str:
         raise TypeError(f"a key of context.state must be text, not {key!r}")
     key.encode()  # half a character can't be stored: better an error here
     try:
-        text = json.dumps(value, default=simpler)
+        text = _encode(value)
         if not repeats_a_key(text):
             return text
     except (TypeError, ValueError):
