@@ -177,7 +177,8 @@ async def model(payload):
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("def model(payload:\n    return 1", "SyntaxError"),
         ("def model(payload):\nreturn 1", "IndentationError"),
-        ("model = '\x00'", "SyntaxError"),
+        # A SyntaxError from 3.11.4 on, before: a ValueError.
+        ("model = '\x00'", "source code string cannot contain null bytes"),
         ("def recurse(): recurse()\nrecurse()", "RecursionError"),
         (
             "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd",
