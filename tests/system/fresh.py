@@ -12,7 +12,6 @@ import tomllib
 from pathlib import Path
 from shlex import quote
 
-import pip
 from rig import base_image, default_cache_dir
 
 ROOT = Path(__file__).parents[2]
@@ -39,16 +38,19 @@ def fresh_image(apt_packages: list[str]) -> Path:
 
 
 def _wheels() -> str:
-    """Built by this machine's pip on the image's Python, with this machine's authorities."""
+    """Built by the image's own pip, which python3-venv brings, with this machine's authorities."""
     wanted = " ".join(map(quote, _requirements()))
     ours = os.environ.get("PIP_CERT", _AUTHORITIES)
+    inside = (
+        "dpkg-deb -x /var/cache/apt/archives/python3-pip-whl_*.deb /tmp/pip && "
+        "python3 -m zipfile -e /tmp/pip/usr/share/python-wheels/pip-*.whl /tmp/pip && "
+        f"PYTHONPATH=/tmp/pip python3 -m pip wheel --wheel-dir {_WHEELS} {wanted}"
+    )
     return (
-        f'cp -rL {quote(str(Path(pip.__file__).parent))} "$1/tmp/pip" && '
         f'cp -L {quote(ours)} "$1/tmp/authorities" && '
         "env --unset=PIP_FIND_LINKS --unset=CURL_CA_BUNDLE REQUESTS_CA_BUNDLE=/tmp/authorities "
-        "PIP_CERT=/tmp/authorities PIP_CONFIG_FILE=/dev/null "
-        'PYTHONPATH=/tmp PYTHONDONTWRITEBYTECODE=1 chroot "$1" '
-        f"python3 -m pip wheel --wheel-dir {_WHEELS} {wanted} && "
+        "PIP_CERT=/tmp/authorities PIP_CONFIG_FILE=/dev/null PYTHONDONTWRITEBYTECODE=1 "
+        f'chroot "$1" sh -c {quote(inside)} && '
         'rm -r "$1/tmp/pip" "$1/tmp/authorities"'
     )
 
