@@ -41,23 +41,44 @@ CHAOS_ON ?= oldest-bulk newest-plain
 # $(call on_each,DEPENDENCIES-PLANE…,AS_ROOT or nothing,arguments of pytest)
 on_each = @set -e; for on in $(1); do $(2) tests/on.sh $$on $(BIN)/pytest $(3); done
 
+# What the suites need of Debian: a program or a file, and the package that brings it.
+BROKER := mosquitto mosquitto
+COMPILER := cc gcc /usr/include/stdio.h libc6-dev
+BOOTED := mmdebstrap mmdebstrap systemd-nspawn systemd-container
+NPM := node nodejs npm npm
+SIGNED := gpg gpg apt-ftparchive apt-utils createrepo_c createrepo-c
+UNIT_NEEDS := $(BROKER) systemd-analyze systemd
+INTEGRATION_NEEDS := $(BROKER) mosquitto_rr mosquitto-clients strace strace openssl openssl $(COMPILER)
+PAGE_NEEDS := $(BROKER) chromium chromium
+HOSTS_NEEDS := $(BROKER) ip iproute2
+CHAOS_NEEDS := $(BROKER) mmdebstrap mmdebstrap
+SYSTEM_NEEDS := $(BOOTED) $(SIGNED) lintian lintian rpmlint rpmlint dnf dnf
+CONTAINER_NEEDS := $(BROKER) $(BOOTED) buildah buildah
+DEB_NEEDS := dh debhelper dh_python3 dh-python - pybuild-plugin-pyproject - python3-all
+RPM_NEEDS := rpmbuild rpm pip3 python3-pip dh_python3 dh-python
+TEST_NEEDS := $(UNIT_NEEDS) $(INTEGRATION_NEEDS) $(PAGE_NEEDS) $(HOSTS_NEEDS) $(SYSTEM_NEEDS) \
+	$(CONTAINER_NEEDS) $(DEB_NEEDS) $(RPM_NEEDS) $(NPM)
+
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit integration test-page screenshots test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick bench-scrape bench-history bench-page breakdown lock audit deb rpm wheel images repository release clean
+.PHONY: help run test needs lint unit integration test-page screenshots test-repeat golden test-hosts test-brokers scaling chaos chaos-quick soak test-system test-openrc test-container footprint spool fuzz arrays publishes sparkplug bench bench-quick bench-scrape bench-history bench-page breakdown lock audit deb rpm wheel images repository release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; RATE=200, DURATION=seconds
-	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh $(BROKER)
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-# Integration tests take as long as all others together: those run beside them, one suite after the
-# other. Each prints what it has to say at its end.
-SUITES := integration unit lint test-page test-hosts test-brokers test-container chaos-quick \
-	test-openrc test-system
+# Two at a time, the longest first, so that both come to their end together. Each prints what it has to
+# say at its end.
+SUITES := integration unit test-system test-openrc chaos-quick test-brokers test-container test-page \
+	lint test-hosts
 test: ## everything that CI proves; within 30 minutes on two cores
-	+@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.test build/oldest/.installed
+	+@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.test build/oldest/.installed needs
 	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SUITES)
+
+needs: | $(BIN)/python
+	@packaging/need.sh $(TEST_NEEDS)
 
 lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the version agree
 	$(BIN)/ruff check .
@@ -68,35 +89,26 @@ lint: $(VENV)/.test ## ruff, mypy, and whether generated documentation and the v
 	$(BIN)/python packaging/release.py check
 
 unit: $(VENV)/.test build/oldest/.installed ## each part by itself, with the newest and the oldest dependencies
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh systemd-analyze systemd
+	@packaging/need.sh $(UNIT_NEEDS)
 	$(call on_each,$(UNIT_ON),$(AS_ROOT),$(COMPUTING) tests/unit tests/fuzz)
 
 integration: $(VENV)/.test build/oldest/.installed ## real processes on a real broker, and what the documentation shows
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh mosquitto_rr mosquitto-clients
-	@packaging/need.sh strace strace
-	@packaging/need.sh openssl openssl
-	@packaging/need.sh cc gcc
-	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
+	@packaging/need.sh $(INTEGRATION_NEEDS)
 	$(call on_each,$(INTEGRATION_ON),,$(WAITING) tests/integration tests/field tests/security/web)
 
 # The page at `/`, in a browser. axe-core, from npm, looks whether everybody can use it.
 test-page: $(VENV)/.test build/page/node_modules ## the page, in a headless Chromium
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh chromium chromium
+	@packaging/need.sh $(PAGE_NEEDS)
 	$(BIN)/pytest $(WAITING) tests/page
 
 build/page/node_modules: tests/page/package.json
-	@packaging/need.sh node nodejs
-	@packaging/need.sh npm npm
+	@packaging/need.sh $(NPM)
 	@mkdir -p $(@D) && cp $< $(@D)
 	cd $(@D) && npm install --no-audit --no-fund --loglevel=error
 	@touch $@
 
 screenshots: $(VENV)/.test ## docs/page*.png: the page, with simulated instances
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh chromium chromium
+	@packaging/need.sh $(PAGE_NEEDS)
 	@PYTHONPATH=tests $(BIN)/python -m page.screenshots docs
 
 # A suite COUNT times, each time in another order: unit, integration, chaos-quick, hosts, system,
@@ -113,38 +125,33 @@ golden: $(VENV)/.test ## rewrite what the tests of Kubernetes manifests compare 
 
 # A broker and two workers on hosts of their own, by network namespaces. Needs root.
 test-hosts: $(VENV)/.test ## a broker and two workers on hosts of their own; needs root
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh ip iproute2
+	@packaging/need.sh $(HOSTS_NEEDS)
 	$(AS_ROOT) $(BIN)/pytest tests/hosts
 
 # Brokers of other makers, from Debian 13 and npm. Needs root.
 test-brokers: $(VENV)/.test build/brokers/node_modules ## brokers of other makers; needs root
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh mmdebstrap mmdebstrap
+	@packaging/need.sh $(CHAOS_NEEDS)
 	$(AS_ROOT) $(BIN)/pytest tests/brokers
 
 build/brokers/node_modules: tests/brokers/package.json tests/brokers/package-lock.json
-	@packaging/need.sh node nodejs
-	@packaging/need.sh npm npm
+	@packaging/need.sh $(NPM)
 	@mkdir -p $(@D) && cp $^ $(@D)
 	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # What a thousand workers take of a master and a broker: the measured figures of docs/scaling.md.
 scaling: $(VENV)/.test ## what a thousand workers take of a master and a broker (docs/scaling.md)
-	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh $(BROKER)
 	@PYTHONPATH=tests $(BIN)/python benchmarks/scaling.py
 
 # Faults on purpose, every message counted: a part of them in some minutes, or all. Needs root.
 # `make chaos CHAOS_SEED=N` repeats a run.
 chaos-quick: $(VENV)/.test build/oldest/.installed ## a part of the faults on purpose, every message counted; needs root
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh mmdebstrap mmdebstrap
+	@packaging/need.sh $(CHAOS_NEEDS)
 	$(call on_each,$(CHAOS_ON),$(AS_ROOT),$(WAITING) tests/chaos --chaos=ci)
 
 chaos: $(VENV)/.test ## all of them; CHAOS_SEED=N repeats a run; needs root
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh mmdebstrap mmdebstrap
+	@packaging/need.sh $(CHAOS_NEEDS)
 	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full
 	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=full
 
@@ -156,16 +163,16 @@ fuzz: $(VENV)/.test ## inputs made by machines, for an hour; FUZZ_SECONDS=, FUZZ
 
 # A million messages: does the worker grow? Prints its figures.
 soak: $(VENV)/.test ## a million messages: does the worker grow?
-	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh $(BROKER)
 	@PYTHONPATH=tests $(BIN)/python -m chaos.soak
 
 footprint: $(VENV)/.test ## time, memory and CPU of a worker and a master (docs/performance.md)
-	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh $(BROKER)
 	@PYTHONPATH=tests $(BIN)/python benchmarks/footprint.py
 
 # How fast results that waited on disk go out: the figures of docs/performance.md.
 spool: $(VENV)/.test ## how fast results that waited on disk go out (docs/performance.md)
-	@packaging/need.sh mosquitto mosquitto
+	@packaging/need.sh $(BROKER)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.spool
 
 # What Prometheus costs with a thousand instances: the figure of docs/monitoring.md.
@@ -176,7 +183,7 @@ bench-history: $(VENV)/.test ## what the master's day of 500 instances takes (do
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.history
 
 bench-page: $(VENV)/.test ## when the page with 500 instances is painted (docs/keeping-up.md)
-	@packaging/need.sh chromium chromium
+	@packaging/need.sh $(PAGE_NEEDS)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.paint
 
 # numpy arrays as results, beside lists: the figures of docs/performance.md.
@@ -197,11 +204,8 @@ sparkplug: $(VENV)/.test ## what decoding Sparkplug B takes (docs/performance.md
 # alone (20 minutes). RATES="20 8000 full", QOS=0 and ONLY="pyboot paho" pick a part of those, and print it.
 # What can't be installed is named on the page.
 bench: $(BENCH_VENV)/.peers build/bench/node_modules ## side by side with what users would pick instead (docs/benchmarks.md); BENCH=quick
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh cc gcc
-	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
-	-@packaging/need.sh pkg-config pkg-config
-	-@test -e /usr/include/mosquitto.h || packaging/need.sh libmosquitto-dev libmosquitto-dev
+	@packaging/need.sh $(BROKER) $(COMPILER)
+	-@packaging/need.sh pkg-config pkg-config /usr/include/mosquitto.h libmosquitto-dev
 	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(PART) $(SWEEP_OPTIONS) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(RATES),--rates $(RATES)) \
 		$(if $(filter quick,$(BENCH)),--quick)
@@ -209,17 +213,13 @@ bench: $(BENCH_VENV)/.peers build/bench/node_modules ## side by side with what u
 # What a message costs a worker at some rates, by its CPU time: for a change of the data path, within
 # a minute. `make bench-quick RATES="20 8000 full" QOS=0 ROUNDS=5 SECONDS=2 ONLY="pyboot paho"`.
 bench-quick: $(VENV)/.test ## what a message costs at some rates, within a minute; RATES=, QOS=, ONLY=
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh cc gcc
-	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
+	@packaging/need.sh $(BROKER) $(COMPILER)
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks sweep $(SWEEP_OPTIONS) \
 		--only $(or $(ONLY),pyboot) --rates $(or $(RATES),100 2000) $(if $(TURNS),,--turns 1)
 
 # Where a worker's CPU time goes at full rate: system calls, context switches, functions.
 breakdown: $(BENCH_VENV)/.peers ## where a worker's CPU time goes at full rate
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh cc gcc
-	@test -e /usr/include/stdio.h || packaging/need.sh libc6-dev libc6-dev
+	@packaging/need.sh $(BROKER) $(COMPILER)
 	-@packaging/need.sh strace strace
 	@PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks.breakdown
 
@@ -232,8 +232,7 @@ $(BENCH_VENV)/.peers: benchmarks/requirements.txt pyproject.toml setup.py
 	@touch $@
 
 build/bench/node_modules: benchmarks/package.json
-	-@packaging/need.sh node nodejs
-	-@packaging/need.sh npm npm
+	-@packaging/need.sh $(NPM)
 	@mkdir -p build/bench && cp $< build/bench/
 	-cd build/bench && npm install --no-audit --no-fund --loglevel=error
 	@mkdir -p $@ && touch $@
@@ -242,28 +241,17 @@ build/bench/node_modules: benchmarks/package.json
 # What `make rpm` runs as %check are the tests of `make unit`.
 test-system: RPM_OPTIONS := --nocheck
 test-system: $(VENV)/.test deb rpm wheel ## the packages in a booted Debian 13, and the README on a fresh one; needs root
-	@packaging/need.sh mmdebstrap mmdebstrap
-	@packaging/need.sh systemd-nspawn systemd-container
-	@packaging/need.sh lintian lintian
-	@packaging/need.sh rpmlint rpmlint
-	@packaging/need.sh gpg gpg
-	@packaging/need.sh apt-ftparchive apt-utils
-	@packaging/need.sh createrepo_c createrepo-c
-	@packaging/need.sh dnf dnf
+	@packaging/need.sh $(SYSTEM_NEEDS)
 	$(AS_ROOT) $(BIN)/pytest $(HOSTS) tests/system tests/security/host
 
 # The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
 test-openrc: $(VENV)/.test deb ## the same in a Debian that OpenRC runs; needs root
-	@packaging/need.sh mmdebstrap mmdebstrap
-	@packaging/need.sh systemd-nspawn systemd-container
+	@packaging/need.sh $(BOOTED)
 	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest $(HOSTS) tests/system tests/security/host -m "not systemd"
 
 # The image, built by buildah and run under systemd-nspawn as an engine would.
 test-container: $(VENV)/.test ## the container image; needs root
-	@packaging/need.sh mosquitto mosquitto
-	@packaging/need.sh mmdebstrap mmdebstrap
-	@packaging/need.sh buildah buildah
-	@packaging/need.sh systemd-nspawn systemd-container
+	@packaging/need.sh $(CONTAINER_NEEDS)
 	$(AS_ROOT) $(BIN)/pytest tests/container
 
 $(BIN)/python:
@@ -278,7 +266,8 @@ $(VENV)/.build: requirements/build.txt | $(BIN)/python
 
 $(VENV)/.run: requirements/run.txt pyproject.toml setup.py $(VENV)/.build
 	$(PIP_LOCKED) $<
-	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	# A path of its own and no finder, which each start of Python would import.
+	$(PIP_INSTALL) --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.run
@@ -312,18 +301,13 @@ audit: build/tools/.installed ## known vulnerabilities of what requirements/*.tx
 
 # A .deb in dist/, built from a copy: dpkg wants its folder at the top.
 deb: ## dist/pyboot-svc_*.deb
-	@packaging/need.sh dh debhelper
-	@packaging/need.sh dh_python3 dh-python
-	@packaging/need.sh - pybuild-plugin-pyproject
-	@packaging/need.sh - python3-all
+	@packaging/need.sh $(DEB_NEEDS)
 	@packaging/build-deb.sh dist
 
 # A .rpm and its .src.rpm in dist/. Built on a Debian it is laid out for a Debian; for Fedora and its
 # relatives, build there, or rebuild the .src.rpm there.
 rpm: $(VENV)/.test ## dist/pyboot-svc-*.rpm, and the .src.rpm
-	@packaging/need.sh rpmbuild rpm
-	@packaging/need.sh pip3 python3-pip
-	@packaging/need.sh dh_python3 dh-python
+	@packaging/need.sh $(RPM_NEEDS)
 	@PYTEST=$(CURDIR)/$(BIN)/pytest PYTEST_ADDOPTS="$(COMPUTING)" \
 		packaging/build-rpm.sh dist $(RPM_OPTIONS)
 
@@ -338,10 +322,7 @@ images: ## the container image, by docker, podman or buildah; ENGINE=, BASE=, IM
 REPOSITORY ?= dist/repository
 repository: ## KEY=: an apt and a dnf repository of what is in dist/, signed; REPOSITORY=folder
 	@test -n "$(KEY)" || { echo "which key signs it? make repository KEY=id, or KEY=file" >&2; exit 64; }
-	@packaging/need.sh gpg gpg
-	@packaging/need.sh apt-ftparchive apt-utils
-	@packaging/need.sh rpmsign rpm
-	@packaging/need.sh createrepo_c createrepo-c
+	@packaging/need.sh $(SIGNED) rpmsign rpm
 	@packaging/build-repository.sh "$(KEY)" dist "$(REPOSITORY)"
 
 # Sets the version, dates the changelogs, commits and tags; pushes nothing.

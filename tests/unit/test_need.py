@@ -13,9 +13,12 @@ NEED = Path(__file__).parents[2] / "packaging/need.sh"
 APT_GET = """#!/bin/sh
 mkdir "$0.lock" 2>/dev/null || { echo "E: Could not get lock" >&2; exit 100; }
 echo "$1" >>"$0.log"
-for name; do :; done
 sleep 0.2
-[ "$1" != install ] || install -m 755 /dev/null "${0%/*}/$name"
+if [ "$1" = install ]; then
+    for name; do
+        case $name in install | -*) ;; *) install -m 755 /dev/null "${0%/*}/$name" ;; esac
+    done
+fi
 rmdir "$0.lock"
 """
 SUDO = """#!/bin/sh
@@ -32,9 +35,11 @@ def programs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def need(programs: Path, name: str) -> subprocess.Popen[str]:
+def need(programs: Path, *names: str) -> subprocess.Popen[str]:
+    """Each a program, or a file, of which a package has the name."""
+    pairs = [part for name in names for part in (name, Path(name).name)]
     return subprocess.Popen(
-        [NEED, name, name],
+        [NEED, *pairs],
         env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -62,3 +67,14 @@ def test_what_is_there_is_not_installed(programs: Path) -> None:
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 0
     assert not (programs / "apt-get.log").exists()
+
+
+def test_all_that_is_missing_is_installed_at_once(programs: Path) -> None:
+    process = need(programs, "sh", "one-tool", str(programs / "a-file"), "/etc/passwd")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, said
+    assert asked(programs) == ["update", "install"]
+    assert (programs / "one-tool").exists()
+    assert (programs / "a-file").exists()
+    assert not (programs / "sh").exists()
+    assert "installing one-tool a-file\n" in said
