@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from machine import Machine
 from rig import OPENRC_PACKAGES, PACKAGES, base_image, default_cache_dir
 
 ROOT = Path(__file__).parents[2]
+# What was written before it was kept is no test's.
+_LOGS = ("var/log/journal", "var/log/edge-model")
 
 
 def give_time(items: list[pytest.Item], folder: Path) -> None:
@@ -49,11 +52,28 @@ def package() -> Path:
     return found[-1]
 
 
+@pytest.fixture(scope="session")
+def installed(
+    image: Path, package: Path, init: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The layer that the package's installation by apt makes: once for all processes of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    layer = folder / "installed"
+    with (folder / "installed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not layer.exists():
+            with Machine(image, init=init) as booted:
+                booted.install(package)
+                booted.keep(layer, _LOGS)
+    return layer
+
+
 @pytest.fixture(scope="module")
-def machine(image: Path, package: Path, init: str) -> Iterator[Machine]:
-    """A booted Debian with the package installed by apt, one for all tests of a file."""
-    with Machine(image, init=init) as booted:
-        booted.install(package)
+def machine(image: Path, installed: Path, init: str) -> Iterator[Machine]:
+    """A booted Debian with the package installed, one for all tests of a file."""
+    with Machine(image, init=init, layer=installed) as booted:
         yield booted
 
 

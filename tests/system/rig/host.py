@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -43,16 +44,21 @@ exit 1
 """
 
 # Started in a mount namespace of its own, so that no mount of a host can outlive its processes.
-# $1: the lower layer, $2: the host's name; the rest: cgroups to enter.
+# $1: the lower layer, $2: what lies on it, or nothing, $3: the host's name; the rest: cgroups to enter.
 _BOOT = """
 set -eu
-lower=$1; name=$2; shift 2
+lower=$1; layer=$2; name=$3; shift 3
 for group; do echo $$ > "$group/cgroup.procs"; done
-mkdir -p lower upper root
+mkdir -p lower layer upper root
 rm -rf work && mkdir work
 # By relative names: a path with a comma or colon in it would be read as more mount options.
 mount --bind "$lower" lower
-mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=on overlay root
+lowers=lower
+if [ -n "$layer" ]; then
+    mount --bind "$layer" layer
+    lowers=layer:lower
+fi
+mount -t overlay -o "lowerdir=$lowers,upperdir=upper,workdir=work,redirect_dir=on" overlay root
 # nspawn leaves locks and propagation folders behind where /run is no tmpfs.
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs -o mode=755 tmpfs /run/systemd/nspawn
@@ -105,6 +111,7 @@ class Host:
 
     `init` is the image's: `systemd` or `openrc`.
 
+    `layer` is what another host has changed of the image, by its `keep`.
     With `drop_capability`, it is a host that may do less, as many a container may.
     With `memory_limits`, MemoryMax= and TasksMax= are enforced. Where v1 still owns the controllers
     of that, such a host has v2 for everything else; an OOM kill there shows as `Result=signal`, not
@@ -116,12 +123,14 @@ class Host:
         image: Path,
         *,
         init: str = "systemd",
+        layer: Path | None = None,
         memory_limits: bool = False,
         drop_capability: str = "",
     ) -> None:
         self.name = f"pyboot-{secrets.token_hex(4)}"
         self.init = init
         self._image = image
+        self._layer = layer
         self._boot_options = f" --drop-capability={drop_capability}" if drop_capability else ""
         self._tree = Path(tempfile.gettempdir()).absolute() / self.name
         hierarchies = _hierarchies()
@@ -200,18 +209,35 @@ class Host:
 
     def reboot(self) -> None:
         """As a person would: units stop in order, /run is new, everything else stays."""
+        if self._go_down("reboot") != 133:  # what nspawn says to who shall restart it
+            raise RigError(f"{self.name} went down instead of rebooting:\n{self.log}")
+        self._boot(unpacked(self._image))
+
+    def keep(self, layer: Path, without: Sequence[str] = ()) -> None:
+        """Power the host off, and keep what is changed of its image as a layer for others; of what
+        is in the folders `without`, nothing."""
+        self._go_down("poweroff")
+        upper = self._tree / "upper"
+        for folder in without:
+            for entry in (upper / folder).glob("*"):
+                subprocess.run(["rm", "-rf", entry], check=True)
+        # With attributes: they say what of the image is covered.
+        unfinished = layer.with_name(f"{layer.name}.part")
+        subprocess.run(["cp", "-a", upper, unfinished], check=True)
+        unfinished.rename(layer)
+
+    def _go_down(self, how: str) -> int:
+        """As a person would have it; gives what nspawn ended with."""
         nspawn = self._nspawn
         if nspawn is None:
             raise RigError(f"{self.name} is not up")
-        self.run("reboot", check=False)  # may lose its connection on the way
+        self.run(how, check=False)  # may lose its connection on the way
         try:
             poll(f"{self.name} going down", lambda: nspawn.poll() is not None, SHUTDOWN_SECONDS)
         except RigError as error:
             running = self.run("ps", "-ef", check=False).stdout
             raise RigError(f"{error}\n{self.log}\n{running}") from None
-        if nspawn.returncode != 133:  # what nspawn says to a service manager that shall restart it
-            raise RigError(f"{self.name} went down instead of rebooting:\n{self.log}")
-        self._boot(unpacked(self._image))
+        return nspawn.returncode
 
     def close(self) -> None:
         """Kill the host and remove all of it. May be called twice, and at any time."""
@@ -254,6 +280,7 @@ class Host:
             _BOOT.rstrip() + self._boot_options,
             "boot",
             str(lower),
+            str(self._layer or ""),
             self.name,
             *map(str, self._cgroups),
         ]
