@@ -15,7 +15,13 @@ from booted import (
 )
 
 __all__ = [
-    *("configure", "image", "init", "installed", "machine", "only_where_it_belongs", "package"),
+    "configure",
+    "image",
+    "init",
+    "installed",
+    "machine",
+    "only_where_it_belongs",
+    "package",
 ]
 
 

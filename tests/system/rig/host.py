@@ -44,7 +44,8 @@ exit 1
 """
 
 # Started in a mount namespace of its own, so that no mount of a host can outlive its processes.
-# $1: the lower layer, $2: what lies on it, or nothing, $3: the host's name; the rest: cgroups to enter.
+# $1: the lower layer, $2: what lies on it, or nothing, $3: the host's name; the rest: cgroups to
+# enter.
 _BOOT = """
 set -eu
 lower=$1; layer=$2; name=$3; shift 3
