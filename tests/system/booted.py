@@ -53,15 +53,15 @@ def package() -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(
+def installation(
     image: Path, package: Path, init: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The layer that the package's installation by apt makes: once for all processes of a run."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    layer = folder / "installed"
-    with (folder / "installed.lock").open("w") as lock:
+    layer = folder / "installation"
+    with (folder / "installation.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not layer.exists():
             with Machine(image, init=init) as booted:
@@ -71,9 +71,9 @@ def installed(
 
 
 @pytest.fixture(scope="module")
-def machine(image: Path, installed: Path, init: str) -> Iterator[Machine]:
+def machine(image: Path, installation: Path, init: str) -> Iterator[Machine]:
     """A booted Debian with the package installed, one for all tests of a file."""
-    with Machine(image, init=init, layer=installed) as booted:
+    with Machine(image, init=init, layer=installation) as booted:
         yield booted
 
 
