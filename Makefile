@@ -51,7 +51,7 @@ UNIT_NEEDS := $(BROKER) systemd-analyze systemd
 INTEGRATION_NEEDS := $(BROKER) mosquitto_rr mosquitto-clients strace strace openssl openssl $(COMPILER)
 PAGE_NEEDS := $(BROKER) chromium chromium
 HOSTS_NEEDS := $(BROKER) ip iproute2
-CHAOS_NEEDS := $(BROKER) mmdebstrap mmdebstrap
+BROKERS := $(BROKER) mmdebstrap mmdebstrap
 SYSTEM_NEEDS := $(BOOTED) $(SIGNED) lintian lintian rpmlint rpmlint dnf dnf
 CONTAINER_NEEDS := $(BROKER) $(BOOTED) buildah buildah
 DEB_NEEDS := dh debhelper dh_python3 dh-python - pybuild-plugin-pyproject - python3-all
@@ -130,7 +130,7 @@ test-hosts: $(VENV)/.test ## a broker and two workers on hosts of their own; nee
 
 # Brokers of other makers, from Debian 13 and npm. Needs root.
 test-brokers: $(VENV)/.test build/brokers/node_modules ## brokers of other makers; needs root
-	@packaging/need.sh $(CHAOS_NEEDS)
+	@packaging/need.sh $(BROKERS)
 	$(AS_ROOT) $(BIN)/pytest tests/brokers
 
 build/brokers/node_modules: tests/brokers/package.json tests/brokers/package-lock.json
@@ -147,11 +147,11 @@ scaling: $(VENV)/.test ## what a thousand workers take of a master and a broker 
 # Faults on purpose, every message counted: a part of them in some minutes, or all. Needs root.
 # `make chaos CHAOS_SEED=N` repeats a run.
 chaos-quick: $(VENV)/.test build/oldest/.installed ## a part of the faults on purpose, every message counted; needs root
-	@packaging/need.sh $(CHAOS_NEEDS)
+	@packaging/need.sh $(BROKERS)
 	$(call on_each,$(CHAOS_ON),$(AS_ROOT),$(WAITING) tests/chaos --chaos=ci)
 
 chaos: $(VENV)/.test ## all of them; CHAOS_SEED=N repeats a run; needs root
-	@packaging/need.sh $(CHAOS_NEEDS)
+	@packaging/need.sh $(BROKERS)
 	$(AS_ROOT) $(BIN)/pytest tests/chaos --chaos=full
 	$(AS_ROOT) env PYBOOT_TEST_DATA_PLANE=plain $(BIN)/pytest tests/chaos --chaos=full
 
@@ -183,7 +183,7 @@ bench-history: $(VENV)/.test ## what the master's day of 500 instances takes (do
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.history
 
 bench-page: $(VENV)/.test ## when the page with 500 instances is painted (docs/keeping-up.md)
-	@packaging/need.sh $(PAGE_NEEDS)
+	@packaging/need.sh chromium chromium
 	@PYTHONPATH=tests:. $(BIN)/python -m benchmarks.paint
 
 # numpy arrays as results, beside lists: the figures of docs/performance.md.

@@ -52,14 +52,8 @@ def package() -> Path:
     return found[-1]
 
 
-@pytest.fixture(scope="session")
-def installation(
-    image: Path, package: Path, init: str, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The layer that the package's installation by apt makes: once for all processes of a run."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+def _installed(image: Path, package: Path, init: str, folder: Path) -> Path:
+    """The layer in `folder` that the package's installation by apt makes, at the first call."""
     layer = folder / "installation"
     with (folder / "installation.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -71,9 +65,15 @@ def installation(
 
 
 @pytest.fixture(scope="module")
-def machine(image: Path, installation: Path, init: str) -> Iterator[Machine]:
-    """A booted Debian with the package installed, one for all tests of a file."""
-    with Machine(image, init=init, layer=installation) as booted:
+def machine(
+    image: Path, package: Path, init: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    """A booted Debian with the package installed by apt, one for all tests of a file."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of all processes of a run
+    layer = _installed(image, package, init, folder)
+    with Machine(image, init=init, layer=layer) as booted:
         yield booted
 
 
