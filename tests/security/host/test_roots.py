@@ -218,6 +218,10 @@ def test_one_that_applies_for_too_long_is_named(machine: Machine) -> None:
 @pytest.mark.systemd
 def test_a_reload_has_a_time_limit_and_gets_more_as_it_gets_on(machine: Machine) -> None:
     assert machine.show("pyboot.service", "TimeoutStartUSec") == "3min"
+    # What isn't up is started at once: one after the other are restarted those that are.
+    set_up(machine, config(edge("victim", instance=2)))
+    machine.reload()
+    machine.wait_up(VICTIM, "victim-2")
     folder = "/run/systemd/system/pyboot.service.d"
     machine.write(f"{folder}/90-test.conf", "[Service]\nTimeoutStartSec=10s\n")
     machine.run("systemctl", "daemon-reload")
