@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
 from pyboot_svc.services.descendants import adopt_orphans, end_descendants
+from pyboot_svc.text import path_text
 
 Document = dict[str, Any]
 Ask = Callable[[Path], Iterable[Document]]
@@ -208,8 +209,9 @@ def _lent(credentials: Mapping[str, str], user: _User) -> Iterator[Mapping[str, 
 def _refused(user: _User, needed: Sequence[Path]) -> bool:
     unreadable = _unreadable(user, [*map(Path, filter(os.path.isabs, sys.path)), *needed])
     if unreadable:
+        what = path_text(unreadable)
         print(
-            f"pyboot: the user {user.name} can't read {unreadable}: the model has root's rights",
+            f"pyboot: the user {user.name} can't read {what}: the model has root's rights",
             file=sys.stderr,
         )
     return bool(unreadable)

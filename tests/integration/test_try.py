@@ -166,13 +166,13 @@ def test_of_a_state_that_cannot_all_be_copied_it_has_the_rest(attempt: Try, tmp_
     folder = tmp_path / "state" / "looks-1"
     folder.mkdir(parents=True)
     (folder / "weights").write_text("5")
-    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe\x1b")
     done = attempt("looks", "-", "--topic", "in/7", lines="1")
     assert json.loads(done.stdout.partition(" ")[2])[1] == ["weights"]
     (complaint,) = complaints(done.stderr).splitlines()
     assert complaint == (
-        f"pyboot: not all of {folder} can be copied: `{folder}/pipe` is a named pipe. The model "
-        "starts with what can be."
+        f"pyboot: not all of {folder} can be copied: `{folder}/pipe\\x1b` is a named pipe. The "
+        "model starts with what can be."
     )
 
 

@@ -37,7 +37,7 @@ from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.errors import ExitCode, UsageError, told
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
-from pyboot_svc.text import block, printable
+from pyboot_svc.text import block, path_text, printable
 from pyboot_svc.topics import check_text, is_one
 from pyboot_svc.worker.messages import topic_of
 from pyboot_svc.worker.storage.database import read_state
@@ -230,8 +230,8 @@ def _copy_state(source: Path, target: Path, beside: Path) -> dict[str, str]:
             shutil.copytree(source, target, symlinks=True, ignore=hidden)
     except OSError as error:
         print(
-            f"pyboot: not all of {source} can be copied: {_why(error)}. The model starts with what "
-            "can be.",
+            f"pyboot: not all of {path_text(source)} can be copied: {block(_why(error))}. The "
+            "model starts with what can be.",
             file=sys.stderr,
         )
     target.mkdir(exist_ok=True)
@@ -242,7 +242,7 @@ def _why(error: OSError) -> str:
     """Of all that shutil couldn't copy, it tells the first, as text with the system's number."""
     if not isinstance(error, shutil.Error):
         return told(error)
-    return printable(re.sub(r"^\[Errno \d+\] ", "", error.args[0][0][2]))
+    return re.sub(r"^\[Errno \d+\] ", "", error.args[0][0][2])
 
 
 def _stored(source: Path, beside: Path) -> dict[str, str]:

@@ -234,10 +234,12 @@ def test_what_nobody_can_read_is_said_and_run_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sys.path", ["/usr"])
-    closed = tmp_path / "closed"
+    closed = tmp_path / "closed\n"
     closed.mkdir(mode=0o700)
     assert without_rights(lambda _: os.getuid() + 7, [closed]) == 7
-    assert capsys.readouterr().err.startswith(f"pyboot: the user nobody can't read {closed}")
+    assert capsys.readouterr().err == (
+        f"pyboot: the user nobody can't read {tmp_path}/closed\\n: the model has root's rights\n"
+    )
 
 
 @as_root
