@@ -19,7 +19,8 @@ from pyboot_svc.model.codec import Codec, PayloadError
 from pyboot_svc.model.formats import codec_of
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.call import Publishing
-from pyboot_svc.worker.execution.runner import ModelCall, Runner
+from pyboot_svc.worker.execution.model_call import ModelCall
+from pyboot_svc.worker.execution.runner import Runner
 from pyboot_svc.worker.messages import Chunk
 
 STAGES = ("read", "digest", "decode", "model", "encode", "write")

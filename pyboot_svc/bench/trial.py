@@ -10,7 +10,8 @@ from pyboot_svc.bench.failures import CountedFailures
 from pyboot_svc.bench.subject import Subject
 from pyboot_svc.config import Edge
 from pyboot_svc.worker.durables import Durables
-from pyboot_svc.worker.execution.runner import ModelCall, Runner
+from pyboot_svc.worker.execution.model_call import ModelCall
+from pyboot_svc.worker.execution.runner import Runner
 from pyboot_svc.worker.messages import Chunk, Fault, MessageBatch, payloads_of
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Protocol
 
 from pyboot_svc.model.codec import PayloadError
 from pyboot_svc.model.secrets import Secrets
-from pyboot_svc.model.state import CallState, ModelState
+from pyboot_svc.model.state import CALL_GIVEN_UP, CallState, ModelState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,9 @@ NO_CALL = (
 )
 
 
+NO_MESSAGE = "context.message is there during a call for a message only"
+
+
 class NoCall:
     """Between two calls: while the model is loaded, or from a thread that outlives its call."""
 
@@ -76,10 +80,20 @@ class NoCall:
         self.encode: Callable[[Any], bytes] | None = None
 
     def messages(self) -> tuple[ReceivedMessage, ...]:
-        raise RuntimeError("context.message is there during a call for a message only")
+        raise RuntimeError(NO_MESSAGE)
 
     def publish(self, *arguments: Any) -> None:
         raise RuntimeError(NO_CALL)
+
+
+class GivenUpCall(NoCall):
+    """One that goes on although its message was taken away from it."""
+
+    def messages(self) -> tuple[ReceivedMessage, ...]:
+        raise RuntimeError(CALL_GIVEN_UP)
+
+    def publish(self, *arguments: Any) -> None:
+        raise RuntimeError(CALL_GIVEN_UP)
 
 
 @dataclass(slots=True)
@@ -103,16 +117,18 @@ class Context:
     topics: tuple[str, ...] = ()
     call: Call = field(default_factory=NoCall, repr=False)
     secrets: Secrets = field(default_factory=Secrets, repr=False)
+    # Of calls that were given up and may still go on, by their threads: `call` is another one then.
+    late: dict[int, Call] = field(default_factory=dict, repr=False)
 
     @property
     def message(self) -> ReceivedMessage:
         """The message at hand, with what came with it; of a batch, the first one."""
-        return self.call.messages()[0]
+        return self.messages[0]
 
     @property
     def messages(self) -> tuple[ReceivedMessage, ...]:
         """Those of a batch, in its order."""
-        return self.call.messages()
+        return self._own(self.call).messages()
 
     def secret(self, name: str) -> str:
         """The text of the file that the edge's `secrets` have under `name`, without the line's end.
@@ -142,6 +158,8 @@ class Context:
         call.
         """
         call = self.call
+        if self.late:
+            call = self._own(call)
         encode, results = call.encode, call.results
         own = topic is not None or retain is not None or qos is not None or expiry is not None
         if own or properties or encode is None or payload is None or len(results) >= MOST_RESULTS:
@@ -151,3 +169,7 @@ class Context:
             results.append(encode(payload))
         except PayloadError as error:
             raise ValueError(str(error)) from None
+
+    def _own(self, call: Call) -> Call:
+        """Of the thread which asks, while `call` is at hand."""
+        return self.late.get(get_ident(), call)

@@ -14,8 +14,23 @@ from pyboot_svc.model.plain import Nan, NotPlain, plain, repeats_a_key, simpler
 # As json.dumps does, which makes an encoder for each call.
 _encode = json.JSONEncoder(default=simpler).encode
 
+CALL_GIVEN_UP = "this call has lasted longer than model_timeout, and its message was given up"
+
 # Values as text, by key; None for what was deleted.
 Changes = dict[str, str | None]
+
+
+class _Call:
+    """One that can still fail, or one after the other of a thread."""
+
+    __slots__ = ("assigned", "given_up", "lent")
+
+    def __init__(self) -> None:
+        # The keys that it has assigned, in that order.
+        self.assigned: dict[str, None] = {}
+        # The values that it has got and may have changed, with what was kept of them.
+        self.lent: dict[str, tuple[Any, str]] = {}
+        self.given_up = False
 
 
 @dataclass(slots=True)
@@ -27,7 +42,7 @@ class _AtHand:
     """
 
     kept: str | None
-    assigned: dict[object, str | None]
+    assigned: dict[_Call, str | None]
 
     @property
     def latest(self) -> str | None:
@@ -113,11 +128,11 @@ class ModelState(MutableMapping[str, Any]):
 
     # For a `call`, which may fail: what it assigns is seen at once, and a change when it is kept.
 
-    def assign(self, call: object, key: str, text: str | None) -> None:
+    def assign(self, call: _Call, key: str, text: str | None) -> None:
         with self._lock:
             self._show(call, key, text)
 
-    def assign_default(self, call: object, key: str, text: str) -> bool:
+    def assign_default(self, call: _Call, key: str, text: str) -> bool:
         """The same where nothing is; whether nothing was."""
         with self._lock:
             absent = key not in self._stored
@@ -125,7 +140,7 @@ class ModelState(MutableMapping[str, Any]):
                 self._show(call, key, text)
         return absent
 
-    def delete(self, call: object, key: str) -> str | None:
+    def delete(self, call: _Call, key: str) -> str | None:
         """Gives what was there."""
         with self._lock:
             text = self._stored.get(key)
@@ -133,14 +148,14 @@ class ModelState(MutableMapping[str, Any]):
                 self._show(call, key, None)
         return text
 
-    def delete_last(self, call: object) -> tuple[str, str]:
+    def delete_last(self, call: _Call) -> tuple[str, str]:
         """The same of what is last; raises KeyError when nothing is."""
         with self._lock:
             key, text = self._last()
             self._show(call, key, None)
         return key, text
 
-    def keep(self, call: object, keys: Iterable[str]) -> None:
+    def keep(self, call: _Call, keys: Iterable[str]) -> None:
         """It has ended well: what it has assigned to these are changes."""
         with self._lock:
             for key in keys:
@@ -154,17 +169,28 @@ class ModelState(MutableMapping[str, Any]):
                         del assigned[older]
                 self._forget(call, key, at_hand)
 
-    def undo(self, call: object, keys: Iterable[str]) -> None:
+    def undo(self, call: _Call, keys: Iterable[str]) -> None:
         """It has failed: what is seen of these is what others have assigned."""
         with self._lock:
-            for key in keys:
-                at_hand = self._at_hand.get(key)
-                if at_hand is None or call not in at_hand.assigned:
-                    continue
-                self._forget(call, key, at_hand)
-                self._store(key, at_hand.latest)
+            self._undo(call, keys)
 
-    def _show(self, call: object, key: str, text: str | None) -> None:
+    def give_up(self, call: _Call) -> None:
+        """It has failed without an end: from now on it can assign nothing."""
+        with self._lock:
+            call.given_up = True
+            self._undo(call, list(self._at_hand))
+
+    def _undo(self, call: _Call, keys: Iterable[str]) -> None:
+        for key in keys:
+            at_hand = self._at_hand.get(key)
+            if at_hand is None or call not in at_hand.assigned:
+                continue
+            self._forget(call, key, at_hand)
+            self._store(key, at_hand.latest)
+
+    def _show(self, call: _Call, key: str, text: str | None) -> None:
+        if call.given_up:
+            raise RuntimeError(CALL_GIVEN_UP)
         at_hand = self._at_hand.get(key)
         if at_hand is None:
             self._at_hand[key] = _AtHand(self._stored.get(key), {call: text})
@@ -173,7 +199,7 @@ class ModelState(MutableMapping[str, Any]):
             at_hand.assigned[call] = text
         self._store(key, text)
 
-    def _forget(self, call: object, key: str, at_hand: _AtHand) -> None:
+    def _forget(self, call: _Call, key: str, at_hand: _AtHand) -> None:
         del at_hand.assigned[call]
         if not at_hand.assigned:
             del self._at_hand[key]
@@ -242,46 +268,54 @@ class CallState(MutableMapping[str, Any]):
     """The state as the calls of one thread see it: one that raises leaves it as it was.
 
     Whoever calls the model says after each call, if `touched`, how it ended. What was read and
-    changed in place counts as assigned.
+    changed in place counts as assigned. After a call that was given up, the next one is made in
+    another thread.
     """
 
     def __init__(self, state: ModelState) -> None:
         self._state = state
         # Whether the call at hand has read or changed something that its end matters for.
         self.touched = False
-        # By this the state knows the call.
-        self._call = object()
-        # The keys that it has assigned, in that order.
-        self._assigned: dict[str, None] = {}
-        # The values that it has got and may have changed, with what was kept of them.
-        self._lent: dict[str, tuple[Any, str]] = {}
+        self._call = _Call()
+        # Those that were given up and may still go on, by their threads.
+        self._late: dict[int, _Call] = {}
 
     def sibling(self) -> CallState:
         """The same state, for a call that is made meanwhile."""
         return CallState(self._state)
 
+    def give_up(self, thread: int) -> None:
+        """The call at hand, in the thread with this identifier, has failed, but goes on there."""
+        # In this order: it takes the next call for its own at no time.
+        call = self._late[thread] = self._call
+        self._call = _Call()
+        self.touched = False
+        self._state.give_up(call)
+
+    def late_call_ended(self, thread: int) -> None:
+        """The one that was given up there: other threads can have its identifier from now on."""
+        del self._late[thread]
+
     def __getitem__(self, key: str) -> Any:
-        if key in self._lent:
-            return self._lent[key][0]
+        lent = self._at_hand().lent
+        if key in lent:
+            return lent[key][0]
         value = self._state[key]
         if isinstance(value, dict | list):
-            self._lent[key] = value, json.dumps(value)
+            lent[key] = value, json.dumps(value)
             self.touched = True
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         text = text_of(key, value)
-        self._note(key)
-        self._state.assign(self._call, key, text)
+        self._state.assign(self._noted(key), key, text)
 
     def __delitem__(self, key: str) -> None:
-        self._note(key)
-        if self._state.delete(self._call, key) is None:
+        if self._state.delete(self._noted(key), key) is None:
             raise KeyError(key)
 
     def pop(self, key: str, *default: Any) -> Any:
-        self._note(key)
-        text = self._state.delete(self._call, key)
+        text = self._state.delete(self._noted(key), key)
         if text is not None:
             return json.loads(text)
         if not default:
@@ -289,15 +323,17 @@ class CallState(MutableMapping[str, Any]):
         return default[0]
 
     def popitem(self) -> tuple[str, Any]:
-        key, text = self._state.delete_last(self._call)
-        self._note(key)
+        call = self._at_hand()
+        key, text = self._state.delete_last(call)
+        self._note(call, key)
         return key, json.loads(text)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         if key not in self._state:
             text = text_of(key, default)
-            if self._state.assign_default(self._call, key, text):
-                self._note(key)
+            call = self._at_hand()
+            if self._state.assign_default(call, key, text):
+                self._note(call, key)
         return self[key]
 
     def clear(self) -> None:
@@ -315,28 +351,42 @@ class CallState(MutableMapping[str, Any]):
 
     def commit(self) -> None:
         """The call has ended well; raises TypeError for a change in place that can't be kept."""
-        for key, (value, kept) in list(self._lent.items()):
-            if text_of(key, value) != kept:
-                self[key] = value
-        if self._assigned:
-            self._state.keep(self._call, self._assigned)
-        self._forget()
+        call = self._call
+        for key, (value, kept) in list(call.lent.items()):
+            text = text_of(key, value)
+            if text != kept:
+                self._note(call, key)
+                self._state.assign(call, key, text)
+        if call.assigned:
+            self._state.keep(call, call.assigned)
+        self._forget(call)
 
     def roll_back(self) -> None:
         """The call has failed."""
-        if self._assigned:
-            self._state.undo(self._call, self._assigned)
-        self._forget()
+        call = self._call
+        if call.assigned:
+            self._state.undo(call, call.assigned)
+        self._forget(call)
 
-    def _note(self, key: str) -> None:
+    def _at_hand(self) -> _Call:
+        """That of the thread which asks."""
+        call = self._call
+        return self._late.get(threading.get_ident(), call) if self._late else call
+
+    def _noted(self, key: str) -> _Call:
+        call = self._at_hand()
+        self._note(call, key)
+        return call
+
+    def _note(self, call: _Call, key: str) -> None:
         self.touched = True
-        self._lent.pop(key, None)
-        self._assigned[key] = None
+        call.lent.pop(key, None)
+        call.assigned[key] = None
 
-    def _forget(self) -> None:
+    def _forget(self, call: _Call) -> None:
         self.touched = False
-        self._assigned.clear()
-        self._lent.clear()
+        call.assigned.clear()
+        call.lent.clear()
 
 
 def text_of(key: object, value: Any) -> str:

@@ -30,9 +30,9 @@ from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.failure_log import FailureLog, summary
 from pyboot_svc.worker.execution.intake import Intake
+from pyboot_svc.worker.execution.model_call import ModelCall
 from pyboot_svc.worker.execution.pool import IdleWork, ModelPool
 from pyboot_svc.worker.execution.pre_queue import PreQueue
-from pyboot_svc.worker.execution.runner import ModelCall
 from pyboot_svc.worker.execution.ticker import NoTicker, Ticker
 from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk

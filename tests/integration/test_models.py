@@ -497,3 +497,42 @@ async def model(payload):
         plant.publish(f"{topic}/in", number, qos=1)
     assert plant.wait_for(7, 60.0) == [0, 1, 2, 4, 5, 6, 7]
     assert started.instance("edge-1")["errors"] == {"timeout": 1}
+
+
+LATE = """
+gate = threading.Event()
+
+class model:
+    def __init__(self, context):
+        self.context = context
+
+    def __call__(self, payload):
+        state = self.context.state
+        state["n"] = state.get("n", 0) + 1
+        if payload == 2:
+            gate.wait(60)
+            said = []
+            for change in (lambda: state.update(n=100), lambda: self.context.publish(100)):
+                try:
+                    change()
+                except RuntimeError as error:
+                    said.append(str(error))
+            self.context.logger.warning("too late: %s", said)
+        if payload == 4:
+            gate.set()
+        return [payload, state["n"]]
+"""
+
+
+def test_a_call_that_ends_after_it_was_given_up_changes_and_publishes_nothing(
+    start: Start, plant: Plant, topic: str, ask: Callable[..., list[Any]]
+) -> None:
+    """Though all calls of the instance have the same context, which the model keeps."""
+    started = start(LATE, ", model_timeout: 1")
+    assert ask(1) == [[1, 1]]
+    plant.publish(f"{topic}/in", 2, qos=1)
+    assert ask(3, 4) == [[3, 2], [4, 3]]
+    given_up = "this call has lasted longer than model_timeout, and its message was given up"
+    started.wait_log(f"too late: {[given_up, given_up]}")
+    assert ask(5) == [[5, 4]]
+    assert started.instance("edge-1")["errors"] == {"timeout": 1}

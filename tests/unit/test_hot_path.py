@@ -19,8 +19,9 @@ from support.store import configured
 from pyboot_svc.model import Context, Model
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
+from pyboot_svc.worker.execution.model_call import ModelCall
 from pyboot_svc.worker.execution.poison import PoisonTracker
-from pyboot_svc.worker.execution.runner import ModelCall, Runner
+from pyboot_svc.worker.execution.runner import Runner
 from pyboot_svc.worker.messages import Chunk, MessageBatch, ids_of
 from pyboot_svc.worker.mqtt.wire.decoder import Decoder
 from pyboot_svc.worker.mqtt.wire.encoder import PublishEncoder, encode_pubacks, id_lead

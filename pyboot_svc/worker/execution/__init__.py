@@ -5,6 +5,7 @@ intake           where messages come in, from the broker or from dead letters
 placing          what payloads need to know of those before them, in order of arrival
 pre_queue        messages that wait for a model thread
 pool             the model threads
+model_call       what it takes to call the model, as the edge says
 runner           one of them, and the chunk that it works through
 call             what a model can ask and say during a call
 ticker           calls that are due by time

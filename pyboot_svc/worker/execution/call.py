@@ -10,7 +10,7 @@ from typing import Any
 
 from pyboot_svc.config import Edge
 from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
-from pyboot_svc.model.context import MOST_RESULTS, NO_CALL, ReceivedMessage
+from pyboot_svc.model.context import MOST_RESULTS, NO_CALL, NO_MESSAGE, ReceivedMessage
 from pyboot_svc.model.plain import simpler
 from pyboot_svc.topics import RESPONSE, NotFilledIn, check_text, check_topic, template_of
 from pyboot_svc.worker.messages import ID_PROPERTY, About, Addressed, Destination, MessageBatch
@@ -186,7 +186,7 @@ class CallAtHand:
     def messages(self) -> tuple[ReceivedMessage, ...]:
         batch = self._batch
         if batch is None or not self.open:
-            raise RuntimeError("context.message is there during a call for a message only")
+            raise RuntimeError(NO_MESSAGE)
         return tuple(_received(batch, place, self._clock) for place in self._at())
 
     def publish(

@@ -12,8 +12,9 @@ from typing import Protocol
 from pyboot_svc.model.context import Context
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.delivery.completion import Completion
+from pyboot_svc.worker.execution.model_call import ModelCall
 from pyboot_svc.worker.execution.pre_queue import PreQueue
-from pyboot_svc.worker.execution.runner import ModelCall, Runner
+from pyboot_svc.worker.execution.runner import Runner
 from pyboot_svc.worker.messages import Chunk
 
 # A chunk is as long as the model's work on it lasts about this long: hand-offs then cost little,

@@ -5,27 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from pyboot_svc.config import BatchLimits, Edge, OnError
 from pyboot_svc.forks import end_forked, hear_forks
-from pyboot_svc.model.codec import Codec, PayloadError, PayloadFault
-from pyboot_svc.model.context import Context
-from pyboot_svc.model.formats import codec_of
-from pyboot_svc.model.loader import Model, concurrency_of, exceptions_named
+from pyboot_svc.model.codec import PayloadError, PayloadFault
+from pyboot_svc.model.context import Context, GivenUpCall
 from pyboot_svc.model.plain import simpler
-from pyboot_svc.model.state import CallState
-from pyboot_svc.retry import Retry
-from pyboot_svc.worker.execution.call import CallAtHand, Publishing
-from pyboot_svc.worker.execution.crash_journal import CrashJournal
-from pyboot_svc.worker.execution.failure_log import FailureLog, summary
-from pyboot_svc.worker.execution.poison import MOST_CRASHES, PoisonTracker
+from pyboot_svc.model.state import CALL_GIVEN_UP, CallState
+from pyboot_svc.worker.execution.call import CallAtHand
+from pyboot_svc.worker.execution.failure_log import summary
+from pyboot_svc.worker.execution.model_call import ModelCall
+from pyboot_svc.worker.execution.poison import MOST_CRASHES
 from pyboot_svc.worker.messages import Chunk, Fault, Message, MessageBatch, Result
-from pyboot_svc.worker.wall_clock import WallClock
 
 if TYPE_CHECKING:
     from pyboot_svc.model.coroutines import Coroutines  # which takes asyncio
@@ -34,66 +29,17 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-class CrashMemory(Protocol):
-    """What is in hand, and what was at a crash."""
-
-    @property
-    def journal(self) -> CrashJournal: ...
-    @property
-    def suspects(self) -> PoisonTracker: ...
-
-
 Outcome = tuple[Result, Fault | None]
 
 
-class ModelCall(NamedTuple):
-    """What it takes to call the model: the same for all threads of an instance.
+@dataclass(slots=True)
+class _Meanwhile:
+    """One of several calls at once, with what it sees and what has become of it."""
 
-    With `batch` the model takes a list and returns one.
-    """
-
-    model: Model
-    codec: Codec
-    publishing: Publishing
-    on_error: OnError
-    timeout: float
-    journal: CrashJournal
-    suspects: PoisonTracker
-    failures: FailureLog
-    clock: WallClock
-    batch: BatchLimits | None = None
-    # What is worth a repetition.
-    retried: tuple[type[BaseException], ...] = (OSError, Retry)
-    # Of a model that is a coroutine function: so many calls are made at once.
-    concurrency: int = 1
-
-    @classmethod
-    def of(cls, edge: Edge, model: Model, memory: CrashMemory, failures: FailureLog) -> ModelCall:
-        """As the edge says; raises ModelError for what this model can't do."""
-        codec = codec_of(edge)
-        return cls(
-            model,
-            codec,
-            Publishing(edge, codec),
-            edge.on_error,
-            edge.model_timeout,
-            memory.journal,
-            memory.suspects,
-            failures,
-            WallClock(),
-            edge.batch,
-            exceptions_named(edge.on_error.retry),
-            concurrency_of(model, edge.concurrency),
-        )
-
-    def portion(self, threads: int) -> tuple[int | None, int, float]:
-        """How many messages are taken at once, None: as the model's speed says; by how many
-        threads those that wait are shared; and how many seconds a portion may wait for more."""
-        if self.batch is not None:
-            return self.batch.max_size, 1, self.batch.max_wait_ms / 1000
-        if self.concurrency > 1:
-            return self.concurrency, 1, 0.0
-        return None, threads, 0.0
+    place: int
+    state: CallState
+    result: Result = None
+    error: BaseException | None = None
 
 
 def _keep(chunk: Chunk) -> None:
@@ -136,6 +82,8 @@ class Runner:
         self._is_forked = False
         hear_forks(self._go_on_in_child)
         self._native_id: int | None = None
+        self._thread = 0
+        self._meanwhile: list[_Meanwhile] = []
         self._longest_pause = max(call.on_error.backoff, _LONGEST_PAUSE_SECONDS)
         # When the first call of the chunk, or the latest that is known of, began; inf between two
         # attempts. Others can only be told from outside, by `_seen`.
@@ -148,6 +96,7 @@ class Runner:
         False when it was taken away meanwhile."""
         if self._native_id is None:  # asking takes a system call
             self._native_id = threading.get_native_id()
+            self._thread = threading.get_ident()
         call, batch, first = self._call, chunk.batch, len(chunk.results)
         redeliverable = batch.redeliverable
         work, together = self._usual, False
@@ -169,6 +118,7 @@ class Runner:
         took = monotonic() - began
         with self.lock:
             if self._given_up:
+                self._come_back()
                 return False
             chunk.took, chunk.began = took, began
             self._chunk = None
@@ -213,6 +163,10 @@ class Runner:
             if self._seen != (chunk, done) or self._chunk is not chunk or done >= len(chunk):
                 return None
             self._given_up = True
+            self._context.late[self._thread] = GivenUpCall()
+            self._state.give_up(self._thread)
+            for one in self._meanwhile:
+                one.state.give_up(self._thread)
             call.journal.end(self.number)
             rest, as_one_call = chunk.successor(done), chunk.as_one_call
         if not as_one_call:
@@ -229,6 +183,11 @@ class Runner:
     def _go_on_in_child(self) -> None:
         """No message is its own, not even the next of the chunk."""
         self._is_forked = self._given_up = True
+
+    def _come_back(self) -> None:
+        """From a call that was given up: the thread ends."""
+        del self._context.late[self._thread]
+        self._state.late_call_ended(self._thread)
 
     def busy_seconds(self) -> float | None:
         """How long its thread has run, or waited for a core to run on; None when it has ended.
@@ -301,7 +260,7 @@ class Runner:
                 result = function(decode(payload), *arguments)
                 encoded = None if result is None else encode(result)
                 if state.touched:
-                    state.commit()
+                    self._commit(state)
                 if published := at_hand.results:
                     at_hand.results = []
                     if encoded is not None:
@@ -331,45 +290,59 @@ class Runner:
     def _work_at_once(self, chunk: Chunk, first: int) -> None:
         """All calls together; those that failed are repeated one by one."""
         coroutines = cast("Coroutines", self._call.model.function)
-        batch, failed = chunk.batch, False
-        ended: list[tuple[int, Result | BaseException]] = []
+        batch = chunk.batch
+        # Those that failed, and what ended behind them.
+        behind: list[_Meanwhile] = []
 
-        def note(found: tuple[int, Result | BaseException]) -> None:
-            nonlocal failed
-            failed = failed or isinstance(found[1], BaseException)
-            if failed:
-                ended.append(found)
-            else:
-                self._note(chunk, (cast(Result, found[1]), None))
+        def note(ended: _Meanwhile) -> None:
+            if behind or not self._note_meanwhile(chunk, ended):
+                behind.append(ended)
 
-        calls = [
-            partial(self._call_meanwhile, place, batch.message(place))
-            for place in range(first, len(batch))
-        ]
+        with self.lock:
+            self._meanwhile = [
+                _Meanwhile(place, self._state.sibling()) for place in range(first, len(batch))
+            ]
+        calls = [partial(self._call_meanwhile, batch, one) for one in self._meanwhile]
         coroutines.call_all(calls, note)
-        for place, result in ended:
-            if isinstance(result, BaseException):
-                self._at_hand.place = place
-                self._note(chunk, self._recover(batch.message(place), result))
-            else:
-                self._note(chunk, (result, None))
+        for ended in behind:
+            if not self._note_meanwhile(chunk, ended):
+                assert ended.error is not None
+                self._at_hand.place = ended.place
+                self._note(chunk, self._recover(batch.message(ended.place), ended.error))
+        self._meanwhile = []
 
     async def _call_meanwhile(
-        self, place: int, message: Message, function: Callable[..., Any]
-    ) -> tuple[int, Result | BaseException]:
-        call, state, at_hand = self._call, self._state.sibling(), self._at_hand.sibling(place)
-        context = replace(self._context, topic=message.topic, state=state, call=at_hand)
+        self, batch: MessageBatch, one: _Meanwhile, function: Callable[..., Any]
+    ) -> _Meanwhile:
+        if self._given_up:  # by one that blocked the event loop
+            return one
+        call, at_hand = self._call, self._at_hand.sibling(one.place)
+        topic = batch.topics[one.place]
+        context = replace(self._context, topic=topic, state=one.state, call=at_hand)
         try:
-            payload = call.codec.decode(message.payload)
+            payload = call.codec.decode(batch.payloads[one.place])
             result = await function(
                 *((payload, context) if call.model.wants_context else (payload,))
             )
-            packed = at_hand.packed(result)
-            state.commit()
+            one.result = at_hand.take(at_hand.packed(result))
         except BaseException as error:  # the user's code
-            state.roll_back()
-            return place, error
-        return place, at_hand.take(packed)
+            one.state.roll_back()
+            one.error = error
+        return one
+
+    def _note_meanwhile(self, chunk: Chunk, ended: _Meanwhile) -> bool:
+        """In the order of messages, as what is behind one that is given up is called again; False
+        if it failed."""
+        if ended.error is None:
+            try:
+                self._commit(ended.state)
+            except BaseException as error:
+                ended.state.roll_back()
+                ended.error = error
+        if ended.error is not None:
+            return False
+        self._note(chunk, (ended.result, None))
+        return True
 
     def _work_as_one_call(self, chunk: Chunk, first: int) -> None:
         """One call for all; when it fails, one for each."""
@@ -392,7 +365,8 @@ class Runner:
         try:
             values = iter(self._call_for_all(batch, payloads, places))
         except BaseException as error:  # the user's code
-            self._undo(error)
+            if not self._undo(error):
+                return
             self._at_hand.begin(batch)
             with self.lock:
                 if self._given_up:
@@ -426,7 +400,7 @@ class Runner:
         context.topic, context.topics = topics[0], topics
         self._at_hand.begin(batch, places)
         results = one_each(self._call.model(payloads, context), len(payloads))
-        self._state.commit()
+        self._commit(self._state)
         return results
 
     def _tick(self, chunk: Chunk, first: int) -> None:
@@ -440,10 +414,11 @@ class Runner:
         assert tick is not None  # or nothing would be due
         try:
             packed = at_hand.packed(tick(context))
-            self._state.commit()
+            self._commit(self._state)
             outcome: Outcome = at_hand.take(packed), None
         except BaseException as error:  # the user's code
-            self._undo(error)
+            if not self._undo(error):
+                return
             text = str(error) if isinstance(error, PayloadError) else summary(error)
             kind = error.fault if isinstance(error, PayloadError) else PayloadFault.MODEL
             call.failures.say_tick(text)
@@ -460,12 +435,27 @@ class Runner:
             chunk.unusual = True
         chunk.results.append(result)
 
-    def _undo(self, error: BaseException) -> None:
-        """What a call has done that failed."""
+    def _commit(self, state: CallState) -> None:
+        """A call has ended well; raises RuntimeError if it was given up."""
+        if self._is_forked:
+            end_forked(None)
+        with self.lock:
+            if self._given_up:
+                raise RuntimeError(CALL_GIVEN_UP)
+            state.commit()
+            # From here on its message can't be taken away, as what it has changed is kept.
+            self._began = monotonic()
+
+    def _undo(self, error: BaseException) -> bool:
+        """What a call has done that failed; False if it was given up, and undone by that."""
         if self._is_forked:
             end_forked(error)
-        self._state.roll_back()
-        self._at_hand.forget()
+        with self.lock:
+            if self._given_up:
+                return False
+            self._state.roll_back()
+            self._at_hand.forget()
+        return True
 
     def _process(self, message: Message) -> Outcome:
         """The result to publish, if any, or why there is none."""
@@ -488,7 +478,8 @@ class Runner:
         on_error, retried = self._call.on_error, self._call.retried
         first = error
         for attempt in range(1, on_error.retries + 2):
-            self._undo(error)
+            if not self._undo(error):
+                return None, None
             if isinstance(error, PayloadError):
                 return None, self._fail(message, error.fault, str(error), attempt)
             # Others say that the input is bad: it would be no better the next time.
@@ -514,7 +505,7 @@ class Runner:
         else:
             result = call.model(payload, context)
         packed = self._at_hand.packed(result)
-        self._state.commit()
+        self._commit(self._state)
         return self._at_hand.take(packed)
 
     def _fail(self, message: Message, kind: PayloadFault, text: str, attempts: int) -> Fault:

@@ -25,7 +25,7 @@ from pyboot_svc.worker.storage.writer import DATABASE_NAME
 MOST_THREADS = 3
 NUMBERS = st.integers(0, MOST_THREADS - 1)
 RESULTS = st.sampled_from([b"result", b"result", None])
-MOSTLY = st.sampled_from([True, True, True, False])
+MOSTLY_WELL = st.sampled_from(["well", "well", "well", "failed", "given up"])
 
 T = TypeVar("T")
 
@@ -92,15 +92,17 @@ class SharedState(RuleBasedStateMachine):
         self.one_of(self.threads, which).assign()
 
     @precondition(lambda self: self.threads)
-    @rule(which=NUMBERS, result=RESULTS, well=MOSTLY)
-    def end_call(self, which: int, result: bytes | None, well: bool) -> None:
+    @rule(which=NUMBERS, result=RESULTS, how=MOSTLY_WELL)
+    def end_call(self, which: int, result: bytes | None, how: str) -> None:
         thread = self.one_of(self.threads, which)
         chunk = thread.chunk
-        if well:
+        if how == "well":
             thread.state.commit()
             self.counted[thread.packet_id] = thread.counted
-        else:
+        elif how == "failed":
             thread.state.roll_back()
+        else:
+            thread.state.give_up(len(self.arrived))  # in a thread that never comes back
         thread.counted = 0
         chunk.results.append(result)
         if len(chunk.results) == len(chunk):
@@ -141,7 +143,7 @@ class SharedState(RuleBasedStateMachine):
             return
         with self.stack:
             while self.threads:
-                self.end_call(0, b"result", well=True)
+                self.end_call(0, b"result", "well")
             self.completion.published([*self.sent, *self.results.take(1000)])
             settled(self.store)
             sent = [mid for chunk in self.arrived for mid in chunk.batch.packet_ids if mid]

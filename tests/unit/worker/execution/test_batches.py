@@ -27,9 +27,9 @@ from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.failure_log import FailureLog
+from pyboot_svc.worker.execution.model_call import ModelCall
 from pyboot_svc.worker.execution.pool import ModelPool, NoIdleWork
 from pyboot_svc.worker.execution.pre_queue import PreQueue
-from pyboot_svc.worker.execution.runner import ModelCall
 from pyboot_svc.worker.stats import Stats
 
 Function = Callable[[list[Any], Context], Any]
@@ -115,13 +115,6 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Line]]:
     yield start
     for line in lines:
         line.close()
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 class Doubling:

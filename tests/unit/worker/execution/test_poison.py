@@ -29,7 +29,8 @@ from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model
 from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.messages import MessageBatch, Chunk
-from pyboot_svc.worker.execution.runner import ModelCall, Runner
+from pyboot_svc.worker.execution.model_call import ModelCall
+from pyboot_svc.worker.execution.runner import Runner
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.storage.writer import DatabaseWriter
 from pyboot_svc.worker.execution.poison import PoisonTracker

@@ -28,9 +28,9 @@ from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.failure_log import FailureLog
+from pyboot_svc.worker.execution.model_call import ModelCall
 from pyboot_svc.worker.execution.pool import ModelPool, NoIdleWork
 from pyboot_svc.worker.execution.pre_queue import PreQueue
-from pyboot_svc.worker.execution.runner import ModelCall
 from pyboot_svc.worker.messages import Chunk, ResultBatch
 from pyboot_svc.worker.stats import Stats
 
@@ -196,13 +196,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Pool]]:
     yield make
     for pool in pools:
         pool.close()
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 def number_of(chunk: Chunk) -> int:
