@@ -4,7 +4,7 @@
 
 Stats (metrics), ledger and heartbeats (watchdog) are called for each batch: they are switched off
 and on for a moment each, in the same process, so that nothing else differs. The rest, a tick and
-an answer to the master a second, with the title, is all that the main thread and the one of the
+an answer to the master a second, with the title, is all that the control thread and the one of the
 metrics socket do: their CPU time tells what it costs. Digests stay: results carry them, too.
 
 REPORT gets a line of JSON for each pair of phases, first the one in which all was on: CPU time of
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 _PHASE_SECONDS = 0.02
-_METRICS_THREAD = "metrics"
+_SELDOM = {"control", "metrics"}
 
 
 class Changed(Exception):
@@ -64,14 +64,14 @@ class Switch:
         """For ever: a phase with and a phase without, in an order that follows no tick."""
         with report.open("w", buffering=1) as file:
             while True:
-                threads = [threading.main_thread(), *_named(_METRICS_THREAD)]
+                threads = [one for one in threading.enumerate() if one.name in _SELDOM]
                 pair = {}
                 for self.on in random.sample((True, False), 2):
                     cpu, seldom, count = time.process_time_ns(), _cpu(threads), self.messages
                     time.sleep(_PHASE_SECONDS)
                     spent = time.process_time_ns() - cpu, _cpu(threads) - seldom
                     pair[self.on] = (*spent, self.messages - count)
-                if len(threads) == 2:
+                if len(threads) == len(_SELDOM):
                     file.write(json.dumps([pair[True], pair[False]]) + "\n")
 
 
@@ -115,10 +115,6 @@ def _count_published(completion: Any, switch: Switch) -> None:
         published_at_once(self, chunk)
 
     completion.published, completion.published_at_once = count, count_one
-
-
-def _named(name: str) -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == name]
 
 
 def _cpu(threads: list[threading.Thread]) -> int:
