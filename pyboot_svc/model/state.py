@@ -349,14 +349,20 @@ class CallState(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._state)
 
-    def commit(self) -> None:
-        """The call has ended well; raises TypeError for a change in place that can't be kept."""
-        call = self._call
+    def assign_lent(self) -> None:
+        """What was changed in place; raises TypeError where that can't be kept."""
+        call = self._at_hand()
         for key, (value, kept) in list(call.lent.items()):
             text = text_of(key, value)
             if text != kept:
                 self._note(call, key)
                 self._state.assign(call, key, text)
+        call.lent.clear()
+
+    def commit(self) -> None:
+        """The call has ended well; raises TypeError for a change in place that can't be kept."""
+        self.assign_lent()
+        call = self._call
         if call.assigned:
             self._state.keep(call, call.assigned)
         self._forget(call)

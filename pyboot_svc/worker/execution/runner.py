@@ -439,6 +439,7 @@ class Runner:
         """A call has ended well; raises RuntimeError if it was given up."""
         if self._is_forked:
             end_forked(None)
+        state.assign_lent()  # which takes its time, if there is much
         with self.lock:
             if self._given_up:
                 raise RuntimeError(CALL_GIVEN_UP)
