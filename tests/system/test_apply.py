@@ -349,6 +349,7 @@ def test_code_that_can_not_be_loaded_does_not_replace_what_works(
         in applied.stderr
     )
     assert said in applied.stderr
+    assert "nothing to do" not in applied.stdout
     assert machine.pid("alone-1") == before["alone-1"]
     assert machine.ask("alone/in", "alone/out", "[1]") == "[1]"
     code, steps = plan(machine)

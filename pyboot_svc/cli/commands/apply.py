@@ -88,7 +88,8 @@ def run(options: argparse.Namespace) -> int:
             )
             apply_plan(made, wanted, manager, roll)
         withdraw_tokens(options.run_dir, kept)
-    say(_summary(made))
+    if made.changes or not troubles:
+        say(_summary(made))
     if troubles:
         told = "\n".join(f"{name}: {why}" for name, why in troubles.items())
         raise NotReady(f"new code that can't be loaded; the instances go on with the old\n{told}")
