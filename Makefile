@@ -69,13 +69,16 @@ run: $(VENV)/.run ## the demo: a broker, a simulated plant, the bundled models; 
 	@packaging/need.sh $(BROKER)
 	@$(BIN)/python docs/demo/run.py --rate $(RATE) $(if $(DURATION),--duration $(DURATION))
 
-# Two at a time, the longest first, so that both come to their end together. Each prints what it has to
-# say at its end.
+# Two at a time, the longest first, so that both come to their end together: make keeps to that order
+# where nothing has to be built first. Each prints what it has to say at its end.
+PACKAGES := deb rpm wheel
 SUITES := integration unit test-system test-openrc chaos-quick test-brokers test-container test-page \
 	lint test-hosts
 test: ## everything that CI proves; within 30 minutes on two cores
 	+@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.test build/oldest/.installed needs
-	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SUITES)
+	+@$(MAKE) --no-print-directory --jobs=2 RPM_OPTIONS=--nocheck $(PACKAGES) \
+		build/brokers/node_modules build/page/node_modules
+	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PACKAGES= $(SUITES)
 
 needs: | $(BIN)/python
 	@packaging/need.sh $(TEST_NEEDS)
@@ -240,12 +243,12 @@ build/bench/node_modules: benchmarks/package.json
 # In a booted Debian 13; its root file system is made once and kept in /var/cache/pyboot-test.
 # What `make rpm` runs as %check are the tests of `make unit`.
 test-system: RPM_OPTIONS := --nocheck
-test-system: $(VENV)/.test deb rpm wheel ## the packages in a booted Debian 13, and the README on a fresh one; needs root
+test-system: $(VENV)/.test $(PACKAGES) ## the packages in a booted Debian 13, and the README on a fresh one; needs root
 	@packaging/need.sh $(SYSTEM_NEEDS)
 	$(AS_ROOT) $(BIN)/pytest $(HOSTS) tests/system tests/security/host
 
 # The same suite where it is not of systemd alone, in a Debian 13 that OpenRC runs.
-test-openrc: $(VENV)/.test deb ## the same in a Debian that OpenRC runs; needs root
+test-openrc: $(VENV)/.test $(filter deb,$(PACKAGES)) ## the same in a Debian that OpenRC runs; needs root
 	@packaging/need.sh $(BOOTED)
 	$(AS_ROOT) env PYBOOT_INIT=openrc $(BIN)/pytest $(HOSTS) tests/system tests/security/host -m "not systemd"
 
