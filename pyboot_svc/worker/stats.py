@@ -7,6 +7,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from typing import NamedTuple, TypeVar
 
@@ -26,6 +27,8 @@ from pyboot_svc.worker.messages import ResultBatch
 
 _WINDOW_SECONDS = 10
 _LONGEST_ERROR = 200
+# Adding up takes the interpreter away from the model's thread: so much at once, and then a pause.
+_AT_ONCE, _PAUSE_SECONDS = 256, 0.0005
 # In ns, what durations are below: to 32 µs each microsecond, then 16 steps to twice as much, to
 # some months.
 _LATENCY_STEPS: tuple[int, ...] = (
@@ -52,7 +55,7 @@ class Stats:
 
     Rates and percentiles look back over the last seconds; `tick` moves that window and is to be
     called about once a second. What comes with each batch is only noted, without a lock, and added
-    up then, or when somebody asks.
+    up then, or when somebody asks: in portions, between which messages go on.
     """
 
     def __init__(self) -> None:
@@ -87,8 +90,7 @@ class Stats:
             self._counts[name] += count
 
     def count(self, name: str) -> int:
-        with self._lock:
-            self._add_up()
+        with self._added_up():
             return self._counts[name]
 
     def add_errors(self, kinds: Iterable[str], last: str) -> None:
@@ -113,8 +115,7 @@ class Stats:
         self._lone.append(time.monotonic_ns() - arrived)
 
     def tick(self) -> None:
-        with self._lock:
-            self._add_up()
+        with self._added_up():
             self._latency.rotate()
             self._history.append(
                 (time.monotonic(), self._counts["received"], self._counts["published"])
@@ -122,13 +123,11 @@ class Stats:
 
     def counters(self) -> Counters:
         """Those alone: cheap enough for each tick of an idle worker."""
-        with self._lock:
-            self._add_up()
+        with self._added_up():
             return Counters(**self._counts)
 
     def figures(self) -> Counted:
-        with self._lock:
-            self._add_up()
+        with self._added_up():
             since, received, published = self._history[0]
             elapsed = max(time.monotonic() - since, 1e-3)
             return Counted(
@@ -147,21 +146,32 @@ class Stats:
                 Last(self._last_input, self._last_result, *self._last_error),
             )
 
-    def _add_up(self) -> None:
-        """Within the lock: what was noted since the last time."""
+    @contextmanager
+    def _added_up(self) -> Iterator[None]:
+        """Within the lock, when all is added up that was noted before."""
+        while max(len(self._lone), len(self._worked), len(self._published)) > _AT_ONCE:
+            with self._lock:
+                self._add_up(_AT_ONCE)
+            time.sleep(_PAUSE_SECONDS)
+        with self._lock:
+            self._add_up(_AT_ONCE)
+            yield
+
+    def _add_up(self, most: int) -> None:
+        """Within the lock: so much of what was noted since the last time."""
         if self._noted["received"]:
             self._last_input = round(time.time(), 1)
         if self._published or self._lone:
             self._last_result = round(time.time(), 1)
         for name, noted in self._noted.items():
-            self._counts[name] += sum(_taken(noted))
+            self._counts[name] += sum(_taken(noted, len(noted)))
         if self._lone:
-            lone = list(_taken(self._lone))
+            lone = list(_taken(self._lone, most))
             self._counts["processed"] += len(lone)
             self._add_published(lone, 1)
-        for count, waits in _by_count(self._published).items():
+        for count, waits in _by_count(self._published, most).items():
             self._add_published(waits, count)
-        for count, times in _by_count(self._worked).items():
+        for count, times in _by_count(self._worked, most).items():
             self._model_times.add([seconds / count for seconds in times], count)
             self._batch_sizes.add([count], len(times))
 
@@ -172,15 +182,15 @@ class Stats:
         self._latencies.add([took / 1e9 for took in waits], count)
 
 
-def _taken(noted: deque[T]) -> Iterator[T]:
-    """What is there by now, taken out."""
-    return map(deque.popleft, repeat(noted, len(noted)))
+def _taken(noted: deque[T], most: int) -> Iterator[T]:
+    """So much of what is there by now, taken out."""
+    return map(deque.popleft, repeat(noted, min(len(noted), most)))
 
 
-def _by_count(noted: deque[tuple[float, int]]) -> Mapping[int, list[float]]:
+def _by_count(noted: deque[tuple[float, int]], most: int) -> Mapping[int, list[float]]:
     """What was noted of so many messages at once; mostly it is the same number again and again."""
     found: defaultdict[int, list[float]] = defaultdict(list)
-    for value, count in _taken(noted):
+    for value, count in _taken(noted, most):
         found[count].append(value)
     return found
 

@@ -56,6 +56,30 @@ def test_without_durations_there_is_no_percentile() -> None:
     assert figures(Stats())["latency_ms"] == {"p50": None, "p99": None}
 
 
+def test_much_is_added_up_in_portions_between_which_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread that adds up has the interpreter, and messages wait for it meanwhile."""
+    stats = Stats()
+    for _ in range(1000):
+        stats.received(1)
+        stats.worked((0.001, 1))
+        stats.published_lone(time.monotonic_ns())
+    stats.worked((0.002, 2))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        stats.add("dropped", 1)  # which waits while the lock is held
+
+    monkeypatch.setattr(time, "sleep", pause)
+    told = stats.counters()
+    assert len(pauses) == 1000 // 256
+    counted = (told.received, told.processed, told.published, told.dropped)
+    assert counted == (1000, 1000, 1000, len(pauses))
+    assert figures(stats)["histograms"]["batch_size"]["counts"][:2] == [1000, 1]
+
+
 def test_the_counters_alone_are_those_of_the_figures() -> None:
     stats = Stats()
     stats.received(3)
