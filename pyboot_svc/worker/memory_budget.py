@@ -13,7 +13,8 @@ class MemoryBudget:
     """Inputs from their arrival to their end, and results until they are safe: up to `most` bytes.
 
     While it is `full` nothing more should be taken in; while it is `crowded`, no more results
-    should be made: some have to leave first. It can be exceeded by what was added last.
+    should be made: some have to leave first. It can be exceeded by what was added last, which are
+    results of `at_once` bytes if they are like those before.
 
     Each of its four sums is added to under a lock that all have who do so, and that they need
     anyway: whole batches are counted, and a message costs no call. Who has added to `arrived` or
@@ -23,6 +24,8 @@ class MemoryBudget:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        # So many bytes of results may be made before somebody looks whether there is room.
+        self.at_once = most // _SHARE_OF_RESULTS
         # It can't be full before so many bytes have come, all in all: what has left, has left.
         self.look_at = most
         # Bytes of inputs, and of those that have come to their end.

@@ -132,7 +132,8 @@ class Completion:
         """The broker has the result of a chunk that `is_plain`, which has waited nowhere."""
         chunk.handed_on = 1
         self._stats.published_lone(chunk.batch.arrived[0])
-        self._post_queue.skip(chunk.number)
+        size = len(chunk.results[0])  # type: ignore[arg-type]
+        self._post_queue.skip(chunk.number, size)
         self._settlement.settle(chunk, _FIRST)
 
     def on_its_way(self, results: ResultBatch) -> None:

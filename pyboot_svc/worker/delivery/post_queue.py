@@ -26,6 +26,8 @@ class PostQueue:
         # How many results can be taken now, and how many wait for those before them.
         self.ready = 0
         self._early_count = 0
+        # How many bytes a result had of late.
+        self._each = 0
         self._next_number = 0
         self._closed = False
         self._waiters = 0
@@ -41,6 +43,7 @@ class PostQueue:
         with self._lock:
             if results is not None:
                 count = len(results.payloads)
+                self._each = results.size // count
                 budget.made += results.size
                 if budget.arrived + budget.made >= budget.look_at:
                     budget.judge()
@@ -68,13 +71,15 @@ class PostQueue:
         """These are on their way without having waited here."""
         budget = self._budget
         with self._lock:
+            self._each = results.size
             budget.made += results.size
             if budget.arrived + budget.made >= budget.look_at:
                 budget.judge()
 
-    def skip(self, number: int) -> None:
-        """Nothing of a chunk that `is_next` waits here."""
+    def skip(self, number: int, size: int) -> None:
+        """Nothing of a chunk that `is_next` waits here: its one result, of this size, is gone."""
         with self._lock:
+            self._each = size
             self._next_number = number + 1
             if self._early:
                 self._release_early()
@@ -95,8 +100,9 @@ class PostQueue:
                 self._release(results)
 
     def room(self) -> int:
-        """How many more results the capacity allows; asked before a chunk is taken."""
-        return 0 if self._budget.crowded else self._capacity - self.ready - self._early_count
+        """How many more results there is room for if they are as large as those before; asked
+        before a chunk is taken."""
+        return 0 if self._budget.crowded else self._room()
 
     def wait_for_room(self) -> int:
         """The same, when fewer results wait than the capacity."""
@@ -107,7 +113,12 @@ class PostQueue:
                     self._changed.wait()
             finally:
                 self._waiters -= 1
-            return self._capacity - self.ready - self._early_count
+            return self._room()
+
+    def _room(self) -> int:
+        free = self._capacity - self.ready - self._early_count
+        each, at_once = self._each, self._budget.at_once
+        return free if free * each <= at_once else max(at_once // each, 1)
 
     def left(self, size: int) -> None:
         """Results of so many bytes are safe elsewhere."""

@@ -984,7 +984,6 @@ def test_large_results_of_small_inputs_wait_for_those_before_them(
     line.outbox.answers = False
     line.inbox.send(*numbers(500), qos=1)
     until(lambda: line.figures["held_bytes"] >= 1_000_000, "it has its fill")
-    # A thread that was within its chunk goes on to its end: a few results, at this size.
     most = 0
 
     def all_processed() -> bool:
@@ -1001,4 +1000,5 @@ def test_large_results_of_small_inputs_wait_for_those_before_them(
 
     until(all_published, "all are published")
     assert line.figures["held_bytes"] == 0
-    assert most < 500 * 100_000 / 2
+    # A thread that was within its chunk goes on to its end: a few results, at this size.
+    assert most < 2_000_000

@@ -17,6 +17,7 @@ from support.waiters import waiting_threads
 
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.execution.pre_queue import PreQueue
+from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import Chunk, ResultBatch
 
 
@@ -100,7 +101,7 @@ class PostQueueMachine(RuleBasedStateMachine):
         if is_next and not self.places[number]:
             self._complete(number)
             self._release()
-            self.queue.skip(number)
+            self.queue.skip(number, 1)
 
     def _complete(self, number: int) -> None:
         self.unfinished.remove(number)
@@ -192,6 +193,25 @@ def test_the_room_that_is_left_is_told() -> None:
     assert queue.room() == queue.wait_for_room() == 2
     queue.put(0, *result_batches(4))
     assert queue.room() < 0
+
+
+def test_of_large_results_there_is_room_for_fewer() -> None:
+    """What is made of one chunk is seen when all of it is: it should be no large part of all."""
+    budget = MemoryBudget(4000)
+    queue = PostQueue(100, budget)
+    (small,) = result_batches(3)
+    queue.put(0, small)
+    assert queue.room() == 97
+    queue.put(1, result_batch_of([b"x" * 200] * 2, 1))
+    assert queue.room() == queue.wait_for_room() == 5
+    queue.put(2, result_batch_of([b"x" * 2000], 2))
+    assert queue.room() == queue.wait_for_room() == 1
+    queue.skip(3, 500)
+    assert queue.room() == 2
+    queue.passed(result_batch_of([b"x" * 250], 4))
+    assert queue.room() == 4
+    queue.put(5, result_batch_of([b"x" * 1500], 5))
+    assert (budget.crowded, queue.room()) == (True, 0)
 
 
 def test_take_wakes_everybody_who_waits_for_room() -> None:
