@@ -67,8 +67,6 @@ NO_CALL = (
     "context.publish works during a call only: what a thread or a timer of the model's own has "
     "found out, its next call, or its `tick`, can publish"
 )
-
-
 NO_MESSAGE = "context.message is there during a call for a message only"
 
 

@@ -362,6 +362,10 @@ class CallState(MutableMapping[str, Any]):
     def commit(self) -> None:
         """The call has ended well; raises TypeError for a change in place that can't be kept."""
         self.assign_lent()
+        self.keep()
+
+    def keep(self) -> None:
+        """The same, when what was changed in place is assigned."""
         call = self._call
         if call.assigned:
             self._state.keep(call, call.assigned)

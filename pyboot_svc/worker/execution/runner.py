@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 # Between two attempts, unless more is asked for: a doubling would soon last for days.
 _LONGEST_PAUSE_SECONDS = 60.0
 
-
 Outcome = tuple[Result, Fault | None]
 
 
@@ -443,7 +442,7 @@ class Runner:
         with self.lock:
             if self._given_up:
                 raise RuntimeError(CALL_GIVEN_UP)
-            state.commit()
+            state.keep()
             # From here on its message can't be taken away, as what it has changed is kept.
             self._began = monotonic()
 

@@ -50,6 +50,29 @@ def taken_from(runner: Runner) -> Chunk:
     return taken
 
 
+@contextmanager
+def late_beside_its_successor(
+    workshop: Workshop,
+    chunk: Chunk,
+    gate: threading.Event,
+    in_second: threading.Event,
+    end_second: threading.Event,
+) -> Iterator[Chunk]:
+    """Gives the successor's chunk, which is in a call, when the one that was given up has ended."""
+    try:
+        with at_work(workshop.runner, chunk) as ended:
+            taken = taken_from(workshop.runner)
+            with at_work(Runner(0, workshop.call, workshop.context), taken):
+                assert in_second.wait(60)
+                gate.set()
+                until(lambda: ended, "the late call ended")
+                assert ended == [False]
+                yield taken
+                end_second.set()
+    finally:
+        end_second.set()
+
+
 class Late:
     """A model whose first call goes on, by `then`, when the gate opens, and may have done
     `before` until then; the others count."""
@@ -173,19 +196,11 @@ def test_the_end_of_a_late_call_is_not_that_of_its_successors(
     assert isinstance(state, CallState)
     state["list"] = []
     state.commit()
-    try:
-        with at_work(workshop.runner, chunk_of([b"1", b"2", b"3"])) as ended:
-            taken = taken_from(workshop.runner)
-            calling = workshop.call._replace(timeout=60)
-            with at_work(Runner(0, calling, workshop.context), taken):
-                assert in_second.wait(60)
-                gate.set()
-                until(lambda: ended, "the late call ended")
-                assert (ended, late.calls) == ([False], 1)
-                assert state["half 2"] is True
-                end_second.set()
-    finally:
-        end_second.set()
+    with late_beside_its_successor(
+        workshop, chunk_of([b"1", b"2", b"3"]), gate, in_second, end_second
+    ) as taken:
+        assert late.calls == 1
+        assert state["half 2"] is True
     assert results(taken) == [None, None, b"3"]
     assert dict(state) == {"half 3": True, "list": [3]}
 
@@ -233,17 +248,10 @@ def test_a_late_call_has_no_message_and_publishes_nothing(
 
     late = Late(gate, ask)
     workshop = shop(model, timeout=0.05)
-    try:
-        with at_work(workshop.runner, chunk_of([b"1", b"2"])) as ended:
-            taken = taken_from(workshop.runner)
-            calling = workshop.call._replace(timeout=60)
-            with at_work(Runner(0, calling, workshop.context), taken):
-                assert in_second.wait(60)
-                gate.set()
-                until(lambda: ended, "the late call ended")
-                end_second.set()
-    finally:
-        end_second.set()
+    with late_beside_its_successor(
+        workshop, chunk_of([b"1", b"2"]), gate, in_second, end_second
+    ) as taken:
+        pass
     assert late.raised == [GIVEN_UP]
     assert results(taken) == [None, (b'"own"', b'"in"')]
 
@@ -304,10 +312,12 @@ def test_of_calls_at_once_those_behind_one_that_is_given_up_count_once(
         context.state[f"seen {payload}"] = context.state.get(f"seen {payload}", 0) + 1
         return payload
 
-    workshop = shop(model, timeout=0.3)
+    workshop = shop(model, timeout=0.05)
     coroutines, calling = at_once(workshop)
     runner = Runner(0, calling, workshop.context)
-    with at_work(runner, chunk_of([b"1", b"2", b"3"]), partial(coroutines.close, [])) as ended:
+    chunk = chunk_of([b"1", b"2", b"3"])
+    with at_work(runner, chunk, partial(coroutines.close, [])) as ended:
+        until(lambda: results(chunk) == [b"1"], "the first is done")
         taken = taken_from(runner)
         assert dict(workshop.context.state) == {"seen 1": 1}
         gate.set()
