@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, MappingProxyType
@@ -41,6 +41,7 @@ _LONGEST_ERROR = 16_000
 # What a model's helpers have to end in, when its work is done.
 _HELPERS_SECONDS = 2.0
 _INTERRUPTED = 128 + signal.SIGINT
+_HANDED_ON = (signal.SIGINT, signal.SIGTERM)
 _ERROR, _CODE, _DONE = "pyboot-error", "pyboot-code", "pyboot-done"
 
 
@@ -275,17 +276,22 @@ def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Ite
     sys.stderr.flush()
     answers, answer = os.pipe2(os.O_CLOEXEC)
     life, hold = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        os.close(answers)
-        os.close(hold)
-        _work(begin, ask, answer, life)
+    handing_on = ExitStack()
+    with _signals_held() as before:  # until somebody is there for them
+        child = os.fork()
+        if child == 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(answers)
+            os.close(hold)
+            _work(begin, ask, answer, life)
+        if seconds is None:
+            handing_on.enter_context(_signals_left_to(child))
     os.close(answer)
     os.close(life)
     over = os.pidfd_open(child)
     ended = done = False
     try:
-        with _signals_left_to(child) if seconds is None else nullcontext():
+        with handing_on:
             for document in _read(answers, over, seconds):
                 done = _DONE in document
                 if not done:
@@ -308,6 +314,16 @@ def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Ite
 
 
 @contextmanager
+def _signals_held() -> Iterator[set[signal.Signals | int]]:
+    """Gives what was held before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
+    try:
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _signals_left_to(child: int) -> Iterator[None]:
     """It ends as it sees fit."""
     if threading.current_thread() is not threading.main_thread():
@@ -318,7 +334,7 @@ def _signals_left_to(child: int) -> Iterator[None]:
         if number != signal.SIGINT or not _in_foreground():
             os.kill(child, number)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, hand_on) for number in _HANDED_ON}
     try:
         yield
     finally:

@@ -286,32 +286,46 @@ def test_it_may_read_copies_of_credentials_as_long_as_it_runs(
     assert "CREDENTIALS_DIRECTORY" not in os.environ
 
 
-@as_root
+@pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
 def test_a_signal_to_its_parent_is_for_it(
-    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, early: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.path", ["/usr"])
-    read, write = os.pipe()
-    parent = os.fork()
+    """An early one comes as soon as the child is there, before anything else is done."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    ready, say_ready = os.pipe()
+    fork = os.fork
+    parent = fork()
     if parent == 0:
         os.setsid()  # away from any terminal
 
+        def fork_and_hear() -> int:
+            child = fork()
+            if child:
+                os.read(ready, 1)
+                os.kill(os.getpid(), number)
+            return child
+
         def run(_: Path) -> int:
             signal.signal(number, lambda *_: os._exit(9))
-            os.write(write, b"!")
+            os.write(say_ready, b"!")
             while True:
                 time.sleep(1)
 
+        if early:
+            monkeypatch.setattr(os, "fork", fork_and_hear)
         try:
             without_rights(run)
         except ChildEnded as ended:
             os._exit(ended.code)
-    os.read(read, 1)
-    os.kill(parent, number)
+        finally:
+            os._exit(1)
+    if not early:
+        os.read(ready, 1)
+        os.kill(parent, number)
     assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == 9
-    os.close(read)
-    os.close(write)
+    os.close(ready)
+    os.close(say_ready)
 
 
 @as_root
