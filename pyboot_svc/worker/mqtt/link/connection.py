@@ -6,6 +6,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import TypeVar
 
 from pyboot_svc.errors import ConfigError
@@ -79,13 +80,16 @@ class Connection:
         if self._thread is not None:
             # One that is just trying to connect has nothing to say: it ends with the process.
             self._thread.join(timeout if self._loop.up else _TRYING_SECONDS)
-            if self._thread.is_alive():
-                return
-        self._life.wakeup.close()
+        else:
+            self._life.wakeup.close()
 
     # The thread:
 
     def _run(self) -> None:
+        with closing(self._life.wakeup):  # also when `stop` has not waited for the end
+            self._keep_connected()
+
+    def _keep_connected(self) -> None:
         life, retries = self._life, Retries(self._terms.session.client_id)
         while not life.stopping:
             ending = self._attempt()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from support.broker import free_port
@@ -44,6 +46,15 @@ def connect(request: pytest.FixtureRequest, crashes: list[str]) -> Iterator[Conn
     yield start
     for connection in made:
         connection.stop(20)
+
+
+def open_sockets() -> set[str]:
+    """Of this process, by their numbers in the kernel."""
+    found = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return {name for name in found if name.startswith("socket:")}
 
 
 def test_it_is_up_when_the_broker_says_so_and_says_goodbye(connect: Connect) -> None:
@@ -233,6 +244,18 @@ def test_an_error_of_its_owner_ends_the_process(
         until(lambda: crashes, "it is told")
         assert "not MQTT" not in connection.status.reason
     assert "a fault of ours" in caplog.text
+
+
+def test_one_that_ends_after_its_stop_leaves_nothing_open(connect: Connect) -> None:
+    before = open_sockets()
+    free = threading.Event()
+    with StubBroker() as broker:
+        connection, owner = connect(broker.port, Owner(lambda link: free.wait(20)))
+        until(lambda: owner.told, "connected")
+        connection.stop(0)  # too soon for a thread that is held up
+        assert open_sockets() - before
+        free.set()
+    until(lambda: open_sockets() <= before, "all is closed")
 
 
 def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer(connect: Connect) -> None:
