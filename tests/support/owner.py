@@ -12,7 +12,7 @@ from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 class Owner:
     """`told` are the events in order, `links` the connections; `connected` is called with each."""
 
-    def __init__(self, connected: Callable[[Link], None] = lambda link: None) -> None:
+    def __init__(self, connected: Callable[[Link], object] = lambda link: None) -> None:
         self.told: list[tuple[object, ...]] = []
         self.links: list[Link] = []
         self.batches: list[MessageBatch] = []
