@@ -24,6 +24,8 @@ TICK_SECONDS = 1.0
 # many messages to come: half of what brokers commonly keep for a client that doesn't read.
 _LONGEST_LOOK_SECONDS = 2.0
 _MOST_UNSEEN = 500
+# Two connections and the wake-up; without it Python makes room for a thousand each time.
+_MOST_READY = 3
 
 
 class Pollable(Protocol):
@@ -44,6 +46,7 @@ class Reactor:
 
     def __init__(self, max_linger_us: int) -> None:
         self._epoll = select.epoll()
+        self._poll = self._epoll.poll
         self._wakeup = Wakeup()
         self._epoll.register(self._wakeup, select.EPOLLIN)
         self._connections: dict[int, Pollable] = {}
@@ -91,7 +94,7 @@ class Reactor:
             if linger.active and (seconds := linger.seconds()):
                 sleep(seconds)
             began = monotonic()
-            ready = self._epoll.poll(TICK_SECONDS)
+            ready = self._poll(TICK_SECONDS, _MOST_READY)
         finally:
             self._seen = now = monotonic()
             self.waiting = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from sys import getsizeof
+from typing import NamedTuple
 
 from pyboot_svc.config.settings import DEFAULT_MAX_MESSAGE
 from pyboot_svc.worker.invalid_messages import (
@@ -35,6 +36,8 @@ _NOT_LONE = 0xFF & ~(_QOS_1 | DUP)
 _SHORT = 0x80
 # Where the length of what follows the first byte is short: that byte, it, and the topic's length.
 _lone_head = struct.Struct(">BBH").unpack_from
+# Of so many sizes, and no longer ones.
+_MOST_LEADS, _LONGEST_LEAD = 64, 1024
 _LENGTH_BYTES = 4
 _FAILURE = 0x80
 # PUBACK of success, without its packet identifier.
@@ -104,6 +107,16 @@ class Arrivals:
         self.redeliverable |= redeliverable
 
 
+class _Lead(NamedTuple):
+    """What packets of messages begin with, up to the topic's end: the beginning itself, its size,
+    the topic, and whether a packet identifier follows."""
+
+    packet: bytes
+    size: int
+    topic: str
+    numbered: bool
+
+
 class Decoder:
     """Cuts a connection's bytes into packets; `v5` tells the version.
 
@@ -116,6 +129,8 @@ class Decoder:
         self._oversize: Oversize | None = None
         self._topics: dict[bytes, str] = {}
         self._topic_bytes = 0
+        # Of messages that came alone, by the size of their packet.
+        self._leads: dict[int, _Lead] = {}
         self._run: _Run | None = None
         self._parts: list[bytes] = []
         self._held = 0
@@ -149,8 +164,30 @@ class Decoder:
         None when it takes more to say what came: then `feed` does. Where messages are rare, nearly
         each comes like this.
         """
+        if self._within:
+            return None
+        lead = self._leads.get(len(data))  # mostly it begins as the last one of its size
+        if lead is None or not data.startswith(lead[0]):
+            lead = self._lead_of(data)
+            if lead is None:
+                return None
+        _, at, topic, numbered = lead
+        packet_id = 0
+        if numbered:
+            packet_id = data[at] << 8 | data[at + 1]
+            at += 2
+            if not packet_id:
+                return None
+        if self._v5:
+            if data[at]:
+                return None
+            at += 1
+        return topic, data[at:], packet_id
+
+    def _lead_of(self, data: bytes) -> _Lead | None:
+        """Of what is one whole packet of a topic that is known, and not too large."""
         stop = len(data)
-        if stop < 5 or self._within:
+        if stop < 5:
             return None
         first, length, size = _lone_head(data)
         name = 4
@@ -161,23 +198,18 @@ class Decoder:
             size = data[3] << 8 | data[4]
         if length + name != stop + 2 or first & _NOT_LONE != _PUBLISH:
             return None
-        at = name + size
+        at, qos = name + size, first & _QOS_1
         topic = self._topics.get(data[name:at])
         # Of a packet that isn't broken there is an identifier, and the length of the properties.
-        if topic is None or stop - at < (first & _QOS_1) + self._v5:
+        head = at + qos + self._v5
+        if topic is None or not head <= stop <= head + self._most:
             return None
-        packet_id = 0
-        if first & _QOS_1:
-            packet_id = data[at] << 8 | data[at + 1]
-            at += 2
-            if not packet_id:
-                return None
-        if self._v5:
-            if data[at]:
-                return None
-            at += 1
-        payload = data[at:]
-        return None if len(payload) > self._most else (topic, payload, packet_id)
+        lead = _Lead(data[:at], at, topic, qos > 0)
+        if at <= _LONGEST_LEAD:
+            if len(self._leads) >= _MOST_LEADS:
+                self._leads.clear()
+            self._leads[stop] = lead
+        return lead
 
     def lone_answer(self, data: bytes) -> int:
         """The packet identifier of the short PUBACK that is all of `data`; else 0."""

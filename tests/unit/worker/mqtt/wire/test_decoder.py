@@ -280,12 +280,15 @@ def test_a_message_that_comes_alone_is_read_as_any_other(
     payload: bytes,
     change: tuple[int, int] | None,
 ) -> None:
-    """Of what is broken somewhere, or cut, or more than one, the short way says nothing."""
+    """Of what is broken somewhere, or cut, or more than one, the short way says nothing; also
+    behind one that was read so, and was as long."""
     packet = bytearray(publish(first, name, packet_id, about if v5 else b"", payload))
+    knows, other = Decoder(v5, MOST), Decoder(v5, MOST)
+    for topic in (b"in", b"i", b"xx", b"otxer"):
+        knows.feed(publish(0x30, topic, 0, b"\0" if v5 else b"", b""))
+    knows.lone_message(bytes(packet))
     if change is not None and change[0] < len(packet):
         packet[change[0]] = change[1]
-    knows, other = Decoder(v5, MOST), Decoder(v5, MOST)
-    knows.feed(publish(0x30, b"in", 0, b"\0" if v5 else b"", b""))
     for data in (bytes(packet), bytes(packet[:-1]), bytes(packet) * 2):
         short = knows.lone_message(data)
         if short is None:
@@ -310,6 +313,19 @@ def test_most_that_come_alone_are_read_the_short_way(v5: bool, size: int, packet
     assert parser.lone_message(packet) == ("in", bytes(size), packet_id)
     parser.feed(packet[:3])
     assert parser.lone_message(packet) is None, "a part of another is before it"
+
+
+def test_those_of_many_sizes_and_topics_that_come_alone() -> None:
+    parser = Decoder(True, MOST)
+    names = [b"in/%d" % number for number in range(3)] + [b"long" * 500]
+    for name in names:
+        parser.feed(publish(0x30, name, 0, b"\0", b""))
+    for _ in range(2):
+        for size in range(200):
+            for name in names:
+                payload = bytes([size]) * size
+                found = parser.lone_message(publish(0x32, name, size + 1, b"\0", payload))
+                assert found == (name.decode(), payload, size + 1)
 
 
 def test_an_answer_that_comes_alone() -> None:
