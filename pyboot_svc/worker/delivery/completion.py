@@ -140,7 +140,7 @@ class Completion:
         """The result of a chunk that `is_plain`: it is with the network, and not yet published."""
         results.chunk.handed_on = 1
         self._stats.processed(1)
-        self._post_queue.passed(results)
+        self._post_queue.skip(results.chunk.number, results.size, held=results.size)
 
     def _some_results(
         self, chunk: Chunk, places: Sequence[int], found: Sequence[Result]

@@ -56,7 +56,7 @@ class Outbox(Protocol):
         """Send results here and now, if that is possible."""
 
     def send_lone(self, chunk: Chunk) -> bool:
-        """Send the one result of this chunk, of QoS 0; False unless all of it is sent."""
+        """Send the one result of this chunk, and tell the source so; False unless it is sent."""
 
 
 class Forwarder:
@@ -85,12 +85,11 @@ class Forwarder:
         self._beside_payload = row_size(edge.post.topic, b"", named)
         # Before more results are made: until there is room, and how many then.
         self.room, self.wait_for_room = post_queue.room, post_queue.wait_for_room
-        # The one result of a chunk, at once if nothing is before it; False unless all of it went:
-        # what the network doesn't take yet has to be held.
+        # The one result of a chunk, at once if nothing is before it; False if it has to wait.
         self.send_lone = outbox.send_lone
-        # Whether that may help: results of other QoS wait for an answer, and on the plain
-        # plane paho writes when it likes.
-        self.sends_lone = edge.post.qos == 0 and edge.data_plane == "bulk"
+        # Whether that may help: on the plain plane paho writes when it likes, as it does at QoS 2.
+        self.sends_lone = edge.post.qos < 2 and edge.data_plane == "bulk"
+        self.published_at_once = completion.published_at_once
         self._online = False
         # The lanes that the broker takes nothing of for now.
         self._held: set[int] = set()
@@ -192,8 +191,7 @@ class Forwarder:
 
     def on_its_way(self, results: ResultBatch) -> None:
         self._completion.on_its_way(results)
-        self.live += len(results)
-        self._outbox.wake()
+        self.live += 1
 
     @property
     def _goes_straight(self) -> bool:

@@ -67,18 +67,15 @@ class PostQueue:
         """Whether nothing waits here that is before the results of this chunk."""
         return number == self._next_number and not self._released
 
-    def passed(self, results: ResultBatch) -> None:
-        """These are on their way without having waited here."""
-        budget = self._budget
+    def skip(self, number: int, size: int, *, held: int = 0) -> None:
+        """Nothing of a chunk that `is_next` waits here: its one result, of this size, is gone. Of
+        one that is on its way so many bytes are `held` until they have `left`."""
         with self._lock:
-            self._each = results.size
-            budget.made += results.size
-            if budget.arrived + budget.made >= budget.look_at:
-                budget.judge()
-
-    def skip(self, number: int, size: int) -> None:
-        """Nothing of a chunk that `is_next` waits here: its one result, of this size, is gone."""
-        with self._lock:
+            if held:
+                budget = self._budget
+                budget.made += held
+                if budget.arrived + budget.made >= budget.look_at:
+                    budget.judge()
             self._each = size
             self._next_number = number + 1
             if self._early:

@@ -202,9 +202,8 @@ class ModelPool:
     def _hand_on(self, chunk: Chunk) -> None:
         """All that there is of a chunk, by the shortest way."""
         completion, forwarder = self._completion, self._forwarder
-        if forwarder.sends_lone and completion.is_plain(chunk) and forwarder.send_lone(chunk):
-            completion.published_at_once(chunk)
-        else:
+        plain = forwarder.sends_lone and completion.is_plain(chunk)
+        if not plain or not forwarder.send_lone(chunk):
             completion.hand_on(chunk, last=True)
 
     def _next_chunk(self, runner: Runner, took: float, count: int) -> Chunk | None:

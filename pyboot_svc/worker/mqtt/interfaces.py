@@ -38,8 +38,11 @@ class Source(Protocol):
     def is_next(self, chunk: Chunk) -> bool:
         """Whether nothing goes out before the results of this chunk, which none of them is yet."""
 
+    def published_at_once(self, chunk: Chunk) -> None:
+        """The broker has the one result of a chunk that `is_next`."""
+
     def on_its_way(self, results: ResultBatch) -> None:
-        """All results of a chunk that `is_next`, which have been sent; `delivered` will follow."""
+        """The one result of a chunk that `is_next` has been sent; `delivered` will follow."""
 
     def delivered(self, items: list[Sendable]) -> None: ...
     def refused(self, items: list[Sendable], reason: str) -> None: ...

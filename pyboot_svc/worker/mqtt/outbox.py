@@ -94,7 +94,8 @@ class MqttOutbox:
         # Look for something to send: soon, or results here and now if possible.
         self.wake = self._connection.wake
         self.try_send = self._connection.try_send
-        # The one result of a chunk, of QoS 0, here and now; False unless all of it is sent.
+        # The one result of a chunk, here and now, of which the source is told; False unless it is
+        # sent.
         self.send_lone: Callable[[Chunk], bool]
         self.send_lone = partial(self._connection.in_turn, self._send_lone)
 
@@ -242,17 +243,24 @@ class MqttOutbox:
         self.waiting = more or (rows and self._source.rows_ready())
 
     def _send_lone(self, chunk: Chunk) -> bool:
-        objections, payload = self._objections, chunk.results[0]
-        assert isinstance(payload, bytes)
-        if objections.active or len(payload) >= LONG_PAYLOAD or not self._source.is_next(chunk):
+        objections = self._objections
+        payload: bytes = chunk.results[0]  # type: ignore[assignment]  # of one that is plain
+        size = len(payload)
+        if objections.active or size >= LONG_PAYLOAD or not self._source.is_next(chunk):
             return False
         if objections.bounded and objections.forbids_result(payload, chunk):
             return False
-        on_its_way = self._plane.publish_lone(self._usual, chunk, payload)
-        if on_its_way is not None:
-            self._source.on_its_way(on_its_way)
+        plane, usual = self._plane, self._usual
+        if usual.qos and plane.room(self._limits.in_flight) <= 0:
             return False
-        objections.unanswered.written_one(len(payload))
+        on_its_way = plane.publish_lone(usual, chunk, payload)
+        if on_its_way is None:
+            objections.unanswered.written_one(size)
+            self._source.published_at_once(chunk)
+            return True
+        self._source.on_its_way(on_its_way)
+        if plane.wants_write:
+            self.wake()
         return True
 
     def wants_turn(self) -> bool:

@@ -174,13 +174,18 @@ class MemoryOutbox:
 
     def send_lone(self, chunk: Chunk) -> bool:
         with self._lock:
-            if not self.up or self.full or not self.answers or self.unanswered:
+            if not self.up or self.full or (self.answers and self.unanswered):
                 return False
             if not self._source.is_next(chunk):
                 return False
             results = ResultBatch(chunk, range(1), cast("list[bytes]", chunk.results))
             self.sent.append(results)
             self.alone += 1
+            if self.answers:
+                self._source.published_at_once(chunk)
+            else:
+                self.unanswered.append(results)
+                self._source.on_its_way(results)
             return True
 
     def answer(self, *, refuse: bool = False) -> None:

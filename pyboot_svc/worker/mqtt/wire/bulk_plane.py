@@ -223,18 +223,33 @@ class BulkPlane:
     def publish_lone(
         self, destination: Destination, chunk: Chunk, payload: bytes
     ) -> ResultBatch | None:
-        named = self._v5 and chunk.batch.redeliverable
+        qos = destination.qos
+        named = self._v5 and (qos > 0 or chunk.batch.redeliverable)
         if destination is self._last and named == self._last_named:
             encoder = self._last_encoder
         else:
             encoder = self._encoder(destination, named)
         id_ = ids_of(chunk.digests)[0] if named else b""
+        if qos:
+            return self._publish_lone_numbered(encoder, chunk, payload, id_)
         if self._output.send(encoder.encode_one(payload, 0, id_)):
             self.answers += 1
             return None
         results = ResultBatch(chunk, range(1), [payload])
         self._in_flight.add_unanswered(results, 1, self._output.queued)
         self.wants_write = True
+        return results
+
+    def _publish_lone_numbered(
+        self, encoder: PublishEncoder, chunk: Chunk, payload: bytes, id_: bytes
+    ) -> ResultBatch:
+        results = ResultBatch(chunk, range(1), [payload])
+        (packet_id,) = self._in_flight.add(results, 1)
+        try:
+            self.wants_write = not self._output.send(encoder.encode_one(payload, packet_id, id_))
+        except Broken:  # then it is still in the hands of who wanted to send it
+            self._in_flight.take(packet_id)
+            raise
         return results
 
     def publish_rows(self, rows: Sequence[StoredMessage]) -> list[tuple[StoredMessage, str]]:

@@ -71,8 +71,8 @@ class DataPlane(Protocol):
     def publish_lone(
         self, destination: Destination, chunk: Chunk, payload: bytes
     ) -> ResultBatch | None:
-        """`payload`, the one result of this chunk, written at once, at QoS 0, while nothing else is
-        to be written. Gives it if the socket has not taken all of it, and it is in flight."""
+        """`payload`, the one result of this chunk, written at once, while nothing else is to be
+        written. Gives it if it is in flight: of QoS 1, or not all of it taken by the socket."""
 
     def acknowledge(self, session: int, packet_ids: Sequence[int]) -> None:
         """Those of earlier connections are not this one's business: the broker sends them again,

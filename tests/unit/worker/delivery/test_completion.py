@@ -159,7 +159,6 @@ def test_what_is_on_its_way_is_at_its_end_when_it_is_published(line: Line) -> No
     chunk = line.lone(b"abc")
     results = ResultBatch(chunk, range(1), [b"abc"])
     line.completion.on_its_way(results)
-    line.completion.hand_on(chunk, last=True)
     assert line.results.take(100) == []
     assert (line.acknowledged, line.budget.made) == ([], 3)
     [behind] = line.hand_on(b"b")

@@ -18,6 +18,7 @@ from pyboot_svc.worker.messages import (
     Addressed,
     Chunk,
     Destination,
+    Result,
     ResultBatch,
     Sendable,
     StoredMessage,
@@ -33,6 +34,8 @@ CONNACK = b"\x20\x02\x00\x00"
 # The largest packet that the broker takes is one of MOST_BYTES, says its answer of MQTT 5.
 MOST_BYTES = 1000
 CONNACK_5 = b"\x20\x08\x00\x00\x05\x27" + MOST_BYTES.to_bytes(4)
+# Receive Maximum 2.
+CONNACK_OF_TWO = b"\x20\x06\x00\x00\x03\x21\x00\x02"
 # More than one window of either data plane.
 RESULTS = 5000
 
@@ -43,6 +46,7 @@ class Results:
     def __init__(self) -> None:
         self.waiting: deque[ResultBatch] = deque()
         self.safe: list[Sendable] = []
+        self.at_once: list[Result] = []
         self.on_their_way: list[ResultBatch] = []
         self.refusals: list[tuple[Sendable, str]] = []
         self.rows: list[StoredMessage] = []
@@ -82,6 +86,9 @@ class Results:
     def is_next(self, chunk: Chunk) -> bool:
         return not self.waiting
 
+    def published_at_once(self, chunk: Chunk) -> None:
+        self.at_once += chunk.results
+
     def on_its_way(self, results: ResultBatch) -> None:
         self.on_their_way.append(results)
 
@@ -113,7 +120,13 @@ class Hand:
 class Line:
     """An outbox that is connected to `broker`, by MQTT 3.1.1 if nothing else is said."""
 
-    def __init__(self, data_plane: str, protocol: str = "3.1.1", qos: int = 0) -> None:
+    def __init__(
+        self,
+        data_plane: str,
+        protocol: str = "3.1.1",
+        qos: int = 0,
+        connack: bytes | None = None,
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.settimeout(20)
             there = Broker("127.0.0.1", server.getsockname()[1], protocol=protocol)
@@ -126,7 +139,7 @@ class Line:
             self.broker, _ = server.accept()
         self.broker.settimeout(20)
         assert self.broker.recv(1024).startswith(b"\x10"), "CONNECT"
-        self.broker.sendall(CONNACK_5 if protocol == "5" else CONNACK)
+        self.broker.sendall(connack or (CONNACK_5 if protocol == "5" else CONNACK))
         assert self.results.online.wait(20)
         self._decoder = Decoder(protocol == "5", 16 * 1024**2)
 
@@ -149,8 +162,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Line]]:
     monkeypatch.setattr(loop, "TICK_SECONDS", 3600.0)
     lines: list[Line] = []
 
-    def start(data_plane: str, protocol: str = "3.1.1", qos: int = 0) -> Line:
-        lines.append(Line(data_plane, protocol, qos))
+    def start(data_plane: str, protocol: str = "3.1.1", qos: int = 0, **more: bytes) -> Line:
+        lines.append(Line(data_plane, protocol, qos, **more))
         return lines[-1]
 
     yield start
@@ -257,10 +270,49 @@ def test_a_lone_result_is_sent_at_once(connect: Callable[..., Line]) -> None:
     line = connect("bulk")
     assert line.outbox.send_lone(lone(b"first"))
     assert line.outbox.send_lone(lone(b"second"))
+    assert line.results.at_once == [b"first", b"second"]
     assert line.receive(2).payloads == [b"first", b"second"]
     assert line.outbox.in_flight == 0
     assert line.results.on_their_way == []
     assert line.results.safe == []
+
+
+def test_a_lone_result_of_qos_1_is_in_flight_until_it_is_answered(
+    connect: Callable[..., Line],
+) -> None:
+    line = connect("bulk", qos=1)
+    assert line.outbox.send_lone(lone(b"first"))
+    assert line.outbox.send_lone(lone(b"second"))
+    got = line.receive(2)
+    assert (got.payloads, got.packet_ids) == ([b"first", b"second"], [1, 2])
+    assert payloads_of(line.results.on_their_way) == [b"first", b"second"]
+    assert (line.results.at_once, line.outbox.in_flight) == ([], 2)
+    line.broker.sendall(encode_pubacks(got.packet_ids))
+    until(lambda: line.results.safe == line.results.on_their_way, "it is told that they are safe")
+    assert line.outbox.in_flight == 0
+
+
+def test_while_the_broker_takes_no_more_in_flight_a_lone_result_waits(
+    connect: Callable[..., Line],
+) -> None:
+    line = connect("bulk", "5", 1, connack=CONNACK_OF_TWO)
+    assert line.outbox.send_lone(lone(b"first"))
+    assert line.outbox.send_lone(lone(b"second"))
+    assert not line.outbox.send_lone(lone(b"third"))
+    line.broker.sendall(encode_pubacks([1]))
+    until(lambda: line.outbox.in_flight == 1, "there is room again")
+    assert line.outbox.send_lone(lone(b"third"))
+    assert line.receive(3).payloads == [b"first", b"second", b"third"]
+
+
+def test_of_a_lone_result_of_qos_1_too_the_rest_follows(connect: Callable[..., Line]) -> None:
+    line = connect("bulk", qos=1)
+    sent = 0
+    while line.outbox.send_lone(lone(b"%05d" % sent * 10_000)):
+        sent += 1
+    assert sent > 1, "what the network takes in part is sent"
+    assert line.receive(sent).payloads == [b"%05d" % n * 10_000 for n in range(sent)]
+    assert line.outbox.in_flight == sent
 
 
 def test_a_lone_result_waits_behind_what_is_before_it(connect: Callable[..., Line]) -> None:
@@ -291,28 +343,35 @@ def test_of_a_lone_result_that_the_network_takes_in_part_the_rest_follows(
     """It is in flight until then, and those behind it have to wait."""
     line = connect("bulk")
     sent = 0
-    while line.outbox.send_lone(lone(b"%05d" % sent * 10_000)):
+    while not line.results.on_their_way:
+        assert line.outbox.send_lone(lone(b"%05d" % sent * 10_000))
         sent += 1
-    last = b"%05d" % sent * 10_000
+    last = b"%05d" % (sent - 1) * 10_000
     assert payloads_of(line.results.on_their_way) == [last]
     assert line.outbox.in_flight == 1
     assert not line.outbox.send_lone(lone(b"behind"))
-    line.outbox.wake()
-    assert line.receive(sent + 1).payloads == [b"%05d" % n * 10_000 for n in range(sent + 1)]
+    assert line.receive(sent).payloads == [b"%05d" % n * 10_000 for n in range(sent)]
     until(lambda: line.results.safe == line.results.on_their_way, "it is told that it is safe")
     assert line.outbox.in_flight == 0
     until(lambda: line.outbox.send_lone(lone(b"behind")), "there is nothing before it")
     assert line.receive(1).payloads == [b"behind"]
 
 
+@pytest.mark.parametrize("qos", [0, 1])
 def test_a_lone_result_that_the_connection_fails_at_is_not_sent(
-    connect: Callable[..., Line],
+    qos: int, connect: Callable[..., Line]
 ) -> None:
     """Nor is it in flight: it is still in the hands of who wanted to send it."""
-    line = connect("bulk")
+    line = connect("bulk", qos=qos)
     reset(line.broker)
-    until(lambda: not line.outbox.send_lone(lone(b"x")), "the connection is known to be lost")
-    assert line.results.on_their_way == []
+    tried: list[Chunk] = []
+
+    def failed() -> bool:
+        tried.append(lone(b"x"))
+        return not line.outbox.send_lone(tried[-1])
+
+    until(failed, "the connection is known to be lost")
+    assert tried[-1] not in [results.chunk for results in line.results.on_their_way]
     line.outbox.wake()
     until(lambda: not line.results.online.is_set(), "its end is told")
     assert line.outbox.in_flight == 0

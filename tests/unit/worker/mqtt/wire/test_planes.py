@@ -484,6 +484,20 @@ def test_a_lone_result_is_the_packet_that_it_is_among_others(
     assert (ends.plane.in_flight, ends.plane.wants_write, ends.plane.answers) == (0, False, 3)
 
 
+def test_a_lone_result_of_qos_1_is_the_packet_that_it_is_among_others(ends: Ends) -> None:
+    results = result_batch_of([b"alone"])
+    ends.plane.publish_results(Destination("out", 1), [results])
+    as_usual = ends.receive_bytes()
+    on_its_way = ends.plane.publish_lone(Destination("out", 1), results.chunk, b"alone")
+    number = as_usual.index(b"\0\1")
+    sent = ends.broker.recv(65_536)
+    assert sent == as_usual[:number] + b"\0\2" + as_usual[number + 2 :]
+    assert on_its_way is not None
+    assert (ends.plane.in_flight, ends.plane.wants_write) == (2, False)
+    ends.read_all(encode_pubacks([1, 2]))
+    assert ends.told.outcomes() == ([results, on_its_way], [])
+
+
 @pytest.mark.parametrize("size", [300_000, 3_000_000])
 def test_a_lone_result_that_is_not_written_as_a_whole_is_in_flight(ends: Ends, size: int) -> None:
     results = result_batch_of([b"x" * size])
@@ -514,11 +528,12 @@ def test_a_lone_result_that_the_socket_takes_nothing_of_is_in_flight(ends: Ends)
     assert ends.told.outcomes() == ([on_its_way], [])
 
 
-def test_a_lone_result_that_the_connection_ends_at_is_not_in_flight(ends: Ends) -> None:
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_lone_result_that_the_connection_ends_at_is_not_in_flight(qos: int, ends: Ends) -> None:
     ends.broker.close()
     results = result_batch_of([b"alone"])
     with pytest.raises(Broken):
-        ends.plane.publish_lone(Destination("out", 0), results.chunk, b"alone")
+        ends.plane.publish_lone(Destination("out", qos), results.chunk, b"alone")
     assert ends.plane.unsafe() == []
     assert ends.plane.answers == 0
 
