@@ -284,8 +284,8 @@ def test_a_message_that_comes_alone_is_read_as_any_other(
     behind one that was read so, and was as long."""
     packet = bytearray(publish(first, name, packet_id, about if v5 else b"", payload))
     knows, other = Decoder(v5, MOST), Decoder(v5, MOST)
-    for topic in (b"in", b"i", b"xx", b"otxer"):
-        knows.feed(publish(0x30, topic, 0, b"\0" if v5 else b"", b""))
+    for other_name in (b"in", b"i", b"xx", b"otxer"):
+        knows.feed(publish(0x30, other_name, 0, b"\0" if v5 else b"", b""))
     knows.lone_message(bytes(packet))
     if change is not None and change[0] < len(packet):
         packet[change[0]] = change[1]
