@@ -21,13 +21,14 @@ class Backoff:
         self._eager_seconds = eager_seconds
         self._ceiling = first
         self._waited = 0.0
+        self._chance = random.Random()  # the common one is the model's, which may have seeded it
 
     def next(self, *, patient: bool = False) -> float:
         """`patient`: there is no reason to be eager."""
         eager = not patient and self._waited < self._eager_seconds
         ceiling = min(self._ceiling, self._eager if eager else self._most)
         self._ceiling = min(ceiling * 2, self._most)
-        delay = ceiling * random.uniform(0.5, 1.0)
+        delay = ceiling * self._chance.uniform(0.5, 1.0)
         self._waited += delay
         return delay
 

@@ -14,9 +14,10 @@ class Draw:
     """Draws each message with the probability `rate`, from 0 to 1; `chance` gives numbers from 0
     to below 1."""
 
-    def __init__(self, rate: float, chance: Callable[[], float] = random.random) -> None:
+    def __init__(self, rate: float, chance: Callable[[], float] | None = None) -> None:
         self._rate = rate
-        self._chance = chance
+        # Without `random`'s own generator, which is the model's: it may have seeded it.
+        self._chance = chance or random.Random().random
         # So many come before the next one that is drawn.
         self._skipped = self._gap()
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +24,16 @@ def test_delays_double_up_to_the_most_with_jitter_on_the_upper_half(
 def test_delays_differ() -> None:
     delays = {Backoff(1.0, 1.0).next() for _ in range(20)}
     assert len(delays) > 1
+
+
+def test_what_others_draw_of_a_generator_that_they_have_seeded_is_not_changed() -> None:
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    delays = [Backoff(1.0, 1.0).next() for _ in range(2)]
+    assert random.random() == expected
+    random.seed(7)
+    assert Backoff(1.0, 1.0).next() not in delays
 
 
 def test_reset_starts_anew() -> None:

@@ -29,6 +29,14 @@ def test_as_many_as_the_rate_says_however_they_come(size: int) -> None:
     assert found == drawn(Draw(0.1, random.Random(7).random), *[19] * 1100)[: len(found)]
 
 
+def test_what_others_draw_of_a_generator_that_they_have_seeded_is_not_changed() -> None:
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    assert drawn(Draw(0.5), 1000)
+    assert random.random() == expected
+
+
 @pytest.mark.parametrize("chance", [0.0, 1 - 2**-53])
 @pytest.mark.parametrize("rate", [1e-300, 0.5, 1 - 2**-53])
 def test_the_ends_of_what_chance_gives(rate: float, chance: float) -> None:
