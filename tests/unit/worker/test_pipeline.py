@@ -365,7 +365,7 @@ def numbers(count: int) -> list[bytes]:
 def test_results_and_acknowledgements_in_order_of_arrival(
     start: Callable[..., Line], threads: int, post_qos: int
 ) -> None:
-    """At QoS 0 those that come alone, with nothing before them, go by no queue."""
+    """Those that come alone, with nothing before them, go by no queue."""
 
     def model(payload: int, context: Context) -> int | None:
         if payload % 7 == 0:
@@ -393,17 +393,34 @@ def test_results_and_acknowledgements_in_order_of_arrival(
         "nothing_to_publish": len(silent),
     }
     assert line.figures["unacknowledged"] == 0
-    assert post_qos == 0 or not line.outbox.alone
 
 
-def test_a_result_of_qos_0_that_comes_alone_goes_by_no_queue(start: Callable[..., Line]) -> None:
-    line = start(lambda payload, context: payload, threads=1, post_qos=0)
+@pytest.mark.parametrize("post_qos", [0, 1])
+def test_a_result_that_comes_alone_goes_by_no_queue(
+    post_qos: int, start: Callable[..., Line]
+) -> None:
+    line = start(lambda payload, context: payload, threads=1, post_qos=post_qos)
     for number in range(5):
         line.inbox.send(b"%d" % number)
         until(lambda number=number: line.counter("published") == number + 1, "published")  # type: ignore[misc]
     assert line.results == [b"%d" % number for number in range(5)]
     assert line.outbox.alone == 5
     assert line.figures["held_bytes"] == 0
+
+
+def test_one_that_comes_alone_is_held_until_the_broker_answers(start: Callable[..., Line]) -> None:
+    line = start(lambda payload, context: payload, threads=1, post_qos=1)
+    line.outbox.answers = False
+    for number in range(5):
+        line.inbox.send(b"%d" % number, qos=1)
+        until(lambda number=number: line.outbox.alone == number + 1, "it is on its way")  # type: ignore[misc]
+    assert line.inbox.acknowledged == []
+    until(lambda: line.counter("processed") == 5, "all are counted")
+    assert line.figures["held_bytes"] > 0
+    line.outbox.answer()
+    until(lambda: len(line.inbox.acknowledged) == 5, "acknowledged")
+    assert (line.counter("published"), line.figures["held_bytes"]) == (5, 0)
+    assert line.results == [b"%d" % number for number in range(5)]
 
 
 def test_nothing_is_acknowledged_before_its_result_is_safe(start: Callable[..., Line]) -> None:
