@@ -14,6 +14,7 @@ from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from support.collection import no_collection
 from support.store import configured
 
 from pyboot_svc.model import Context, Model
@@ -65,15 +66,16 @@ def count(work: Callable[[], object]) -> Cost:
 
     work()  # the first time fills what is kept
     before = sys.gettrace(), sys.getprofile()
-    try:
-        sys.settrace(trace)
-        work()
-        sys.settrace(before[0])
-        sys.setprofile(profile)
-        work()
-    finally:
-        sys.settrace(before[0])
-        sys.setprofile(before[1])
+    with no_collection():
+        try:
+            sys.settrace(trace)
+            work()
+            sys.settrace(before[0])
+            sys.setprofile(profile)
+            work()
+        finally:
+            sys.settrace(before[0])
+            sys.setprofile(before[1])
     return Cost(round(bytecodes / MESSAGES, 2), round(c_calls / MESSAGES, 2))
 
 
