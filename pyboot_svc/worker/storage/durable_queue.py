@@ -59,6 +59,8 @@ class DurableQueue:
         self._removing: dict[int, int] = {}
         self._checking = False
         self._reader = RowReader(file, number)
+        # What was appended and is not durable yet, in order.
+        self._appended: deque[object] = deque()
         self._memory = Unwritten(number)
         # Whether there is nothing in it, on no way in or out: asked for each message.
         self.empty = True
@@ -139,12 +141,15 @@ class DurableQueue:
         sizes = [spool.record_size(topic, payload, text) for topic, payload, _, text in records]
         size, growth = sum(sizes), sum(map(bytes_on_pages, sizes))
         made = uptime()
+        token = object()
 
         def write(connection: sqlite3.Connection) -> None:
             spool.insert(connection, self.number, records, self._store.clock.at(made))
 
         def written() -> None:
             with self._lock:
+                if rows:
+                    self._appended.remove(token)
                 self._rows += len(rows)
                 self._bytes += size
                 self._pending -= len(rows)
@@ -155,8 +160,10 @@ class DurableQueue:
         def take_back() -> bool:
             with self._lock:
                 wake = self._wake
-                if wake is None or not rows:
+                # Nor may it be read before one that was asked while the broker wasn't there.
+                if wake is None or not rows or self._appended[0] is not token:
                     return False
+                self._appended.popleft()
                 self._memory.append(rows, done)
                 self._pending -= len(rows)
                 self._pending_bytes -= size
@@ -171,6 +178,8 @@ class DurableQueue:
                 self._memory.append(rows, done)
             else:
                 wake = None
+                if rows:
+                    self._appended.append(token)
                 self._pending += len(rows)
                 self._pending_bytes += size
                 self._recount()
