@@ -11,6 +11,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -36,6 +37,15 @@ _READ_ROWS = 1000
 _MOST_OUT_BYTES = 8 * 1024**2
 
 
+@dataclass(eq=False, slots=True)
+class _Appended:
+    """What the store was asked to write, until it is durable or in memory instead."""
+
+    rows: Sequence[Row]
+    done: Callable[[], None]
+    in_memory: bool = False
+
+
 class DurableQueue:
     """Rows of one kind: appended at the end, taken from the front, removed when delivered."""
 
@@ -59,8 +69,9 @@ class DurableQueue:
         self._removing: dict[int, int] = {}
         self._checking = False
         self._reader = RowReader(file, number)
-        # What was appended and is not durable yet, in order.
-        self._appended: deque[object] = deque()
+        # What is not durable yet, in order: on its way to the disk, or in memory alone. While
+        # anything is in one of them, nothing is in the other.
+        self._appended: deque[_Appended] = deque()
         self._memory = Unwritten(number)
         # Whether there is nothing in it, on no way in or out: asked for each message.
         self.empty = True
@@ -136,20 +147,37 @@ class DurableQueue:
             return self._pending_bytes + self._bytes - sum(self._removing.values())
 
     def append(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
-        """Write these; `done` is called when they are durable."""
+        """Write these; `done` is called when they are durable, with all submitted before."""
+        if not rows:
+            self._store.submit(lambda connection: None, done)
+            return
+        with self._lock:
+            wake = self._wake if self._memory else None
+            if wake is None:
+                self._write(rows, done)
+            else:
+                # Behind those in memory: durable, they would be taken before them.
+                self._memory.append(rows, done)
+        if wake is not None:
+            wake()
+
+    def _write(self, rows: Sequence[Row], done: Callable[[], None]) -> None:
+        """Within the lock, so that the store's order is the lane's."""
         records = [spool.record(row) for row in rows]
         sizes = [spool.record_size(topic, payload, text) for topic, payload, _, text in records]
         size, growth = sum(sizes), sum(map(bytes_on_pages, sizes))
         made = uptime()
-        token = object()
+        appended = _Appended(rows, done)
 
         def write(connection: sqlite3.Connection) -> None:
-            spool.insert(connection, self.number, records, self._store.clock.at(made))
+            if not appended.in_memory:
+                spool.insert(connection, self.number, records, self._store.clock.at(made))
 
         def written() -> None:
+            if appended.in_memory:
+                return
             with self._lock:
-                if rows:
-                    self._appended.remove(token)
+                self._appended.remove(appended)
                 self._rows += len(rows)
                 self._bytes += size
                 self._pending -= len(rows)
@@ -157,36 +185,30 @@ class DurableQueue:
                 self._recount()
             done()
 
-        def take_back() -> bool:
-            with self._lock:
-                wake = self._wake
-                # Nor may it be read before one that was asked while the broker wasn't there.
-                if wake is None or not rows or self._appended[0] is not token:
-                    return False
-                self._appended.popleft()
-                self._memory.append(rows, done)
-                self._pending -= len(rows)
-                self._pending_bytes -= size
-                self._recount()
-            wake()
-            return True
+        self._appended.append(appended)
+        self._pending += len(rows)
+        self._pending_bytes += size
+        self._recount()
+        self._store.submit(write, written, lambda: self._take_back(appended), growth)
 
+    def _take_back(self, asked: _Appended) -> bool:
+        """On the store's thread: whether this one does without the disk, which can't be written.
+
+        All that is on its way there does, if one of them does: the broker may come and go between
+        two questions, and what is taken out of the middle would not keep its place.
+        """
         with self._lock:
             wake = self._wake
-            if rows and self._memory and self._pending == 0 and wake is not None:
-                # Behind those in memory: durable, they would be taken before them.
-                self._memory.append(rows, done)
-            else:
-                wake = None
-                if rows:
-                    self._appended.append(token)
-                self._pending += len(rows)
-                self._pending_bytes += size
-                self._recount()
-                # Inside the lock: the store's order is the lane's.
-                self._store.submit(write, written, take_back, growth)
-        if wake is not None:
-            wake()
+            if asked.in_memory or wake is None:
+                return asked.in_memory
+            while self._appended:
+                appended = self._appended.popleft()
+                appended.in_memory = True
+                self._memory.append(appended.rows, appended.done)
+            self._pending = self._pending_bytes = 0
+            self._recount()
+        wake()
+        return True
 
     def serve(self, wake: Callable[[], None]) -> None:
         """The broker is there, until `reset`; `wake` has it look for rows again."""
@@ -209,10 +231,9 @@ class DurableQueue:
         with self._lock:
             self._start_over(kept={})
             self._wake = None
-            kept = self._memory.clear()
-        # The disk may be well again by now; if not, they come back with the connection.
-        for row, batch in kept:
-            self.append([row], partial(self._one_less, batch))
+            # The disk may be well again by now; if not, they come back with the connection.
+            for row, batch in self._memory.clear():
+                self._write([row], partial(self._one_less, batch))
 
     def remove(
         self, items: Iterable[StoredMessage], done: Callable[[], None] = lambda: None

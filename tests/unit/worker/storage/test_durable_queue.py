@@ -64,24 +64,6 @@ def payloads(items: list[StoredMessage]) -> list[int]:
     return [int(item.payload) for item in items]
 
 
-def test_what_was_refused_while_the_broker_was_away_is_not_overtaken(
-    store: DatabaseWriter, lane: DurableQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The broker comes back just as a full disk's writes are asked whether they can do without."""
-    asked: list[Any] = []
-    monkeypatch.setattr(store, "submit", lambda write, done, take_back, _: asked.append(take_back))
-    for number in range(2):
-        lane.append(numbered(number, number + 1), lambda: None)
-    first, second = asked
-    assert not first()
-    lane.serve(lambda: None)
-    assert not second()
-    assert lane.take(10) == []
-    assert first()
-    assert second()
-    assert payloads(lane.take(10)) == [0, 1]
-
-
 def test_what_is_appended_comes_out_in_order_and_whole(
     store: DatabaseWriter, lane: DurableQueue
 ) -> None:
