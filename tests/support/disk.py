@@ -10,13 +10,16 @@ _BYTES = 4 * 1024**2
 
 
 class SmallDisk:
-    """A mounted tmpfs; needs root, or a user namespace in which the test is root."""
+    """A mounted tmpfs; needs root, or a user namespace in which the test is root.
 
-    def __init__(self, folder: Path) -> None:
+    With 0 for `size` it has no bound, and says nothing of its size.
+    """
+
+    def __init__(self, folder: Path, size: int = _BYTES) -> None:
         self.folder = folder
         self._ballast = folder / "ballast"
         folder.mkdir()
-        _run("mount", "-t", "tmpfs", "-o", f"size={_BYTES}", "pyboot-test", str(folder))
+        _run("mount", "-t", "tmpfs", "-o", f"size={size}", "pyboot-test", str(folder))
 
     def fill(self, leave: int = 0) -> None:
         """Leave no room but for `leave` bytes."""

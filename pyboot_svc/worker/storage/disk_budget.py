@@ -44,13 +44,20 @@ def log_bytes(most: int) -> int:
     return min(max(most // _SHARE, _LEAST_LOG_BYTES), _MOST_LOG_BYTES)
 
 
-def disk_bytes(folder: Path) -> int:
-    """The size of the disk that `folder` lies on; without bounds when it can't be asked."""
+def _disk(folder: Path) -> os.statvfs_result | None:
+    """The disk that `folder` lies on; None when it can't be asked, or says nothing about its size,
+    as ramfs and a tmpfs without a bound."""
     try:
         disk = os.statvfs(folder)
     except OSError:
-        return sys.maxsize
-    return disk.f_blocks * disk.f_frsize
+        return None
+    return disk if disk.f_blocks else None
+
+
+def disk_bytes(folder: Path) -> int:
+    """The size of the disk that `folder` lies on; without bounds when it isn't known."""
+    disk = _disk(folder)
+    return sys.maxsize if disk is None else disk.f_blocks * disk.f_frsize
 
 
 def dead_letter_bytes(most: int, wanted: int) -> int:
@@ -124,9 +131,8 @@ class DiskBudget:
 
         What is written goes to the log first, and is there twice when that is worked in.
         """
-        try:
-            disk = os.statvfs(self._file.parent)
-        except OSError:
+        disk = _disk(self._file.parent)
+        if disk is None:
             return self.most  # whoever writes there will say what is wrong
         size = disk.f_blocks * disk.f_frsize
         free = disk.f_bavail * disk.f_frsize - min(size // _RESERVED_SHARE, _MOST_RESERVED_BYTES)

@@ -55,6 +55,19 @@ def budget(file: Path) -> Callable[..., DiskBudget]:
     return make
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a disk is mounted by root alone")
+def test_a_disk_that_says_nothing_of_its_size_has_room_for_the_budget(tmp_path: Path) -> None:
+    disk = SmallDisk(tmp_path / "disk", size=0)
+    try:
+        with running(disk.folder / DATABASE_NAME, MOST) as store:
+            spool = Spool(store, disk.folder / DATABASE_NAME, MOST)
+            assert store.most_of_commit == log_bytes(MOST)
+            assert spool.room(1) > MOST // 2
+            assert not spool.disk_is_low
+    finally:
+        disk.close()
+
+
 def test_the_last_of_a_disk_is_not_taken(small_disk: SmallDisk) -> None:
     """A twentieth of it stays free for others, whatever the budget still allows."""
     file = small_disk.folder / DATABASE_NAME
