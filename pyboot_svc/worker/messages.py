@@ -143,6 +143,7 @@ class MessageBatch:
             redeliverable=self.redeliverable,
             origin=self.origin,
             invalid=_among(self.invalid, places),
+            retained=[at for at, place in enumerate(places) if place in self.retained],
             about=_among(self.about, places),
             tick=self.tick,
         )

@@ -230,6 +230,12 @@ def wrong(batch: MessageBatch) -> set[str]:
     return {batch.topics[at] for at in invalid}
 
 
+def test_what_was_retained_is_known_among_some() -> None:
+    batch = MessageBatch(["a"] * 4, [b"1", b"2", b"3", b"4"], [0] * 4, [0] * 4, retained=[1, 3])
+    assert batch.only([0, 3]).retained == [1]
+    assert batch.only([0, 2]).retained == []
+
+
 def test_misfits_go_with_their_messages() -> None:
     batch = with_misfits(10, 0, 3, 9)
     assert wrong(batch.part(0, 10)) == {"0", "3", "9"}

@@ -37,6 +37,7 @@ from pyboot_svc.worker.mqtt.wire.plane import (
     PlaneOwner,
     batch_of,
     encoding_failure,
+    new_places,
     pending_of,
 )
 from pyboot_svc.worker.mqtt.wire.send_buffer import LONG_PAYLOAD, ControlSocket, SendBuffer
@@ -70,7 +71,8 @@ class BulkPlane:
         self._owner = owner
         self._v5 = client.v5
         self._decoder = Decoder(self._v5, client.max_message)
-        # What came at QoS 2, and is not acknowledged.
+        # What came by this connection and is not acknowledged; of that, what came at QoS 2.
+        self._open: set[int] = set()
         self._exact: set[int] = set()
         self._retain = results.retain
         self._properties = encode_result_properties(results) if self._v5 else b""
@@ -109,6 +111,8 @@ class BulkPlane:
         if message is None:
             return self._take(self._decoder.feed(data))
         topic, payload, packet_id = message
+        if packet_id:
+            self._open.add(packet_id)
         self._owner.on_messages(
             MessageBatch(
                 [topic],
@@ -126,7 +130,13 @@ class BulkPlane:
         if arrivals.others or arrivals.exact or arrivals.released:
             broken = self._take_others(arrivals) or broken
         if arrivals.packet_ids:
-            self._owner.on_messages(batch_of(arrivals, self._session))
+            batch = batch_of(arrivals, self._session)
+            if arrivals.duplicates:
+                batch = batch.only(new_places(arrivals, self._open))
+            elif arrivals.redeliverable:
+                self._open.update(arrivals.packet_ids)
+            if batch.packet_ids:
+                self._owner.on_messages(batch)
         if arrivals.settled or arrivals.refused:
             self._take_answers(arrivals)
         if broken is not None:
@@ -288,6 +298,7 @@ class BulkPlane:
             packet_ids = list(filter(None, packet_ids))
         if not packet_ids:
             return
+        self._open.difference_update(packet_ids)
         if self._exact:
             self._output.append(encode_acknowledgements(packet_ids, self._exact))
             self._exact.difference_update(packet_ids)

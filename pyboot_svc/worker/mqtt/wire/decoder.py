@@ -28,11 +28,12 @@ _PUBREL = 0x62
 _QOS_1 = 0x02
 RETAIN = 0x01
 DUP = 0x08
+_MARKS = RETAIN | DUP
 # Of a PUBLISH packet's first byte: the packet's type, and the higher bit of QoS.
 _KIND, _QOS_2 = 0xF0, 0x04
 _QOS_3 = 0x06
-# Of a PUBLISH packet that is nothing special: all bits but those of QoS 1 and of a duplicate.
-_NOT_LONE = 0xFF & ~(_QOS_1 | DUP)
+# Of a PUBLISH packet that is nothing special: all bits but that of QoS 1.
+_NOT_LONE = 0xFF & ~_QOS_1
 _SHORT = 0x80
 # Where the length of what follows the first byte is short: that byte, it, and the topic's length.
 _lone_head = struct.Struct(">BBH").unpack_from
@@ -56,13 +57,14 @@ class Arrivals:
     packets, whole and unparsed.
 
     `exact` are the numbers of messages that came at QoS 2, and `released` those that it lets go;
-    `about` tells more of those that it is told of.
+    `about` tells more of those that it is told of. `duplicates` are the places of messages that the
+    broker says it has sent before.
     `broken` says what ended it: nothing more can be read.
     """
 
     __slots__ = (
-        *("about", "broken", "exact", "invalid", "others", "packet_ids", "payloads"),
-        *("redeliverable", "refused", "released", "retained", "settled", "topics"),
+        *("about", "broken", "duplicates", "exact", "invalid", "others", "packet_ids"),
+        *("payloads", "redeliverable", "refused", "released", "retained", "settled", "topics"),
     )
 
     def __init__(self) -> None:
@@ -76,6 +78,7 @@ class Arrivals:
         self.exact: list[int] = []
         self.released: list[int] = []
         self.retained: list[int] = []
+        self.duplicates: list[int] = []
         self.invalid: dict[int, InvalidMessage] | None = None
         self.about: dict[int, About] | None = None
         self.broken: Exception | None = None
@@ -86,9 +89,13 @@ class Arrivals:
             self.about = {}
         self.about[len(self.packet_ids)] = first, properties
 
-    def note_retained(self, first: int, start: int, count: int) -> None:
-        """Of so many messages from the place `start` on."""
+    def note_marks(self, first: int, start: int, count: int) -> None:
+        """Of so many messages from the place `start` on, which are retained, or duplicates."""
         places = range(start, start + count)
+        if first & DUP:
+            self.duplicates += places
+        if not first & RETAIN:
+            return
         if self.about is None:
             self.about = {}
         for place in places:
@@ -292,8 +299,8 @@ class Decoder:
             add_packet_id(packet_id)
             if first & (_QOS_1 | RETAIN):
                 arrivals.redeliverable = True
-                if first & RETAIN:
-                    arrivals.note_retained(first, len(arrivals.packet_ids) - 1, 1)
+                if first & _MARKS:
+                    arrivals.note_marks(first, len(arrivals.packet_ids) - 1, 1)
             lead, size = data[position : body + 2], stop - position
             position = stop
         return position
@@ -340,8 +347,8 @@ class Decoder:
                 if None in topics:
                     failed = True
                     break
-                if lead[0] & RETAIN:
-                    arrivals.note_retained(lead[0], len(arrivals.packet_ids), count)
+                if lead[0] & _MARKS:
+                    arrivals.note_marks(lead[0], len(arrivals.packet_ids), count)
                 arrivals.topics += topics  # type: ignore[arg-type]
                 arrivals.packet_ids += packet_ids
                 arrivals.payloads += payloads
@@ -378,7 +385,9 @@ class Decoder:
     def _take_invalid(self, first: int, head: bytes, length: int, arrivals: Arrivals) -> None:
         """Of a PUBLISH packet, what stands behind its length, or the beginning of it."""
         given = _read_invalid(first, head, length, self._v5, self._most)
-        if first & RETAIN and not first & DUP:
+        if first & DUP:
+            arrivals.duplicates.append(len(arrivals.packet_ids))
+        elif first & RETAIN:
             arrivals.retained.append(len(arrivals.packet_ids))
         arrivals.add_invalid(given, first & (_QOS_1 | RETAIN) > 0)
 

@@ -48,7 +48,8 @@ class PlainPlane:
         self._client = client
         self._session = session
         self._owner = owner
-        # What came at QoS 2, and is not acknowledged.
+        # What came by this connection and is not acknowledged; of that, what came at QoS 2.
+        self._open: set[int] = set()
         self._exact: set[int] = set()
         self._in_flight: dict[int, Sendable] = {}
         self._most = client.max_message
@@ -162,16 +163,21 @@ class PlainPlane:
             for packet_id in filter(None, packet_ids):
                 self._client.acknowledge(packet_id, exact=packet_id in self._exact)
                 self._exact.discard(packet_id)
+                self._open.discard(packet_id)
 
     def _on_message(
         self, topic: bytes, payload: bytes, packet_id: int, flags: int, properties: bytes
     ) -> None:
         arrivals, qos = self._arrivals, flags >> 1 & 3
         retain, dup = bool(flags & RETAIN), bool(flags & DUP)
-        if retain and not dup:
-            arrivals.retained.append(len(arrivals.packet_ids))
         self._count += 1
         self._bytes += len(topic) + len(payload)
+        if dup and packet_id in self._open:
+            return  # as `new_places` says
+        if qos and packet_id:
+            self._open.add(packet_id)
+        if retain and not dup:
+            arrivals.retained.append(len(arrivals.packet_ids))
         if qos > 1:
             self._exact.add(packet_id)
         if topic_trouble(topic) or len(payload) > self._most or (qos and not packet_id):

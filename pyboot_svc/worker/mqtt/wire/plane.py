@@ -132,6 +132,22 @@ def batch_of(arrivals: Arrivals, session: int) -> MessageBatch:
     )
 
 
+def new_places(arrivals: Arrivals, known: set[int]) -> list[int]:
+    """The places of what has not come before; the numbers of all are `known` from then on.
+
+    Some brokers send again what is not acknowledged soon enough. What came first stands for both:
+    acknowledged twice, the second time might be for another message, which has got the number.
+    """
+    duplicates = set(arrivals.duplicates)
+    places = []
+    for place, packet_id in enumerate(arrivals.packet_ids):
+        if packet_id > 0 and packet_id in known and place in duplicates:
+            continue
+        known.add(packet_id)
+        places.append(place)
+    return places
+
+
 def encoding_failure(error: Exception) -> str:
     """Why no packet can be made of a message, whatever was stumbled over: it is that one's."""
     return f"no packet can be made of it ({type(error).__name__}: {error})"

@@ -297,6 +297,38 @@ def test_only_messages_of_this_connection_are_acknowledged(ends: Ends) -> None:
     assert ends.broker.recv(100) == encode_pubacks([5])
 
 
+@pytest.mark.parametrize("retained", [0, 0x01])
+def test_what_comes_again_while_it_is_open_is_passed_over(ends: Ends, retained: int) -> None:
+    def packet(payload: bytes, packet_id: int, flags: int = 0) -> bytes:
+        properties = b"\x00" if ends.client.v5 else b""
+        body = b"\0\x02in" + packet_id.to_bytes(2) + properties + payload
+        return bytes((0x32 | flags | retained, len(body))) + body
+
+    again = 0x08
+    ends.read_all(packet(b"a", 1))
+    assert ends.told.arrived().packet_ids == [1]
+    ends.read_all(packet(b"a", 1, again))
+    assert ends.told.batches() == []
+    # Among others, in runs, and in one read with the first.
+    ends.read_all(
+        packet(b"a", 1, again)
+        + packet(b"b", 2)
+        + b"".join(packet(b"c", number, again) for number in range(1, 30))
+        + packet(b"d", 30)
+        + packet(b"d", 30, again)
+    )
+    arrived = ends.told.arrived()
+    assert arrived.packet_ids == [2, *range(3, 30), 30]
+    assert messages_of(arrived) == [("in", b"b"), *[("in", b"c")] * 27, ("in", b"d")]
+    assert arrived.retained == ([0, 28] if retained else [])
+    # What isn't said to come again is another one, whatever its number.
+    ends.read_all(packet(b"e", 30))
+    assert ends.told.arrived().packet_ids == [30]
+    ends.plane.acknowledge(SESSION, [1])
+    ends.read_all(packet(b"f", 1, again))
+    assert messages_of(ends.told.arrived()) == [("in", b"f")]
+
+
 def test_what_is_of_qos_0_is_not_acknowledged(ends: Ends) -> None:
     ends.plane.acknowledge(SESSION, [0, 0])
     assert not ends.plane.wants_write
