@@ -30,7 +30,7 @@ class Coroutines:
         result = function(*arguments)
         if not inspect.isawaitable(result):
             return result
-        return self._loop().run_until_complete(result)
+        return self._finish(asyncio.ensure_future(result, loop=self._loop()))
 
     def call_all(
         self,
@@ -39,13 +39,35 @@ class Coroutines:
     ) -> None:
         """Make all of these calls at once, each of which gets the coroutine function; `done` is
         told what each of them returned, in their order, as soon as those before it have ended."""
+        is_over = False
 
         async def run() -> None:
             tasks = [asyncio.ensure_future(call(self._function)) for call in calls]
-            for task in tasks:
-                done(await task)
+            try:
+                for task in tasks:
+                    ended = await task
+                    if is_over:  # it was cancelled, and has taken no notice of that
+                        return
+                    done(ended)
+            finally:
+                for task in tasks:
+                    task.cancel()
 
-        self._loop().run_until_complete(run())
+        try:
+            self._finish(self._loop().create_task(run()))
+        finally:
+            is_over = True
+
+    def _finish(self, task: asyncio.Future[T]) -> T:
+        try:
+            return self._loop().run_until_complete(task)
+        except BaseException:
+            task.cancel()  # where it has stopped the loop, it would go on beside the next call
+            raise
+
+    @staticmethod
+    def is_cancelled(error: BaseException) -> bool:
+        return isinstance(error, asyncio.CancelledError)
 
     def close(self, closers: Sequence[Callable[[], object]]) -> None:
         """Call these, to their end if they are coroutine functions, and end the thread's loop."""

@@ -152,7 +152,7 @@ class Worker:
             spawn("control", partial(self._control, pipeline))
             try:
                 pipeline.work()
-            except Exception:
+            except BaseException:  # also what a model's signal handler raises
                 log.exception("internal error")
                 self._events.put("crash")
             self._controlled.wait()

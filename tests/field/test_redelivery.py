@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.poll import until
-from support.stub import PUBACK, PUBLISH, StubBroker, publish, suback
+from support.stub import CONNACK, PUBACK, PUBLISH, StubBroker, publish, suback
 from support.workers import Workers
 
 PUBREC = 5
@@ -41,12 +41,12 @@ def test_what_comes_again_while_it_is_in_hand_is_acknowledged_once(
     v5 = protocol == "5"
     gate = tmp_path / "gate"
     acknowledgement = PUBACK if qos == 1 else PUBREC
-    connack = {} if v5 else {"connack": b"\x20\x02\0\0"}
+    connack = CONNACK if v5 else b"\x20\x02\0\0"
 
     def message(digit: bytes, mid: int, flags: int = 0) -> bytes:
         return publish("t/in", digit, qos, mid, v5=v5, flags=flags)
 
-    with StubBroker(subscribe=lambda packet: suback(packet.mid, v5=v5), **connack) as stub:
+    with StubBroker(subscribe=lambda packet: suback(packet.mid, v5=v5), connack=connack) as stub:
         keys = {"edge_mode": "my_models.gated", "options": f'{{gate: "{gate}"}}', "post_qos": 0}
         app = run(stub.port, protocol, **keys)
         session = stub.of_kind(8)[0].connection

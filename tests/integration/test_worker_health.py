@@ -16,7 +16,7 @@ from support.poll import until
 from pyboot_svc.bench.threads import gil_enabled
 
 MODELS = """
-import re, threading, time
+import re, signal, threading, time
 
 def same(payload):
     return payload
@@ -38,6 +38,16 @@ def stuck_main(payload):
     main.TICK_SECONDS = 0.5  # so long a main thread may be silent
     time.sleep(2)  # until it has heard
     main.Pipeline.tick = lambda self: threading.Event().wait()
+
+class Expired(BaseException):
+    pass
+
+def alarmed(payload):
+    def expired(number, frame):
+        raise Expired
+    signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    return payload
 
 class Big:
     def __init__(self):
@@ -176,6 +186,19 @@ def test_a_worker_that_hangs_is_not_alive(
 
     until(hangs, "it is seen to hang", timeout=40)
     running.process.kill()
+
+
+def test_what_a_models_signal_handler_raises_later_ends_it_in_order(
+    worker: Worker, health: Health, plant: Plant, topic: str
+) -> None:
+    running = worker("alarmed")
+    until(lambda: health("--ready")[0] == 0, "it is ready")
+    plant.subscribe(f"{topic}/out")
+    plant.publish(f"{topic}/in", 1)
+    assert plant.wait_for(1) == [1]
+    assert running.process.wait(30) == 70
+    assert "internal error" in running.log
+    assert "m-1: stopped\n" in running.log
 
 
 def test_the_children_of_pyboot_up_answer_as_well(

@@ -40,6 +40,8 @@ class CrashJournal:
         size = _HEADER_BYTES * 2 + threads * self._slot_bytes
         self._starts = [2 * _HEADER_BYTES + thread * self._slot_bytes for thread in range(threads)]
         self._left: list[str] = []
+        # Threads that an error has ended: nobody has what they had in hand.
+        self._dead: set[int] = set()
         self._closed = False
         self._descriptor: int | None = None
         try:
@@ -97,11 +99,17 @@ class CrashJournal:
         """The thread has nothing in hand."""
         self._words[self._starts[thread] // _WORD] = 0
 
+    def die(self, thread: int) -> None:
+        """The thread has come to its end by an error, for which what it has in hand may be to
+        blame: it stays, whatever becomes of the process."""
+        self._dead.add(thread)
+
     def close(self) -> None:
         """The process ends in order: what is still in hand is no suspect."""
         self._closed = True
         for thread in range(len(self._starts)):
-            self.end(thread)
+            if thread not in self._dead:
+                self.end(thread)
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -180,6 +180,13 @@ class ModelPool:
         spawn(f"model-{runner.number}", run, self._on_crash)
 
     def _run(self, runner: Runner, chunk: Chunk | None) -> None:
+        try:
+            self._run_to_the_end(runner, chunk)
+        except BaseException:
+            self._call.journal.die(runner.number)
+            raise
+
+    def _run_to_the_end(self, runner: Runner, chunk: Chunk | None) -> None:
         hand_on, worked = self._hand_on, self._completion.worked
         try_send, done = self._forwarder.try_send, self._pre_queue.done
         # How long the model was at the last chunk, and how many messages that were: the first is

@@ -292,8 +292,11 @@ class Runner:
         batch = chunk.batch
         # Those that failed, and what ended behind them.
         behind: list[_Meanwhile] = []
+        stop = first
 
         def note(ended: _Meanwhile) -> None:
+            nonlocal stop
+            stop = ended.place + 1
             if behind or not self._note_meanwhile(chunk, ended):
                 behind.append(ended)
 
@@ -302,13 +305,27 @@ class Runner:
                 _Meanwhile(place, self._state.sibling()) for place in range(first, len(batch))
             ]
         calls = [partial(self._call_meanwhile, batch, one) for one in self._meanwhile]
-        coroutines.call_all(calls, note)
+        broken: BaseException | None = None
+        try:
+            coroutines.call_all(calls, note)
+        except BaseException as error:  # the user's code has stopped the loop, or cancelled others
+            broken = error
         for ended in behind:
             if not self._note_meanwhile(chunk, ended):
                 assert ended.error is not None
                 self._at_hand.place = ended.place
-                self._note(chunk, self._recover(batch.message(ended.place), ended.error))
-        self._meanwhile = []
+                message = batch.message(ended.place)
+                if coroutines.is_cancelled(ended.error):  # maybe by another one
+                    self._note(chunk, self._process(message))
+                else:
+                    self._note(chunk, self._recover(message, ended.error))
+        left, self._meanwhile = self._meanwhile[stop - first :], []
+        if broken is not None:
+            if not left:
+                raise broken
+            for one in left:
+                one.state.roll_back()
+            self._work_one_by_one(chunk, stop, broken)
 
     async def _call_meanwhile(
         self, batch: MessageBatch, one: _Meanwhile, function: Callable[..., Any]
@@ -364,18 +381,7 @@ class Runner:
         try:
             values = iter(self._call_for_all(batch, payloads, places))
         except BaseException as error:  # the user's code
-            if not self._undo(error):
-                return
-            self._at_hand.begin(batch)
-            with self.lock:
-                if self._given_up:
-                    return
-                chunk.as_one_call = False
-                self._began = time.monotonic()
-                if batch.redeliverable:
-                    self._call.journal.begin(self.number, chunk.digests[first:])
-            self._call.failures.say_batch(len(payloads), error)
-            self._work_carefully(chunk, first)
+            self._work_one_by_one(chunk, first, error)
             return
         at_hand = self._at_hand
         at_hand.begin(batch)
@@ -391,6 +397,22 @@ class Runner:
                 outcome = at_hand.take(outcome[0]), outcome[1]
             self._note(chunk, outcome)
 
+    def _work_one_by_one(self, chunk: Chunk, first: int, error: BaseException) -> None:
+        """After the failure of what was to do all of the rest together."""
+        call, batch = self._call, chunk.batch
+        if not self._undo(error):
+            return
+        self._at_hand.begin(batch)
+        with self.lock:
+            if self._given_up:
+                return
+            chunk.as_one_call = False
+            self._began = time.monotonic()
+            if batch.redeliverable:
+                call.journal.begin(self.number, chunk.digests[first:])
+        call.failures.say_batch(len(batch) - first, error)
+        self._work_carefully(chunk, first)
+
     def _call_for_all(self, batch: MessageBatch, payloads: list[Any], places: list[int]) -> Any:
         if not payloads:
             return []  # none could be decoded
@@ -399,6 +421,8 @@ class Runner:
         context.topic, context.topics = topics[0], topics
         self._at_hand.begin(batch, places)
         results = one_each(self._call.model(payloads, context), len(payloads))
+        # Some are only computed when they are asked for: they may fail, or be fewer than they say.
+        results = one_each(list(results), len(payloads))
         self._commit(self._state)
         return results
 

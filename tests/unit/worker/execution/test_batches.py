@@ -142,6 +142,27 @@ def test_none_inside_publishes_nothing(make: Callable[..., Line]) -> None:
     assert line.tally.figures().errors == {}
 
 
+class Lazy:
+    """Results that are computed when they are asked for; of several, `missing` are not there."""
+
+    def __init__(self, payloads: list[Any], missing: int) -> None:
+        self._payloads = payloads
+        self._missing = missing if len(payloads) > 1 else 0
+
+    def __len__(self) -> int:
+        return len(self._payloads)
+
+    def __getitem__(self, place: int) -> Any:
+        return 12 / self._payloads[: len(self) - self._missing][place]
+
+
+@pytest.mark.parametrize("missing", [0, 1, 3])
+def test_results_that_fail_when_they_are_asked_for(make: Callable[..., Line], missing: int) -> None:
+    line = make(lambda payloads, context: Lazy(payloads, missing))
+    assert line.process(b"4", b"0", b"1") == [b"3.0", b"12.0"]
+    assert line.dead == [(b"0", "model")]
+
+
 def test_no_batch_is_longer_than_it_may_be(make: Callable[..., Line]) -> None:
     model = Doubling()
     line = make(model, max_size=4)

@@ -161,6 +161,15 @@ def test_what_is_in_hand_at_a_clean_end_is_not_left(file: Path) -> None:
     assert left(file) == []
 
 
+def test_what_a_thread_died_of_is_left_by_a_clean_end(file: Path) -> None:
+    journal = CrashJournal(file, 2, CHUNK)
+    journal.begin(0, [digest("in", b"innocent")])
+    journal.begin(1, [digest("in", b"culprit")])
+    journal.die(1)
+    journal.close()
+    assert left(file) == [name("in", b"culprit")]
+
+
 @pytest.mark.usefixtures("busy_switching")
 def test_many_threads_keep_to_their_slots(file: Path) -> None:
     journal = CrashJournal(file, 16, CHUNK)

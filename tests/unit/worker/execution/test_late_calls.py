@@ -345,3 +345,40 @@ def test_a_call_at_once_whose_change_can_not_be_kept_is_the_only_one_that_fails(
     assert results(chunk) == [b"1", None, b"3"]
     assert faults(chunk) == [(b"2", "model", 1)]
     assert dict(workshop.context.state) == {"list": [], "seen 1": True, "seen 3": True}
+
+
+def stop_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+
+
+def cancel_all() -> None:
+    for task in asyncio.all_tasks():
+        task.cancel()
+
+
+@pytest.mark.parametrize("harm", [stop_the_loop, cancel_all])
+@pytest.mark.parametrize("culprit", [1, 2, 3])
+def test_a_call_at_once_that_ends_the_others_is_the_only_one_that_fails(
+    shop: Shop, harm: Callable[[], None], culprit: int
+) -> None:
+    async def model(payload: int, context: Context) -> int:
+        await asyncio.sleep(0)
+        if payload == culprit:
+            harm()
+        await asyncio.sleep(0.001 * payload)
+        context.state[f"seen {payload}"] = context.state.get(f"seen {payload}", 0) + 1
+        return payload
+
+    workshop = shop(model, timeout=60)
+    coroutines, calling = at_once(workshop)
+    runner = Runner(0, calling, workshop.context)
+    chunk = chunk_of([b"1", b"2", b"3"])
+    assert runner.work(chunk)
+    later = chunk_of([b"4", b"5"])
+    assert runner.work(later)
+    coroutines.close([])
+    others = [payload for payload in (1, 2, 3) if payload != culprit]
+    assert [result for result in results(chunk) if result] == [b"%d" % one for one in others]
+    assert faults(chunk) == [(b"%d" % culprit, "model", 1)]
+    assert results(later) == [b"4", b"5"]
+    assert dict(workshop.context.state) == {f"seen {one}": 1 for one in (*others, 4, 5)}

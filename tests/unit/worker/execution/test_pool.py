@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import re
@@ -27,11 +28,12 @@ from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
 from pyboot_svc.worker.durables import Durables
+from pyboot_svc.worker.execution.crash_journal import CrashJournal
 from pyboot_svc.worker.execution.failure_log import FailureLog
 from pyboot_svc.worker.execution.model_call import ModelCall
 from pyboot_svc.worker.execution.pool import ModelPool, NoIdleWork
 from pyboot_svc.worker.execution.pre_queue import PreQueue
-from pyboot_svc.worker.messages import Chunk, ResultBatch
+from pyboot_svc.worker.messages import Chunk, Message, ResultBatch
 from pyboot_svc.worker.stats import Stats
 
 ONCE = OnError(retries=0)
@@ -581,6 +583,27 @@ def test_a_call_that_never_ends_loses_its_message_and_its_thread_is_replaced(
     until(lambda: sum(t.is_alive() for t in model_threads) == 1, "the replaced ones end")
     assert inputs_of(result_batches) == payloads_of(result_batches) == [b"1", b"2", b"3"]
     assert pool.results.depth() == 0
+
+
+def test_what_a_thread_died_of_is_a_suspect(
+    start: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever the error, and though the process ends in order."""
+
+    def fail(*args: object) -> None:
+        raise asyncio.CancelledError
+
+    def model(payload: int, context: Context) -> float:
+        return 1 / payload
+
+    pool = start(model, threads=1)
+    monkeypatch.setattr(FailureLog, "say", fail)
+    pool.put(b"1", b"0", b"2")
+    until(lambda: pool.crashes, "the thread has died")
+    pool.safe.journal.close()
+    copy = tmp_path / "copy"
+    copy.write_bytes((pool.folder / "in-hand").read_bytes())
+    assert CrashJournal(copy, 1, 1).left_in_hand == [Message("in", b"0").id]
 
 
 def test_calls_left_behind_that_use_the_processor_are_a_stall(
