@@ -106,9 +106,14 @@ def dial(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
     Those before the last get their share of the time only: one of two that is dead must not
     take all of it.
     """
-    error: OSError = OSError("the name has no address")
+    error: OSError | None = None
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as failure:
+            # As on a host without IPv6: what became of another address says more.
+            error = error or failure
+            continue
         try:
             sock.settimeout(positive(deadline.left / (len(addresses) - number)))
             sock.connect(address)
@@ -121,7 +126,7 @@ def dial(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
             error = failure
         else:
             return sock
-    raise error
+    raise error or OSError("the name has no address")
 
 
 class PunctualSocket:

@@ -53,6 +53,11 @@ def refusing(stack: ExitStack) -> socket.socket:
     return made
 
 
+def unsupported() -> list[Address]:
+    """Of a family that no host has."""
+    return [(255, socket.SOCK_STREAM, 0, "", ("::1", 1883))]
+
+
 def test_the_watchdog_waits_far_longer_than_an_attempt_takes() -> None:
     assert OPEN_SECONDS >= 3 * ATTEMPT_SECONDS
 
@@ -71,6 +76,23 @@ def test_the_last_address_says_what_is_wrong(stack: ExitStack) -> None:
         dial(addresses(full(stack), refusing(stack)), Deadline(4.0))
     with pytest.raises(NoAnswer, match="no answer to the TCP connection within 0 s"):
         dial(addresses(refusing(stack), full(stack)), Deadline(0.5))
+
+
+def test_an_address_of_a_family_that_the_host_lacks_is_passed_over(stack: ExitStack) -> None:
+    good = listener(stack)
+    with dial(unsupported() + addresses(good), Deadline(4.0)) as found:
+        assert found.getpeername() == good.getsockname()
+
+
+def test_a_family_that_the_host_lacks_is_the_reason_only_where_there_is_no_other(
+    stack: ExitStack,
+) -> None:
+    refused = addresses(refusing(stack))
+    for several in (refused + unsupported(), unsupported() + refused):
+        with pytest.raises(ConnectionRefusedError):
+            dial(several, Deadline(4.0))
+    with pytest.raises(OSError, match="Address family not supported"):
+        dial(unsupported(), Deadline(4.0))
 
 
 def test_a_deadline_that_is_over_is_no_answer(stack: ExitStack) -> None:
