@@ -20,6 +20,8 @@ from pyboot_svc.topics import RESPONSE
 _HERE = frozenset(
     ("localhost", "localhost.localdomain", "ip6-localhost", "127.0.0.1", "::1", "0.0.0.0", "::")
 )
+# How a filter is subscribed to in EMQX's own ways: it gets the topics behind the prefix.
+_EMQX_WAYS = ("$queue/", "$exclusive/")
 _HINT = "choose another topic, or set `loop: true` where the loop is meant and comes to an end"
 
 
@@ -113,7 +115,7 @@ def _flows(edges: Sequence[Placed]) -> Iterator[_Flow]:
     roots: defaultdict[tuple[str, int], _Level] = defaultdict(_Level)
     for number, (edge, _, _) in enumerate(edges):
         if not edge.loop:
-            for topic_filter in edge.pre.topics:
+            for topic_filter in _meanings(edge.pre.topics):
                 _insert(roots[same_broker_key(edge.pre.broker)], topic_filter, number)
     for number, (edge, _, _) in enumerate(edges):
         root = roots.get(same_broker_key(edge.post.broker))
@@ -126,6 +128,15 @@ def _flows(edges: Sequence[Placed]) -> Iterator[_Flow]:
         for key, topic in published:
             for target in _find(root, topic):
                 yield _Flow(number, target, key, topic)
+
+
+def _meanings(filters: Iterable[str]) -> Iterator[str]:
+    """The filters, and what EMQX takes some of them for: which broker it is, isn't known here."""
+    for topic_filter in filters:
+        yield topic_filter
+        for prefix in _EMQX_WAYS:
+            if topic_filter.startswith(prefix):
+                yield topic_filter.removeprefix(prefix)
 
 
 def _insert(root: _Level, topic_filter: str, number: int) -> None:

@@ -52,6 +52,10 @@ def hosts(pre: str, post: str, more: str = "") -> str:
         ("+", "mean"),
         ("/#", "/"),
         ("$edge/#", "$edge/mean"),
+        ("$queue/plant/#", "plant/mean"),
+        ("$queue/+", "mean"),
+        ("$queue/mean", "$queue/mean"),
+        ("$exclusive/plant/mean", "plant/mean"),
     ],
 )
 def test_a_result_that_comes_in_again_is_refused(pre: str, post: str) -> None:
@@ -87,6 +91,9 @@ def test_dead_letters_alone() -> None:
         ("+/mean", "mean"),
         ("+/+", "$plant/mean"),
         ("plant", "plant/"),
+        ("$queue/plant/+", "plant/mean/1"),
+        ("$queue", "plant"),
+        ("$exclusive/plant/in", "plant/out"),
         ORIGINAL,
     ],
 )
