@@ -92,10 +92,13 @@ _DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS = b"0" * 19
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ZEROS_AND_SPACE = b"\0 \t\r\n"
-# Texts, which are left alone, and what is no number, as C and others write it. A text without an
-# end goes as far as there is something, once: looked for from each quote on, 2 MB take hours.
+# Texts, which are left alone, and what is no number, as C and others write it: `nan(ind)` and
+# `1.#INF` are Windows' own. A text without an end goes as far as there is something, once: looked
+# for from each quote on, 2 MB take hours.
 _NO_NUMBERS = re.compile(
-    r'"(?:[^"\\]|\\.)*+"?|(?<![\w.])[-+]?(?:nan|inf(?:inity)?)(?![\w.])', re.I | re.S
+    r'"(?:[^"\\]|\\.)*+"?|(?<![\w.])[-+]?'
+    r"(?:nan(?:\(\w*\))?|inf(?:inity)?|1\.#(?:[qs]nan|ind|inf)0*)(?![\w.])",
+    re.I | re.S,
 )
 
 
@@ -175,7 +178,8 @@ def _spell(found: re.Match[str]) -> str:
     word = found[0]
     if word[0] == '"':
         return word
-    if word.lower().endswith("nan"):
+    said = word.lower()
+    if "nan" in said or "ind" in said:
         return "NaN"
     return "-Infinity" if word[0] == "-" else "Infinity"
 

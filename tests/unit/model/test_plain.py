@@ -319,6 +319,11 @@ def test_nan_as_an_error() -> None:
             [math.inf, -math.inf, math.inf, math.inf] + [math.nan] * 2,
         ),
         (b'{"a \\" nan": "nan, inf", "b":nan}\0', {'a " nan': "nan, inf", "b": math.nan}),
+        (b'{"t":-nan(ind), "u":nan(0x8000000000000)}', {"t": math.nan, "u": math.nan}),
+        (b"[nan(snan), -NAN(IND), nan()]", [math.nan] * 3),
+        (b"[1.#QNAN, 1.#SNAN, -1.#IND, 1.#IND00]", [math.nan] * 4),
+        (b"[1.#INF,-1.#INF00]", [math.inf, -math.inf]),
+        (b'["1.#INF", nan(ind)]', ["1.#INF", math.nan]),
         (b"[1e999, -1e400, 1e308, 1.5]", [math.inf, -math.inf, 1e308, 1.5]),  # no float is as large
     ],
 )
