@@ -57,6 +57,9 @@ _SOON_THERE = (0x88, 0x89)
 _OF_THE_WILL = (0x87, 0x9A, 0x9B)
 _QOS_NOT_SUPPORTED = 0x9B
 _PUBLISH = 0x30
+# A CONNACK of MQTT 3.1.1: so many bytes, MQTT 5 has more; and one of its codes, which paho knows.
+_CONNACK_OF_3_BYTES = 2
+_VERSION_REFUSED = 1
 HINT = "is it an MQTT broker, and of this protocol version?"
 
 # Topic, payload, packet identifier, the packet's first byte, its properties.
@@ -80,12 +83,14 @@ class PatientClient(paho.Client):
     paho answers at once and tells it afterwards: a crash would lose what the broker has forgotten.
     And its socket is opened by `open_socket`: paho's timeouts differ from version to version, and
     begin anew with each byte. Its owner hears of the broker's DISCONNECT by `told_to_go`: paho 2.1
-    drops the reason of a short one. And paho collects whatever is said to be one packet: of those
-    that are no message, none is larger than `most_bytes`.
+    drops the reason of a short one; and by `answered_as_3` of an answer to CONNECT that is none of
+    MQTT 5, which paho can't tell from what isn't MQTT. And paho collects whatever is said to be one
+    packet: of those that are no message, none is larger than `most_bytes`.
     """
 
     open_socket: Callable[[], Any]
     told_to_go: Callable[[bytes], None]
+    answered_as_3: Callable[[], None]
     most_bytes: int
 
     def _create_socket(self) -> Any:
@@ -98,6 +103,14 @@ class PatientClient(paho.Client):
         if length > self.most_bytes and packet["command"] & 0xF0 != _PUBLISH:
             raise Malformed(f"a packet of {length} bytes that is no message")
         return result
+
+    def _handle_connack(self) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        of_3 = len(packet) == _CONNACK_OF_3_BYTES and packet[1] != _VERSION_REFUSED
+        if self._protocol == MQTTProtocolVersion.MQTTv5 and of_3:
+            self.answered_as_3()
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return super()._handle_connack()
 
     def _handle_disconnect(self) -> None:
         self.told_to_go(bytes(self._in_packet["packet"]))
@@ -385,6 +398,10 @@ class ControlClient:
         with _telling():
             self._events.on_connected(flags.session_present, limits)
 
+    def _on_answered_as_3(self) -> None:
+        text = "the broker's answer to CONNECT is not MQTT 5; set `protocol: 3.1.1`"
+        self._events.on_ended(text, refused=True)
+
     def _on_told_to_go(self, packet: bytes) -> None:
         """The broker's DISCONNECT, behind its length: a reason, 0 when it is left out, and
         properties, if there are any."""
@@ -407,7 +424,7 @@ class ControlClient:
     def _on_disconnect(
         self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
-        """Also after `_on_told_to_go`, whose reason stands."""
+        """Also after the two above, whose reason stands."""
         unanswered = self._up and reason == "Keep alive timeout"
         self._events.on_ended(loss(self._up) + (": no answer to PINGREQ" if unanswered else ""))
 
@@ -475,6 +492,7 @@ class ControlClient:
         client.on_log = self._on_log
         client.on_connect = self._on_connect
         client.told_to_go = self._on_told_to_go
+        client.answered_as_3 = self._on_answered_as_3
         client.most_bytes = session.max_message + HEADROOM_BYTES
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe

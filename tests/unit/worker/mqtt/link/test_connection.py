@@ -120,13 +120,14 @@ def test_what_the_broker_allows_is_told(connect: Connect) -> None:
             Answer(b"\x20\x03\x00\x84\x00", hang_up=True),
             "the broker refused: Unsupported protocol version .*; set `protocol: 3.1.1`",
         ),
+        (Answer(b"\x20\x02\x00\x00"), "the broker's answer to CONNECT is not MQTT 5; set "),
         (Answer(b"", hang_up=True), "closed before it answered CONNECT"),
         (
             Answer(b"\x20\xff\xff\xff\xff\xff"),
             "what arrived is not MQTT|closed before it answered CONNECT",
         ),
     ],
-    ids=["not authorized", "version", "hangs up", "not MQTT"],
+    ids=["not authorized", "version", "version of the answer", "hangs up", "not MQTT"],
 )
 def test_why_it_does_not_come_up_is_said(answer: Answer, reason: str, connect: Connect) -> None:
     with StubBroker(connect=lambda packet: answer) as broker:

@@ -158,6 +158,20 @@ def test_a_keepalive_of_the_brokers_that_is_no_shorter_changes_nothing(
             "set `protocol: 3.1.1`",
             True,
         ),
+        (
+            b"\x20\x02\x00\x01",
+            "the broker refused: Unsupported protocol version (client id pyboot-m-1); "
+            "set `protocol: 3.1.1`",
+            True,
+        ),
+        *(
+            (
+                connack_of_3,
+                "the broker's answer to CONNECT is not MQTT 5; set `protocol: 3.1.1`",
+                True,
+            )
+            for connack_of_3 in (b"\x20\x02\x00\x00", b"\x20\x02\x01\x00", b"\x20\x02\x00\x05")
+        ),
     ],
 )
 def test_a_refusal_in_words(
