@@ -35,7 +35,10 @@ TCP = (
     "no answer to the TCP connection within 10 s: is the host up, "
     "and does a firewall let it through?"
 )
-NO_WEBSOCKET = "no WebSocket was opened: does this port speak WebSockets, and is `path` right?"
+NO_WEBSOCKET = (
+    "no WebSocket was opened (HTTP status 404): does this port speak WebSockets, "
+    "and is `path` right?"
+)
 ENCRYPTED, WEB = "tls: {ca: %s}", "transport: websockets"
 PLACES = {
     "full": ("", TCP),

@@ -405,4 +405,4 @@ def test_a_websocket_path_that_is_not_there(
         f"{{host: 127.0.0.1, port: {web_gateway.port}, transport: websockets, path: /elsewhere}}",
         ready=False,
     )
-    wait_reason(app, "back-1", "pre", "no websocket was opened")
+    wait_reason(app, "back-1", "pre", "no websocket was opened (http status 404)")

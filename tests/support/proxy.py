@@ -154,7 +154,10 @@ class Impostor(Server):
 
 
 class WebSocketGateway(Server):
-    """MQTT over WebSockets (RFC 6455) at the path /mqtt, for a broker that speaks only TCP."""
+    """MQTT over WebSockets (RFC 6455) at the path /mqtt, for a broker that speaks only TCP.
+
+    Its answer is a valid one of the less usual kind: with a proxy's header, and one blank fewer.
+    """
 
     def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
@@ -170,8 +173,8 @@ class WebSocketGateway(Server):
         proof = hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
         writer.write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Protocol: mqtt\r\n"
-            b"Sec-WebSocket-Accept: " + base64.b64encode(proof) + b"\r\n\r\n"
+            b"X-Connection-Id: abc\r\nSec-WebSocket-Protocol: mqtt\r\n"
+            b"Sec-WebSocket-Accept:" + base64.b64encode(proof) + b"\r\n\r\n"
         )
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         try:

@@ -26,11 +26,13 @@ class NoAnswer(TimeoutError):
 
 
 class NoWebSocket(ConnectionError):
-    """What answered the WebSocket handshake opened none."""
+    """What answered the WebSocket handshake opened none; with which `status`, if it was HTTP."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: str = "") -> None:
+        answer = f" (HTTP status {status})" if status else ""
         super().__init__(
-            "no WebSocket was opened: does this port speak WebSockets, and is `path` right?"
+            f"no WebSocket was opened{answer}: does this port speak WebSockets, "
+            "and is `path` right?"
         )
 
 

@@ -27,12 +27,10 @@ from pyboot_svc.worker.mqtt.link.credentials import read_password
 from pyboot_svc.worker.mqtt.link.lean_paho import client as paho
 from pyboot_svc.worker.mqtt.link.opening import (
     Deadline,
-    NoWebSocket,
     PunctualSocket,
     Resolver,
     dial,
 )
-from pyboot_svc.worker.mqtt.link.websocket_frames import FrameReader, FrameWriter
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.wire.encoder import encode_user_properties
 from pyboot_svc.worker.mqtt.wire.errors import Broken, Malformed
@@ -232,28 +230,18 @@ class ControlClient:
             sock = secure(sock, self._tls, self._server_name, deadline)
         if broker.transport != "websockets":
             return sock
+        # Here, as it brings OpenSSL.
+        from pyboot_svc.worker.mqtt.link.websocket import Place, WebSocket, shake_hands
+
         punctual = PunctualSocket(sock, deadline)
         try:
-            layer = paho._WebsocketWrapper(
-                socket=cast(Any, punctual),
-                host=broker.host,
-                port=broker.port,
-                is_ssl=self._tls is not None,
-                path=broker.path,
-                extra_headers=None,
-            )
-        except BaseException as error:
+            place = Place(broker.host, broker.port, broker.path, self._tls is not None)
+            shake_hands(punctual, place)
+        except BaseException:
             sock.close()
-            # It stumbles over what isn't HTTP.
-            if isinstance(error, paho.WebsocketConnectionError | IndexError | ValueError):
-                raise NoWebSocket from error
             raise
         punctual.settle()
-        frames: Any = layer
-        writer = FrameWriter(punctual)
-        reader = FrameReader(punctual, writer.answer)
-        frames.send, frames.recv, frames.pending = writer.send, reader.recv, reader.pending
-        return layer
+        return WebSocket(punctual)
 
     def use_socket(self, stand_in: Any) -> None:
         """Let paho read and write by `stand_in` from here on: all that touches its insides."""
@@ -470,12 +458,9 @@ class ControlClient:
             client_id=session.client_id,
             clean_session=None if self.v5 else not session.persistent,
             protocol=MQTTProtocolVersion.MQTTv5 if self.v5 else MQTTProtocolVersion.MQTTv311,
-            transport="websockets" if broker.transport == "websockets" else "tcp",
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        if broker.transport == "websockets":
-            client.ws_set_options(path=broker.path)
         if self._tls is not None:
             client.tls_set_context(self._tls)
         if broker.username is not None:
