@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Any
@@ -66,7 +65,7 @@ class BulkPlane:
         results: ResultOptions = DEFAULT_RESULTS,
     ) -> None:
         self._client = client
-        self._recv = _receiving(sock)
+        self._recv: Callable[[int], bytes] = sock.recv
         self._session = session
         self._owner = owner
         self._v5 = client.v5
@@ -333,11 +332,3 @@ class BulkPlane:
     def _have_written(self) -> None:
         """paho has queued something."""
         self.wants_write = True
-
-
-def _receiving(sock: Any) -> Callable[[int], bytes]:
-    """How to read from it."""
-    if isinstance(sock, socket.socket):
-        return sock.recv
-    # paho 2.1's WebSocket layer gives a bytearray.
-    return lambda size: bytes(sock.recv(size))

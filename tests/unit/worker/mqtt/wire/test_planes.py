@@ -442,6 +442,7 @@ def test_nothing_empty_is_offered_to_the_socket(protocol: str) -> None:
     class Layer:
         def __init__(self, sock: socket.socket) -> None:
             self._sock = sock
+            self.recv = sock.recv
 
         def send(self, data: bytes) -> int:
             offered.append(len(data))
@@ -454,28 +455,6 @@ def test_nothing_empty_is_offered_to_the_socket(protocol: str) -> None:
         ends.publish(1, 0, 0)
         ends.receive()
         assert min(offered) > 0
-    finally:
-        ends.close()
-
-
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_a_layer_may_give_a_bytearray(protocol: str) -> None:
-    """As the WebSocket layer of paho 2.1 does."""
-
-    class Layer:
-        def __init__(self, sock: socket.socket) -> None:
-            self._sock = sock
-
-        def recv(self, size: int) -> bytearray:
-            return bytearray(self._sock.recv(size))
-
-    ends = Ends(protocol, Layer)
-    try:
-        lead = b"\0" if ends.client.v5 else b""
-        ends.read_all(b"".join(PublishEncoder("in", 0, lead).encode([b"one", b"three"])))
-        batch = ends.told.arrived()
-        assert (batch.topics, batch.payloads) == (["in"] * 2, [b"one", b"three"])
-        assert {type(payload) for payload in batch.payloads} == {bytes}
     finally:
         ends.close()
 
