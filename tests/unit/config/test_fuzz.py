@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.config_contract import VALID, check
 
 from pyboot_svc.config import Config
 from pyboot_svc.config.schema import BROKER, EDGE, FILE, QUEUE, TLS, WEB
 
-bounded = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(deadline=None, max_examples=150)
 
 # What means something to YAML, so that pieces of it meet more often than by chance.
 tokens = st.sampled_from(
