@@ -99,6 +99,8 @@ class Reporter:
             return connect_tls(self._master, self._tls)
         connection = socket.socket(socket.AF_UNIX)
         try:
+            # A model may have set another default, and the master's next question may be far off.
+            connection.settimeout(None)
             connection.connect(str(self._master))
         except OSError:
             connection.close()

@@ -34,6 +34,7 @@ def open_listener(path: Path, name: str = "metrics", owner: str = "master") -> s
         )
     listener = socket.socket(socket.AF_UNIX)
     try:
+        listener.settimeout(None)  # a model may have set another default
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path, owner)
         listener.bind(str(path))

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from support.poll import until
+from support.timeouts import default_timeout
 
 from pyboot_svc import __version__
 from pyboot_svc.identity import InstanceId
@@ -80,6 +81,18 @@ def test_hello_then_one_snapshot_a_question(path: Path, reporter: Reporter) -> N
                 "pid": os.getpid(),
                 "version": __version__,
             }
+            for number in (1, 2, 3):
+                master.send(b"?\n")
+                assert master.read() == {"pre_queue": number, "post_queue": 0}
+
+
+def test_it_waits_for_a_question_whatever_timeout_a_model_has_set(
+    path: Path, reporter: Reporter
+) -> None:
+    with open_listener(path) as listener, default_timeout(0):
+        reporter.start()
+        with closing(Master(listener)) as master:
+            master.read()
             for number in (1, 2, 3):
                 master.send(b"?\n")
                 assert master.read() == {"pre_queue": number, "post_queue": 0}

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.timeouts import default_timeout
 
 from pyboot_svc.errors import ExitCode, UnavailableError
 from pyboot_svc.sockets.unix import is_listening, open_listener
@@ -33,6 +34,11 @@ def refusal(path: Path) -> str:
         open_listener(path)
     assert caught.value.exit_code == ExitCode.UNAVAILABLE
     return str(caught.value)
+
+
+def test_it_waits_for_who_connects_whatever_timeout_a_model_has_set(path: Path) -> None:
+    with default_timeout(2), open_listener(path) as listener:
+        assert listener.gettimeout() is None
 
 
 @pytest.mark.usefixtures("live")
