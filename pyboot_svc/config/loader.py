@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -83,7 +84,7 @@ def read_config(file: Path) -> bytes:
     except OSError as error:
         message = f"can't be read: {in_words(error)}"
         if file == DEFAULT_CONFIG_FILE and isinstance(error, FileNotFoundError):
-            here = _IN_A_PROJECT if _IN_A_PROJECT.is_file() else "FILE"
+            here = _IN_A_PROJECT if os.path.isfile(_IN_A_PROJECT) else "FILE"
             message += f"; name the configuration with -c {here}"
         raise ConfigError([Problem(str(file), 0, 0, "", message)]) from error
 

@@ -56,7 +56,7 @@ class Interpreter(NamedTuple):
         places = [self.prefix, self.base]
         for link in _links(self.executable):
             folder = link.parent.parent
-            if (folder / _library(self.version)).is_dir():
+            if os.path.isdir(folder / _library(self.version)):
                 places.append(folder)
         every = [str(name) for place in places for name in (place, place.resolve())]
         return tuple(dict.fromkeys(name for name in every if name != "/"))

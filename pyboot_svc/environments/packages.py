@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def _site_folders(interpreter: Interpreter) -> list[Path]:
         "lib/python3/dist-packages",
     )
     folders = [(root / name).resolve() for root in roots for name in names]
-    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    return [folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)]
 
 
 def _digest(record: Path) -> str:

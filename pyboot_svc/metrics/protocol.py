@@ -7,6 +7,7 @@ every `?` line with one line: its snapshot, a JSON object. What else it may be a
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 SOCKET_NAME = "metrics.sock"
@@ -22,4 +23,4 @@ def listening_path(run_dir: Path) -> Path:
     """Where the master makes it: there, or where a link leads that root has put there, since the
     folder is root's and nobody else can make anything in it."""
     path = socket_path(run_dir)
-    return path.resolve() if path.is_symlink() else path
+    return path.resolve() if os.path.islink(path) else path

@@ -153,7 +153,7 @@ def model_folder(path: str, model_path: Sequence[str]) -> Path:
     top = path.partition(".")[0]
     for folder in model_path:
         found = Path(folder).absolute()
-        if (found / top).is_dir() or any(found.glob(f"{glob.escape(top)}.*")):
+        if os.path.isdir(found / top) or glob.glob(f"{glob.escape(str(found / top))}.*"):
             return found
     return Path("/")
 

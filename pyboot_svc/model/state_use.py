@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def _source(names: Sequence[str], model_path: Sequence[str]) -> Path | None:
         for folder in model_path:
             base = Path(folder, *names[:length])
             for file in (base.with_suffix(".py"), base / "__init__.py"):
-                if file.is_file():
+                if os.path.isfile(file):
                     return file
     return None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from pyboot_svc.environments.interpreter import find_interpreter
 from pyboot_svc.environments.packages import packages_of
 from pyboot_svc.errors import UnavailableError, UsageError, in_words
+from pyboot_svc.files import names_in
 from pyboot_svc.services.child import how_it_ended
 
 OF_SERVICES = Path("/var/lib/pyboot/venvs")
@@ -63,20 +64,20 @@ def create_environment(folder: Path, source: Source, *, show: bool) -> None:
 
 def _check(source: Source) -> None:
     for path in (source.requirements, source.wheels):
-        if path is not None and not path.exists():
+        if path is not None and not os.path.exists(path):
             raise UsageError(f"there is no {path}")
-    if source.requirements.is_dir():
+    if os.path.isdir(source.requirements):
         raise UsageError(f"{source.requirements} is a folder: name a file as pip's --requirement")
-    if source.wheels is not None and not source.wheels.is_dir():
+    if source.wheels is not None and not os.path.isdir(source.wheels):
         raise UsageError(f"{source.wheels} is a file: name the folder that the wheels lie in")
 
 
 def list_environments(folder: Path) -> list[Path]:
-    """Those that are complete, by name."""
+    """Those that are complete, by name; raises UnavailableError where they can't be seen."""
     return sorted(
         entry
-        for entry in (folder.iterdir() if folder.is_dir() else ())
-        if (entry / "pyvenv.cfg").exists() and not (entry / _INCOMPLETE).exists()
+        for entry in map(folder.joinpath, names_in(folder))
+        if os.path.exists(entry / "pyvenv.cfg") and not os.path.exists(entry / _INCOMPLETE)
     )
 
 

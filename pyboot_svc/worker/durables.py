@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Durables:
     def _load_state(self, connection: sqlite3.Connection | None) -> ModelState:
         """Also of a file that can't be written now; once it can be, both are made the same."""
         stored: dict[str, str] = {}
-        if self.file.exists():
+        if os.path.exists(self.file):
             from pyboot_svc.worker.storage.database import read_state, stored_state
 
             stored = read_state(self.file) if connection is None else stored_state(connection)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.cli.arguments import STATE_DIR, add_config, add_state_dir
-from pyboot_svc.cli.config_file import config_file, named_config
+from pyboot_svc.cli.config_file import config_file, has_config
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError, in_words
@@ -76,7 +76,7 @@ def _chosen(options: argparse.Namespace) -> list[InstanceId]:
 def _refuse_what_is_wanted(options: argparse.Namespace, chosen: list[InstanceId]) -> None:
     file = config_file(options)
     configured = set()
-    if named_config(options) or file.exists():
+    if has_config(options):
         configured = {instance.identity for instance in load_config(file).instances()}
     applied = applied_states()
     for identity in chosen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import sys
 import tempfile
@@ -93,7 +94,8 @@ def _folders(config: Config) -> list[Path]:
 
 
 def _found(config: Config) -> list[Path]:
-    return [file for folder in _folders(config) for file in sorted(folder.glob("cases/*.json"))]
+    patterns = (os.path.join(glob.escape(str(f)), "cases", "*.json") for f in _folders(config))
+    return [Path(file) for pattern in patterns for file in sorted(glob.glob(pattern))]
 
 
 def _run_elsewhere(python: str, arguments: Sequence[str]) -> list[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,14 +96,22 @@ def _identities(name: str, run_dir: Path, state_dir: Path) -> list[InstanceId]:
     except UsageError:
         pass  # a model's
     found = set()
-    for entry in (*run_dir.glob("workers/*"), *state_dir.glob("*")):
+    for entry in (*_seen_in(run_dir / "workers"), *_seen_in(state_dir)):
         try:
-            identity = InstanceId.parse(entry.name)
+            identity = InstanceId.parse(entry)
         except UsageError:
             continue
         if identity.model == name:
             found.add(identity)
     return sorted(found)
+
+
+def _seen_in(folder: Path) -> list[str]:
+    """One of the two may be there for others only."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _lines(name: str, told: dict[str, Any]) -> Iterator[str]:

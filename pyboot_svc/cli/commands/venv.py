@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from pyboot_svc.cli.arguments import add_config, add_json, add_run_dir
-from pyboot_svc.cli.config_file import config_file, named_config
+from pyboot_svc.cli.config_file import config_file, has_config
 from pyboot_svc.config.compiled import compiled_file, compiled_names, load_compiled
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.errors import ExitCode, UsageError
@@ -133,7 +133,7 @@ def _in_use(options: argparse.Namespace) -> dict[str, str]:
     """The environments of what is configured, and of what was applied and may still run."""
     users = {}
     file = config_file(options)
-    if named_config(options) or file.exists():
+    if has_config(options):
         for edge in load_config(file).edges:
             users[f"{edge.name}, configured in {file}"] = edge.python
     for identity in sorted(compiled_names(options.run_dir)):

@@ -176,7 +176,7 @@ def _compiled(options: argparse.Namespace, identity: InstanceId) -> Path | None:
     """
     file = compiled_file(options.run_dir, identity)
     named = options.config is not None or options.model_path
-    return file if not named and file.exists() else None
+    return file if not named and os.path.exists(file) else None
 
 
 def _load_applied(compiled: Path) -> InstanceConfig:

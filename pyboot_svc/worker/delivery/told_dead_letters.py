@@ -3,6 +3,7 @@ writer's to change."""
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ def tell_dead_letters(file: Path, asked: str) -> dict[str, Any] | None:
     word, _, number = asked.partition(" ")
     if word != letters.QUESTION or (number and not (number.isdecimal() and len(number) < 19)):
         return None
-    if not file.exists():
+    if not os.path.exists(file):
         return letters.answer(asked, 0, [])
     from pyboot_svc.worker.storage.database import ERRORS, connect_strange
 

@@ -283,7 +283,7 @@ def _sound(table: str, row: tuple[Any, ...]) -> bool:
 def read_state(file: Path) -> dict[str, str]:
     """What the models' table holds, of a file that can only be read; empty if not even that."""
     ways = ["mode=ro"]
-    if not file.with_name(file.name + "-wal").exists():
+    if not os.path.exists(f"{file}-wal"):
         ways.append("immutable=1")  # without a log nothing but this reads from a read-only disk
     for way in ways:
         with (

@@ -46,7 +46,7 @@ class Mark:
 
     @property
     def exists(self) -> bool:
-        return self._file.exists()
+        return os.path.exists(self._file)
 
     def count(self, connection: sqlite3.Connection) -> Held:
         """Inside each transaction, at its end: gives what to `note` once it is committed."""

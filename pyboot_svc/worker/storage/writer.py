@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -94,7 +95,7 @@ class DatabaseWriter:
 
     def open_if_there(self) -> sqlite3.Connection | None:
         """The database that an earlier process left, to be read before the thread starts."""
-        return self.open() if self._file.exists() or self._mark.exists else None
+        return self.open() if os.path.exists(self._file) or self._mark.exists else None
 
     def open(self) -> sqlite3.Connection | None:
         """The database, before the thread starts; None when it can't be opened."""
