@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 
+from pyboot_svc.files import read_regular
+
+# Far more than any has.
+_MOST_BYTES = 16 * 1024**2
+
 
 def delivered(file: str, name: str) -> str:
     """The file's copy in the credentials directory, when the service manager made one there.
@@ -14,6 +19,11 @@ def delivered(file: str, name: str) -> str:
     if folder is not None and os.path.exists(os.path.join(folder, name)):
         return os.path.join(folder, name)
     return file
+
+
+def read_credential(file: str) -> bytes:
+    """A password, a key or a certificate; raises OSError."""
+    return read_regular(file, _MOST_BYTES)
 
 
 def first_line(data: bytes) -> str:

@@ -1,14 +1,34 @@
-"""Files that are replaced as a whole, and what is in a folder."""
+"""Files that are read and replaced as a whole, and what is in a folder."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from pyboot_svc.errors import UnavailableError, in_words
 
 _RANDOM_BYTES = 8
+# What is asked for at once is room that is taken, however little there is to read.
+_PART_BYTES = 256 * 1024
+
+
+def read_all(file: Path | str, most_bytes: int) -> bytes:
+    """What is in it, or comes out of it, which may be a pipe: raises OSError, also for more than
+    `most_bytes`, since /dev/zero has no end."""
+    with open(file, "rb") as opened:
+        return _read(opened, file, most_bytes)
+
+
+def read_regular(file: Path | str, most_bytes: int) -> bytes:
+    """As `read_all`, and never waits: raises OSError for what is no file on a disk, as a pipe."""
+    with open(file, "rb", opener=_without_waiting) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, and no file", str(file))
+        return _read(opened, file, most_bytes)
 
 
 def replace_text(file: Path, text: str, *, mode: int | None = None, durable: bool = False) -> None:
@@ -44,6 +64,20 @@ def names_in(folder: Path) -> list[str]:
         return []
     except OSError as error:
         raise UnavailableError(f"{folder} can't be read: {in_words(error)}") from error
+
+
+def _read(opened: BinaryIO, file: Path | str, most_bytes: int) -> bytes:
+    parts, left = [], most_bytes
+    while part := opened.read(_PART_BYTES):
+        parts.append(part)
+        left -= len(part)
+        if left < 0:
+            raise OSError(errno.EINVAL, f"it has more than {most_bytes} bytes", str(file))
+    return b"".join(parts)
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)
 
 
 def _new_file(name: str, flags: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.settings import WebAddress
-from pyboot_svc.credentials import first_line
+from pyboot_svc.credentials import first_line, read_credential
 from pyboot_svc.errors import UnavailableError, UsageError, in_words, told
 
 TOKEN_VARIABLE = "PYBOOT_TOKEN_FILE"
@@ -44,7 +44,7 @@ def token_of(options: argparse.Namespace) -> str:
     if not file:
         return ""
     try:
-        token = first_line(Path(file).read_bytes()).strip()
+        token = first_line(read_credential(file)).strip()
     except OSError as error:
         raise UsageError(f"the token file {file} can't be read: {in_words(error)}") from error
     except ValueError as error:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 from pyboot_svc.config import Config, Edge, InstanceConfig
 from pyboot_svc.errors import UsageError
+from pyboot_svc.files import read_all
+
+# MQTT has no longer messages.
+_MOST_BYTES = 256 * 1024**2
 
 
 def instance_named(config: Config, name: str) -> InstanceConfig:
@@ -31,7 +35,7 @@ def read_payloads(file: Path, *, lines: bool) -> tuple[bytes, ...]:
 def read_file(file: Path) -> bytes:
     """Raises UsageError."""
     try:
-        return file.read_bytes()
+        return read_all(file, _MOST_BYTES)
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror}") from error
 

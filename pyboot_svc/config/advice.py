@@ -6,12 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pyboot_svc.config.certificates import validities
 from pyboot_svc.config.loops import is_this_host
 from pyboot_svc.config.settings import Broker, Config
+from pyboot_svc.credentials import read_credential
 
 _SOON = timedelta(days=30)
 # At the end of a key, in any way to write several words as one.
@@ -69,7 +69,7 @@ def _of_certificates(broker: Broker, now: datetime) -> Iterator[str]:
         return
     for file in filter(None, (broker.tls.cert, broker.tls.ca)):
         try:
-            found = validities(Path(file).read_bytes())
+            found = validities(read_credential(file))
         except (OSError, ValueError):
             continue  # it may be for others to read; the worker says what is wrong with it
         if not found:

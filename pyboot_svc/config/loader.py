@@ -45,6 +45,7 @@ from pyboot_svc.config.settings import (
 from pyboot_svc.config.types import CodecName, Invalid, is_address, suggestion
 from pyboot_svc.environments.libraries import entered
 from pyboot_svc.errors import ConfigError, Problem, in_words
+from pyboot_svc.files import read_all
 from pyboot_svc.topics import RESPONSE
 
 _PLAIN_KEYS = (
@@ -69,6 +70,10 @@ _PLAIN_KEYS = (
 _IN_A_PROJECT = Path("config.yaml")
 
 
+# Far more than any has.
+_MOST_BYTES = 16 * 1024**2
+
+
 def load_config(file: Path, *, model_path: Sequence[str] = ()) -> Config:
     """Read `file`; folders of `model_path` are searched before those that it names.
 
@@ -80,7 +85,7 @@ def load_config(file: Path, *, model_path: Sequence[str] = ()) -> Config:
 def read_config(file: Path) -> bytes:
     """The file's bytes; raises ConfigError when there are none."""
     try:
-        return file.read_bytes()
+        return read_all(file, _MOST_BYTES)
     except OSError as error:
         message = f"can't be read: {in_words(error)}"
         if file == DEFAULT_CONFIG_FILE and isinstance(error, FileNotFoundError):

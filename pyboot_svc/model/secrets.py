@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from pyboot_svc.config.settings import SECRET_ROLE, credential_name
-from pyboot_svc.credentials import delivered
+from pyboot_svc.credentials import delivered, read_credential
 
 
 class Secrets:
@@ -28,7 +27,7 @@ class Secrets:
             )
         file = self._files[name]
         try:
-            data = Path(delivered(file, credential_name(SECRET_ROLE, name))).read_bytes()
+            data = read_credential(delivered(file, credential_name(SECRET_ROLE, name)))
         except OSError as error:
             reason = f"the secret {name} can't be read: {error.strerror}"
             raise OSError(error.errno, reason, file) from None

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NoReturn
 
+from pyboot_svc.credentials import read_credential
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
 from pyboot_svc.services.descendants import adopt_orphans, end_descendants
 from pyboot_svc.text import path_text
@@ -199,7 +200,7 @@ def _lent(credentials: Mapping[str, str], user: _User) -> Iterator[Mapping[str, 
     with tempfile.TemporaryDirectory(prefix="pyboot-credentials-") as folder:
         for name, file in credentials.items():
             with suppress(OSError):
-                content, copy = Path(file).read_bytes(), Path(folder) / name
+                content, copy = read_credential(file), Path(folder) / name
                 copy.touch(mode=0o400)
                 copy.write_bytes(content)
                 os.chown(copy, user.uid, user.gid)

@@ -15,6 +15,7 @@ import secrets
 import threading
 from pathlib import Path
 
+from pyboot_svc.credentials import read_credential
 from pyboot_svc.errors import UsageError
 
 # 16 MiB and some 50 ms a try (RFC 7914).
@@ -135,7 +136,7 @@ class Credentials:
 def _known_in(file: Path) -> tuple[list[_Entry], str]:
     """Who may log in, and what is wrong with the file. Raises OSError."""
     # An editor may have put a byte order mark in front; what is no text is no entry either.
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = read_credential(str(file)).decode("utf-8-sig", "replace").splitlines()
     found = {number: entry for number, line in enumerate(lines, 1) if (entry := _entry(line))}
     unusable = [
         number

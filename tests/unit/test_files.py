@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.locked import locked
 
 from pyboot_svc.errors import UnavailableError
-from pyboot_svc.files import names_in, replace_text
+from pyboot_svc.files import names_in, read_all, read_regular, replace_text
 
 
 @pytest.fixture
@@ -98,3 +99,38 @@ def test_what_is_in_a_folder_or_why_nobody_knows(file: Path) -> None:
     said = r"can't be read: Permission denied; try as root \(sudo\)$"
     with locked(file.parent), pytest.raises(UnavailableError, match=said):
         names_in(file.parent)
+
+
+def test_as_much_as_is_wanted_is_read(file: Path) -> None:
+    assert read_all(file, 3) == read_regular(file, 3) == b"old"
+
+
+@pytest.mark.parametrize("read", [read_all, read_regular])
+def test_more_than_that_is_an_error(file: Path, read: Callable[[Path, int], bytes]) -> None:
+    with pytest.raises(OSError, match="it has more than 2 bytes") as caught:
+        read(file, 2)
+    assert caught.value.filename == str(file)
+
+
+def test_what_never_ends_is_not_read_to_its_end() -> None:
+    with pytest.raises(OSError, match="it has more than 1000000 bytes"):
+        read_all("/dev/zero", 1_000_000)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in ("/dev/zero", tmp_path / "pipe"):
+        with pytest.raises(OSError, match="it is a pipe or a device, and no file"):
+            read_regular(place, 1000)
+    with pytest.raises(IsADirectoryError):
+        read_regular(tmp_path, 1000)
+
+
+def test_the_text_of_a_pipe(tmp_path: Path) -> None:
+    out, into = os.pipe()
+    try:
+        os.write(into, b"text")
+        os.close(into)
+        assert read_all(f"/proc/self/fd/{out}", 4) == b"text"
+    finally:
+        os.close(out)

@@ -1031,6 +1031,11 @@ def unreadable(file: Path) -> str:
     return problem.message
 
 
+def test_a_file_without_an_end() -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: can't be read: it has more than 16777216 b"):
+        load_config(Path("/dev/zero"))
+
+
 def test_file_absent(tmp_path: Path) -> None:
     assert "No such file" in unreadable(tmp_path / "config.yaml")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def test_the_text_of_a_file(content: bytes, text: str, tmp_path: Path) -> None:
     )
     assert context.secret("KEY") == text
     assert str(file) not in repr(context)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "key")
+    with pytest.raises(OSError, match="the secret KEY can't be read: it is a pipe or a device"):
+        Secrets({"KEY": str(tmp_path / "key")}).read("KEY")
 
 
 def test_a_new_one_is_read_anew(tmp_path: Path) -> None:

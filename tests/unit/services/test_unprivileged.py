@@ -278,7 +278,9 @@ def test_it_may_read_copies_of_credentials_as_long_as_it_runs(
         os.write(1, " ".join([*found, str(folder)]).encode())
         return 0
 
-    files = {"pre-password": str(secret), "pre-ca": str(tmp_path / "none")}
+    os.mkfifo(tmp_path / "pipe")  # nobody waits for it
+    absent = {"pre-ca": str(tmp_path / "none"), "pre-key": str(tmp_path / "pipe")}
+    files = {"pre-password": str(secret), **absent}
     assert without_rights(run, credentials=files) == 0
     *found, folder = capfd.readouterr().out.split(" ")
     assert found == ["pre-password", "pass", "0o700", "0o400"]

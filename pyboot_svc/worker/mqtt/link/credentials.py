@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pyboot_svc.credentials import first_line
+from pyboot_svc.credentials import first_line, read_credential
 from pyboot_svc.errors import ConfigError, Problem
 
 # MQTT's strings are no longer; nor is a password of OpenSSL's.
@@ -14,7 +12,7 @@ _LONGEST_BYTES, LONGEST_KEY_PASSWORD_BYTES = 65_535, 1024
 def read_password(file: str, key: str = "password_file", most_bytes: int = _LONGEST_BYTES) -> str:
     """The file's first line; `key` names it in errors."""
     try:
-        line = first_line(Path(file).read_bytes())
+        line = first_line(read_credential(file))
     except OSError as error:
         raise unusable(file, f"the {key} can't be read: {error.strerror}") from error
     except ValueError as error:

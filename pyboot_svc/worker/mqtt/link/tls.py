@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-from pathlib import Path
 
 from pyboot_svc.config import Tls
 from pyboot_svc.config.settings import credential_name
-from pyboot_svc.credentials import delivered
+from pyboot_svc.credentials import delivered, read_credential
 from pyboot_svc.worker.mqtt.link.credentials import (
     LONGEST_KEY_PASSWORD_BYTES,
     read_password,
@@ -45,7 +44,7 @@ def tls_context(tls: Tls, host: str) -> ssl.SSLContext:
     file = ""
     try:
         for file in tls.files.values():
-            Path(file).read_bytes()  # ssl doesn't say which one it can't read
+            read_credential(file)  # ssl doesn't say which one it can't read
         file = tls.ca or ""
         context = ssl.create_default_context(cafile=tls.ca)
         if tls.min_version is not None:

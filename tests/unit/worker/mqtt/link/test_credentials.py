@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from pyboot_svc.errors import ConfigError, Problem
 from pyboot_svc.worker.mqtt.link.credentials import read_password
 from pyboot_svc.worker.mqtt.link.tls import name_of, tls_context
 
+NO_FILE = "it is a pipe or a device, and no file"
 # For these tests alone; nothing trusts it. Good until 2126.
 CERT = """\
 -----BEGIN CERTIFICATE-----
@@ -105,6 +108,16 @@ def test_password_files_that_cannot_be_used(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe")
     found = problem(lambda: read_password(str(binary)))
     assert (found.file, found.message) == (str(binary), "the password_file is not UTF-8 text")
+
+
+def test_what_never_ends_is_no_password_and_no_certificate(tmp_path: Path) -> None:
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    for file in ("/dev/zero", pipe):
+        found = problem(partial(read_password, file))
+        assert found == Problem(file, 0, 0, "", f"the password_file can't be read: {NO_FILE}")
+        found = problem(partial(tls_context, Tls(ca=file), "h"))
+        assert found == Problem(file, 0, 0, "", f"tls: it can't be read: {NO_FILE}")
 
 
 @pytest.mark.parametrize("most", [1024, 65_535])
