@@ -8,6 +8,8 @@ import re
 Address = tuple[str, int]
 
 _MOST_PORT = 65_535
+# No part of a name is empty, or longer than 63 characters.
+_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 def format_address(host: str, port: int) -> str:
@@ -20,6 +22,19 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_host(text: str) -> bool:
+    """Whether it has the form of a host's name, or is an IP address."""
+    return is_ip_address(text) or _NAME.fullmatch(text) is not None
 
 
 def parse_address(text: str) -> Address:

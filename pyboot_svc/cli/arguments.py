@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from pyboot_svc.address import parse_address
+from pyboot_svc.address import is_host, parse_address
 
 RUN_DIR = Path("/run/pyboot")
 # Of services.
@@ -14,7 +14,8 @@ STATE_DIR = Path("/var/lib/edge-model")
 CONFIG_VARIABLE = "PYBOOT_CONFIG"
 _MOST_SECONDS = 86_400.0
 _MOST_A_SECOND = 1e9
-_MOST_MESSAGES = 10**9
+_MOST_COUNTED = 10**9
+_AS = "as in 127.0.0.1:5888, or 0.0.0.0:5888 for all who reach this host"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -106,10 +107,16 @@ def add_json(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def address(text: str) -> tuple[str, int]:
+    """Also as the URL that `pyboot up` prints."""
     try:
-        return parse_address(text)
+        host, port = parse_address(text.removeprefix("http://").removesuffix("/"))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}, as in 127.0.0.1:5888") from None
+        raise argparse.ArgumentTypeError(f"{error}, {_AS}") from None
+    if not is_host(host):
+        raise argparse.ArgumentTypeError(
+            f"{host!r} is neither a host name nor an IP address; write HOST:PORT, {_AS}"
+        )
+    return host, port
 
 
 def seconds(text: str) -> float:
@@ -120,9 +127,11 @@ def seconds(text: str) -> float:
 
 
 def count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_MESSAGES):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of messages")
-    return int(text)
+    return _count_of("messages", text)
+
+
+def line_count(text: str) -> int:
+    return _count_of("lines", text)
 
 
 def rate(text: str) -> float:
@@ -130,6 +139,12 @@ def rate(text: str) -> float:
     if not 0 < number <= _MOST_A_SECOND:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of messages per second")
     return number
+
+
+def _count_of(things: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_COUNTED):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {things} from 1 on")
+    return int(text)
 
 
 def _number(text: str) -> float:

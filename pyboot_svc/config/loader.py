@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.address import is_ip_address
 from pyboot_svc.config.broker_url import settings_of
 from pyboot_svc.config.client_ids import refuse_shared_client_ids
 from pyboot_svc.config.document import Node, Problems, parse_document
@@ -42,7 +43,7 @@ from pyboot_svc.config.settings import (
     WebTls,
     usual_port,
 )
-from pyboot_svc.config.types import CodecName, Invalid, is_address, suggestion
+from pyboot_svc.config.types import CodecName, Invalid, suggestion
 from pyboot_svc.environments.libraries import entered
 from pyboot_svc.errors import ConfigError, Problem, in_words
 from pyboot_svc.files import read_all
@@ -321,7 +322,7 @@ class _Edges:
             settings = self._brokers[name]
             self._check_credentials(settings, node, path)
             return settings if "host" in settings else None
-        a_word = not ("." in name or "://" in name or name == "localhost" or is_address(name))
+        a_word = not ("." in name or "://" in name or name == "localhost" or is_ip_address(name))
         if self._brokers and a_word:
             # Beside named brokers, a bare word is far more often a slip than a host.
             known = ", ".join(sorted(self._brokers))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from abc import ABC, abstractmethod
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pyboot_svc.address import is_host
 from pyboot_svc.config.document import Node, Problems, has_control
 from pyboot_svc.config.settings import CODEC_GROUP, INSTANCE
 from pyboot_svc.config.yaml_traps import free_trap, free_value, trap
@@ -18,7 +18,6 @@ from pyboot_svc.text import closest
 from pyboot_svc.topics import BadTemplate, Field, TopicTemplate
 
 _TOPIC_MAX_BYTES = 65_000
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
 _MAX_PLAIN_NODES = 10_000
 MAX_DEPTH = 32
 
@@ -213,7 +212,7 @@ class Host(Text):
             # Not shown: what stands before the @ is likely a password.
             hint = "`username` and `password_file` are keys of one of `brokers`"
             raise Invalid("must be a host name or an IP address alone", hint)
-        if not is_address(value) and not _HOST.fullmatch(value):
+        if not is_host(value):
             hint = "the port has a key of its own" if value.count(":") == 1 else ""
             raise Invalid(f"must be a host name or an IP address, not {shown(value)}", hint)
         return value
@@ -494,11 +493,3 @@ class _PlainValues:
 def suggestion(word: str, known: Any) -> str:
     close = closest(word, known)
     return f"did you mean `{close}`?" if close else ""
-
-
-def is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

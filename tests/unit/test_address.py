@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyboot_svc.address import Address, format_address, parse_address
+from pyboot_svc.address import Address, format_address, is_host, parse_address
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,19 @@ def test_the_brackets_may_be_missing() -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="is not HOST:PORT"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["h", "plant-7.local", "plant_7.local.", "127.0.0.1", "::1", "fe80::1%eth0", "a" * 63 + ".b"],
+)
+def test_hosts(text: str) -> None:
+    assert is_host(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "*", ".", "a..b", ".a", "-a", "a b", "a:1", "é.local", "a\n", "a" * 64, "a." * 130],
+)
+def test_what_is_no_host(text: str) -> None:
+    assert not is_host(text)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from pyboot_svc.cli.arguments import add_config, count
+from pyboot_svc.cli.arguments import add_config, line_count
 from pyboot_svc.cli.config_file import named_config
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import NAME_PATTERN, InstanceId
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n",
         "--lines",
-        type=count,
+        type=line_count,
         default=100,
         metavar="N",
         help="how many lines of what was logged before (default: 100)",

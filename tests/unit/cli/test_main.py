@@ -299,6 +299,8 @@ def test_a_worker_goes_by_what_was_applied_whatever_the_environment_says(
         ("localhost:65535", ("localhost", 65_535)),
         ("[::1]:80", ("::1", 80)),
         ("::1:80", ("::1", 80)),
+        ("http://127.0.0.1:5888", ("127.0.0.1", 5888)),
+        ("http://[::1]:5888/", ("::1", 5888)),
     ],
 )
 def test_listen(text: str, found: tuple[str, int]) -> None:
@@ -316,6 +318,23 @@ def test_listen(text: str, found: tuple[str, int]) -> None:
 def test_listen_at_nothing(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not HOST:PORT"):
         address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["*:0", "a..b:1", "h" * 300 + ":1", "https://h:1", "http://:1", "-h:1", "no\x1bhost:1"]
+)
+def test_listen_at_what_is_no_host(text: str) -> None:
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=r"is (neither a host name nor|not HOST:PORT).*0\.0\.0\.0"
+    ):
+        address(text)
+
+
+@pytest.mark.parametrize(("command", "things"), [("logs", "lines"), ("trace", "messages")])
+def test_how_many(command: str, things: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in ("0", "-1", "x"):
+        assert main([command, "a", f"-n={number}"]) == 64
+        assert f"'{number}' is not a number of {things}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "found"), [("0", 0.0), ("2.5", 2.5), ("1e3", 1000.0)])
@@ -337,5 +356,5 @@ def test_status_needs_to_know_the_port(capsys: pytest.CaptureFixture[str], tmp_p
 
 
 def test_a_master_that_nobody_can_be_asked_at(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["status", "--listen", "no\x1bhost here:1"]) == 69
-    assert "no master answers at http://no\\x1bhost here:1: " in capsys.readouterr().err
+    assert main(["status", "--listen", "nohost.invalid:1"]) == 69
+    assert "no master answers at http://nohost.invalid:1: " in capsys.readouterr().err
