@@ -44,6 +44,11 @@ def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | Non
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 byte`, `2 bytes`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def ago(seconds: float) -> str:
     """How long ago something was: `12 s ago`, `3 min ago`, `2 h ago`, `5 days ago`."""
     for most, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):

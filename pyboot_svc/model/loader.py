@@ -398,4 +398,5 @@ def _with_traceback(message: str, error: BaseException) -> str:
         text = str(error)
     except Exception:  # the exception's class is the user's code, too
         text = "(it can't be shown)"
-    return f"{message}: {type(error).__name__}: {text}\n{''.join(lines).rstrip()}"
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{message}: {said}\n{''.join(lines).rstrip()}"

@@ -36,6 +36,7 @@ from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state import CallState, ModelState
 from pyboot_svc.notify import Notifier, watchdog_seconds
 from pyboot_svc.sockets.unix import Occupied
+from pyboot_svc.text import counted
 from pyboot_svc.threads import spawn
 from pyboot_svc.titles import show_title
 from pyboot_svc.tracing.server import TraceServer
@@ -314,7 +315,9 @@ class Worker:
         left = pipeline.drain(seconds - flush)
         self._close_spans(flush)
         if left:
-            log.warning("%s: stopped with %d messages unfinished", self._config.identity, left)
+            log.warning(
+                "%s: stopped with %s unfinished", self._config.identity, counted(left, "message")
+            )
         else:
             log.info("%s: stopped", self._config.identity)
 

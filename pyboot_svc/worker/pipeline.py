@@ -20,6 +20,7 @@ from pyboot_svc.config.settings import SPARKPLUG
 from pyboot_svc.metrics.snapshot import Brokers, ConnectionStatus, Traffic
 from pyboot_svc.model.context import Context
 from pyboot_svc.model.loader import Model, ticking
+from pyboot_svc.text import counted
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.forwarder import Forwarder
@@ -247,7 +248,8 @@ class Pipeline:
         self._close(deadline)
         dropped = self._stats.count("dropped_at_stop")
         if dropped:
-            log.warning("dropped %d messages of QoS 0 that the stop left unprocessed", dropped)
+            what = counted(dropped, "message")
+            log.warning("dropped %s of QoS 0 that the stop left unprocessed", what)
         return left
 
     def _close(self, deadline: float) -> None:

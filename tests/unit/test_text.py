@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboot_svc.text import ago, clip_utf8, closest, path_text, printable, property_text
+from pyboot_svc.text import ago, clip_utf8, closest, counted, path_text, printable, property_text
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,7 @@ def test_the_name_of_a_file_is_whole_and_in_one_line() -> None:
     assert path_text("/a/\x1b[31m\u202e\nb") == "/a/\\x1b[31m\\u202e\\nb"
     longest = Path("/" + "\x01" * 4095)
     assert path_text(longest) == "/" + "\\x01" * 4095
+
+
+def test_one_thing_is_no_several() -> None:
+    assert [counted(n, "byte") for n in (0, 1, 2)] == ["0 bytes", "1 byte", "2 bytes"]

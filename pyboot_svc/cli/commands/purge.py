@@ -19,7 +19,7 @@ from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.live import applied_states
 from pyboot_svc.services.unprivileged import as_owner
 from pyboot_svc.services.users import remove_user
-from pyboot_svc.text import path_text, printable
+from pyboot_svc.text import counted, path_text, printable
 from pyboot_svc.worker.storage.claim import is_claimed
 from pyboot_svc.worker.storage.database import ERRORS, connect_strange
 from pyboot_svc.worker.storage.writer import DATABASE_NAME
@@ -140,8 +140,13 @@ def _kept(file: Path) -> list[str]:
             ]
     except ERRORS:
         return ["a database that can't be read"]
-    words = ("results and dead letters not sent yet", "dead letters kept", "keys of context.state")
-    return [f"{count} {what}" for count, what in zip(counts, words, strict=True) if count]
+    waiting, dead, keys = counts
+    words = (
+        f"{waiting} not sent yet, of results and dead letters",
+        f"{counted(dead, 'dead letter')} kept",
+        f"{counted(keys, 'key')} of context.state",
+    )
+    return [text for count, text in zip(counts, words, strict=True) if count]
 
 
 def _remove(state_dir: Path, identity: InstanceId) -> None:

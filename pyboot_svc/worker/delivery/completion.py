@@ -18,6 +18,7 @@ from functools import partial
 from itertools import chain, repeat
 
 from pyboot_svc.logs import RateLimit
+from pyboot_svc.text import counted
 from pyboot_svc.worker.delivery.dead_letters import REFUSED, DeadLetters, refused, refused_result
 from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.post_queue import PostQueue
@@ -75,7 +76,10 @@ class Completion:
         if for_bytes:
             why = "what is held has too many bytes: raise `queue.bytes`, `instance` or `threads`"
         log.warning(
-            "%s is full: dropped %d messages of QoS 0; %s, or use pre_qos 1", full, count, why
+            "%s is full: dropped %s of QoS 0; %s, or use pre_qos 1",
+            full,
+            counted(count, "message"),
+            why,
         )
 
     def dropped_at_stop(self, count: int, *, arrived: bool = True) -> None:

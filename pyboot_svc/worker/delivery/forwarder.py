@@ -15,6 +15,7 @@ from typing import Protocol
 
 from pyboot_svc.config import Edge
 from pyboot_svc.logs import RateLimit
+from pyboot_svc.text import counted
 from pyboot_svc.threads import spawn
 from pyboot_svc.worker.delivery.completion import Completion
 from pyboot_svc.worker.delivery.post_queue import PostQueue
@@ -371,7 +372,7 @@ class Forwarder:
             return
         self._completion.dropped_from_spool(len(rows), counter)
         if self._limit.admit("drop") is not None:
-            log.error("dropped %d results from the spool: %s", len(rows), why)
+            log.error("dropped %s from the spool: %s", counted(len(rows), "result"), why)
         self._spooled.remove(rows, self._look_again)
 
     def _rows(self, results: ResultBatch) -> list[Row]:

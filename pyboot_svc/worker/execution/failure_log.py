@@ -9,7 +9,7 @@ from traceback import FrameSummary, StackSummary, TracebackException
 
 from pyboot_svc.logs import RateLimit
 from pyboot_svc.model.codec import PayloadFault
-from pyboot_svc.text import printable
+from pyboot_svc.text import counted, printable
 from pyboot_svc.worker.messages import Message
 
 _SHOWN_BYTES = 64
@@ -23,7 +23,7 @@ _LIBRARIES = ("<frozen ", os.path.dirname(os.__file__) + os.sep)
 # In characters: a message may have a table in it.
 _LONGEST_TEXT, _LONGEST_TRACE = 2_000, 16_000
 
-_RAISED = re.compile(r"the model raised (\w+): ")
+_RAISED = re.compile(r"the model raised (\w+)(?:: |$)")
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,10 @@ class FailureLog:
             return
         more = f" ({silent} more of this kind were not shown)" if silent else ""
         log.error(
-            "message failed (%s): topic %s, %d bytes, begins %r: %s%s",
+            "message failed (%s): topic %s, %s, begins %r: %s%s",
             fault,
             printable(message.topic),
-            len(message.payload),
+            counted(len(message.payload), "byte"),
             message.payload[:_SHOWN_BYTES],
             reason,
             more,
@@ -59,10 +59,9 @@ class FailureLog:
     def say_batch(self, count: int, error: BaseException) -> None:
         if self._limit.admit("batch") is not None:
             log.warning(
-                "the model failed on a batch of %d, each gets a call of its own now: %s: %s",
+                "the model failed on a batch of %d, each gets a call of its own now: %s",
                 count,
-                _name(error),
-                printable(_text(error)),
+                _said(error, printable(_text(error))),
             )
 
 
@@ -75,12 +74,12 @@ def exception_in(told: str) -> tuple[str, str]:
 
 def summary(error: BaseException) -> str:
     """The error and where in the model it came from, without the frames of a library between."""
-    text = _text(error)
+    text = _said(error, _text(error))
     try:
         lines = _trace(error)
     except Exception:  # its class is the user's code, too
         lines = ""
-    return f"the model raised {_name(error)}: {text}" + (f"\n{lines}" if lines else "")
+    return f"the model raised {text}" + (f"\n{lines}" if lines else "")
 
 
 def _trace(error: BaseException) -> str:
@@ -123,6 +122,11 @@ def _is_library(file: str) -> bool:
     # Of what Cython has compiled, the source is named as it was elsewhere.
     compiled = len(folders) > 1 and not os.path.isabs(file)
     return installed or compiled or file.startswith(_LIBRARIES)
+
+
+def _said(error: BaseException, text: str) -> str:
+    """Many have no text: that of an `assert`, KeyboardInterrupt."""
+    return f"{_name(error)}: {text}" if text else _name(error)
 
 
 def _name(error: BaseException) -> str:

@@ -737,7 +737,7 @@ def test_a_spool_that_drops_the_oldest_counts_them(
     assert line.counter("dropped") == 0
     kept = line.figures["spooled"]
     assert 1 <= kept <= 20
-    assert "results from the spool: the spool is full" in caplog.text
+    assert "from the spool: the spool is full" in caplog.text
     line.outbox.come_back()
     until(lambda: line.counter("published") == kept, "the newest are published")
     assert [int(result.strip(b'" ')) for result in line.results] == [*range(50)][-kept:]

@@ -659,7 +659,7 @@ def test_a_full_spool_that_drops_the_oldest_drops_no_more_than_it_must(
     settled(desk.store)
     assert desk.counts["spool_overflowed"] == 4
     assert desk.spooled.depth == 5
-    assert "dropped 1 results from the spool: the spool is full" in caplog.text
+    assert "dropped 1 result from the spool: the spool is full" in caplog.text
     assert payloads(taken(desk, 5)) == [4, 5, 6, 7, 8]
     desk.check_ends()
 

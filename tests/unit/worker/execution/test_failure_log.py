@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from pyboot_svc.worker.execution.failure_log import exception_in, summary
+from pyboot_svc.model.codec import PayloadFault
+from pyboot_svc.worker.execution.failure_log import FailureLog, exception_in, summary
+from pyboot_svc.worker.messages import Message
 
 
 class UnnamedClass(type):
@@ -146,3 +148,17 @@ def test_an_exception_that_fails_itself(error: Exception, says: str) -> None:
         raise error
 
     assert told(model).startswith(says)
+
+
+def test_an_exception_without_a_text() -> None:
+    def model() -> None:
+        raise AssertionError
+
+    first, *_ = told(model).splitlines()
+    assert first == "the model raised AssertionError"
+    assert exception_in(told(model)) == ("AssertionError", "")
+
+
+def test_a_message_of_one_byte(caplog: pytest.LogCaptureFixture) -> None:
+    FailureLog().say(PayloadFault.NOT_JSON, Message("plant/7", b"x"), "no JSON")
+    assert "topic plant/7, 1 byte, begins b'x': no JSON" in caplog.text
