@@ -38,10 +38,13 @@ def path_text(path: Path | str) -> str:
 
 
 def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
-    """Which of `known` somebody may have meant by `word`; None if nothing is as much alike."""
+    """Which of `known` somebody may have meant by `word`, in capitals or not; None if nothing is as
+    much alike."""
     from difflib import get_close_matches  # errors alone need it
 
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
+    originals = {one.lower(): one for one in known}
+    found = get_close_matches(word.lower(), originals, n=1, cutoff=likeness)
+    return originals[found[0]] if found else None
 
 
 def counted(number: int, thing: str) -> str:

@@ -318,7 +318,7 @@ def _construct(cls: type, path: str, arguments: Sequence[Context]) -> Any:
 
 def _adapt(found: Any, path: str, closers: Sequence[Callable[[], object]]) -> Model:
     if not callable(found):
-        raise NotCallable(f"{path} is a {type(found).__name__}, not a function or a class")
+        raise NotCallable(f"{path} {_why_not_callable(found)}")
     if _is(found, inspect.isgeneratorfunction) or _is(found, inspect.isasyncgenfunction):
         raise NotCallable(
             f"{path} is a generator: a model returns its result, a list if there are several"
@@ -330,6 +330,14 @@ def _adapt(found: Any, path: str, closers: Sequence[Callable[[], object]]) -> Mo
 
     runner = Coroutines(found)
     return Model(runner, wants_context, partial(runner.close, closers))
+
+
+def _why_not_callable(found: Any) -> str:
+    kind = type(found)
+    if kind.__module__ != "builtins":
+        return f"can't be called: the class {kind.__name__} has no `__call__`"
+    article = "an" if kind.__name__[0] in "aeiou" else "a"
+    return f"is {article} {kind.__name__}, not a function or a class"
 
 
 def _ticker(owners: Sequence[Any], path: str, model: Model) -> Callable[[Context], Any] | None:

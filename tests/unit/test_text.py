@@ -35,6 +35,8 @@ def test_what_is_harmful_is_escaped_and_the_rest_stays(text: str, shown: str) ->
     [
         ("pre_topik", ("pre_topic", "post_topic"), "pre_topic"),
         ("zzz", ("pre_topic", "post_topic"), None),
+        ("PRE_TOPIC", ("pre_topic", "post_topic"), "pre_topic"),
+        ("mean", ("Mean", "Sum"), "Mean"),
         ("any", (), None),
     ],
 )

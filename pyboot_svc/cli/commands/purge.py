@@ -14,7 +14,7 @@ from pyboot_svc.cli.arguments import STATE_DIR, add_config, add_state_dir
 from pyboot_svc.cli.config_file import config_file, has_config
 from pyboot_svc.cli.state import known_instances
 from pyboot_svc.config.loader import load_config
-from pyboot_svc.errors import ExitCode, UnavailableError, UsageError, in_words
+from pyboot_svc.errors import ExitCode, UnavailableError, UsageError, in_words, told
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.live import applied_states
 from pyboot_svc.services.unprivileged import as_owner
@@ -162,4 +162,5 @@ def _remove(state_dir: Path, identity: InstanceId) -> None:
         if folder.is_symlink():
             folder.unlink()
     except OSError as error:
-        raise UnavailableError(f"{error.filename} can't be removed: {in_words(error)}") from error
+        # The name in it is that in its own folder.
+        raise UnavailableError(f"{target} can't be removed: {told(error)}") from error

@@ -153,7 +153,7 @@ def test_each_model_is_imported(file: Path) -> None:
     assert begins["edge[1].edge_mode"].startswith("module given has no 'absent'")
     assert begins["edge[2].edge_mode"].startswith("importing broken failed: ModuleNotFoundError")
     assert begins["edge[3].edge_mode"].startswith("there is no module 'no_such'")
-    assert begins["edge[4].edge_mode"].startswith("given.number is a int")
+    assert begins["edge[4].edge_mode"].startswith("given.number is an int")
     assert begins["edge[5].edge_mode"] == "importing leaves failed: SystemExit: 0"
     assert begins["edge[9].edge_mode"] == "`every` needs a model with a method `tick(context)`"
     assert begins["edge[10].edge_mode"] == "`concurrency` needs a model that is an `async def`"

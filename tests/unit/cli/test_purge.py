@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.locked import locked
 
 from pyboot_svc.cli import main
 from pyboot_svc.worker.storage.database import open_database
@@ -96,6 +97,23 @@ def test_a_link_elsewhere_is_not_followed(purge: Purge, state: Path, tmp_path: P
     (state / "pump-1").symlink_to(tmp_path / "data")
     assert purge("pump-1", "--yes") == 69
     assert (tmp_path / "data" / "file").exists()
+
+
+def test_what_may_not_be_removed_is_named_with_its_folder(
+    open_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = open_folder / "pump-1"
+    folder.mkdir()
+    (folder / "file").touch()
+    config = open_folder / "config.yaml"
+    config.write_text(EDGE % "fan")
+    with locked(folder, 0o555):
+        arguments = ["purge", "pump-1", f"--state-dir={open_folder}", f"--config={config}"]
+        assert main([*arguments, "--yes"]) == 69
+    said = capsys.readouterr().err
+    assert (
+        said == f"pyboot: {folder} can't be removed: file: Permission denied; try as root (sudo)\n"
+    )
 
 
 def test_what_is_configured_is_refused(

@@ -537,6 +537,7 @@ def test_not_a_mapping(text: str) -> None:
         ("edge: []\nzzz: 1", 2, "zzz", ""),
         ("edge: []\nweb:\n  prot: 1", 3, "web.prot", "did you mean `port`?"),
         (f"edge:\n- {edge(pre_qs='1')}", 2, "edge[0].pre_qs", "did you mean `pre_qos`?"),
+        (f"edge:\n- {edge(CODEC='raw')}", 2, "edge[0].CODEC", "did you mean `codec`?"),
         (f"edge:\n- {edge(queue='{preq: 1}')}", 2, "edge[0].queue.preq", "did you mean `pre`?"),
         ("defaults: {thread: 1}\nedge: []", 1, "defaults.thread", "did you mean `threads`?"),
         (

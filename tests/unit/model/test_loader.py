@@ -293,18 +293,18 @@ def test_a_module_getattr_is_asked_and_may_fail(write: Write, load: Load) -> Non
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"),
+    ("code", "said"),
     [
-        ("model = 5", "int"),
-        ("model = None", "NoneType"),
-        ("model = 'text'", "str"),
-        ("import os.path as model", "module"),
-        ("class Settings: ...\nmodel = Settings()", "Settings"),
-        ("class model: ...", "model"),
+        ("model = 5", "is an int, not a function"),
+        ("model = None", "is a NoneType, not a function"),
+        ("model = 'text'", "is a str, not a function"),
+        ("import os.path as model", "is a module, not a function"),
+        ("class Kind: ...\nmodel = Kind()", "can't be called: the class Kind has no `__call__`"),
+        ("class model: ...", "can't be called: the class model has no `__call__`"),
     ],
 )
-def test_not_callable(define: Load, code: str, kind: str) -> None:
-    with pytest.raises(NotCallable, match=rf"given\.model is a {kind}, not a function"):
+def test_not_callable(define: Load, code: str, said: str) -> None:
+    with pytest.raises(NotCallable, match=rf"given\.model {said}"):
         define(code)
 
 

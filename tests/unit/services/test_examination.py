@@ -48,7 +48,7 @@ def test_what_can_be_loaded(folder: Path, edge_mode: str) -> None:
     ("edge_mode", "said"),
     [
         ("fine.g", "module fine has no 'g'"),
-        ("fine.number", "fine.number is a int, not a function"),
+        ("fine.number", "fine.number is an int, not a function"),
         ("fine.Bare", "fine.Bare is a class without __call__"),
         ("fien.f", "there is no module 'fien'"),
         ("fine.owner.predct", "fine.owner has no 'predct'; did you mean 'predict'?"),
