@@ -191,4 +191,13 @@ def _json(document: Any, separators: tuple[str, str] | None = None) -> bytes:
 
 
 def _error_page(status: str, message: str, traceback: str, version: str) -> bytes:
+    for point in ("before_finalize", "after_error_response"):
+        cherrypy.request.hooks.attach(point, _leave_off_padding)
     return _json({"error": status, "message": message})
+
+
+def _leave_off_padding() -> None:
+    """CherryPy fills up its errors with spaces, as a browser of long ago wanted."""
+    response = cherrypy.response
+    response.body = response.collapse_body().rstrip(b" ")
+    response.headers.pop("Content-Length", None)  # it is counted anew

@@ -551,6 +551,7 @@ def test_what_is_not_there_is_404(web: Web) -> None:
         response = web.request(path)
         assert response.status == 404, path
         assert response.json["error"] == "404 Not Found"
+        assert response.text.endswith("}\n"), path
         assert "Traceback" not in response.text
 
 
@@ -561,6 +562,7 @@ def test_nothing_can_be_changed(web: Web, method: str) -> None:
         assert response.status == 405, path
         assert response.headers["Allow"] == "GET, HEAD"
         assert response.json["error"] == "405 Method Not Allowed"
+        assert response.text.endswith("}\n"), path
 
 
 class BrokenView(View):
@@ -575,6 +577,7 @@ def test_a_bug_shows_no_traceback_and_is_logged(
     response = web.request("/api/instances")
     assert response.status == 500
     assert response.json["error"] == "500 Internal Server Error"
+    assert response.text.endswith("}\n")
     assert "secret" not in response.text
     assert "Traceback" not in response.text
     assert "a bug with a secret" in caplog.text
