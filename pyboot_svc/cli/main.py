@@ -12,11 +12,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pyboot_svc import __version__
 from pyboot_svc.cli.commands import GROUPS, NAMES, Examples, load_command
-from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UsageError
+from pyboot_svc.errors import ConfigError, ExitCode, PybootError, UnavailableError, UsageError
 from pyboot_svc.logs import journal_reads_stderr, say
 from pyboot_svc.text import block, closest
 
@@ -115,7 +116,22 @@ def _run(arguments: list[str]) -> int:
     options, unknown = parser.parse_known_args(rest)
     if unknown:
         parser.error(_unknown(arguments, unknown, takes_config="config" in options))
+    _leave_removed_folder(options)
     return int(load_command(name).run(options))
+
+
+def _leave_removed_folder(options: argparse.Namespace) -> None:
+    """What asks for the working directory, as libraries do, gets one all the same."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        for place in vars(options).values():
+            if isinstance(place, Path) and not place.is_absolute():
+                raise UnavailableError(
+                    f"{place} is in the working directory, which was removed: change to another "
+                    "one, or give the whole path"
+                ) from None
+        os.chdir("/")
 
 
 def _without_command(arguments: Sequence[str]) -> str:

@@ -291,6 +291,24 @@ def test_a_worker_goes_by_what_was_applied_whatever_the_environment_says(
     assert "absent.yaml" not in done.stderr
 
 
+def test_from_a_working_directory_that_was_removed(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "edge: [{name: a, edge_mode: pyboot_svc.models.alarm.threshold_alarm, options: {high: 1},"
+        " pre_broker: h, pre_topic: a, post_broker: h, post_topic: b}]"
+    )
+
+    def check(config: str) -> subprocess.CompletedProcess[str]:
+        command = shlex.join([*PYBOOT, "check", "--models", "-c", config])
+        script = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone; {command}"
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+
+    assert check(str(file)).returncode == 0
+    refused = check("config.yaml")
+    assert refused.returncode == 69
+    assert "config.yaml is in the working directory, which was removed" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
