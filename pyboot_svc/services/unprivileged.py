@@ -18,8 +18,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NoReturn
@@ -42,7 +43,7 @@ _LONGEST_ERROR = 16_000
 # What a model's helpers have to end in, when its work is done.
 _HELPERS_SECONDS = 2.0
 _INTERRUPTED = 128 + signal.SIGINT
-_HANDED_ON = (signal.SIGINT, signal.SIGTERM)
+_HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ERROR, _CODE, _DONE = "pyboot-error", "pyboot-code", "pyboot-done"
 
 
@@ -105,7 +106,7 @@ def as_owner(folder: Path, ask: Ask, seconds: float) -> Iterator[Document]:
             yield from ask(folder)
             return
         user = _User(status.st_uid, status.st_gid or _NO_GROUP)
-        yield from _in_child(lambda: _enter(place, user, folder), ask, seconds)
+        yield from _in_child(lambda _: _enter(place, user, folder), ask, seconds)
     finally:
         os.close(place)
 
@@ -155,14 +156,14 @@ def asked_without_rights(
     user = _nobody(groups) if place is None else _owner(place, groups)
     try:
         if user is None or _refused(user, needed):
-            yield from _in_child(lambda: state, work, None)
+            yield from _in_child(lambda _: state, work, None)
             return
         way = state
         if place is not None:
             os.set_inheritable(place, True)
             way = Path(f"/proc/self/fd/{place}")
-        with _lent(credentials, user) as lent:
-            yield from _in_child(lambda: _become(user, way, lent), work, None)
+        lending = partial(_lent, _readable(credentials), user)
+        yield from _in_child(partial(_become, user, way), work, None, lending)
     finally:
         if place is not None:
             os.close(place)
@@ -190,17 +191,25 @@ def _become(user: _User, way: Path, lent: Mapping[str, str]) -> Path:
     return way
 
 
+def _readable(credentials: Mapping[str, str]) -> dict[str, bytes]:
+    """What can't be read the model will miss itself."""
+    found = {}
+    for name, file in credentials.items():
+        with suppress(OSError):
+            found[name] = read_credential(file)
+    return found
+
+
 @contextmanager
-def _lent(credentials: Mapping[str, str], user: _User) -> Iterator[Mapping[str, str]]:
-    """Copies that the user can read, as long as it runs; what can't be read it will miss itself.
-    Gives the variables that lead to them."""
+def _lent(credentials: Mapping[str, bytes], user: _User) -> Iterator[Mapping[str, str]]:
+    """Copies that the user can read, as long as it runs. Gives the variables that lead to them."""
     if not credentials:
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="pyboot-credentials-") as folder:
-        for name, file in credentials.items():
+        for name, content in credentials.items():
             with suppress(OSError):
-                content, copy = read_credential(file), Path(folder) / name
+                copy = Path(folder) / name
                 copy.touch(mode=0o400)
                 copy.write_bytes(content)
                 os.chown(copy, user.uid, user.gid)
@@ -264,49 +273,51 @@ def _unreadable(user: _User, paths: Sequence[Path]) -> str:
             if not os.access(path, os.R_OK | (os.X_OK if path in folders else 0)):
                 yield {"path": str(path)}
 
-    def begin() -> Path:
+    def begin(_: None) -> Path:
         user.become()
         return Path()
 
     return next((document["path"] for document in _in_child(begin, look, None)), "")
 
 
-def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Iterator[Document]:
-    """What `ask` gives in a child that `begin` has changed; it ends with this process."""
+def _in_child(
+    begin: Callable[[Any], Path],
+    ask: Ask,
+    seconds: float | None,
+    lending: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Iterator[Document]:
+    """What `ask` gives in a child that `begin` has changed; it ends with this process. What it is
+    lent is taken back whatever signal comes."""
     sys.stdout.flush()
     sys.stderr.flush()
-    answers, answer = os.pipe2(os.O_CLOEXEC)
-    life, hold = os.pipe2(os.O_CLOEXEC)
-    handing_on = ExitStack()
-    with _signals_held() as before:  # until somebody is there for them
+    with _signals_held() as before, lending() as lent:
+        answers, answer = os.pipe2(os.O_CLOEXEC)
+        life, hold = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
         if child == 0:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(answers)
             os.close(hold)
-            _work(begin, ask, answer, life)
-        if seconds is None:
-            handing_on.enter_context(_signals_left_to(child))
-    os.close(answer)
-    os.close(life)
-    over = os.pidfd_open(child)
-    ended = done = False
-    try:
-        with handing_on:
-            for document in _read(answers, over, seconds):
-                done = _DONE in document
-                if not done:
-                    yield document
-            if seconds is None:
-                os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-        ended = True
-    finally:
-        os.close(answers)
-        os.close(over)
-        if not ended:
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        os.close(hold)
+            _work(lambda: begin(lent), ask, answer, life, before)
+        os.close(answer)
+        os.close(life)
+        over = os.pidfd_open(child)
+        ended = done = False
+        try:
+            with _signals_left_to(child) if seconds is None else nullcontext(), _taken(before):
+                for document in _read(answers, over, seconds):
+                    done = _DONE in document
+                    if not done:
+                        yield document
+                if seconds is None:
+                    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+            ended = True
+        finally:
+            os.close(answers)
+            os.close(over)
+            if not ended:
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            os.close(hold)
     code = os.waitstatus_to_exitcode(status)
     if code in (_INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
@@ -316,12 +327,22 @@ def _in_child(begin: Callable[[], Path], ask: Ask, seconds: float | None) -> Ite
 
 @contextmanager
 def _signals_held() -> Iterator[set[signal.Signals | int]]:
-    """Gives what was held before."""
+    """Until somebody is there for them, see `_taken`; gives what was held before."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
     try:
         yield before
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _taken(before: set[signal.Signals | int]) -> Iterator[None]:
+    """Among signals that are held: as if but those of `before` were."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
 
 
 @contextmanager
@@ -335,12 +356,18 @@ def _signals_left_to(child: int) -> Iterator[None]:
         if number != signal.SIGINT or not _in_foreground():
             os.kill(child, number)
 
-    before = {number: signal.signal(number, hand_on) for number in _HANDED_ON}
+    before = {number: signal.signal(number, hand_on) for number in _heard()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _heard() -> list[signal.Signals]:
+    """Whoever has SIGHUP ignored, as nohup does, wants to outlive it."""
+    outlived = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in _HANDED_ON if number != signal.SIGHUP or not outlived]
 
 
 def _in_foreground() -> bool:
@@ -355,12 +382,19 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
-def _work(begin: Callable[[], Path], ask: Ask, answer: int, life: int) -> NoReturn:
+def _work(
+    begin: Callable[[], Path],
+    ask: Ask,
+    answer: int,
+    life: int,
+    held: set[signal.Signals | int],
+) -> NoReturn:
     """The child's whole life: whatever happens, nothing of the parent's is run on."""
     code = 1
     atexit._clear()  # what is the parent's to clean up
     try:
         threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         with open(answer, "w", encoding="utf-8", errors="backslashreplace") as out:
             try:
                 for document in ask(begin()):

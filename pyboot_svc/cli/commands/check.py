@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, redirect_stdout
@@ -52,6 +53,8 @@ EXAMPLES = (
     ("pyboot check --instances", "list the instances by name"),
 )
 _LONGEST_FINDING = 1000
+# They are for the command, which hands them on to the model's process.
+_STOPS = (signal.SIGTERM, signal.SIGHUP)
 # With a traceback.
 _LONGEST_TROUBLE = 16_000
 
@@ -194,6 +197,8 @@ def _model_problems(config: Config, options: argparse.Namespace) -> Iterator[Pro
         except EnvironmentUnusable as error:
             yield _unusable(file, index, error)
         except ChildEnded as ended:
+            if -ended.code in _STOPS:
+                sys.exit(ended.shells_code)
             troubles = [process_ended(ended.code)]
         yield from (
             Problem(str(file), 0, 0, f"edge[{index}].edge_mode", trouble) for trouble in troubles

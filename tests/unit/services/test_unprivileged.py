@@ -289,7 +289,9 @@ def test_it_may_read_copies_of_credentials_as_long_as_it_runs(
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["term", "int", "hup"]
+)
 def test_a_signal_to_its_parent_is_for_it(
     number: signal.Signals, early: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +328,65 @@ def test_a_signal_to_its_parent_is_for_it(
         os.read(ready, 1)
         os.kill(parent, number)
     assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == 9
+    os.close(ready)
+    os.close(say_ready)
+
+
+def test_who_has_a_hangup_ignored_outlives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nohup has it, also for a model that doesn't ignore it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def run(_: Path) -> int:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.kill(os.getppid(), signal.SIGHUP)
+        return 7
+
+    try:
+        assert without_rights(run) == 7
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@as_root
+@pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["term", "hup"])
+def test_no_signal_leaves_copies_of_credentials(
+    number: signal.Signals, early: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An early one comes while they are copied."""
+    monkeypatch.setattr("sys.path", ["/usr"])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    secret = tmp_path / "secret"
+    secret.write_text("pass")
+    chown = os.chown
+    ready, say_ready = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        os.setsid()  # away from any terminal
+
+        def chown_and_hear(*arguments: Any) -> None:
+            chown(*arguments)
+            os.kill(os.getpid(), number)
+
+        def run(_: Path) -> int:
+            os.write(say_ready, b"!")
+            time.sleep(60)
+            return 0
+
+        if early:
+            monkeypatch.setattr(os, "chown", chown_and_hear)
+        try:
+            without_rights(run, credentials={"pre-password": str(secret)})
+        except ChildEnded as ended:
+            os._exit(-ended.code)
+        finally:
+            os._exit(99)
+    if not early:
+        os.read(ready, 1)
+        os.kill(parent, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == number
+    assert os.listdir(tmp_path) == ["secret"]
     os.close(ready)
     os.close(say_ready)
 
