@@ -23,7 +23,7 @@ from pyboot_svc.environments.interpreter import (
 from pyboot_svc.model.fingerprint import source_files
 from pyboot_svc.services.child import how_it_ended
 from pyboot_svc.services.trust import require_roots_own
-from pyboot_svc.services.unprivileged import ChildEnded, without_rights
+from pyboot_svc.services.unprivileged import ChildEnded, Places, without_rights
 
 _FAILED = 1
 
@@ -31,15 +31,16 @@ _FAILED = 1
 def run_models(
     edges: Sequence[Edge],
     model_path: Sequence[str],
-    run: Callable[[Path], int],
+    run: Callable[[Places], int],
     state: Path = Path(),
     credentials: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Call `run` where it may import these models, and give its exit code.
 
-    It is given the way to `state`, whose owner it is run as when that isn't root, and may read the
-    models' secrets and the files of `credentials`. A model that ends the process is a failure, and
-    said. Raises Untrusted when root is to take what others can write, and what `run` raises.
+    It is given the way to `state`, whose owner it is run as when that isn't root, and a folder for
+    what it makes; it may read the models' secrets and the files of `credentials`. A model that ends
+    the process is a failure, and said. Raises Untrusted when root is to take what others can write,
+    and what `run` raises.
     """
     try:
         return _run(edges, model_path, run, state, credentials)
@@ -63,8 +64,8 @@ def run_elsewhere(
     given = {option: file for option, file in files.items() if file is not None}
     handed = [f"{option}={_handed(file)}" for option, file in given.items()]
 
-    def go_on(way: Path) -> int:
-        below = [] if way == state else [f"--state-dir={way}/.."]
+    def go_on(places: Places) -> int:
+        below = [] if places.state == state else [f"--state-dir={places.state}/.."]
         enter(edge.python, edge.variables, [*handed, *below])
         raise AssertionError("it is at work there already")
 
@@ -86,7 +87,7 @@ def process_ended(code: int) -> str:
 def _run(
     edges: Sequence[Edge],
     model_path: Sequence[str],
-    run: Callable[[Path], int],
+    run: Callable[[Places], int],
     state: Path,
     credentials: Mapping[str, str],
 ) -> int:
@@ -94,10 +95,10 @@ def _run(
     require_roots_own(places)
     lent = {**secrets_of(edges), **credentials}
 
-    def begin(way: Path) -> int:
+    def begin(given: Places) -> int:
         with suppress(ValueError, OSError):  # where standard error is no file
             faulthandler.enable()  # where a C library ends it, its line in the model is shown
-        return run(way)
+        return run(given)
 
     return without_rights(begin, places, groups_of(edges), state, lent)
 

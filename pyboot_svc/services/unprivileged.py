@@ -11,6 +11,7 @@ import json
 import os
 import pwd
 import select
+import shutil
 import signal
 import stat
 import sys
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from pyboot_svc.credentials import read_credential
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError
@@ -32,6 +33,7 @@ from pyboot_svc.text import path_text
 
 Document = dict[str, Any]
 Ask = Callable[[Path], Iterable[Document]]
+_Begun = TypeVar("_Begun")
 
 _NOBODY = "nobody"
 # Who belongs to the group of root isn't without rights.
@@ -44,7 +46,16 @@ _LONGEST_ERROR = 16_000
 _HELPERS_SECONDS = 2.0
 _INTERRUPTED = 128 + signal.SIGINT
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CREDENTIALS, _SCRATCH = "credentials", "scratch"
 _ERROR, _CODE, _DONE = "pyboot-error", "pyboot-code", "pyboot-done"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a child works: a way to the state, and an empty folder that goes with the child."""
+
+    state: Path
+    scratch: Path
 
 
 class ChildEnded(UnavailableError):
@@ -112,7 +123,7 @@ def as_owner(folder: Path, ask: Ask, seconds: float) -> Iterator[Document]:
 
 
 def without_rights(
-    run: Callable[[Path], int],
+    run: Callable[[Places], int],
     needed: Sequence[Path] = (),
     groups: Sequence[str] = (),
     state: Path = Path(),
@@ -123,15 +134,15 @@ def without_rights(
     program, ChildEnded says how that ended. `credentials` are files that it may read, by names, as
     systemd's LoadCredential= has them."""
 
-    def ask(way: Path) -> Iterator[Document]:
-        yield {_CODE: int(run(way))}
+    def ask(places: Places) -> Iterator[Document]:
+        yield {_CODE: int(run(places))}
 
     (document,) = asked_without_rights(ask, needed, groups, state, credentials)
     return int(document[_CODE])
 
 
 def asked_without_rights(
-    ask: Ask,
+    ask: Callable[[Places], Iterable[Document]],
     needed: Sequence[Path],
     groups: Sequence[str] = (),
     state: Path = Path(),
@@ -140,15 +151,16 @@ def asked_without_rights(
     """What `ask` gives in a child, as nobody or as the owner of `state` where it would have the
     rights of root.
 
-    It is given a way to `state`, and has these groups besides. Where that user can't read what is
-    needed, as Python in a home of root's, that is said, and it is asked as it is. Raises what it
-    raises, whole, with the same exit code, and ChildEnded when a model has ended the child.
+    It is given a way to `state` and a folder of its own, and has these groups besides. Where that
+    user can't read what is needed, as Python in a home of root's, that is said, and it is asked as
+    it is. Raises what it raises, whole, with the same exit code, and ChildEnded when a model has
+    ended the child.
     """
 
-    def work(way: Path) -> Iterator[Document]:
+    def work(places: Places) -> Iterator[Document]:
         adopt_orphans()
         try:
-            yield from ask(way)
+            yield from ask(places)
         finally:
             _end_what_a_model_started()
 
@@ -156,14 +168,17 @@ def asked_without_rights(
     user = _nobody(groups) if place is None else _owner(place, groups)
     try:
         if user is None or _refused(user, needed):
-            yield from _in_child(lambda _: state, work, None)
-            return
-        way = state
-        if place is not None:
-            os.set_inheritable(place, True)
-            way = Path(f"/proc/self/fd/{place}")
-        lending = partial(_lent, _readable(credentials), user)
-        yield from _in_child(partial(_become, user, way), work, None, lending)
+            begin = partial(_begin, None, state)
+            lending = partial(_lent, {}, None)
+        else:
+            way = state
+            if place is not None:
+                os.set_inheritable(place, True)
+                way = Path(f"/proc/self/fd/{place}")
+            begin = partial(_begin, user, way)
+            # Read before signals are held: what is no ordinary file may take its time.
+            lending = partial(_lent, _read_all(credentials), user)
+        yield from _in_child(begin, work, None, lending)
     finally:
         if place is not None:
             os.close(place)
@@ -185,36 +200,48 @@ def _owner(place: int, groups: Sequence[str]) -> _User:
     return _User(status.st_uid, status.st_gid or _NO_GROUP, tuple(_numbers(groups)))
 
 
-def _become(user: _User, way: Path, lent: Mapping[str, str]) -> Path:
-    user.become()
-    os.environ.update(HOME="/nonexistent", **lent)
-    return way
+def _begin(user: _User | None, way: Path, lent: Path) -> Places:
+    if (credentials := lent / _CREDENTIALS).exists():
+        os.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
+    if user is not None:
+        user.become()
+        os.environ["HOME"] = "/nonexistent"
+    return Places(way, lent / _SCRATCH)
 
 
-def _readable(credentials: Mapping[str, str]) -> dict[str, bytes]:
+def _read_all(files: Mapping[str, str]) -> dict[str, bytes]:
     """What can't be read the model will miss itself."""
     found = {}
-    for name, file in credentials.items():
+    for name, file in files.items():
         with suppress(OSError):
             found[name] = read_credential(file)
     return found
 
 
 @contextmanager
-def _lent(credentials: Mapping[str, bytes], user: _User) -> Iterator[Mapping[str, str]]:
-    """Copies that the user can read, as long as it runs. Gives the variables that lead to them."""
-    if not credentials:
-        yield {}
-        return
-    with tempfile.TemporaryDirectory(prefix="pyboot-credentials-") as folder:
-        for name, content in credentials.items():
-            with suppress(OSError):
-                copy = Path(folder) / name
-                copy.touch(mode=0o400)
-                copy.write_bytes(content)
-                os.chown(copy, user.uid, user.gid)
-        os.chown(folder, user.uid, user.gid)
-        yield {"CREDENTIALS_DIRECTORY": folder}
+def _lent(credentials: Mapping[str, bytes], user: _User | None) -> Iterator[Path]:
+    """A folder of the user's, with copies of credentials and room to work, as long as it runs."""
+    # No TemporaryDirectory: a child would clear it up, too, at its own end.
+    folder = Path(tempfile.mkdtemp(prefix="pyboot-lent-"))
+    try:
+        (folder / _SCRATCH).mkdir(mode=0o700)
+        if credentials:
+            _copy_credentials(credentials, folder / _CREDENTIALS)
+        if user is not None:
+            for place in (*folder.rglob("*"), folder):
+                os.chown(place, user.uid, user.gid)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_credentials(credentials: Mapping[str, bytes], folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    for name, content in credentials.items():
+        with suppress(OSError):
+            copy = folder / name
+            copy.touch(mode=0o400)
+            copy.write_bytes(content)
 
 
 def _refused(user: _User, needed: Sequence[Path]) -> bool:
@@ -281,8 +308,8 @@ def _unreadable(user: _User, paths: Sequence[Path]) -> str:
 
 
 def _in_child(
-    begin: Callable[[Any], Path],
-    ask: Ask,
+    begin: Callable[[Any], _Begun],
+    ask: Callable[[_Begun], Iterable[Document]],
     seconds: float | None,
     lending: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Document]:
@@ -383,8 +410,8 @@ def _in_foreground() -> bool:
 
 
 def _work(
-    begin: Callable[[], Path],
-    ask: Ask,
+    begin: Callable[[], _Begun],
+    ask: Callable[[_Begun], Iterable[Document]],
     answer: int,
     life: int,
     held: set[signal.Signals | int],

@@ -24,6 +24,7 @@ from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.errors import ExitCode, UsageError
+from pyboot_svc.services.unprivileged import Places
 from pyboot_svc.text import printable
 
 DESCRIPTION = """\
@@ -86,13 +87,22 @@ def run(options: argparse.Namespace) -> int:
     if not is_here(config.edge.python):
         return run_elsewhere(config, {"--payload": options.payload})
     payloads = _payloads(options, config.edge)
-    return run_models([config.edge], config.model_path, lambda _: _bench(options, config, payloads))
+
+    def work(places: Places) -> int:
+        return _bench(options, config, payloads, places.scratch)
+
+    return run_models([config.edge], config.model_path, work)
 
 
-def _bench(options: argparse.Namespace, config: InstanceConfig, payloads: tuple[bytes, ...]) -> int:
+def _bench(
+    options: argparse.Namespace,
+    config: InstanceConfig,
+    payloads: tuple[bytes, ...],
+    scratch: Path,
+) -> int:
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
-    with tempfile.TemporaryDirectory(prefix="pyboot-bench-") as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         subject = load_subject(config, payloads, Path(folder))
         bar = _Bar(sys.stderr.isatty())
         try:

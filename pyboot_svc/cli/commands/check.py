@@ -33,7 +33,7 @@ from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state_use import keeps_state
 from pyboot_svc.services.guests import run_guest
 from pyboot_svc.services.trust import trouble_with
-from pyboot_svc.services.unprivileged import ChildEnded, asked_without_rights
+from pyboot_svc.services.unprivileged import ChildEnded, Places, asked_without_rights
 from pyboot_svc.text import block, path_text, printable
 from pyboot_svc.tracing.provider import import_libraries
 from pyboot_svc.web.credentials import trouble_in
@@ -213,18 +213,18 @@ def _model_problems(config: Config, options: argparse.Namespace) -> Iterator[Pro
 
 
 def _troubles(
-    edge: Edge, model_path: Sequence[str], aside: bool, _: Path
+    edge: Edge, model_path: Sequence[str], aside: bool, places: Places
 ) -> Iterator[dict[str, str]]:
     """With `aside`, what the models print must not get into a document."""
     try:
         with redirect_stdout(sys.stderr if aside else sys.stdout):
-            _load(edge, model_path)
+            _load(edge, model_path, places.scratch)
     except ModelError as error:
         yield {"trouble": str(error)[:_LONGEST_TROUBLE]}
 
 
 def _problems_elsewhere(
-    python: str, index: int, options: argparse.Namespace, _: Path
+    python: str, index: int, options: argparse.Namespace, _: Places
 ) -> Iterator[dict[str, Any]]:
     """Of the models whose environment is `python`; the first one is the edge of that index."""
     file = config_file(options)
@@ -243,11 +243,12 @@ def _unusable(file: Path, index: int, error: EnvironmentUnusable) -> Problem:
     return Problem(str(file), 0, 0, f"edge[{index}].python", str(error).removeprefix("python: "))
 
 
-def _load(edge: Edge, model_path: Sequence[str]) -> None:
+def _load(edge: Edge, model_path: Sequence[str], scratch: Path) -> None:
     """As a worker does, in a state folder that nothing is left of."""
     identity = edge.instances[0]
     exceptions_named(edge.on_error.retry)
-    with TemporaryDirectory() as folder, chdir(working_folder(edge.edge_mode, model_path)):
+    work_in = working_folder(edge.edge_mode, model_path)
+    with TemporaryDirectory(dir=scratch) as folder, chdir(work_in):
         logger = logging.getLogger(f"model.{identity}")
         context = Context(
             str(identity), Path(folder), logger, edge.options, secrets=Secrets(edge.secrets)

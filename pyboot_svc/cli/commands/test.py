@@ -28,6 +28,7 @@ from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.codec import PayloadError
 from pyboot_svc.model.loader import model_folder
 from pyboot_svc.services.guests import run_guest
+from pyboot_svc.services.unprivileged import Places
 from pyboot_svc.text import block, path_text
 
 DESCRIPTION = """\
@@ -69,16 +70,22 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     again = [f"--config={config_file(options).absolute()}"]
     again += [f"--model-path={folder}" for folder in model_path(options)]
     edges = {instance.edge.name: instance.edge for _, instance in cases}
-    return run_models(list(edges.values()), config.model_path, lambda _: _run_all(cases, again))
+
+    def work(places: Places) -> int:
+        return _run_all(cases, again, places.scratch)
+
+    return run_models(list(edges.values()), config.model_path, work)
 
 
-def _run_all(cases: Sequence[tuple[Case, InstanceConfig]], again: Sequence[str]) -> int:
+def _run_all(
+    cases: Sequence[tuple[Case, InstanceConfig]], again: Sequence[str], scratch: Path
+) -> int:
     results = []
     elsewhere: dict[str, list[Path]] = {}
     for case, instance in cases:
         python = instance.edge.python
         if python is None or is_here(python):
-            results.append(_run(case, instance))
+            results.append(_run(case, instance, scratch))
         else:
             elsewhere.setdefault(python, []).append(case.file)
     for python, files in elsewhere.items():
@@ -110,11 +117,11 @@ def _instance_of(case: Case, config: Config) -> InstanceConfig:
     return instance_named(config, case.model or _only_model(case, config))
 
 
-def _run(case: Case, instance: InstanceConfig) -> bool:
+def _run(case: Case, instance: InstanceConfig, scratch: Path) -> bool:
     for name, value in instance.edge.variables.items():
         os.environ.setdefault(name, value)
     found = []
-    with tempfile.TemporaryDirectory(prefix="pyboot-test-") as name, redirect_stdout(sys.stderr):
+    with tempfile.TemporaryDirectory(dir=scratch) as name, redirect_stdout(sys.stderr):
         folder, beside = Path(name) / "state", Path(name) / "beside"
         folder.mkdir()
         beside.mkdir()

@@ -37,6 +37,7 @@ from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.errors import ExitCode, UsageError, told
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
+from pyboot_svc.services.unprivileged import Places
 from pyboot_svc.text import block, path_text, printable
 from pyboot_svc.topics import check_text, is_one
 from pyboot_svc.worker.messages import topic_of
@@ -113,8 +114,8 @@ def run(options: argparse.Namespace) -> ExitCode | int:
     payloads = () if options.live or options.stdin else _payloads(options, config)
     filters = _filters(options, config) if options.live else ()
 
-    def work(way: Path) -> int:
-        return _try(options, config, payloads, filters, way)
+    def work(places: Places) -> int:
+        return _try(options, config, payloads, filters, places)
 
     return run_models([config.edge], config.model_path, work, state, credentials)
 
@@ -124,14 +125,14 @@ def _try(
     config: InstanceConfig,
     payloads: tuple[bytes, ...],
     filters: Sequence[str],
-    state_dir: Path,
+    places: Places,
 ) -> int:
     for name, value in config.edge.variables.items():
         os.environ.setdefault(name, value)
-    with tempfile.TemporaryDirectory(prefix="pyboot-try-") as name:
+    with tempfile.TemporaryDirectory(dir=places.scratch) as name:
         folder, beside = Path(name) / "state", Path(name) / "beside"
         beside.mkdir()
-        stored = _copy_state(state_dir, folder, beside)
+        stored = _copy_state(places.state, folder, beside)
         out = sys.stdout
         with redirect_stdout(sys.stderr):
             subject = load_subject(config, payloads, folder, stored)

@@ -18,7 +18,7 @@ import pytest
 from support.poll import until
 
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError, UsageError
-from pyboot_svc.services.unprivileged import ChildEnded, as_owner, without_rights
+from pyboot_svc.services.unprivileged import ChildEnded, Places, as_owner, without_rights
 
 OWNER = 4711
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -34,6 +34,15 @@ def folder() -> Iterator[Path]:
         os.chown(made, OWNER, OWNER)
     yield made
     shutil.rmtree(closed)
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where temporary files go; whoever is without rights gets there."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield Path(name)
 
 
 def facts(folder: Path) -> Iterator[dict[str, Any]]:
@@ -167,7 +176,7 @@ def test_who_has_no_rights_to_lose_does_it_as_himself(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    def run(_: Path) -> int:
+    def run(_: Places) -> int:
         os.write(1, f"{os.getuid()}".encode())
         return 7
 
@@ -190,7 +199,7 @@ def test_one_that_ends_before_it_is_done_is_none_that_has_done_it(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    def run(_: Path) -> int:
+    def run(_: Places) -> int:
         end()
         return 0
 
@@ -205,7 +214,7 @@ def test_what_was_to_be_done_at_its_end_is_done(
     """So multiprocessing ends what it has started."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    def run(_: Path) -> int:
+    def run(_: Places) -> int:
         atexit.register(os.write, 1, b"end")
         return 0
 
@@ -219,7 +228,7 @@ def test_nobody_runs_it_with_the_groups_that_are_given(
 ) -> None:
     monkeypatch.setattr("sys.path", ["/usr"])
 
-    def run(_: Path) -> int:
+    def run(_: Places) -> int:
         os.write(1, f"{os.getuid()} {sorted(os.getgroups())} {os.environ['HOME']}\n".encode())
         return ExitCode.CONFIG
 
@@ -249,7 +258,7 @@ def test_it_may_go_on_as_another_program(
     """As the interpreter of a model's environment: its exit code is that of the command."""
     monkeypatch.setattr("sys.path", ["/usr"])
 
-    def run(_: Path) -> int:
+    def run(_: Places) -> int:
         os.execv("/bin/sh", ["sh", "-c", "id -un; exit 7"])
 
     with pytest.raises(ChildEnded) as caught:
@@ -271,7 +280,7 @@ def test_it_may_read_copies_of_credentials_as_long_as_it_runs(
     secret.touch(mode=0o600)
     secret.write_text("pass")
 
-    def run(_: Path) -> int:
+    def run(_: Places) -> int:
         folder = Path(os.environ["CREDENTIALS_DIRECTORY"])
         modes = [oct(place.stat().st_mode & 0o777) for place in (folder, folder / "pre-password")]
         found = [*sorted(os.listdir(folder)), (folder / "pre-password").read_text(), *modes]
@@ -286,6 +295,34 @@ def test_it_may_read_copies_of_credentials_as_long_as_it_runs(
     assert found == ["pre-password", "pass", "0o700", "0o400"]
     assert not Path(folder).exists()
     assert "CREDENTIALS_DIRECTORY" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (lambda: None, 0),
+        (lambda: os._exit(3), 3),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), -signal.SIGTERM),
+    ],
+    ids=["end", "exit", "signal"],
+)
+def test_its_own_folder_goes_with_it(
+    end: Callable[[], None], code: int, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", ["/usr"])
+
+    def run(places: Places) -> int:
+        (places.scratch / "some").mkdir()
+        (places.scratch / "some" / "file").write_text("text")
+        end()
+        return 0
+
+    try:
+        ended = without_rights(run)
+    except ChildEnded as error:
+        ended = error.code
+    assert ended == code
+    assert os.listdir(temporary) == []
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
@@ -310,7 +347,7 @@ def test_a_signal_to_its_parent_is_for_it(
                 os.kill(os.getpid(), number)
             return child
 
-        def run(_: Path) -> int:
+        def run(_: Places) -> int:
             signal.signal(number, lambda *_: os._exit(9))
             os.write(say_ready, b"!")
             while True:
@@ -337,7 +374,7 @@ def test_who_has_a_hangup_ignored_outlives_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def run(_: Path) -> int:
+    def run(_: Places) -> int:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.kill(os.getppid(), signal.SIGHUP)
         return 7
@@ -352,11 +389,14 @@ def test_who_has_a_hangup_ignored_outlives_it(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["term", "hup"])
 def test_no_signal_leaves_copies_of_credentials(
-    number: signal.Signals, early: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    number: signal.Signals,
+    early: bool,
+    temporary: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An early one comes while they are copied."""
     monkeypatch.setattr("sys.path", ["/usr"])
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     secret = tmp_path / "secret"
     secret.write_text("pass")
     chown = os.chown
@@ -369,7 +409,7 @@ def test_no_signal_leaves_copies_of_credentials(
             chown(*arguments)
             os.kill(os.getpid(), number)
 
-        def run(_: Path) -> int:
+        def run(_: Places) -> int:
             os.write(say_ready, b"!")
             time.sleep(60)
             return 0
@@ -386,7 +426,7 @@ def test_no_signal_leaves_copies_of_credentials(
         os.read(ready, 1)
         os.kill(parent, number)
     assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == number
-    assert os.listdir(tmp_path) == ["secret"]
+    assert os.listdir(temporary) == []
     os.close(ready)
     os.close(say_ready)
 
