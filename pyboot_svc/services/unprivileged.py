@@ -158,6 +158,8 @@ def asked_without_rights(
     """
 
     def work(places: Places) -> Iterator[Document]:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, partial(_end_interrupted, os.getpid()))
         adopt_orphans()
         try:
             yield from ask(places)
@@ -443,6 +445,22 @@ def _work(
         with suppress(Exception):
             sys.stderr.flush()
         os._exit(code)
+
+
+def _end_interrupted(worker: int, number: int, frame: FrameType | None) -> None:
+    """Not by an exception, which would be taken for one of the model at hand, and survived."""
+    if os.getpid() != worker:  # one that the model has forked, and may count on it
+        signal.default_int_handler(number, frame)
+    # It may come twice: from the terminal and from the parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The model may have been interrupted with a lock in hand that its end waits for.
+    late = threading.Timer(2 * _HELPERS_SECONDS, os._exit, (_INTERRUPTED,))
+    late.daemon = True
+    late.start()
+    try:
+        _end_what_a_model_started()
+    finally:
+        os._exit(_INTERRUPTED)
 
 
 def _end_what_a_model_started() -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.app import Running
+from support.app import Running, complaints
+from support.terminal import Terminal
 
 MODELS = """
+import atexit
 import os
+import subprocess
 import sys
 import time
 
@@ -25,6 +29,13 @@ def slow(payload):
 
 def ends(payload):
     os._exit(3)
+
+def starts(payload):
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    with open("child", "w") as out:
+        out.write(str(child.pid))
+    atexit.register(lambda: open("at-exit", "w").close())
+    slow(payload)
 """
 SLOW_IMPORT = "from my_models import *\ntold('called')\ntime.sleep(60)\n"
 CONFIG = """
@@ -40,6 +51,8 @@ COMMANDS = {
     "bench": ("bench", "m", "--payload", "lines", "--lines"),
     "test": ("test",),
 }
+# Models that are at work for long: where none is called, while it is imported.
+WAITING = dict.fromkeys(COMMANDS, "my_models.slow") | {"check": "slow_import.slow"}
 Start = Callable[..., Running]
 
 
@@ -51,13 +64,8 @@ def temporary(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(
-    tmp_path: Path,
-    temporary: Path,
-    track: Callable[[Running], Running],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Start:
-    """Starts a command of COMMANDS with two models that are this one."""
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Of a command of COMMANDS, with two models that are this one."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_models.py").write_text(MODELS)
     (tmp_path / "slow_import.py").write_text(SLOW_IMPORT)
@@ -65,19 +73,37 @@ def start(
     (tmp_path / "cases").mkdir()
     (tmp_path / "cases" / "one.json").write_text('{"model": "m", "input": 1, "output": 1}')
 
-    def start(name: str, model: str) -> Running:
+    def write(name: str, model: str) -> list[str]:
         (tmp_path / "config.yaml").write_text(CONFIG.replace("MODEL", model))
-        command, *more = COMMANDS[name]
+        return [*COMMANDS[name], "-c", "config.yaml"]
+
+    return write
+
+
+@pytest.fixture
+def start(
+    arguments: Callable[..., list[str]],
+    tmp_path: Path,
+    temporary: Path,
+    track: Callable[[Running], Running],
+) -> Start:
+    def start(name: str, model: str) -> Running:
         env = {"TMPDIR": str(temporary)}
-        return track(Running(tmp_path, command, *more, "-c", "config.yaml", env=env))
+        return track(Running(tmp_path, *arguments(name, model), env=env))
 
     return start
 
 
 def at_work(name: str, start: Start) -> Running:
-    running = start(name, "slow_import.slow" if name == "check" else "my_models.slow")
+    running = start(name, WAITING[name])
     running.wait_log("called")
     return running
+
+
+def printed(running: Running) -> str:
+    """All, when it has ended."""
+    assert running.process.stdout is not None
+    return running.process.stdout.read().decode()
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -97,3 +123,37 @@ def test_a_model_that_ends_its_process_leaves_none(
 ) -> None:
     assert start(name, "my_models.ends").process.wait(20) == 3
     assert os.listdir(temporary) == []
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_an_interrupt_is_none_of_the_models_faults(
+    start: Start, temporary: Path, name: str
+) -> None:
+    """Sent to all processes of the group, as `timeout -s INT` does, it comes twice to some."""
+    running = at_work(name, start)
+    os.killpg(running.pid, signal.SIGINT)
+    running.process.wait(20)
+    assert printed(running) == ""
+    assert complaints(running.log) == "called\n"
+    assert os.listdir(temporary) == []
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_ctrl_c_ends_it(name: str, arguments: Callable[..., list[str]]) -> None:
+    with closing(Terminal(*arguments(name, WAITING[name]))) as terminal:
+        terminal.wait("called")
+        terminal.press("\x03")
+        terminal.ended()
+        shown = terminal.read()
+    assert shown.count("called") == 1
+    assert "failed" not in shown.lower()
+
+
+def test_what_a_model_has_started_ends_with_an_interrupt(start: Start, tmp_path: Path) -> None:
+    running = start("try", "my_models.starts")
+    running.wait_log("called")
+    child = int((tmp_path / "child").read_text())
+    os.killpg(running.pid, signal.SIGINT)
+    running.process.wait(20)
+    assert not Path(f"/proc/{child}").exists()
+    assert (tmp_path / "at-exit").exists()

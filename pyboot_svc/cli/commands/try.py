@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -61,6 +62,8 @@ EXAMPLES = (
     ("pyboot try mean --live -n 10", "the next 10 that arrive at its input"),
 )
 _FAILED = 1
+# What is sent to all processes of a group is handed on by the parent, too.
+_TWICE_SECONDS = 0.5
 # Of what is shown for people.
 _LONGEST = 10_000
 
@@ -179,7 +182,8 @@ def _try_live(
 
 @contextmanager
 def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first one ends it after the call at hand, a second one as ever."""
+    """The first one ends it after the call at hand, a later one as ever."""
+    came: list[float] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 
@@ -189,7 +193,10 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
     def heard(number: int, frame: FrameType | None) -> None:
         stop()
-        take_back()
+        came.append(time.monotonic())
+        if came[-1] - came[0] > _TWICE_SECONDS:
+            take_back()
+            signal.raise_signal(number)
 
     for number in numbers:
         signal.signal(number, heard)
