@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -33,7 +34,10 @@ The configuration is /etc/pyboot/config.yaml, unless -c FILE or else the environ
 variable PYBOOT_CONFIG names another. `pyboot COMMAND --help` explains a command.
 
 Exit codes: 0 clean stop, 64 usage, 69 unavailable, 70 internal error,
-78 configuration or model can't be loaded."""
+78 configuration or model can't be loaded, 130 interrupted (Ctrl-C)."""
+
+# As of a shell, for whatever goes on only after a success.
+_INTERRUPTED = 128 + signal.SIGINT
 
 # What a full disk, or a terminal that has gone, says.
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
@@ -81,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; keep the interpreter from trying again.
         sys.stdout = None
         return ExitCode.OK
-    except KeyboardInterrupt:
-        return ExitCode.OK
+    except KeyboardInterrupt:  # those that are meant to run until then catch it themselves
+        return _INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NOT_WRITTEN and error.filename is None:
             _report(f"the output can't be written: {error.strerror}")

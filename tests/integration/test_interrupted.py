@@ -132,7 +132,7 @@ def test_an_interrupt_is_none_of_the_models_faults(
     """Sent to all processes of the group, as `timeout -s INT` does, it comes twice to some."""
     running = at_work(name, start)
     os.killpg(running.pid, signal.SIGINT)
-    running.process.wait(20)
+    assert running.process.wait(20) == 130
     assert printed(running) == ""
     assert complaints(running.log) == "called\n"
     assert os.listdir(temporary) == []
@@ -143,7 +143,7 @@ def test_ctrl_c_ends_it(name: str, arguments: Callable[..., list[str]]) -> None:
     with closing(Terminal(*arguments(name, WAITING[name]))) as terminal:
         terminal.wait("called")
         terminal.press("\x03")
-        terminal.ended()
+        assert terminal.ended() == 130
         shown = terminal.read()
     assert shown.count("called") == 1
     assert "failed" not in shown.lower()

@@ -198,6 +198,18 @@ def test_several_look_and_are_stopped_and_the_worker_is_killed(
     assert all(one.lines()[0]["input"] == '"first"' for one in looking)
 
 
+def test_ctrl_c_is_its_usual_end(worker: Up, trace: Trace, plant: Plant, topic: str) -> None:
+    looking = trace("some-1")
+
+    def looks() -> int:
+        plant.publish(f"{topic}/in/a", "well", 1)
+        return looking.file.stat().st_size
+
+    until(looks, "it looks")
+    looking.process.send_signal(signal.SIGINT)
+    assert looking.process.wait(20) == 0
+
+
 def test_no_more_than_a_few_look_at_a_time(worker: Up, tmp_path: Path) -> None:
     looking = [watched(worker, tmp_path, {}) for _ in range(4)]
     refused = run_pyboot("trace", "some-1", "--run-dir", str(tmp_path / "run"))

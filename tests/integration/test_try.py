@@ -400,6 +400,18 @@ def test_a_signal_ends_it_after_the_call_at_hand(
     assert len(trying.log.split("called")) < 4
 
 
+def test_an_interrupt_of_all_its_processes_is_one(
+    live: Callable[..., Running], plant: Plant, topic: str
+) -> None:
+    """What is sent to the group is handed on by the parent besides."""
+    trying = live("slow")
+    plant.publish(f"{topic}/in", 1, 1)
+    trying.wait_log("called")
+    os.killpg(trying.pid, signal.SIGINT)
+    assert printed(trying) == [f"{topic}/out 1"]
+    assert trying.process.wait(20) == 0
+
+
 def test_running_instances_miss_nothing_of_it(
     live: Callable[..., Running],
     write_config: Callable[..., Path],

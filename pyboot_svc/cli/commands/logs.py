@@ -50,6 +50,15 @@ def run(options: argparse.Namespace) -> ExitCode:
     asked = _asked(options)
     # As by Ctrl-C: journalctl or kubectl ends with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _show(options, asked)
+    except KeyboardInterrupt:
+        if not asked.follow:  # whose usual end it is
+            raise
+    return ExitCode.OK
+
+
+def _show(options: argparse.Namespace, asked: Asked) -> None:
     if options.namespace is not None:
         for line in pod_lines(asked, options.namespace):
             _print(line)
@@ -66,7 +75,6 @@ def run(options: argparse.Namespace) -> ExitCode:
             "there are no logs here: neither a `pyboot up` of yours runs, nor systemd, nor OpenRC; "
             "those of pods are shown by --namespace NAME"
         )
-    return ExitCode.OK
 
 
 def _asked(options: argparse.Namespace) -> Asked:

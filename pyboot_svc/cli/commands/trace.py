@@ -47,6 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     sockets = _sockets(options)
+    try:
+        _show(sockets, options)
+    except KeyboardInterrupt:
+        pass  # its usual end
+    return ExitCode.OK
+
+
+def _show(sockets: dict[str, Path], options: argparse.Namespace) -> None:
+    """Until there are as many as are asked for."""
     left = options.n
     for name, document in watch_messages(sockets, Wish(options.topic, options.errors)):
         if options.json:
@@ -56,7 +65,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         if left is not None and "skipped" not in document:
             left -= 1
             if left == 0:
-                return ExitCode.OK
+                return
     raise UnavailableError(f"{', '.join(sockets)}: ended, there is nothing more to see")
 
 

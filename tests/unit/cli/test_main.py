@@ -182,7 +182,7 @@ def test_help_lists_the_commands_and_exit_codes(capsys: pytest.CaptureFixture[st
     for command, (what, *_) in COMMANDS.items():
         assert f" {command} " in text
         assert what.lower() in text
-    for code in ("0 ", "64 ", "69 ", "70 ", "78 "):
+    for code in ("0 ", "64 ", "69 ", "70 ", "78 ", "130 "):
         assert code in text.partition("exit codes:")[2]
 
 
