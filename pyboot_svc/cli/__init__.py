@@ -7,7 +7,7 @@ What several commands share:
 
 arguments        options, and the kinds of value that they take
 config_file      which configuration a command works with
-booting          brings up the starters, for `up` and `master`
+booting          makes the starters, for `up` and `master`
 private          the folder of `up` when it isn't told another
 running          which `pyboot up` run for this user, and where their files are
 progress         how far something is that takes long, on a terminal

@@ -1,25 +1,27 @@
-"""What `up` and `master` share: the starters, brought up with the settings of the command line."""
+"""What `up` and `master` share: the starters, and signals until these are there for them."""
 
 from __future__ import annotations
 
 import faulthandler
-from collections.abc import Callable
+import signal
 
-from pyboot_svc.errors import ExitCode
 from pyboot_svc.logs import configure_logging
-from pyboot_svc.starter import Boot, Settings, Starter, StarterContext
+from pyboot_svc.starter import Starter
+from pyboot_svc.starter.boot import SIGNALS
 
 
-def boot(
-    settings: Settings, *more: Starter, hung_up: Callable[[], bool] = lambda: False
-) -> ExitCode:
-    """`more` are starters of this command alone; `hung_up` says that the terminal has gone."""
+def make_starters(log_format: str, log_level: str, *more: Starter) -> list[Starter]:
+    """Of which `more` are this command's alone. They may log from here on."""
     # The web's libraries come with them: not for `--help`.
     from pyboot_svc.starter.builtin import builtin_starters
     from pyboot_svc.starter.registry import registered_starters
 
     # What watchdogs send: every thread's stack, written even while the GIL is held.
     faulthandler.enable()
-    configure_logging(settings.log_format, settings.log_level)
-    starters = [*builtin_starters(), *registered_starters(), *more]
-    return Boot(starters, StarterContext(settings), hung_up).run()
+    configure_logging(log_format, log_level)
+    return [*builtin_starters(), *registered_starters(), *more]
+
+
+def hold_signals() -> None:
+    """Until `Boot` is there for them: what has to be cleared up can be made meanwhile."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -16,7 +16,7 @@ from pyboot_svc.starter.base import Starter, StarterContext
 # Among the numbers of signals, none of them.
 _CRASH = 0
 _RELOAD = -1
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Python calls a handler between two steps of the main thread: a signal that comes just before a
 # wait begins, or to another thread, doesn't end that wait.
 _LOOK_SECONDS = 1.0
@@ -51,8 +51,10 @@ class Boot:
 
         What a phase raises comes out here, after everything begun was stopped.
         """
-        for number in (*_STOP_SIGNALS, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, self._on_signal)
+        # A command may have held them until somebody is there for them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         stopped_well = well = False
         try:
             for starter in self._starters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -50,9 +51,10 @@ COMMANDS = {
     "try": ("try", "m", "--lines", "lines"),
     "bench": ("bench", "m", "--payload", "lines", "--lines"),
     "test": ("test",),
+    "up": ("up", "--listen", "127.0.0.1:0"),
 }
 # Models that are at work for long: where none is called, while it is imported.
-WAITING = dict.fromkeys(COMMANDS, "my_models.slow") | {"check": "slow_import.slow"}
+WAITING = dict.fromkeys(("try", "bench", "test"), "my_models.slow") | {"check": "slow_import.slow"}
 Start = Callable[..., Running]
 
 
@@ -106,7 +108,7 @@ def printed(running: Running) -> str:
     return running.process.stdout.read().decode()
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("name", list(WAITING))
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["term", "hup"]
 )
@@ -125,7 +127,7 @@ def test_a_model_that_ends_its_process_leaves_none(
     assert os.listdir(temporary) == []
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("name", list(WAITING))
 def test_an_interrupt_is_none_of_the_models_faults(
     start: Start, temporary: Path, name: str
 ) -> None:
@@ -138,7 +140,7 @@ def test_an_interrupt_is_none_of_the_models_faults(
     assert os.listdir(temporary) == []
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("name", list(WAITING))
 def test_ctrl_c_ends_it(name: str, arguments: Callable[..., list[str]]) -> None:
     with closing(Terminal(*arguments(name, WAITING[name]))) as terminal:
         terminal.wait("called")
@@ -157,3 +159,19 @@ def test_what_a_model_has_started_ends_with_an_interrupt(start: Start, tmp_path:
     running.process.wait(20)
     assert not Path(f"/proc/{child}").exists()
     assert (tmp_path / "at-exit").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_one_that_comes_as_soon_as_up_has_a_folder(
+    number: signal.Signals, start: Start, temporary: Path
+) -> None:
+    """A hangup is a reload, which comes when all is up."""
+    running = start("up", "my_models.slow")
+    deadline = time.monotonic() + 20
+    while not os.listdir(temporary):  # at once, without a pause
+        assert time.monotonic() < deadline, running.log
+    running.process.send_signal(number)
+    if number == signal.SIGHUP:
+        running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(20) == 0
+    assert os.listdir(temporary) == []

@@ -13,12 +13,12 @@ from pyboot_svc.cli.arguments import (
     add_run_dir,
     add_web_auth,
 )
-from pyboot_svc.cli.booting import boot
+from pyboot_svc.cli.booting import make_starters
 from pyboot_svc.cli.config_file import config_file
 from pyboot_svc.cli.reports import METAVAR, reports_address
 from pyboot_svc.config import WebAddress
 from pyboot_svc.errors import ExitCode
-from pyboot_svc.starter import Settings
+from pyboot_svc.starter import Boot, Settings, StarterContext
 from pyboot_svc.undumpable import refuse_dumps
 
 DESCRIPTION = """\
@@ -77,4 +77,5 @@ def run(options: argparse.Namespace) -> ExitCode:
         log_format=options.log_format,
         log_level=options.log_level,
     )
-    return boot(settings)
+    starters = make_starters(options.log_format, options.log_level)
+    return Boot(starters, StarterContext(settings)).run()

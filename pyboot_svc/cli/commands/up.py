@@ -14,13 +14,13 @@ from pyboot_svc.cli.arguments import (
     add_web_auth,
     seconds,
 )
-from pyboot_svc.cli.booting import boot
+from pyboot_svc.cli.booting import hold_signals, make_starters
 from pyboot_svc.cli.config_file import config_file, model_path
 from pyboot_svc.cli.private import PrivateFolder
 from pyboot_svc.cli.terminal import Terminal
 from pyboot_svc.config import WebAddress
 from pyboot_svc.errors import ExitCode
-from pyboot_svc.starter import Settings
+from pyboot_svc.starter import Boot, Settings, StarterContext
 
 DESCRIPTION = """\
 Run everything in the foreground: master, web and one child process per instance, for
@@ -73,14 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
+    # The web's libraries come with it.
+    from pyboot_svc.cli.running import NoteStarter
+    from pyboot_svc.starter.watch import WatchStarter
+
+    more = [NoteStarter(), *([WatchStarter()] if options.reload else [])]
+    starters = make_starters(options.log_format, options.log_level, *more)
+    terminal = Terminal()
+    hold_signals()
     private = PrivateFolder()
     try:
-        # The web's libraries come with it.
-        from pyboot_svc.cli.running import NoteStarter
-        from pyboot_svc.starter.watch import WatchStarter
-
-        more = [NoteStarter(), *([WatchStarter()] if options.reload else [])]
-        return boot(_settings(options, private.path), *more, hung_up=Terminal().has_gone)
+        context = StarterContext(_settings(options, private.path))
+        return Boot(starters, context, hung_up=terminal.has_gone).run()
     finally:
         private.close()
 

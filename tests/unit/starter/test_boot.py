@@ -101,6 +101,16 @@ def test_both_signals_end_the_wait(story: list[str], number: signal.Signals) -> 
     assert story == UP + DOWN
 
 
+def test_a_signal_that_was_held_until_then_is_heard(story: list[str]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        interrupt()()
+        assert run(three(story)) == ExitCode.OK
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    assert story == [*UP[:3], *DOWN]
+
+
 def test_a_signal_that_does_not_interrupt_the_wait_ends_it_all_the_same(story: list[str]) -> None:
     """The kernel may give it to any thread; or the wait was about to begin."""
     other = threading.Thread(target=threading.Event().wait, args=(60,), daemon=True)
