@@ -178,7 +178,7 @@ def asked_without_rights(
                 os.set_inheritable(place, True)
                 way = Path(f"/proc/self/fd/{place}")
             begin = partial(_begin, user, way)
-            # Read before signals are held: what is no ordinary file may take its time.
+            # Read before signals are held: a disk may take its time.
             lending = partial(_lent, _read_all(credentials), user)
         yield from _in_child(begin, work, None, lending)
     finally:
