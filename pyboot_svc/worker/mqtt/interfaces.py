@@ -101,6 +101,10 @@ class Link(Protocol):
     def selective(self) -> bool:
         """Whether others were answered, when one was not."""
 
+    @property
+    def lifeless(self) -> bool:
+        """Whether it was given up since nothing came any more, no answer to a ping either."""
+
 
 class Handler(PlaneOwner, Protocol):
     """What the owner of a connection does with it.

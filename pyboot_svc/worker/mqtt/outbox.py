@@ -179,11 +179,12 @@ class MqttOutbox:
 
     def on_lost(self, in_flight: list[Sendable]) -> str | None:
         objections, link = self._objections, self._link
-        # At a stop it is the worker that hangs up.
-        suspicion = None if self._stopping else self._presence.lost(in_flight, link)
-        judged = not self._stopping and suspicion is None
+        # At a stop it is the worker that hangs up, and a network that fails minds no message.
+        blameless = self._stopping or link.lifeless
+        suspicion = None if blameless else self._presence.lost(in_flight, link)
+        judged = not blameless and suspicion is None
         in_flight = self._presence.without_own(in_flight)
-        if self._untold is not None and not self._stopping:
+        if self._untold is not None and not blameless:
             self._untold.lost(sum(map(count_of, in_flight)))
         culprit = objections.culprit(in_flight, link) if judged else None
         again = objections.take_back()

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import time
 from collections.abc import Callable, Hashable
 
+from pyboot_svc.worker.mqtt.link.movement import MOVING_SECONDS, Movement
+
 ANSWER_SECONDS = 25.0
-# While bytes move a slow network may hold the answer up, behind a backlog or a large message.
-_MOVING_SECONDS = 300.0
 _TICK_SECONDS = 1.0
 # A process that was stopped meanwhile has not waited.
 _LONGEST_TICK_SECONDS = 2.0
-# In bytes a tick: pings alone are less.
-_MOVING = 1024
-# Of Linux's `struct tcp_info`: bytes that the other side has acknowledged, and that have come.
-_TCP_INFO = struct.Struct("=120xQQ")
 
 
 class AckTimeout:
@@ -29,6 +23,7 @@ class AckTimeout:
         self.selective = False
         self._doubted = False
         self._clock = clock
+        self._movement = Movement()
         self.connected()
 
     def connected(self) -> None:
@@ -37,7 +32,7 @@ class AckTimeout:
         self._head: Hashable = None
         self._waited = self._still = self._idle = 0.0
         self._ticked = self._clock()
-        self._moved = -1
+        self._movement.forget()
 
     def subscribing(self) -> None:
         self._asked += 1
@@ -68,15 +63,13 @@ class AckTimeout:
         self._head = head
         if busy or not waits:
             self._waited = self._still = 0.0
-            self._moved = -1
+            self._movement.forget()
             self._grow_confident(passed if head is None else 0.0)
             return False
         self._idle = 0.0
-        before, self._moved = self._moved, moved()
-        moving = before >= 0 and self._moved - before > _MOVING
         self._waited += passed
-        self._still = 0.0 if moving else self._still + passed
-        ends = self._still >= ANSWER_SECONDS or self._waited >= _MOVING_SECONDS
+        self._still = 0.0 if self._movement.seen(moved()) else self._still + passed
+        ends = self._still >= ANSWER_SECONDS or self._waited >= MOVING_SECONDS
         if ends or (self._asked and self._waited >= ANSWER_SECONDS):
             self.selective = self._doubted and not self.doubt
             self._doubted = True
@@ -93,14 +86,4 @@ class AckTimeout:
 
 def _last_step(waited: float) -> float:
     """So that the same trouble is said in the same words."""
-    return _MOVING_SECONDS if waited >= _MOVING_SECONDS else ANSWER_SECONDS
-
-
-def bytes_moved(descriptor: int) -> int:
-    """What the other side of a TCP connection has sent, and acknowledged; 0 where nobody knows."""
-    try:
-        with socket.socket(fileno=socket.dup(descriptor)) as tcp:
-            info = tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        return sum(_TCP_INFO.unpack(info))
-    except (OSError, struct.error):
-        return 0
+    return MOVING_SECONDS if waited >= MOVING_SECONDS else ANSWER_SECONDS

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from pyboot_svc.worker.heartbeat import TURN_SECONDS
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Handler
-from pyboot_svc.worker.mqtt.link.ack_timeout import bytes_moved
 from pyboot_svc.worker.mqtt.link.keepalive import KeepAlive
 from pyboot_svc.worker.mqtt.link.life import Ending, Life, Terms
+from pyboot_svc.worker.mqtt.link.movement import bytes_moved
 from pyboot_svc.worker.mqtt.link.opening import Deadline, Resolver
-from pyboot_svc.worker.mqtt.link.paho_client import HINT, ControlClient, loss
+from pyboot_svc.worker.mqtt.link.paho_client import HINT, LIFELESS, ControlClient, loss
 from pyboot_svc.worker.mqtt.link.status import explain
 from pyboot_svc.worker.mqtt.link.waiting import Waiting
 from pyboot_svc.worker.mqtt.reactor import QUICK_SECONDS, Reactor
@@ -170,6 +170,10 @@ class Loop:
     def selective(self) -> bool:
         return self._life.ack_timeout.selective
 
+    @property
+    def lifeless(self) -> bool:
+        return self.ending.reason == LIFELESS
+
     # What the client tells, from within the plane's `read` and `write`:
 
     def on_connected(self, session_present: bool, limits: BrokerLimits) -> None:
@@ -197,7 +201,7 @@ class Loop:
 
     def _turn_until_the_end(self, waiting: Waiting, deadline: Deadline) -> None:
         plane, handler, life = self.plane, self._handler, self._life
-        keep_alive = KeepAlive(self._client, plane)
+        keep_alive = KeepAlive(self._client, plane, self._bytes_moved)
         while not self.ending.reason and not life.stopping:
             life.heartbeat.beat(TURN_SECONDS)
             reactor = self._active_reactor()
@@ -235,10 +239,13 @@ class Loop:
     def _look_for_answers(self, full: bool) -> None:
         timeout, oldest = self._life.ack_timeout, self.plane.oldest
         self._note_answers()
-        if timeout.tick(oldest, lambda: bytes_moved(self._descriptor), busy=full):
+        if timeout.tick(oldest, self._bytes_moved, busy=full):
             self.drop(timeout.doubt)
         else:
             self._life.status.doubt(timeout.doubt)
+
+    def _bytes_moved(self) -> int:
+        return bytes_moved(self._descriptor)
 
     def _note_answers(self) -> None:
         if self.plane.answers != self._answers:

@@ -58,6 +58,8 @@ _PUBLISH = 0x30
 # A CONNACK of MQTT 3.1.1: so many bytes, MQTT 5 has more; and one of its codes, which paho knows.
 _CONNACK_OF_3_BYTES = 2
 _VERSION_REFUSED = 1
+# How the end of a connection is said whose broker gives no sign of life.
+LIFELESS = "connection lost: no answer to PINGREQ"
 HINT = "is it an MQTT broker, and of this protocol version?"
 
 # Topic, payload, packet identifier, the packet's first byte, its properties.
@@ -83,13 +85,15 @@ class PatientClient(paho.Client):
     begin anew with each byte. Its owner hears of the broker's DISCONNECT by `told_to_go`: paho 2.1
     drops the reason of a short one; and by `answered_as_3` of an answer to CONNECT that is none of
     MQTT 5, which paho can't tell from what isn't MQTT. And paho collects whatever is said to be one
-    packet: of those that are no message, none is larger than `most_bytes`.
+    packet: of those that are no message, none is larger than `most_bytes`. `pinged` since a PINGREQ,
+    until a PINGRESP comes.
     """
 
     open_socket: Callable[[], Any]
     told_to_go: Callable[[bytes], None]
     answered_as_3: Callable[[], None]
     most_bytes: int
+    pinged = False
 
     def _create_socket(self) -> Any:
         return self.open_socket()
@@ -109,6 +113,14 @@ class PatientClient(paho.Client):
             self.answered_as_3()
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         return super()._handle_connack()
+
+    def _send_pingreq(self) -> MQTTErrorCode:
+        self.pinged = True
+        return super()._send_pingreq()
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        self.pinged = False
+        return super()._handle_pingresp()
 
     def _handle_disconnect(self) -> None:
         self.told_to_go(bytes(self._in_packet["packet"]))
@@ -292,6 +304,15 @@ class ControlClient:
         """Queue PINGREQ, and don't insist on an answer before `keep_alive` is called again."""
         self._client._send_pingreq()
 
+    @property
+    def pinged(self) -> bool:
+        """Whether no answer has come since the last PINGREQ of paho's."""
+        return self._client.pinged
+
+    def excuse(self) -> None:
+        """Don't insist on the answer to the last PINGREQ; the next one goes out in its time."""
+        self._client._ping_t = 0.0
+
     def _obey(self, server_keepalive: int) -> None:
         """The broker allows no more than that many seconds; 0 would be any number."""
         # paho 2.1 doesn't heed it; 2.2 does, and would never ping at 0.
@@ -414,7 +435,7 @@ class ControlClient:
     ) -> None:
         """Also after the two above, whose reason stands."""
         unanswered = self._up and reason == "Keep alive timeout"
-        self._events.on_ended(loss(self._up) + (": no answer to PINGREQ" if unanswered else ""))
+        self._events.on_ended(LIFELESS if unanswered else loss(self._up))
 
     def _on_log(self, client: paho.Client, userdata: Any, level: int, text: str) -> None:
         # How a broker refuses our certificate under TLS 1.3; paho tells of it nowhere else.

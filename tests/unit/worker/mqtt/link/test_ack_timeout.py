@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import socket
-
 import pytest
 
-from pyboot_svc.worker.mqtt.link.ack_timeout import ANSWER_SECONDS, AckTimeout, bytes_moved
+from pyboot_svc.worker.mqtt.link.ack_timeout import ANSWER_SECONDS, AckTimeout
 
 
 class Time:
@@ -118,24 +116,6 @@ def test_the_doubt_passes_when_there_is_nothing_to_answer(time: Time) -> None:
     assert time.patience.doubt
     assert not time.ends(10, None)
     assert not time.patience.doubt
-
-
-def test_what_moves_is_counted_by_the_kernel() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname()) as near,
-        server.accept()[0] as far,
-    ):
-        before = bytes_moved(near.fileno())
-        far.sendall(b"x" * 5000)
-        near.recv(5000, socket.MSG_WAITALL)
-        assert bytes_moved(near.fileno()) - before == 5000
-        near.sendall(b"x" * 3000)
-        far.recv(3000, socket.MSG_WAITALL)
-        far.sendall(b"x")  # with it comes the acknowledgement
-        near.recv(1)
-        assert bytes_moved(near.fileno()) - before == 8001
-    assert bytes_moved(-1) == 0
 
 
 def test_a_broker_that_answers_others_is_told_from_one_that_answers_none(time: Time) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,13 +11,23 @@ from typing import Any
 
 import pytest
 from support.poll import until
-from support.stub import CONNACK, CONNECT, DISCONNECT, SUBSCRIBE, UNSUBSCRIBE, StubBroker
+from support.stub import (
+    CONNACK,
+    CONNECT,
+    DISCONNECT,
+    PINGREQ,
+    PINGRESP,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    StubBroker,
+)
 
 from pyboot_svc.config import Broker
 from pyboot_svc.errors import ConfigError
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Session
+from pyboot_svc.worker.mqtt.link.lean_paho import client as paho
 from pyboot_svc.worker.mqtt.link.opening import Deadline, Resolver
-from pyboot_svc.worker.mqtt.link.paho_client import ControlClient, loss, refusal
+from pyboot_svc.worker.mqtt.link.paho_client import LIFELESS, ControlClient, loss, refusal
 from pyboot_svc.worker.mqtt.wire.errors import Broken
 
 SESSION = Session("pyboot-m-1", persistent=True, window=10, max_message=1000)
@@ -269,3 +280,59 @@ def test_a_refusal_has_the_brokers_own_words_as_well() -> None:
 def test_losses_have_words() -> None:
     assert loss(up=True) == "connection lost"
     assert loss(up=False).startswith("closed before it answered CONNECT")
+
+
+class Silence:
+    """A client whose broker answers no ping, and whose time passes when the test says so."""
+
+    def __init__(self, talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.talk = talk
+        self._now = time.monotonic()
+        monkeypatch.setattr(paho, "time_func", lambda: self._now)
+
+    def passes(self, seconds: int, *, excused: bool = False) -> int:
+        """How many seconds pass until the connection ends, so many at most."""
+        known = len(self.talk.events.told)
+        for second in range(1, seconds + 1):
+            self._now += 1
+            if excused:
+                self.talk.client.excuse()
+            self.talk.client.keep_alive()
+            if len(self.talk.events.told) > known:
+                return second
+            self.talk.write()
+        return seconds
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silence]:
+    with StubBroker(pingreq=lambda packet: None) as stub:
+        talk = Talk(stub, SESSION, keepalive=10)
+        talk.hear()
+        yield Silence(talk, monkeypatch)
+        talk.sock.close()
+
+
+def test_no_answer_to_a_ping_ends_the_connection_in_two_intervals(silence: Silence) -> None:
+    assert silence.passes(100) == 20
+    assert silence.talk.events.told[-1] == (LIFELESS, False, False)
+
+
+def test_an_excused_ping_is_followed_by_others_and_by_the_same_end(silence: Silence) -> None:
+    assert silence.passes(100, excused=True) == 100
+    until(lambda: len(silence.talk.broker.of_kind(PINGREQ)) == 10, "a ping an interval")
+    assert 10 <= silence.passes(100) <= 20
+    assert silence.talk.events.told[-1] == (LIFELESS, False, False)
+
+
+def test_a_ping_waits_for_its_answer(silence: Silence) -> None:
+    talk, broker = silence.talk, silence.talk.broker
+    assert not talk.client.pinged
+    silence.passes(10)
+    assert talk.client.pinged
+    talk.client.excuse()
+    assert talk.client.pinged, "it has none, though nobody insists on it"
+    broker.send(PINGRESP, broker.connections)
+    assert select.select([talk.sock], [], [], 20)[0], "nothing came"
+    talk.client.read()
+    assert not talk.client.pinged
