@@ -85,8 +85,8 @@ class PatientClient(paho.Client):
     begin anew with each byte. Its owner hears of the broker's DISCONNECT by `told_to_go`: paho 2.1
     drops the reason of a short one; and by `answered_as_3` of an answer to CONNECT that is none of
     MQTT 5, which paho can't tell from what isn't MQTT. And paho collects whatever is said to be one
-    packet: of those that are no message, none is larger than `most_bytes`. `pinged` since a PINGREQ,
-    until a PINGRESP comes.
+    packet: of those that are no message, none is larger than `most_bytes`. It is `pinged` from a
+    PINGREQ to a PINGRESP.
     """
 
     open_socket: Callable[[], Any]
