@@ -56,7 +56,20 @@ def _is_certain_here(error: ModelError) -> bool:
 def _is_certain(error: ModelError, request: Mapping[str, Any]) -> bool:
     if isinstance(error, ModuleAbsent):
         # Or it may be one that only others can read.
-        return not code_of(request["edge_mode"], request["model_path"])
+        folders = request["model_path"]
+        return all(map(_is_open, folders)) and not code_of(request["edge_mode"], folders)
     if isinstance(error, ImportFailed):
         return isinstance(error.__cause__, _CERTAIN_CAUSES)
     return isinstance(error, _CERTAIN)
+
+
+def _is_open(folder: str) -> bool:
+    """Whether we can see what is in it; of one that isn't there, nobody can see more."""
+    try:
+        os.stat(os.path.join(folder, "."))
+        os.listdir(folder)
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
