@@ -91,7 +91,7 @@ def install(switch: Switch) -> None:
         "end": _nothing,
         "cursor": _list_cursor,
     }
-    switch.put(CrashJournal, notes, {"left_in_hand", "close"})
+    switch.put(CrashJournal, notes, {"left_in_hand", "close", "die"})
     _count_published(Completion, switch)
 
 

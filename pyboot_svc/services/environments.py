@@ -50,8 +50,8 @@ def create_environment(folder: Path, source: Source, *, show: bool) -> None:
 
     Nothing is left of one that fails. Raises UsageError, UnavailableError, EnvironmentUnusable.
     """
-    interpreter = find_interpreter(source.interpreter).executable
     _check(source)
+    interpreter = find_interpreter(source.interpreter).executable
     with _begun(folder):
         _run([str(interpreter), "-I", "-m", "venv", str(folder)], show=False)
         wheels = source.wheels
