@@ -131,7 +131,7 @@ def test_a_traceback_is_one_entry(machine: Machine) -> None:
         assert "ZeroDivisionError: division by zero" in text
     assert caught.startswith("caught\n")
     assert "Traceback (most recent call last):\n" in caught
-    assert failed.startswith("message failed (model): topic fails/in, 1 bytes")
+    assert failed.startswith("message failed (model): topic fails/in, 1 byte,")
 
 
 def test_pyboot_logs_shows_the_same(machine: Machine) -> None:
