@@ -134,6 +134,7 @@ class MessageBatch:
 
     def only(self, places: Sequence[int]) -> MessageBatch:
         """Those at these places."""
+        retained = frozenset(self.retained)  # they may be as many as the places
         return MessageBatch(
             pick(self.topics, places),
             pick(self.payloads, places),
@@ -143,7 +144,7 @@ class MessageBatch:
             redeliverable=self.redeliverable,
             origin=self.origin,
             invalid=_among(self.invalid, places),
-            retained=[at for at, place in enumerate(places) if place in self.retained],
+            retained=[at for at, place in enumerate(places) if place in retained],
             about=_among(self.about, places),
             tick=self.tick,
         )
