@@ -27,7 +27,7 @@ class MemoryInbox:
     def __init__(self, topic: str, payloads: Iterator[bytes], *, redeliverable: bool) -> None:
         self._topic = topic
         self._payloads = payloads
-        self._redeliverable = redeliverable
+        self._packet_id = 1 if redeliverable else -1
         self.notices: list[str] = []
 
     def start(
@@ -46,9 +46,8 @@ class MemoryInbox:
             MessageBatch(
                 [self._topic] * count,
                 list(islice(self._payloads, count)),
-                [1] * count,
+                [self._packet_id] * count,
                 [time.monotonic_ns()] * count,
-                redeliverable=self._redeliverable,
             )
         )
 

@@ -12,7 +12,14 @@ from pyboot_svc.config import Edge
 from pyboot_svc.worker.durables import Durables
 from pyboot_svc.worker.execution.model_call import ModelCall
 from pyboot_svc.worker.execution.runner import Runner
-from pyboot_svc.worker.messages import Chunk, Fault, MessageBatch, payloads_of
+from pyboot_svc.worker.messages import (
+    NOTHING_PARTICULAR,
+    TICK,
+    Chunk,
+    Fault,
+    MessageBatch,
+    payloads_of,
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ def _together(messages: Iterable[Given], longest: int) -> Iterator[list[Given]]:
 
 def _batch(messages: Sequence[Given]) -> MessageBatch:
     topics, payloads = zip(*messages, strict=True)
-    zeros, tick = [0] * len(messages), topics[0] is None
+    zeros = [0] * len(messages)
+    particulars = TICK if topics[0] is None else NOTHING_PARTICULAR
     names = [topic or "" for topic in topics]
-    return MessageBatch(names, list(payloads), zeros, zeros, redeliverable=False, tick=tick)
+    return MessageBatch(names, list(payloads), zeros, zeros, particulars=particulars)

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.text import printable
-from pyboot_svc.worker.messages import MessageBatch
+from pyboot_svc.worker.messages import TICK, MessageBatch
 from pyboot_svc.worker.mqtt.guest import Guest, stay
 from pyboot_svc.worker.mqtt.inbox import REFUSED
 from pyboot_svc.worker.mqtt.interfaces import BrokerLimits, Link
@@ -153,8 +153,6 @@ def calls_due(
             yield batch
         if edge.every is not None and time.monotonic() >= tick_due and not live.stopping:
             tick_due = time.monotonic() + edge.every
-            yield MessageBatch(
-                [""], [b""], [0], [time.monotonic_ns()], redeliverable=False, tick=True
-            )
+            yield MessageBatch([""], [b""], [0], [time.monotonic_ns()], particulars=TICK)
     if not live.stopping:
         live.require_input()

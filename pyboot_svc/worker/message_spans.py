@@ -113,7 +113,7 @@ class MessageSpans:
 
     def begin(self, chunk: Chunk, places: range, found: Sequence[Result]) -> Sequence[Result]:
         """Of the messages at these `places`; gives their results, which carry the context on."""
-        if chunk.batch.tick:
+        if chunk.batch.particulars.tick:
             return found  # there was no message
         parents = self._parents(chunk.batch, places)
         traced = [place for place in self._draw.of(places) if place not in parents]
@@ -144,7 +144,7 @@ class MessageSpans:
     def _parents(self, batch: MessageBatch, places: range) -> dict[int, Context]:
         """The contexts that messages came with, by their places."""
         found: dict[int, Context] = {}
-        for place, (_, properties) in (batch.about or {}).items():
+        for place, (_, properties) in batch.particulars.about.items():
             if place in places and _PARENT.encode() in properties:
                 carrier = _carrier(decode_properties(properties))
                 context = self._propagator.extract(carrier, Context())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pyboot_svc.worker.invalid_messages import InvalidMessage
@@ -61,21 +62,63 @@ class Nowhere:
 NOWHERE = Nowhere()
 
 
+class Particulars(NamedTuple):
+    """What is so of few messages of a batch, by their places in it.
+
+    `invalid` are those that no model gets. `retained` are those that the broker had kept and sends
+    for the first time. `about` is more of what came with them, where there is any: the flags of
+    their packet, and its properties. `tick` says of the batch that it is none of a broker's, but a
+    call that is due.
+    """
+
+    invalid: Mapping[int, InvalidMessage] = MappingProxyType({})
+    retained: Sequence[int] = ()
+    about: Mapping[int, About] = MappingProxyType({})
+    tick: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes that takes."""
+        return sum([len(properties) for _, properties in self.about.values()])
+
+    def of(self, places: Sequence[int]) -> Particulars:
+        """What is so of these."""
+        retained = frozenset(self.retained)  # they may be as many as the places
+        return Particulars(
+            _among(self.invalid, places),
+            [at for at, place in enumerate(places) if place in retained] if retained else (),
+            _among(self.about, places),
+            self.tick,
+        )
+
+    def followed_by(self, other: Particulars, count: int) -> Particulars:
+        """With those of another batch, which stands behind `count` messages."""
+        return Particulars(
+            {**self.invalid, **_behind(count, other.invalid)},
+            [*self.retained, *(count + place for place in other.retained)],
+            {**self.about, **_behind(count, other.about)},
+            self.tick,
+        )
+
+
+# Of nearly all batches.
+NOTHING_PARTICULAR = Particulars()
+TICK = Particulars(tick=True)
+
+
 class MessageBatch:
     """Consecutive messages, at least one, by columns.
 
-    `packet_ids` are what their `origin` knows them by, 0 for QoS 0; they are good for the
-    connection that `session` numbers. `arrived` is the monotonic clock in ns. `redeliverable` says
-    that one of them may be delivered again after a crash. `invalid` are those that no model gets,
-    by their places. `retained` are the places of those that the broker had kept and sends for the
-    first time. `about` is more of what came with them, by their places, where there is any: the
-    flags of their packet, and its properties. `tick` says that it is none of a broker's, but a
-    call that is due. `size` is how many bytes all that has.
+    `packet_ids` are what their `origin`, which who delivers them sets, knows them by; they are good
+    for the connection that `session` numbers. 0 is that of QoS 0, and a negative one of a message
+    that isn't dropped either, but comes once. `arrived` is the monotonic clock in ns.
+    `redeliverable` says that one of them may be delivered again after a crash. `size` is how many
+    bytes all that has.
     """
 
     __slots__ = (
-        *("about", "arrived", "invalid", "origin", "packet_ids", "payloads", "redeliverable"),
-        *("retained", "session", "size", "tick", "topics"),
+        *("arrived", "origin", "packet_ids", "particulars", "payloads", "redeliverable"),
+        *("session", "size", "topics"),
     )
 
     def __init__(
@@ -85,32 +128,25 @@ class MessageBatch:
         packet_ids: list[int],
         arrived: list[int],
         session: int = 0,
-        *,
-        redeliverable: bool = True,
-        origin: Origin = NOWHERE,
-        invalid: dict[int, InvalidMessage] | None = None,
-        retained: Sequence[int] = (),
-        about: dict[int, About] | None = None,
-        tick: bool = False,
+        particulars: Particulars = NOTHING_PARTICULAR,
     ) -> None:
         self.topics = topics
         self.payloads = payloads
         self.packet_ids = packet_ids
         self.arrived = arrived
         self.session = session
-        self.redeliverable = redeliverable
-        self.origin = origin
-        self.invalid = invalid
-        self.retained = retained
-        self.about = about
-        self.tick = tick
+        self.particulars = particulars
+        self.origin: Origin = NOWHERE
         # Topics may be as long as payloads, and each may be another one.
         if len(payloads) == 1:
+            self.redeliverable = packet_ids[0] > 0
             self.size = len(payloads[0]) + len(topics[0])
         else:
+            self.redeliverable = max(packet_ids, default=0) > 0
             self.size = sum(map(len, payloads)) + sum(map(len, topics))
-        if about:
-            self.size += sum(len(properties) for _, properties in about.values())
+        if particulars is not NOTHING_PARTICULAR:
+            self.redeliverable |= len(particulars.retained) > 0
+            self.size += particulars.size
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -119,44 +155,28 @@ class MessageBatch:
         return Message(self.topics[place], self.payloads[place])
 
     def part(self, start: int, stop: int) -> MessageBatch:
-        return MessageBatch(
-            self.topics[start:stop],
-            self.payloads[start:stop],
-            self.packet_ids[start:stop],
-            self.arrived[start:stop],
-            self.session,
-            redeliverable=self.redeliverable,
-            origin=self.origin,
-            invalid=_among(self.invalid, range(start, stop)),
-            about=_among(self.about, range(start, stop)),
-            tick=self.tick,
-        )
+        return self.only(range(start, stop))
 
     def only(self, places: Sequence[int]) -> MessageBatch:
         """Those at these places."""
-        retained = frozenset(self.retained)  # they may be as many as the places
-        return MessageBatch(
+        particulars = self.particulars
+        if particulars is not NOTHING_PARTICULAR:
+            particulars = particulars.of(places)
+        found = MessageBatch(
             pick(self.topics, places),
             pick(self.payloads, places),
             pick(self.packet_ids, places),
             pick(self.arrived, places),
             self.session,
-            redeliverable=self.redeliverable,
-            origin=self.origin,
-            invalid=_among(self.invalid, places),
-            retained=[at for at, place in enumerate(places) if place in retained],
-            about=_among(self.about, places),
-            tick=self.tick,
+            particulars,
         )
+        found.origin = self.origin
+        return found
 
     def extend(self, other: MessageBatch) -> None:
         """Put one of the same origin and session behind."""
-        if other.retained:
-            self.retained = [*self.retained, *(len(self) + place for place in other.retained)]
-        if other.invalid:
-            self.invalid = _behind(self.invalid, len(self), other.invalid)
-        if other.about:
-            self.about = _behind(self.about, len(self), other.about)
+        if other.particulars is not NOTHING_PARTICULAR:
+            self.particulars = self.particulars.followed_by(other.particulars, len(self))
         self.topics += other.topics
         self.payloads += other.payloads
         self.packet_ids += other.packet_ids
@@ -165,15 +185,15 @@ class MessageBatch:
         self.size += other.size
 
 
-def _among(column: dict[int, T] | None, places: Sequence[int]) -> dict[int, T] | None:
+def _among(column: Mapping[int, T], places: Sequence[int]) -> dict[int, T]:
     """What a column that has something for few has for these places."""
     if not column:
-        return None
+        return {}
     return {at: column[place] for at, place in enumerate(places) if place in column}
 
 
-def _behind(column: dict[int, T] | None, count: int, other: dict[int, T]) -> dict[int, T]:
-    return {**(column or {}), **{count + place: value for place, value in other.items()}}
+def _behind(count: int, column: Mapping[int, T]) -> dict[int, T]:
+    return {count + place: value for place, value in column.items()}
 
 
 class Fault(NamedTuple):

@@ -143,7 +143,7 @@ class Tracer:
         payloads: Sequence[bytes],
         error: str | None,
     ) -> None:
-        if chunk.batch.tick:
+        if chunk.batch.particulars.tick:
             return  # there was no message
         try:
             for watch in self._watches:

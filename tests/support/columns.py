@@ -10,11 +10,13 @@ from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.memory_budget import MemoryBudget
 from pyboot_svc.worker.messages import (
+    NOTHING_PARTICULAR,
     NOWHERE,
     Chunk,
     Message,
     MessageBatch,
     Origin,
+    Particulars,
     ResultBatch,
 )
 
@@ -38,18 +40,23 @@ def batch_of(
     session: int = 0,
     redeliverable: bool = True,
     origin: Origin = NOWHERE,
+    particulars: Particulars = NOTHING_PARTICULAR,
 ) -> MessageBatch:
-    """One topic is that of all; `packet_ids` count from 1 if none are given, as of QoS 1."""
+    """One topic is that of all. If no `packet_ids` are given, they count from 1, as of QoS 1; of
+    what isn't to be `redeliverable`, they are those of QoS 0."""
     count = len(payloads)
-    return MessageBatch(
+    if packet_ids is None:
+        packet_ids = range(1, count + 1) if redeliverable else [0] * count
+    batch = MessageBatch(
         [topics] * count if isinstance(topics, str) else list(topics),
         list(payloads),
-        list(packet_ids) if packet_ids is not None else list(range(1, count + 1)),
+        list(packet_ids),
         [arrived] * count,
         session,
-        redeliverable=redeliverable,
-        origin=origin,
+        particulars,
     )
+    batch.origin = origin
+    return batch
 
 
 def chunk_of(payloads: Sequence[bytes], number: int = 0, **about: Any) -> Chunk:

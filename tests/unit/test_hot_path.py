@@ -100,9 +100,7 @@ def mixed() -> bytes:
 def batch_of(stream: bytes) -> MessageBatch:
     found = Decoder(v5=True).feed(stream)
     times = [1] * len(found.packet_ids)
-    return MessageBatch(
-        found.topics, found.payloads, found.packet_ids, times, 1, redeliverable=found.redeliverable
-    )
+    return MessageBatch(found.topics, found.payloads, found.packet_ids, times, 1)
 
 
 @pytest.fixture

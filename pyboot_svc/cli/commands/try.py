@@ -171,7 +171,8 @@ def _try_live(
         for batch in calls_due(live, edge, most_at_once(edge), options.n, options.seconds):
             tried = list(trial.call(batch))
             # A tick mostly has nothing to say.
-            yield from (one for one in tried if not batch.tick or one.results or one.fault)
+            silent = batch.particulars.tick
+            yield from (one for one in tried if not silent or one.results or one.fault)
     if live.left_out:
         print(
             f"pyboot: {live.left_out} messages were left out: they came faster than the model "

@@ -100,7 +100,7 @@ class Completion:
         saver = self._saver
         if places and (saver.state.changes or not saver.idle):
             saver.note(chunk, places)
-        if chunk.batch.tick:
+        if chunk.batch.particulars.tick:
             self._stats.add("ticks", stop - start)
         else:
             self._stats.processed(stop - start)
@@ -130,7 +130,7 @@ class Completion:
             return False
         saver = self._saver
         changed = saver.state.changes or not saver.idle
-        return not (chunk.batch.tick or changed or self._tracer.on)
+        return not (chunk.batch.particulars.tick or changed or self._tracer.on)
 
     def published_at_once(self, chunk: Chunk) -> None:
         """The broker has the result of a chunk that `is_plain`, which has waited nowhere."""
@@ -169,7 +169,7 @@ class Completion:
         if failures:
             failed = [place for place in places if place in failures]
             silent = [place for place in places if place not in failures]
-        if not chunk.batch.tick:
+        if not chunk.batch.particulars.tick:
             self._stats.add("nothing_to_publish", len(silent))
         if self._tracer.on:
             self._tracer.ended_without(chunk, silent, "nothing to publish")
@@ -179,7 +179,7 @@ class Completion:
             last = failures[failed[-1]]
             kinds = [failures[place].kind for place in failed]
             self._stats.add_errors(kinds, f"{last.kind}: {last.error}")
-            if chunk.batch.tick:  # there is nothing to try again
+            if chunk.batch.particulars.tick:  # there is nothing to try again
                 self._settlement.settle(chunk, failed)
                 return
             letters = [(chunk.batch.message(place), failures[place]) for place in failed]
@@ -225,7 +225,7 @@ class Completion:
             chunk, places = item.chunk, item.places
             if self._tracer.on:
                 self._tracer.ended_with(item, "refused", f"{REFUSED}: {reason}")
-            if item.numbers is None and not chunk.batch.tick:
+            if item.numbers is None and not chunk.batch.particulars.tick:
                 letters = [(chunk.batch.message(place), refused(reason)) for place in places]
             else:  # there is no input, or others have come of it, which are published
                 payloads = [(topic_of(payload, usual), bytes(payload)) for payload in item.payloads]

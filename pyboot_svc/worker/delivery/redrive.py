@@ -100,7 +100,9 @@ class Redrive:
             rows, topics, payloads = (list(column) for column in zip(*inputs, strict=True))
             now = time.monotonic_ns()
             # By numbers, as of QoS 1: no full queue drops them.
-            self._deliver(MessageBatch(topics, payloads, rows, [now] * len(rows), origin=self))
+            batch = MessageBatch(topics, payloads, rows, [now] * len(rows))
+            batch.origin = self
+            self._deliver(batch)
 
     def _asked(self, reader: sqlite3.Connection) -> Iterator[tuple[int, str, bytes, str, int]]:
         """What is to be taken in now, in order."""

@@ -180,7 +180,7 @@ class CallAtHand:
     def properties(self) -> PublishProperties:
         if self._batch is None:
             return PublishProperties()
-        about = self._batch.about or {}
+        about = self._batch.particulars.about
         return decode_properties(about.get(self._at()[0], _NOTHING)[1])
 
     def messages(self) -> tuple[ReceivedMessage, ...]:
@@ -227,7 +227,7 @@ class CallAtHand:
 
 
 def _received(batch: MessageBatch, place: int, clock: WallClock) -> ReceivedMessage:
-    first, encoded = (batch.about or {}).get(place, _NOTHING)
+    first, encoded = batch.particulars.about.get(place, _NOTHING)
     about = decode_properties(encoded)
     return ReceivedMessage(
         batch.topics[place],

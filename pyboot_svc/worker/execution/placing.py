@@ -25,7 +25,7 @@ class Placing:
         self._lock = threading.Lock()
 
     def deliver(self, batch: MessageBatch) -> None:
-        births, invalid = self._births, batch.invalid or {}
+        births, invalid = self._births, batch.particulars.invalid
         columns = zip(batch.topics, batch.payloads, batch.packet_ids, strict=True)
         with self._lock:
             if batch.session != self._session:

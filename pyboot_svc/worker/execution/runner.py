@@ -20,7 +20,14 @@ from pyboot_svc.worker.execution.call import CallAtHand
 from pyboot_svc.worker.execution.failure_log import summary
 from pyboot_svc.worker.execution.model_call import ModelCall
 from pyboot_svc.worker.execution.poison import MOST_CRASHES
-from pyboot_svc.worker.messages import Chunk, Fault, Message, MessageBatch, Result
+from pyboot_svc.worker.messages import (
+    NOTHING_PARTICULAR,
+    Chunk,
+    Fault,
+    Message,
+    MessageBatch,
+    Result,
+)
 
 if TYPE_CHECKING:
     from pyboot_svc.model.coroutines import Coroutines  # which takes asyncio
@@ -99,9 +106,11 @@ class Runner:
         call, batch, first = self._call, chunk.batch, len(chunk.results)
         redeliverable = batch.redeliverable
         work, together = self._usual, False
-        if self._several or batch.invalid or batch.tick or call.suspects.counts:
+        particular = batch.particulars is not NOTHING_PARTICULAR
+        if self._several or particular or call.suspects.counts:
             work, together = self._way_of(chunk, first)
-        if redeliverable and not batch.tick:  # what comes again can kill the next process, too
+        # What comes again can kill the next process, too.
+        if redeliverable and not batch.particulars.tick:
             digests = chunk.digests[first:] if first else chunk.digests
             call.journal.begin(self.number, digests, together)
         self._began = began = monotonic()
@@ -170,7 +179,7 @@ class Runner:
             rest, as_one_call = chunk.successor(done), chunk.as_one_call
         if not as_one_call:
             text = f"the call did not end within model_timeout, {call.timeout:.0f} s"
-            if chunk.batch.tick:
+            if chunk.batch.particulars.tick:
                 call.failures.say_tick(text)
             else:
                 call.failures.say(PayloadFault.TIMEOUT, chunk.batch.message(done), text)
@@ -209,13 +218,13 @@ class Runner:
     def _way_of(self, chunk: Chunk, first: int) -> tuple[Callable[[Chunk, int], None], bool]:
         """What works on a chunk that may be unusual; and whether on all of it together."""
         call, batch = self._call, chunk.batch
-        if batch.tick:
+        if batch.particulars.tick:
             return self._tick, False
         if call.batch is not None:
             chunk.as_one_call = not chunk.singly and len(chunk) - first > 1
             if chunk.as_one_call:
                 return self._work_as_one_call, True
-        if call.batch is not None or batch.invalid or call.suspects.counts:
+        if call.batch is not None or batch.particulars.invalid or call.suspects.counts:
             return self._work_carefully, False
         if call.concurrency > 1 and not chunk.singly:
             return self._work_at_once, True
@@ -274,7 +283,7 @@ class Runner:
     def _work_carefully(self, chunk: Chunk, first: int) -> None:
         words, cursor = self._cursor
         batch = chunk.batch
-        invalid = batch.invalid or {}
+        invalid = batch.particulars.invalid
         for place in range(first, len(batch)):
             if self._given_up:
                 return
@@ -367,7 +376,7 @@ class Runner:
         payloads: list[Any] = []
         places: list[int] = []
         for place in range(first, len(batch)):
-            if batch.invalid and (trouble := batch.invalid.get(place)) is not None:
+            if (trouble := batch.particulars.invalid.get(place)) is not None:
                 fault = self._fail(batch.message(place), trouble.fault, trouble.text, 1)
                 outcomes.append((None, fault))
                 continue

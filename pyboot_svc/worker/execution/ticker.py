@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from pyboot_svc.threads import spawn
-from pyboot_svc.worker.messages import MessageBatch
+from pyboot_svc.worker.messages import TICK, MessageBatch
 
 
 class Ticker:
@@ -49,7 +49,9 @@ class Ticker:
     def _tick(self) -> MessageBatch:
         # The time tells its results from those of others.
         moment = b"%d" % time.time_ns()
-        return MessageBatch([""], [moment], [1], [time.monotonic_ns()], origin=self, tick=True)
+        tick = MessageBatch([""], [moment], [1], [time.monotonic_ns()], particulars=TICK)
+        tick.origin = self
+        return tick
 
 
 class NoTicker:

@@ -85,7 +85,8 @@ class Owner:
         self.ended = ""
 
     def on_messages(self, batch: MessageBatch) -> None:
-        self.messages += _seen(batch.topics, batch.payloads, batch.packet_ids, batch.invalid)
+        columns = batch.topics, batch.payloads, batch.packet_ids
+        self.messages += _seen(*columns, batch.particulars.invalid)
 
     def on_published(self, safe: list[Sendable], refused: list[tuple[Sendable, Refusal]]) -> None:
         raise AssertionError("nothing was published")

@@ -13,10 +13,12 @@ from support.store import configured
 
 from pyboot_svc.config import Broker, Endpoint, ResultOptions, Tracing
 from pyboot_svc.worker.messages import (
+    TICK,
     Addressed,
     Chunk,
     Destination,
     Fault,
+    Particulars,
     Result,
     ResultBatch,
     payloads_of,
@@ -52,9 +54,12 @@ class Line:
         self, results: Sequence[Result], user: Mapping[int, Sequence[tuple[str, str]]] | None = None
     ) -> tuple[Chunk, Sequence[Result]]:
         """What the model made of as many messages; `user` are user properties, by place."""
-        chunk = chunk_of([b"in"] * len(results), arrived=time.monotonic_ns())
-        pairs = (user or {}).items()
-        chunk.batch.about = {place: (0, encode_user(some)) for place, some in pairs}
+        about = {place: (0, encode_user(some)) for place, some in (user or {}).items()}
+        chunk = chunk_of(
+            [b"in"] * len(results),
+            arrived=time.monotonic_ns(),
+            particulars=Particulars(about=about),
+        )
         chunk.results.extend(results)
         chunk.began, chunk.took = time.monotonic(), 0.5 * len(results)
         return chunk, self.spans.begin(chunk, range(len(results)), chunk.results)
@@ -241,8 +246,7 @@ def test_by_mqtt_3_there_are_no_properties() -> None:
 
 def test_a_tick_is_no_message() -> None:
     line = Line()
-    chunk = chunk_of([b""])
-    chunk.batch.tick = True
+    chunk = chunk_of([b""], particulars=TICK)
     assert line.spans.begin(chunk, range(1), [b"a"]) == [b"a"]
 
 

@@ -20,6 +20,7 @@ from pyboot_svc.worker.messages import (
     MessageBatch,
     Nowhere,
     Origin,
+    Particulars,
     ResultBatch,
     ids_of,
     pick,
@@ -40,15 +41,15 @@ def columns(
 @pytest.fixture
 def batch() -> MessageBatch:
     """Five messages of which every column differs."""
-    return MessageBatch(
+    batch = MessageBatch(
         ["a", "b", "c", "d", "e"],
         [b"0", b"1", b"2", b"3", b"4"],
         [7, 0, 8, 0, 9],
         [100, 101, 102, 103, 104],
         3,
-        redeliverable=False,
-        origin=ORIGIN,
     )
+    batch.origin = ORIGIN
+    return batch
 
 
 def test_a_part_has_all_columns_of_the_same_messages(batch: MessageBatch) -> None:
@@ -60,7 +61,7 @@ def test_a_part_has_all_columns_of_the_same_messages(batch: MessageBatch) -> Non
         [101, 102, 103],
         ORIGIN,
     )
-    assert (part.session, part.redeliverable, len(part), part.size) == (3, False, 3, 6)
+    assert (part.session, part.redeliverable, len(part), part.size) == (3, True, 3, 6)
 
 
 def test_a_part_is_not_changed_with_the_whole(batch: MessageBatch) -> None:
@@ -220,20 +221,33 @@ def with_misfits(count: int, *places: int) -> MessageBatch:
     invalid = {place: InvalidMessage(PayloadFault.BAD_TOPIC, str(place)) for place in places}
     names = [f"{place}" for place in range(count)]
     payloads = [name.encode() for name in names]
-    return MessageBatch(names, payloads, [*range(count)], [0] * count, invalid=invalid or None)
+    return MessageBatch(names, payloads, [*range(count)], [0] * count, 0, Particulars(invalid))
 
 
 def wrong(batch: MessageBatch) -> set[str]:
     """The topics of its invalid, each of which says where it was first."""
-    invalid = batch.invalid or {}
+    invalid = batch.particulars.invalid
     assert [reason.text for reason in invalid.values()] == [batch.topics[at] for at in invalid]
     return {batch.topics[at] for at in invalid}
 
 
 def test_what_was_retained_is_known_among_some() -> None:
-    batch = MessageBatch(["a"] * 4, [b"1", b"2", b"3", b"4"], [0] * 4, [0] * 4, retained=[1, 3])
-    assert batch.only([0, 3]).retained == [1]
-    assert batch.only([0, 2]).retained == []
+    columns = ["a"] * 4, [b"1", b"2", b"3", b"4"], [0] * 4, [0] * 4
+    batch = MessageBatch(*columns, 0, Particulars(retained=[1, 3]))
+    assert list(batch.only([0, 3]).particulars.retained) == [1]
+    assert list(batch.only([0, 2]).particulars.retained) == []
+    assert list(batch.part(2, 4).particulars.retained) == [1]
+
+
+def test_what_may_come_again_is_what_has_a_number_or_was_retained(batch: MessageBatch) -> None:
+    assert [batch.part(place, place + 1).redeliverable for place in range(5)] == [
+        *(True, False, True, False, True)
+    ]
+    columns = ["a"] * 3, [b"1", b"2", b"3"], [0] * 3, [0] * 3
+    kept = MessageBatch(*columns, 0, Particulars(retained=[1]))
+    assert (kept.redeliverable, kept.part(1, 2).redeliverable) == (True, True)
+    assert not kept.only([0, 2]).redeliverable
+    assert not MessageBatch(["a"] * 2, [b"1", b"2"], [-1, 0], [0] * 2).redeliverable
 
 
 def test_misfits_go_with_their_messages() -> None:
@@ -250,4 +264,4 @@ def test_misfits_go_with_their_messages() -> None:
 def test_misfits_of_two_batches(first: tuple[int, ...], second: tuple[int, ...]) -> None:
     batch, other = with_misfits(5, *first), with_misfits(3, *second)
     batch.extend(other)
-    assert sorted(batch.invalid or {}) == [*first, *(5 + place for place in second)]
+    assert sorted(batch.particulars.invalid) == [*first, *(5 + place for place in second)]

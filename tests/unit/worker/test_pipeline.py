@@ -31,6 +31,7 @@ from pyboot_svc.worker.messages import (
     Chunk,
     Message,
     MessageBatch,
+    Particulars,
     ResultBatch,
     Sendable,
     StoredMessage,
@@ -98,8 +99,8 @@ class MemoryInbox:
             packet_ids=packet_ids,
             arrived=time.monotonic_ns(),
             session=self.session,
-            redeliverable=bool(held) or retained,
             origin=self,
+            particulars=Particulars(retained=range(len(messages)) if retained else ()),
         )
         self._deliver(batch)
         return held

@@ -25,11 +25,12 @@ class NoRetained:
     def forget(self) -> None: ...
 
     def sift(self, batch: MessageBatch) -> tuple[MessageBatch | None, list[int]]:
-        if not batch.retained:
+        places = batch.particulars.retained
+        if not places:
             return batch, []
-        retained = frozenset(batch.retained)
+        retained = frozenset(places)
         new = [place for place in range(len(batch)) if place not in retained]
-        return batch.only(new) if new else None, pick(batch.packet_ids, batch.retained)
+        return batch.only(new) if new else None, pick(batch.packet_ids, places)
 
 
 class NewRetained:
@@ -58,10 +59,11 @@ class NewRetained:
 
     def sift(self, batch: MessageBatch) -> tuple[MessageBatch | None, list[int]]:
         # Those that are known are copies: as long as the first one is not safe, it comes again.
-        if not batch.retained:
+        places = batch.particulars.retained
+        if not places:
             self._note(batch.topics, batch.payloads)
             return batch, []
-        retained = frozenset(batch.retained)
+        retained = frozenset(places)
         new: list[int] = []
         old: list[int] = []
         for place in range(len(batch)):

@@ -113,14 +113,7 @@ class BulkPlane:
         if packet_id:
             self._open.add(packet_id)
         self._owner.on_messages(
-            MessageBatch(
-                [topic],
-                [payload],
-                [packet_id],
-                [monotonic_ns()],
-                self._session,
-                redeliverable=packet_id > 0,
-            )
+            MessageBatch([topic], [payload], [packet_id], [monotonic_ns()], self._session)
         )
         return 1
 
@@ -132,7 +125,7 @@ class BulkPlane:
             batch = batch_of(arrivals, self._session)
             if arrivals.duplicates:
                 batch = batch.only(new_places(arrivals, self._open))
-            elif arrivals.redeliverable:
+            elif batch.redeliverable:
                 self._open.update(arrivals.packet_ids)
             if batch.packet_ids:
                 self._owner.on_messages(batch)

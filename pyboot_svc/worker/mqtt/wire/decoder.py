@@ -64,14 +64,13 @@ class Arrivals:
 
     __slots__ = (
         *("about", "broken", "duplicates", "exact", "invalid", "others", "packet_ids"),
-        *("payloads", "redeliverable", "refused", "released", "retained", "settled", "topics"),
+        *("payloads", "refused", "released", "retained", "settled", "topics"),
     )
 
     def __init__(self) -> None:
         self.topics: list[str] = []
         self.payloads: list[bytes] = []
         self.packet_ids: list[int] = []
-        self.redeliverable = False
         self.settled: list[int] = []
         self.refused: list[tuple[int, int, bytes]] = []
         self.others: list[bytes] = []
@@ -79,14 +78,12 @@ class Arrivals:
         self.released: list[int] = []
         self.retained: list[int] = []
         self.duplicates: list[int] = []
-        self.invalid: dict[int, InvalidMessage] | None = None
-        self.about: dict[int, About] | None = None
+        self.invalid: dict[int, InvalidMessage] = {}
+        self.about: dict[int, About] = {}
         self.broken: Exception | None = None
 
     def add_about(self, first: int, properties: bytes = b"") -> None:
         """Of the message that is added next."""
-        if self.about is None:
-            self.about = {}
         self.about[len(self.packet_ids)] = first, properties
 
     def note_marks(self, first: int, start: int, count: int) -> None:
@@ -96,22 +93,17 @@ class Arrivals:
             self.duplicates += places
         if not first & RETAIN:
             return
-        if self.about is None:
-            self.about = {}
         for place in places:
             self.about.setdefault(place, (first, b""))
         if not first & DUP:
             self.retained += places
 
-    def add_invalid(self, given: Given, redeliverable: bool) -> None:
+    def add_invalid(self, given: Given) -> None:
         """A message that is to be given up when its turn comes."""
-        if self.invalid is None:
-            self.invalid = {}
         self.invalid[len(self.packet_ids)] = given.reason
         self.topics.append(given.topic)
         self.payloads.append(given.payload)
         self.packet_ids.append(given.mid)
-        self.redeliverable |= redeliverable
 
 
 class _Lead(NamedTuple):
@@ -297,10 +289,8 @@ class Decoder:
             add_topic(topic)
             add_payload(data[at:stop])
             add_packet_id(packet_id)
-            if first & (_QOS_1 | RETAIN):
-                arrivals.redeliverable = True
-                if first & _MARKS:
-                    arrivals.note_marks(first, len(arrivals.packet_ids) - 1, 1)
+            if first & _MARKS:
+                arrivals.note_marks(first, len(arrivals.packet_ids) - 1, 1)
             lead, size = data[position : body + 2], stop - position
             position = stop
         return position
@@ -315,8 +305,8 @@ class Decoder:
             self._parse(like, arrivals)
             arrivals.exact += arrivals.packet_ids[known:]
             for place in range(known, len(arrivals.packet_ids)):
-                _, properties = (arrivals.about or {}).get(place, (0, b""))
-                arrivals.about = {**(arrivals.about or {}), place: (first, properties)}
+                _, properties = arrivals.about.get(place, (0, b""))
+                arrivals.about[place] = first, properties
         elif first == _PUBREL and len(packet) - body >= 2:
             arrivals.released.append(packet[body] << 8 | packet[body + 1])
         else:
@@ -389,7 +379,7 @@ class Decoder:
             arrivals.duplicates.append(len(arrivals.packet_ids))
         elif first & RETAIN:
             arrivals.retained.append(len(arrivals.packet_ids))
-        arrivals.add_invalid(given, first & (_QOS_1 | RETAIN) > 0)
+        arrivals.add_invalid(given)
 
 
 class _Run:

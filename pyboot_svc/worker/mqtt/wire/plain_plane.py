@@ -183,14 +183,13 @@ class PlainPlane:
         if topic_trouble(topic) or len(payload) > self._most or (qos and not packet_id):
             number = packet_id if qos else -1
             given = examine(topic, payload, len(payload), number, self._most)
-            arrivals.add_invalid(given, redeliverable=qos > 0 or retain)
+            arrivals.add_invalid(given)
             return
         if retain or properties or qos > 1:
             arrivals.add_about(flags, properties)
         arrivals.topics.append(topic.decode())
         arrivals.payloads.append(payload)
         arrivals.packet_ids.append(packet_id if qos else 0)
-        arrivals.redeliverable |= qos > 0 or retain
 
     def _on_published(self, packet_id: int, refusal: Refusal | None) -> None:
         item = self._in_flight.pop(packet_id, None)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pyboot_svc.worker.messages import (
+    NOTHING_PARTICULAR,
     Chunk,
     Destination,
     MessageBatch,
+    Particulars,
     ResultBatch,
     Sendable,
     StoredMessage,
@@ -119,17 +121,11 @@ class NoPlane:
 def batch_of(arrivals: Arrivals, session: int) -> MessageBatch:
     """What has arrived just now, at least one message."""
     times = [time.monotonic_ns()] * len(arrivals.packet_ids)
-    return MessageBatch(
-        arrivals.topics,
-        arrivals.payloads,
-        arrivals.packet_ids,
-        times,
-        session,
-        redeliverable=arrivals.redeliverable,
-        invalid=arrivals.invalid,
-        retained=arrivals.retained,
-        about=arrivals.about,
-    )
+    particulars = NOTHING_PARTICULAR
+    if arrivals.about or arrivals.invalid or arrivals.retained:
+        particulars = Particulars(arrivals.invalid, arrivals.retained, arrivals.about)
+    columns = arrivals.topics, arrivals.payloads, arrivals.packet_ids, times
+    return MessageBatch(*columns, session, particulars)
 
 
 def new_places(arrivals: Arrivals, known: set[int]) -> list[int]:

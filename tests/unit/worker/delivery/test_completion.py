@@ -15,7 +15,15 @@ from pyboot_svc.worker.delivery.dead_letters import DeadLetters
 from pyboot_svc.worker.delivery.model_state import StateSaver
 from pyboot_svc.worker.delivery.post_queue import PostQueue
 from pyboot_svc.worker.delivery.settlement import Settlement
-from pyboot_svc.worker.messages import Addressed, Chunk, Destination, Result, ResultBatch, ids_of
+from pyboot_svc.worker.messages import (
+    TICK,
+    Addressed,
+    Chunk,
+    Destination,
+    Result,
+    ResultBatch,
+    ids_of,
+)
 from pyboot_svc.worker.stats import Stats
 from pyboot_svc.worker.storage.durable_queue import DEAD_LETTERS, DurableQueue
 from pyboot_svc.worker.storage.writer import DATABASE_NAME, DatabaseWriter
@@ -92,7 +100,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
         lambda chunk: chunk.results.__setitem__(0, b""),
         lambda chunk: setattr(chunk, "unusual", True),
         lambda chunk: setattr(chunk, "handed_on", 1),
-        lambda chunk: setattr(chunk.batch, "tick", True),
+        lambda chunk: setattr(chunk.batch, "particulars", TICK),
     ],
 )
 def test_a_chunk_is_plain_with_one_result_and_nothing_else(

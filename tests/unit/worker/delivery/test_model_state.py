@@ -262,7 +262,6 @@ class Saving:
             [b""] * len(packet_ids),
             self.chunks,
             packet_ids=packet_ids,
-            redeliverable=any(packet_ids),
             origin=self._origin,
         )
         self.chunks += 1

@@ -35,11 +35,7 @@ def chunks_of(qualities: Sequence[Sequence[int]]) -> list[Chunk]:
     for number, some in enumerate(qualities):
         packet_ids = [at if qos else 0 for at, qos in enumerate(some, sent + 1)]
         sent += len(some)
-        chunks.append(
-            chunk_of(
-                [b""] * len(some), number, packet_ids=packet_ids, redeliverable=any(packet_ids)
-            )
-        )
+        chunks.append(chunk_of([b""] * len(some), number, packet_ids=packet_ids))
     return chunks
 
 
@@ -347,5 +343,5 @@ def test_only_what_a_broker_waits_for_is_open() -> None:
     settlement = Settlement(roomy_budget(), without_state())
     settlement.admit(batch_of([b""] * 3, packet_ids=[0, 4, 0]))
     assert settlement.unacknowledged == 1
-    settlement.admit(batch_of([b""] * 3, packet_ids=[0, 0, 0], redeliverable=False))
+    settlement.admit(batch_of([b""] * 3, packet_ids=[0, 0, 0]))
     assert settlement.unacknowledged == 1

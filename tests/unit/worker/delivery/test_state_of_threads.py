@@ -79,7 +79,6 @@ class SharedState(RuleBasedStateMachine):
             [b""] * len(qos),
             len(self.arrived),
             packet_ids=packet_ids,
-            redeliverable=any(packet_ids),
             origin=self.origin,
         )
         self.settlement.admit(chunk.batch)

@@ -11,7 +11,7 @@ from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.sparkplug.encoder import encode
 from pyboot_svc.worker.execution.placing import placing_of
 from pyboot_svc.worker.invalid_messages import InvalidMessage
-from pyboot_svc.worker.messages import MessageBatch
+from pyboot_svc.worker.messages import MessageBatch, Particulars
 
 BIRTH, DATA = "spBv1.0/G/NBIRTH/N", "spBv1.0/G/NDATA/N"
 VALUE = encode({"metrics": [{"alias": 1, "value": 1.0}]})
@@ -78,8 +78,8 @@ def test_names_end_with_the_connection_unless_nothing_was_missed() -> None:
 
 def test_messages_that_no_model_gets_are_left_alone() -> None:
     line = Line()
-    batch = batch_of([birth("a"), VALUE], [BIRTH, DATA])
-    batch.invalid = {0: InvalidMessage(PayloadFault.TOO_LARGE, "too large")}
+    invalid = {0: InvalidMessage(PayloadFault.TOO_LARGE, "too large")}
+    batch = batch_of([birth("a"), VALUE], [BIRTH, DATA], particulars=Particulars(invalid))
     line.placing.deliver(batch)
     assert type(batch.payloads[0]) is bytes
     assert line.names() == ["a", "unknown_alias"]

@@ -49,8 +49,8 @@ memory = SimpleNamespace(journal=journal, suspects=suspects)
 call = ModelCall.of(edge, Model(model), memory, FailureLog())
 runner = Runner(0, call, Context("test-1", folder, logging.getLogger("model")))
 payloads = [b"innocent", b"poison", b"next"]
-columns = ["in"] * 3, payloads, [0] * 3, [0] * 3
-runner.work(Chunk(0, MessageBatch(*columns, redeliverable=redeliverable)))
+packet_ids = [1, 2, 3] if redeliverable else [0] * 3
+runner.work(Chunk(0, MessageBatch(["in"] * 3, payloads, packet_ids, [0] * 3)))
 """
 
 

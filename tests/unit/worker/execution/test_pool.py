@@ -124,9 +124,7 @@ class Pool:
         session: int = 1,
     ) -> None:
         packet_ids = [number if qos else 0 for number in range(1, len(payloads) + 1)]
-        batch = batch_of(
-            payloads, topics, packet_ids=packet_ids, session=session, redeliverable=qos > 0
-        )
+        batch = batch_of(payloads, topics, packet_ids=packet_ids, session=session)
         batch.origin = self.settlement.origin
         self.settlement.admit(batch)
         self.waiting.put(batch)

@@ -17,7 +17,7 @@ from support.poll import until
 from support.waiters import waiting_threads
 
 from pyboot_svc.worker.execution.pre_queue import PreQueue
-from pyboot_svc.worker.messages import Chunk, MessageBatch, Nowhere, Origin
+from pyboot_svc.worker.messages import TICK, Chunk, MessageBatch, Nowhere, Origin
 
 BROKER, DEAD = Nowhere(), Nowhere()
 
@@ -52,16 +52,16 @@ def entry(number: int, qos: int, session: int) -> Entry:
     return Entry(f"in/{number}", payload, number if qos else 0, -number, session, origin)
 
 
-def batch_with(entries: list[Entry], *, redeliverable: bool = True) -> MessageBatch:
-    return MessageBatch(
+def batch_with(entries: list[Entry]) -> MessageBatch:
+    batch = MessageBatch(
         [one.topic for one in entries],
         [one.payload for one in entries],
         [one.mid for one in entries],
         [one.arrived for one in entries],
         entries[0].session,
-        redeliverable=redeliverable,
-        origin=entries[0].origin,
     )
+    batch.origin = entries[0].origin
+    return batch
 
 
 def entries_of(batch: MessageBatch) -> list[Entry]:
@@ -256,10 +256,11 @@ def test_all_that_arrived_is_taken_in_order_whatever_the_sizes(
     sent: list[Entry] = []
     recurring: list[bool] = []
     for size, session, redeliverable in arriving:
-        batch = [entry(len(sent) + number, 1, session) for number in range(1, size + 1)]
+        qos = int(redeliverable)
+        batch = [entry(len(sent) + number, qos, session) for number in range(1, size + 1)]
         sent += batch
         recurring += [redeliverable] * size
-        assert queue.put(batch_with(batch, redeliverable=redeliverable)) == 0
+        assert queue.put(batch_with(batch)) == 0
     came: list[Entry] = []
     for most in cycle(wanted):
         if not queue.waiting:
@@ -403,12 +404,12 @@ def test_a_call_that_is_due_is_one_also_when_it_comes_to_a_full_queue(lossy: boo
     queue = PreQueue(2, roomy_budget(), lossy=lossy)
     for payload in (b"1", b"2", b"3"):
         queue.put(batch_of([payload], packet_ids=[0 if lossy else 1]))
-    queue.put(MessageBatch([""], [b"now"], [1], [0], tick=True))
+    queue.put(MessageBatch([""], [b"now"], [1], [0], particulars=TICK))
     ticks = []
     while queue.waiting:
         chunk = queue.take(1, 1)
         assert chunk is not None
-        ticks.append((chunk.batch.payloads, chunk.batch.tick))
+        ticks.append((chunk.batch.payloads, chunk.batch.particulars.tick))
         queue.done(chunk)
     assert ticks[-1] == ([b"now"], True)
     assert not any(tick for _, tick in ticks[:-1])

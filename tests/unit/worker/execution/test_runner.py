@@ -200,7 +200,7 @@ def test_what_is_not_delivered_again_is_not_in_the_ledger(shop: Callable[..., Wo
 
     workshop = shop(model)
     workshop.work(b"0", b"0")  # so that the slot has held something
-    chunk = chunk_of([b"1", b"2"], packet_ids=[0, 0], redeliverable=False)
+    chunk = chunk_of([b"1", b"2"], packet_ids=[0, 0])
     assert workshop.runner.work(chunk)
     assert results(chunk) == [b"1", b"2"]
     assert seen[2:] == [[], []]

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from pyboot_svc.worker.messages import MessageBatch
+from pyboot_svc.worker.messages import MessageBatch, Particulars
 from pyboot_svc.worker.mqtt.session.retained import MOST_RETAINED, NewRetained, NoRetained
 from pyboot_svc.worker.mqtt.session.sieve import Sieve
 
@@ -12,7 +12,8 @@ from pyboot_svc.worker.mqtt.session.sieve import Sieve
 def batch(*messages: tuple[str, bytes], retained: tuple[int, ...] = ()) -> MessageBatch:
     topics, payloads = [topic for topic, _ in messages], [payload for _, payload in messages]
     packet_ids = list(range(1, len(messages) + 1))
-    return MessageBatch(topics, payloads, packet_ids, [1] * len(packet_ids), 1, retained=retained)
+    columns = topics, payloads, packet_ids, [1] * len(packet_ids)
+    return MessageBatch(*columns, 1, Particulars(retained=retained))
 
 
 def sift(replays: Sieve, found: MessageBatch) -> tuple[list[bytes], list[int]]:
@@ -106,7 +107,7 @@ def test_in_a_new_session_all_is_news() -> None:
 def test_batches_of_one_read_are_put_together_with_their_places() -> None:
     found = batch(("a", b"1"), ("b", b"1"), retained=(1,))
     found.extend(batch(("c", b"1"), ("d", b"1"), retained=(0,)))
-    assert list(found.retained) == [1, 2]
+    assert list(found.particulars.retained) == [1, 2]
 
 
 def test_all_of_them_can_be_passed_over() -> None:

@@ -34,7 +34,6 @@ class Found:
     exact: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     broken: bool = False
-    redeliverable: bool = False
 
 
 def reference(data: bytes, v5: bool, most: int) -> Found:
@@ -100,7 +99,6 @@ def read_publish(first: int, body: bytes, v5: bool, most: int, found: Found) -> 
         payload = payload[:HEAD_BYTES]
     topic = name.decode(errors="backslashreplace")
     found.messages.append((topic, payload, mid, troubles[0] if troubles else ""))
-    found.redeliverable |= first & 7 > 0
     if first & 4:
         found.exact.append(mid)
 
@@ -125,7 +123,7 @@ def read_puback(body: bytes, found: Found) -> None:
 
 
 def told(arrivals: Arrivals) -> list[tuple[str, bytes, int, str]]:
-    invalid = arrivals.invalid or {}
+    invalid = arrivals.invalid
     wrong = [
         str(invalid[at].fault) if at in invalid else "" for at in range(len(arrivals.packet_ids))
     ]
@@ -145,7 +143,6 @@ def parse(parser: Decoder, data: bytes, cuts: list[int]) -> Found:
         found.others += arrivals.others
         found.exact += arrivals.exact
         found.released += arrivals.released
-        found.redeliverable |= arrivals.redeliverable
         if arrivals.broken is not None:
             found.broken = True
             break
@@ -237,7 +234,6 @@ def test_what_is_too_large_is_passed_over_and_not_collected(
 
 def test_its_size_and_its_limit_are_said() -> None:
     arrivals = Decoder(True, MOST).feed(publish(0x30, b"in", 0, b"\0", bytes(2000)))
-    assert arrivals.invalid is not None
     fault, text = arrivals.invalid[0]
     assert fault is PayloadFault.TOO_LARGE
     assert "2000 bytes" in text
@@ -298,7 +294,6 @@ def test_a_message_that_comes_alone_is_read_as_any_other(
         assert told(arrivals) == [(topic, content, number, "")]
         assert arrivals.broken is None
         assert [*arrivals.others, *arrivals.exact, *arrivals.retained] == []
-        assert arrivals.redeliverable == (number > 0)
     assert other.lone_message(bytes(packet)) is None, "its topic is not known yet"
 
 

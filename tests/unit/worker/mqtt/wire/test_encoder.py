@@ -26,6 +26,7 @@ from pyboot_svc.worker.mqtt.wire.encoder import (
     encode_user_properties,
     id_lead,
 )
+from pyboot_svc.worker.mqtt.wire.plane import batch_of
 from pyboot_svc.worker.properties import encode_length
 
 TOPICS = st.sampled_from(["in", "i", "in/1", "plant/温度", "t" * 127, "t" * 300])
@@ -90,7 +91,6 @@ def fed(parser: Decoder, data: bytes, cuts: list[int]) -> Arrivals:
         total.topics += found.topics
         total.payloads += found.payloads
         total.packet_ids += found.packet_ids
-        total.redeliverable |= found.redeliverable
         total.settled += found.settled
         total.refused += found.refused
         total.others += found.others
@@ -129,7 +129,6 @@ def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int])
             topic, payload, qos, mid, dup, retain, user = about
             packet = paho.publish(topic, payload, qos, mid, user, dup and qos > 0, retain)
             published.append((topic, payload, mid if qos else 0))
-            expected.redeliverable |= qos > 0 or retain
             if qos == 2:
                 expected.exact.append(mid)
             if retain and not (dup and qos > 0):
@@ -152,7 +151,6 @@ def test_any_packets_cut_anywhere(v5: bool, packets: list[Any], cuts: list[int])
         data += packet
     found = fed(Decoder(v5), data, cuts)
     assert shown(found) == published
-    assert found.redeliverable == expected.redeliverable
     assert found.settled == expected.settled
     assert found.refused == expected.refused
     assert found.others == expected.others
@@ -289,19 +287,16 @@ def test_runs_of_any_shapes_give_what_was_put_in(
     settled: list[int] = []
     refused: list[tuple[int, int, bytes]] = []
     others: list[bytes] = []
-    redeliverable = False
     for segment in segments:
         if not isinstance(segment, bytes):
             number, count, seed = segment
             for packet, message in shapes[number].packets(v5, count, seed):
                 parts.append(packet)
                 expected.append(message)
-            redeliverable |= shapes[number].first & 0x03 > 0
             continue
         parts.append(segment)
         if segment[0] == 0x34:
             expected.append(("in", b"x" if v5 else b"\0x", 5))
-            redeliverable = True
         elif segment[0] != 0x40:
             others.append(segment)
         elif segment[1] == 3:
@@ -313,7 +308,6 @@ def test_runs_of_any_shapes_give_what_was_put_in(
     found = fed(Decoder(v5), b"".join(parts), cuts)
     assert shown(found) == expected
     assert (found.settled, found.refused, found.others) == (settled, refused, others)
-    assert found.redeliverable == redeliverable
 
 
 @pytest.mark.parametrize("qos", [0, 1])
@@ -368,9 +362,10 @@ def test_what_can_be_delivered_again_recurs(first: int, redeliverable: bool, cou
     once = publish(b"in", b"", b"x", 0x30, 0)
     again = publish(b"in", b"", b"x", first, 1)
     parser = Decoder(False)
-    assert parser.feed(again * count).redeliverable == redeliverable
-    assert parser.feed(once * 20 + again * count + once * 20).redeliverable == redeliverable
-    assert not parser.feed(once * 20).redeliverable
+    assert batch_of(parser.feed(again * count), 1).redeliverable == redeliverable
+    among = once * 20 + again * count + once * 20
+    assert batch_of(parser.feed(among), 1).redeliverable == redeliverable
+    assert not batch_of(parser.feed(once * 20), 1).redeliverable
 
 
 @settings(max_examples=100, deadline=None)
