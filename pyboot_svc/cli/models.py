@@ -22,8 +22,10 @@ from pyboot_svc.environments.interpreter import (
 )
 from pyboot_svc.model.fingerprint import source_files
 from pyboot_svc.services.child import how_it_ended
+from pyboot_svc.services.forked_child import ChildEnded
+from pyboot_svc.services.lending import Places
 from pyboot_svc.services.trust import require_roots_own
-from pyboot_svc.services.unprivileged import ChildEnded, Places, without_rights
+from pyboot_svc.services.unprivileged import without_rights
 
 _FAILED = 1
 

@@ -27,6 +27,8 @@ users        one for each instance
 tokens       by which workers prove to the master who they are
 trust        whether what root takes is root's alone
 unprivileged what root has done without root's rights
+lending      the folder that it lends there
+forked_child a child that does something, and tells it
 descendants  ends what a model has started there, and left
 lock         lets one at a time change what the host runs
 exits        how a process ended, in words

@@ -24,7 +24,7 @@ from pyboot_svc.config import Edge, InstanceConfig
 from pyboot_svc.config.loader import load_config
 from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.errors import ExitCode, UsageError
-from pyboot_svc.services.unprivileged import Places
+from pyboot_svc.services.lending import Places
 from pyboot_svc.text import printable
 
 DESCRIPTION = """\

@@ -31,9 +31,11 @@ from pyboot_svc.model.formats import codec_of
 from pyboot_svc.model.loader import concurrency_of, exceptions_named, ticking, working_folder
 from pyboot_svc.model.secrets import Secrets
 from pyboot_svc.model.state_use import keeps_state
+from pyboot_svc.services.forked_child import ChildEnded
 from pyboot_svc.services.guests import run_guest
+from pyboot_svc.services.lending import Places
 from pyboot_svc.services.trust import trouble_with
-from pyboot_svc.services.unprivileged import ChildEnded, Places, asked_without_rights
+from pyboot_svc.services.unprivileged import asked_without_rights
 from pyboot_svc.text import block, path_text, printable
 from pyboot_svc.tracing.provider import import_libraries
 from pyboot_svc.web.credentials import trouble_in

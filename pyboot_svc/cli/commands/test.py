@@ -28,7 +28,7 @@ from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.codec import PayloadError
 from pyboot_svc.model.loader import model_folder
 from pyboot_svc.services.guests import run_guest
-from pyboot_svc.services.unprivileged import Places
+from pyboot_svc.services.lending import Places
 from pyboot_svc.text import block, path_text
 
 DESCRIPTION = """\

@@ -38,7 +38,7 @@ from pyboot_svc.environments.interpreter import is_here
 from pyboot_svc.errors import ExitCode, UsageError, told
 from pyboot_svc.logs import configure_logging
 from pyboot_svc.model.loader import ticking
-from pyboot_svc.services.unprivileged import Places
+from pyboot_svc.services.lending import Places
 from pyboot_svc.text import block, path_text, printable
 from pyboot_svc.topics import check_text, is_one
 from pyboot_svc.worker.messages import topic_of

@@ -18,7 +18,9 @@ import pytest
 from support.poll import until
 
 from pyboot_svc.errors import ExitCode, PybootError, UnavailableError, UsageError
-from pyboot_svc.services.unprivileged import ChildEnded, Places, as_owner, without_rights
+from pyboot_svc.services.forked_child import ChildEnded
+from pyboot_svc.services.lending import Places
+from pyboot_svc.services.unprivileged import as_owner, without_rights
 
 OWNER = 4711
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
