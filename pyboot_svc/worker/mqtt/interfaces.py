@@ -94,6 +94,10 @@ class Link(Protocol):
         """Why the broker has ended the session, in its words (MQTT 5); empty if it didn't say."""
 
     @property
+    def too_large(self) -> bool:
+        """Whether it said that it was sent something too large."""
+
+    @property
     def silent(self) -> bool:
         """Whether it was given up for want of an answer."""
 

@@ -162,6 +162,10 @@ class Loop:
         return self._client.farewell
 
     @property
+    def too_large(self) -> bool:
+        return self._client.too_large
+
+    @property
     def silent(self) -> bool:
         doubt = self._life.ack_timeout.doubt
         return bool(doubt) and self.ending.reason == doubt

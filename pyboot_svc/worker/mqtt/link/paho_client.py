@@ -49,6 +49,7 @@ _RETAINED_IF_NEW = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
 _TAKEN_OVER = 0x8E
 # From here on reason codes are those of failures.
 _FAILURES = 0x80
+_TOO_LARGE = 0x95
 # Server unavailable, server busy: as while it starts.
 _SOON_THERE = (0x88, 0x89)
 # Not authorized, retain not supported, QoS not supported: of MQTT 3.1.1, not authorized.
@@ -184,6 +185,7 @@ class ControlClient:
         self._up = False
         # Why the broker has ended the session, in its words.
         self.farewell = ""
+        self.too_large = False
         # What it was asked to subscribe to, by packet identifier, and has not been answered.
         self._asked: dict[int, str] = {}
         # How many seconds without a sign of life the broker allows.
@@ -425,6 +427,7 @@ class ControlClient:
             name = _with_details(_reason_name(PacketTypes.DISCONNECT, reason), properties)
             if reason >= _FAILURES:
                 self.farewell = name
+            self.too_large = reason == _TOO_LARGE
             text, asked = f"the broker ended the session: {name}", self.unanswered
             self._events.on_ended(
                 f"{text}, instead of an answer to SUBSCRIBE {asked}" if asked else text

@@ -55,7 +55,7 @@ class Objections:
     @property
     def slows(self) -> bool:
         """Whether answers, and the time, say when the next message may be sent."""
-        return self._holds.active or self._hang_ups.alone
+        return self._holds.active or self._hang_ups.window is not None
 
     def connected(self, limits: BrokerLimits, qos: int, *, at_once: bool) -> None:
         """`qos` is that of results; `at_once`: at the first attempt."""
@@ -70,8 +70,10 @@ class Objections:
         """How many more may be sent, where otherwise there would be `room`."""
         if self._holds.stopping:
             return 0
-        if self._hang_ups.alone:
-            return min(room, 1 - in_flight) if self._hang_ups.may_send() else 0
+        if self._hang_ups.alone and not self._hang_ups.may_send():
+            return 0
+        if self._hang_ups.window is not None:
+            room = min(room, self._hang_ups.window - in_flight)
         return min(room, self._holds.window - in_flight) if self._holds.active else room
 
     def sent(self, *, answered: bool) -> None:
@@ -85,17 +87,12 @@ class Objections:
         if by_topic and isinstance(item, ResultBatch) and item.chunk.unusual:
             found = (self.forbids_result(payload, item.chunk) for payload in item.payloads)
             return next(filter(None, found), None)
-        lane = lane_of(item)
-        reason = self._too_large(self._sizes.of(item), lane)
-        if reason is None and self._lessons[lane].of_topics:
-            reason = self._closed(content_of(item, self._topic)[0], lane)
-        return reason
+        topic, _ = content_of(item, self._topic)
+        return self._reason_against(self._sizes.of(item), topic, lane_of(item))
 
     def forbids_result(self, payload: bytes, chunk: Chunk) -> str | None:
-        reason = self._too_large(self._sizes.of_result(payload, chunk), RESULTS)
-        if reason is None and self._lessons[RESULTS].of_topics:
-            reason = self._closed(topic_of(payload, self._topic), RESULTS)
-        return reason
+        size = self._sizes.of_result(payload, chunk)
+        return self._reason_against(size, topic_of(payload, self._topic), RESULTS)
 
     def due(self) -> Iterator[int]:
         """The lanes that may be tried again."""
@@ -119,7 +116,7 @@ class Objections:
         """While `active`: those of `items` that are, and come to no second time."""
         if self._holds.active:
             items = self._holds.safe(items)
-        if self._hang_ups.alone:
+        if self._hang_ups.window is not None:
             self._hang_ups.delivered(sum(map(count_of, items)))
         if any(lesson.open for lesson in self._lessons.values()):
             for item in items:
@@ -163,7 +160,7 @@ class Objections:
         if link.silent:
             return f"the post broker leaves it without an answer, and has one for others {about}"
         topic, _ = content_of(item, self._topic)
-        self._lessons[lane].given_up(size, topic)
+        self._lessons[lane].given_up(size, topic, too_large=link.too_large)
         if lane == RESULTS and self._lessons[RESULTS].closes(topic):
             self._lessons[DEAD_LETTERS].disproved(size)
         elif lane == RESULTS:
@@ -201,20 +198,17 @@ class Objections:
         more = ", or of a QoS that it doesn't support" if qos and not self._v5 else ""
         return f"is it larger than the broker takes, or for a topic that it doesn't allow{more}?"
 
-    def _closed(self, topic: str, lane: int) -> str | None:
-        if self._lessons[lane].closes(topic):
-            return "the post broker: it closed the connection for each one to this topic"
-        return None
-
-    def _too_large(self, size: int, lane: int) -> str | None:
+    def _reason_against(self, size: int, topic: str, lane: int) -> str | None:
         if size > self._most:
             return f"the post broker: larger than the {self._most} bytes it takes"
         lesson = self._lessons[lane]
-        if lesson.bytes is not None and lesson.forbids(size):
+        if lesson.bytes is not None and lesson.forbids(size, topic):
             return (
                 f"the post broker: {size} bytes, and it closed the connection whenever one of "
                 f"{lesson.bytes} was sent"
             )
+        if lesson.of_topics and lesson.closes(topic):
+            return "the post broker: it closed the connection for each one to this topic"
         return None
 
     def _look(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import takewhile
 
 import pytest
 from support.columns import result_batch_of
@@ -23,7 +24,18 @@ class Clock:
 class World:
     """A broker that hangs up on the rows in `bad`, soon after they were sent, and an outbox."""
 
-    def __init__(self, rows: Sequence[int], bad: set[int], lanes: int = 1) -> None:
+    def __init__(
+        self,
+        rows: Sequence[int],
+        bad: set[int],
+        lanes: int = 1,
+        *,
+        at_once: int = 5,
+        heard: int = 1000,
+    ) -> None:
+        """So many are in flight `at_once`; of those taken before one that is bad, the first that
+        are `heard` of are acknowledged."""
+        self.at_once, self.heard = at_once, heard
         self.clock = Clock()
         self.hang_ups = HangUps("out", self.clock)
         self.waiting = [
@@ -43,12 +55,12 @@ class World:
             if self.hang_ups.alone and not self.hang_ups.may_send():
                 self.clock.now += 0.5
                 continue
-            sent = self.waiting[: 1 if self.hang_ups.alone else 5]
+            sent = self.waiting[: self.hang_ups.window or self.at_once]
             if self.hang_ups.alone:
                 self.hang_ups.sent(answered=True)
             self.clock.now += 0.05
             if not self.answered(sent) or self.clock.now >= end:
-                in_flight = list(self.waiting[: len(sent)])
+                in_flight = list(self.waiting[: self.hang_ups.window or self.at_once])
                 break
         if not self.waiting:
             return
@@ -59,15 +71,15 @@ class World:
             self.waiting.remove(culprit)
 
     def answered(self, sent: list[StoredMessage]) -> bool:
-        """Whether all are: those before one that is bad are, too."""
-        for row in list(sent):
-            if row.row in self.bad:
-                return False
+        """Whether all are: those before one that is bad are, too, as far as that is heard of."""
+        taken = list(takewhile(lambda row: row.row not in self.bad, sent))
+        all_taken = len(taken) == len(sent)
+        for row in taken if all_taken else taken[: self.heard]:
             self.waiting.remove(row)
             self.delivered.append(row.row)
-            if self.hang_ups.alone:
+            if self.hang_ups.window is not None:
                 self.hang_ups.delivered(1)
-        return True
+        return all_taken
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
@@ -79,6 +91,21 @@ def test_those_that_are_bad_are_given_up_and_no_others(bad: set[int], lanes: int
     assert world.given_up == sorted(bad)
     assert world.delivered == [row for row in range(20) if row not in bad]
     assert world.losses <= 6 * len(bad) + 1
+
+
+@pytest.mark.parametrize("heard", [0, 1, 2])
+@pytest.mark.parametrize("at_once", [20, 100])
+@pytest.mark.parametrize("place", [0, 1, 5, 19, 30, 99])
+def test_one_that_is_bad_is_found_wherever_it_stands(place: int, at_once: int, heard: int) -> None:
+    """Acknowledgements of those before it are lost with the connection, but for some."""
+    world = World(range(150), {place}, at_once=at_once, heard=heard)
+    began = world.clock.now
+    while world.waiting:
+        world.connection()
+    assert world.given_up == [place]
+    assert world.delivered == [row for row in range(150) if row != place]
+    assert world.losses <= 25
+    assert world.clock.now - began < 60
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -147,35 +174,60 @@ def test_a_broker_that_takes_long_to_hang_up_is_found_too() -> None:
 def test_the_size_of_results_is_learnt_once_a_smaller_one_gets_through() -> None:
     lesson = Lesson(clock=Clock())
     lesson.given_up(3000, "out")
-    assert not lesson.forbids(3000)
     lesson.taken(100, "out")
-    assert [lesson.forbids(size) for size in (2999, 3000, 5000)] == [False, True, True]
+    assert not lesson.forbids(3000, "out"), "it may be something else in a single one"
+    lesson.given_up(3100, "out")
+    assert not lesson.forbids(3000, "out")
+    lesson.taken(100, "out")
+    assert [lesson.forbids(size, "out") for size in (2999, 3000, 5000)] == [False, True, True]
+
+
+def test_one_is_enough_where_the_broker_says_that_it_is_too_large() -> None:
+    lesson = Lesson(clock=Clock())
+    lesson.given_up(3000, "out", too_large=True)
+    lesson.taken(100, "out")
+    assert lesson.forbids(3000, "out")
 
 
 def test_one_as_large_that_gets_through_teaches_that_it_is_not_the_size() -> None:
     lesson = Lesson(clock=Clock())
-    lesson.given_up(3000, "out")
-    lesson.taken(3000, "out")
-    lesson.taken(100, "out")
-    assert not lesson.forbids(9000)
+    for content in (3000, 3000, 2999):
+        lesson.given_up(content, "out")
+        lesson.taken(3000, "out")
+        lesson.taken(100, "out")
+        assert not lesson.forbids(9000, "out")
 
 
 def test_a_smaller_one_to_another_topic_says_nothing_of_the_size() -> None:
     lesson = Lesson(clock=Clock())
     lesson.given_up(3000, "forbidden")
+    lesson.given_up(3000, "forbidden")
     lesson.taken(100, "out")
-    assert not lesson.forbids(3000)
+    assert not lesson.forbids(3000, "out")
     lesson.taken(200, "forbidden")
-    assert lesson.forbids(3000)
+    assert lesson.forbids(3000, "out")
 
 
 def test_it_is_not_the_topic_when_many_have_such() -> None:
     lesson = Lesson(clock=Clock())
     for number in range(3):
         lesson.given_up(3000 + number, f"out/{number}")
-        assert not lesson.forbids(3000)
+        assert not lesson.forbids(3000, "out")
         lesson.taken(100, "out/small")
-    assert lesson.forbids(3000)
+    assert lesson.forbids(3000, "out")
+    assert lesson.of_topics
+
+
+def test_to_a_topic_that_takes_something_more_is_tried() -> None:
+    """Those of which all were given up may be forbidden, whatever the size."""
+    lesson = Lesson(clock=Clock())
+    for number in range(3):
+        lesson.given_up(300, f"forbidden/{number}")
+    lesson.taken(100, "out")
+    assert (lesson.forbids(300, "forbidden/9"), lesson.forbids(300, "out")) == (True, False)
+    lesson.taken(300, "out")
+    assert not lesson.forbids(300, "forbidden/9")
+    assert not lesson.open
 
 
 def test_a_size_that_nothing_tells_of_is_not_asked_about_for_ever() -> None:
@@ -191,9 +243,11 @@ def test_a_lesson_is_forgotten_after_a_while() -> None:
     clock = Clock()
     lesson = Lesson(clock=clock)
     lesson.given_up(3000, "out")
+    lesson.given_up(3000, "out")
     lesson.taken(100, "out")
+    assert lesson.forbids(3000, "out")
     clock.now += 601
-    assert not lesson.forbids(3000)
+    assert not lesson.forbids(3000, "out")
     assert not lesson.open
 
 
@@ -222,7 +276,7 @@ def test_a_topic_of_which_some_in_a_row_were_given_up_is_not_tried() -> None:
     lesson = Lesson(clock=clock)
     assert closed(lesson, "forbidden")
     assert not lesson.closes("good")
-    assert not lesson.forbids(9000)
+    assert not lesson.forbids(9000, "out")
     clock.now += 601
     assert not lesson.closes("forbidden")
     lesson.taken(40, "good")
@@ -254,18 +308,18 @@ def test_dead_letters_are_tried_again_once_as_large_results_get_through() -> Non
     lesson = Lesson(optional=True, clock=Clock())
     lesson.warned(300)
     lesson.disproved(299)
-    assert lesson.forbids(300)
+    assert lesson.forbids(300, "out")
     lesson.disproved(300)
-    assert not lesson.forbids(300)
+    assert not lesson.forbids(300, "out")
 
 
 def test_of_dead_letters_none_is_tried_after_some_in_a_row() -> None:
     lesson = Lesson(optional=True, clock=Clock())
     lesson.given_up(3000, "out")
-    assert [lesson.forbids(size) for size in (2999, 3000)] == [False, True]
+    assert [lesson.forbids(size, "out") for size in (2999, 3000)] == [False, True]
     lesson.given_up(2000, "out")
     lesson.given_up(2500, "out")
-    assert lesson.forbids(1)
+    assert lesson.forbids(1, "out")
     assert not lesson.slow
 
 
@@ -304,6 +358,17 @@ def test_at_qos_0_a_message_of_unusual_size_is_named_and_then_taken_for_too_larg
         clock.now += 0.2
         found.append(unanswered.lost())
     assert found == [(3000, False), (5000, False), (3000, True)]
+
+
+@pytest.mark.parametrize("place", [0, 1, 10, 19])
+def test_at_qos_0_the_one_of_unusual_size_is_found_in_any_place(place: int) -> None:
+    sizes = [100] * 20
+    sizes[place] = 3000
+    clock = Clock()
+    at_once, one_by_one = Unanswered(clock), Unanswered(clock)
+    at_once.written(results(*sizes))
+    one_by_one.written([one for size in sizes for one in results(size)])
+    assert at_once.lost() == one_by_one.lost() == (3000, False)
 
 
 def test_at_qos_0_a_message_that_comes_alone_is_judged_as_others_are() -> None:
