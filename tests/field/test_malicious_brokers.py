@@ -37,6 +37,7 @@ TIMES = 3
 FLOOD = 5_000
 IDS = range(1, FLOOD + 1)
 MARK, LATER = b'"behind all of it"', b'"well behaved now"'
+UNSUBACK = b"\xb0\x04\x00\x07\x00\x00"
 # Of those two.
 NUMBERS = (65_000, 65_001)
 
@@ -118,6 +119,7 @@ FLOODS = {
 PACKETS = {
     "CONNACK again": Malice(more=CONNACK * 100),
     "AUTH": Malice(more=b"\xf0\x00\xf0\x02\x18\x00" * 100),
+    "UNSUBACK": Malice(more=UNSUBACK * 100),
     "kind 0": Malice(more=b"\x00\x00" * 100),
     "what clients send": Malice(more=b"\xc0\x00\x82\x06\x00\x01\x00\x00\x01a\xe0\x00"),
     "reserved bits": Malice(more=b"\x4f\x02\x00\x01\xdf\x00\x60\x02\x00\x01"),
@@ -135,6 +137,7 @@ ANSWERS = {
     "many": Malice(publish=lambda mid: puback(mid) * 1000),
     "PUBREC": Malice(publish=lambda mid: b"\x50\x02" + mid.to_bytes(2)),
     "PUBCOMP": Malice(publish=lambda mid: b"\x70\x02" + mid.to_bytes(2)),
+    "UNSUBACK": Malice(publish=lambda mid: UNSUBACK + puback(mid)),
     "an unknown code": Malice(publish=lambda mid: puback(mid, 0x7F)),
     "large properties": Malice(
         publish=lambda mid: b"\x40" + packed(mid.to_bytes(2) + b"\0" + packed(pair(60_000) * 20))

@@ -188,6 +188,8 @@ class ControlClient:
         self.too_large = False
         # What it was asked to subscribe to, by packet identifier, and has not been answered.
         self._asked: dict[int, str] = {}
+        # Of what it was asked to unsubscribe from, the packet identifiers.
+        self._leaving: set[int] = set()
         # How many seconds without a sign of life the broker allows.
         self.keepalive: float = broker.keepalive
         self._tls: ssl.SSLContext | None = None
@@ -337,7 +339,9 @@ class ControlClient:
             self._asked[mid] = topic_filter
 
     def unsubscribe(self, topic_filter: str) -> None:
-        self._client.unsubscribe(topic_filter)
+        _, mid = self._client.unsubscribe(topic_filter)
+        if mid is not None:
+            self._leaving.add(mid)
 
     def publish(
         self,
@@ -460,6 +464,9 @@ class ControlClient:
     def _on_unsubscribe(
         self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any
     ) -> None:
+        if mid not in self._leaving:
+            return  # it answers nothing
+        self._leaving.remove(mid)
         with _telling():
             self._events.on_unsubscribed()
 
