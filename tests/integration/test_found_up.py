@@ -1,4 +1,4 @@
-"""`dead`, `status` and `top` find the `pyboot up` that runs."""
+"""`dead`, `status`, `top` and `trace` find the `pyboot up` that runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.app import Up, run_pyboot
+from support.app import Running, Up, run_pyboot
+from support.broker import Broker
 from support.client import Plant
 from support.poll import until
 
@@ -17,21 +18,24 @@ EDGE = (
     "{{name: {name}, edge_mode: my_models.bad, pre_topic: {topic}/in, post_topic: {topic}/out, "
     "pre_qos: 1}}"
 )
+Start = Callable[..., Up]
 MODELS = "def bad(payload): raise ValueError('no')"
 
 
 @pytest.fixture
 def start(
-    write_config: Callable[..., Path], tmp_path: Path, topic: str
-) -> Iterator[Callable[[str], Up]]:
-    """Starts one of that name; all leave their notes in `tmp_path`."""
+    write_config: Callable[..., Path], broker: Broker, tmp_path: Path, topic: str
+) -> Iterator[Start]:
+    """Starts one of a model of that name; all leave their notes in `tmp_path`."""
     started: list[Up] = []
 
-    def make(name: str) -> Up:
-        config = write_config(EDGE.format(name=name, topic=topic), models=MODELS)
-        own = config.with_name(f"{name}.yaml")
-        own.write_text(config.read_text())
-        started.append(Up(tmp_path, own))
+    def make(name: str, file: str = "", *more: str) -> Up:
+        own = tmp_path / f"{file or name}.yaml"
+        there = {"host": "127.0.0.1", "port": broker.port, "client_id_prefix": f"{own.stem}-"}
+        head = f"brokers: {json.dumps({'there': there})}"
+        config = write_config(EDGE.format(name=name, topic=topic), models=MODELS, head=head)
+        own.write_text(config.read_text().replace("_broker: 127.0.0.1", "_broker: there"))
+        started.append(Up(tmp_path, own, *more))
         return started[-1]
 
     yield make
@@ -40,7 +44,7 @@ def start(
 
 
 def test_its_dead_letters_and_its_figures(
-    start: Callable[[str], Up], plant: Plant, topic: str, tmp_path: Path
+    start: Start, plant: Plant, topic: str, tmp_path: Path
 ) -> None:
     env = {"XDG_RUNTIME_DIR": str(tmp_path)}
     up = start("one")
@@ -65,7 +69,7 @@ def test_its_dead_letters_and_its_figures(
     assert [row["instance"] for row in json.loads(status.stdout)["instances"]] == ["two-1"]
 
 
-def test_one_that_was_killed_is_none(start: Callable[[str], Up], tmp_path: Path) -> None:
+def test_one_that_was_killed_is_none(start: Start, tmp_path: Path) -> None:
     up = start("one")
     [note] = (tmp_path / "pyboot-up").glob("*.json")
     os.kill(up.pid, signal.SIGKILL)
@@ -90,3 +94,64 @@ def test_a_folder_of_somebody_else_is_not_looked_at(tmp_path: Path) -> None:
     done = run_pyboot("dead", "list", env={"XDG_RUNTIME_DIR": str(tmp_path)})
     assert "of the running" not in done.stderr
     assert (tmp_path / "1.json").exists()
+
+
+@pytest.fixture
+def seen(plant: Plant, topic: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """The instance whose message `pyboot trace` shows, while there are messages."""
+    looking: list[Running] = []
+
+    def look(*arguments: str) -> str:
+        env = {"XDG_RUNTIME_DIR": str(tmp_path)}
+        tracing = Running(
+            tmp_path / f"look-{len(looking)}", "trace", "-n", "1", "--json", *arguments, env=env
+        )
+        looking.append(tracing)
+
+        def ended() -> bool:
+            plant.publish(f"{topic}/in", 1, 1)
+            return tracing.process.poll() is not None
+
+        until(ended, "it has seen one")
+        assert tracing.process.stdout is not None
+        assert tracing.process.returncode == 0, tracing.log
+        return str(json.loads(tracing.process.stdout.read())["instance"])
+
+    yield look
+    for tracing in looking:
+        tracing.close()
+
+
+def test_trace_finds_it_by_its_state_folder_or_its_configuration(
+    start: Start, seen: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start("one", "first", "--state-dir", "first/state")
+    assert seen("one") == "one-1"
+    assert seen("one", "--state-dir", "first/state") == "one-1"
+    start("two")
+    assert [seen("one"), seen("two-1")] == ["one-1", "two-1"]  # each runs one of them
+    monkeypatch.setenv("PYBOOT_CONFIG", "two.yaml")
+    assert seen("one", "--state-dir", "first/../first/state") == "one-1"
+    assert seen("one", "--config", "first.yaml") == "one-1"
+    assert seen("two") == "two-1"
+
+
+def test_trace_takes_none_of_several_by_itself(
+    start: Start, seen: Callable[..., str], tmp_path: Path
+) -> None:
+    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    start("one", "first", "--state-dir", str(tmp_path / "first"))
+    start("one", "second")
+    asked = run_pyboot("trace", "one", "-n", "1", env=env)
+    assert asked.returncode == 64
+    assert "running; say which by --config or --state-dir:\n" in asked.stderr
+    assert f"{tmp_path}/first.yaml, state in {tmp_path}/first\n" in asked.stderr
+    assert f"{tmp_path}/second.yaml, state in " in asked.stderr
+    assert seen("one", "--state-dir", str(tmp_path / "first")) == "one-1"
+    assert seen("one", "--config", str(tmp_path / "second.yaml")) == "one-1"
+    other = run_pyboot("trace", "one", "--state-dir", str(tmp_path / "third"), env=env)
+    assert other.returncode == 64
+    assert f"no instance one runs that can be looked at, by /run/pyboot and {tmp_path}/third" in (
+        other.stderr
+    )

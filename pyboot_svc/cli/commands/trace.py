@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.cli.arguments import RUN_DIR, STATE_DIR, add_json, count
+from pyboot_svc.cli.arguments import RUN_DIR, STATE_DIR, add_config, add_json, count
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import NAME_PATTERN, InstanceId
 from pyboot_svc.text import block, printable
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--errors", action="store_true", help="those that fail")
     parser.add_argument("-n", type=count, metavar="N", help="end after N messages")
     add_json(parser, "print a JSON object a line")
+    add_config(parser)
     found = "that of a running `pyboot up`"
     for name, default, text in (
         ("--run-dir", RUN_DIR, "where workers have their sockets"),
@@ -70,33 +71,48 @@ def _show(sockets: dict[str, Path], options: argparse.Namespace) -> None:
 
 
 def _sockets(options: argparse.Namespace) -> dict[str, Path]:
-    """Of all that are asked for; raises UsageError where there is none."""
-    if not NAME_PATTERN.fullmatch(options.name):
-        raise UsageError(f"{options.name!r} is neither a model nor an instance, as in mean-1")
-    for run_dir, state_dir in _folders(options):
-        found: dict[str, Path] = {}
-        for identity in _identities(options.name, run_dir, state_dir):
-            socket = trace_socket(run_dir, state_dir, identity)
-            if socket is not None:
-                found[str(identity)] = socket
-        if found:
-            return found
-    looked = ", ".join(f"{run_dir} and {state_dir}" for run_dir, state_dir in _folders(options))
-    raise UsageError(
-        f"no instance {options.name} runs that can be looked at, by {looked}; `pyboot status` "
-        "shows those that run, and --run-dir and --state-dir name other folders"
-    )
+    """Of all that are asked for: those of a running `up`, else those of the services or of the
+    folders that the command line names; raises UsageError where there are none."""
+    name = options.name
+    if not NAME_PATTERN.fullmatch(name):
+        raise UsageError(f"{name!r} is neither a model nor an instance, as in mean-1")
+    found = _sockets_of_up(options) if options.run_dir is None else {}
+    run_dir, state_dir = options.run_dir or RUN_DIR, options.state_dir or STATE_DIR
+    found = found or _sockets_in(run_dir, state_dir, name)
+    if not found:
+        up = ", or of a `pyboot up` of yours" if options.run_dir is None else ""
+        raise UsageError(
+            f"no instance {name} runs that can be looked at, by {run_dir} and {state_dir}{up}; "
+            "`pyboot status` shows those that run, and --run-dir and --state-dir name other folders"
+        )
+    return found
 
 
-def _folders(options: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
-    """Where to look: what the command line says, a running `up`, the services."""
-    from pyboot_svc.cli.running import running_ups
+def _sockets_of_up(options: argparse.Namespace) -> dict[str, Path]:
+    """Raises UsageError where several `up` run what is asked for, and nothing says which."""
+    from pyboot_svc.cli.config_file import named_config
+    from pyboot_svc.cli.running import one_of, running_ups
 
-    if options.run_dir is None and options.state_dir is None:
-        for up in running_ups():
-            if up.run_dir is not None:
-                yield Path(up.run_dir), Path(up.state_dir)
-    yield options.run_dir or RUN_DIR, options.state_dir or STATE_DIR
+    ups, config = running_ups(), named_config(options)
+    if options.state_dir is not None:
+        ups = [up for up in ups if Path(up.state_dir).resolve() == options.state_dir.resolve()]
+        config = options.config  # what the environment says was not meant
+    found = {
+        up: _sockets_in(Path(up.run_dir), Path(up.state_dir), options.name)
+        for up in ups
+        if up.run_dir is not None
+    }
+    up = one_of([up for up in ups if found.get(up)], config, "--config or --state-dir")
+    return found[up] if up is not None else {}
+
+
+def _sockets_in(run_dir: Path, state_dir: Path, name: str) -> dict[str, Path]:
+    found = {}
+    for identity in _identities(name, run_dir, state_dir):
+        socket = trace_socket(run_dir, state_dir, identity)
+        if socket is not None:
+            found[str(identity)] = socket
+    return found
 
 
 def _identities(name: str, run_dir: Path, state_dir: Path) -> list[InstanceId]:
