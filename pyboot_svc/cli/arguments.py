@@ -55,6 +55,12 @@ def add_run_dir(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--run-dir", type=Path, default=RUN_DIR, metavar="DIR", help=help_text)
 
 
+def add_found_run_dir(parser: argparse.ArgumentParser, text: str) -> None:
+    """None unless it is given."""
+    help_text = f"{text} (default: {RUN_DIR}, or that of a running `pyboot up`)"
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help=help_text)
+
+
 def add_state_dir(parser: argparse.ArgumentParser, text: str) -> None:
     help_text = f"{text} (default: {STATE_DIR})"
     parser.add_argument("--state-dir", type=Path, default=STATE_DIR, metavar="DIR", help=help_text)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-from pyboot_svc.config.settings import WebAddress, WebTls
 from pyboot_svc.errors import UsageError
-from pyboot_svc.files import replace_text
-from pyboot_svc.services.log_files import lines_folder
-from pyboot_svc.starter.base import Starter, StarterContext
 
-_PRIVATE = 0o700
+if TYPE_CHECKING:
+    # Not loaded with it: `health` looks for them, too, and has to be cheap.
+    from pyboot_svc.config.settings import WebAddress
 
 
 @dataclass(frozen=True)
@@ -32,63 +29,29 @@ class RunningUp:
     port: int
     socket: str | None = None
     cert: str | None = None
-    run_dir: str | None = None
+    run_dir: str | None = None  # which older versions don't say
 
     @property
     def web(self) -> WebAddress:
+        from pyboot_svc.config.settings import WebAddress, WebTls
+
         tls = WebTls(self.cert) if self.cert is not None else None
         return WebAddress(self.host, self.port, tls=tls, socket=self.socket)
-
-    @property
-    def log_dir(self) -> Path | None:
-        """Where it keeps what its workers write; None of one of an older version."""
-        return lines_folder(Path(self.run_dir)) if self.run_dir is not None else None
 
     def __str__(self) -> str:
         return f"pid {self.pid}, {self.config}, state in {self.state_dir}"
 
 
-class NoteStarter(Starter):
-    """Comes when the web is there."""
-
-    priority: ClassVar[int] = 250
-
-    def __init__(self) -> None:
-        self._file: Path | None = None
-
-    def start(self, context: StarterContext) -> None:
-        settings, web, pid = context.settings, context.require_web(), os.getpid()
-        config, state_dir = str(settings.config_file.absolute()), str(settings.state_dir)
-        cert = web.tls.cert if web.tls else None
-        note = RunningUp(
-            *(pid, _began(pid), config, state_dir),
-            *(web.host, web.port, web.socket, cert),
-            run_dir=str(settings.run_dir),
-        )
-        with suppress(OSError):  # then nobody finds it by itself
-            folder = _folder()
-            folder.mkdir(mode=_PRIVATE, exist_ok=True)
-            if _is_ours(folder):
-                self._file = folder / f"{pid}.json"
-                replace_text(self._file, json.dumps(asdict(note)))
-
-    def stop(self, context: StarterContext) -> None:
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.unlink(missing_ok=True)
-                self._file.parent.rmdir()  # the last one; else it isn't empty
-
-
 def running_ups() -> list[RunningUp]:
     """Those of this user, the oldest first."""
-    folder = _folder()
+    folder = notes_folder()
     found = []
-    for file in sorted(folder.glob("*.json")) if _is_ours(folder) else ():
+    for file in sorted(folder.glob("*.json")) if is_ours(folder) else ():
         try:
             up = RunningUp(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             continue
-        if _began(up.pid) == up.began != "":
+        if began_at(up.pid) == up.began != "":
             found.append(up)
         else:
             with suppress(OSError):  # it was killed
@@ -107,14 +70,16 @@ def one_of(ups: list[RunningUp], config: Path | None, option: str) -> RunningUp 
     return ups[0] if ups else None
 
 
-def _folder() -> Path:
+def notes_folder() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "pyboot-up"
+    import tempfile
+
     return Path(tempfile.gettempdir()) / f"pyboot-up-{os.getuid()}"
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
     """In a folder that others may write to, one of this name may be anybody's."""
     try:
         status = folder.lstat()
@@ -123,7 +88,7 @@ def _is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
-def _began(pid: int) -> str:
+def began_at(pid: int) -> str:
     """When it was started, in ticks since the boot; empty for one that isn't there."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

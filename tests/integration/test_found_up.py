@@ -1,4 +1,4 @@
-"""`dead`, `status`, `top` and `trace` find the `pyboot up` that runs."""
+"""`dead`, `health`, `status`, `top` and `trace` find the `pyboot up` that runs."""
 
 from __future__ import annotations
 
@@ -94,6 +94,26 @@ def test_a_folder_of_somebody_else_is_not_looked_at(tmp_path: Path) -> None:
     done = run_pyboot("dead", "list", env={"XDG_RUNTIME_DIR": str(tmp_path)})
     assert "of the running" not in done.stderr
     assert (tmp_path / "1.json").exists()
+
+
+def test_health_asks_its_workers_and_its_master(start: Start, tmp_path: Path) -> None:
+    def ask(*arguments: str) -> tuple[int, str]:
+        done = run_pyboot("health", *arguments, env={"XDG_RUNTIME_DIR": str(tmp_path)})
+        return done.returncode, done.stdout + done.stderr
+
+    start("one")
+    assert ask("one-1", "--ready") == (0, "one-1: ready\n")
+    assert ask() == (0, "one-1: ready\n")
+    assert ask("master") == (0, "master: ready\n")
+    code, said = ask("two-1")
+    assert (code, "there is no instance two-1 here: there are one-1" in said) == (64, True)
+    start("two")
+    assert ask("one-1") == (0, "one-1: ready\n")
+    assert ask("two-1") == (0, "two-1: ready\n")
+    for arguments in ((), ("master",)):
+        code, said = ask(*arguments)
+        assert (code, "say which by --config or --run-dir:" in said) == (64, True)
+    assert ask("--config", str(tmp_path / "two.yaml")) == (0, "two-1: ready\n")
 
 
 @pytest.fixture

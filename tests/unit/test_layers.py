@@ -249,7 +249,9 @@ def test_a_model_gets_all_of_a_library_that_paho_is_not_given() -> None:
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    loaded = loaded_after("pyboot_svc.cli", "pyboot_svc.cli.commands.health")
+    loaded = loaded_after(
+        "pyboot_svc.cli", "pyboot_svc.cli.commands.health", "pyboot_svc.cli.running"
+    )
     assert "pyboot_svc.cli.main" in loaded
     heavy = {"paho", "yaml", "_yaml", "cherrypy", "cheroot", "asyncio", "subprocess", "ssl"}
     assert loaded & {*heavy, "pyboot_svc.config"} == set()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from pyboot_svc.cli.arguments import RUN_DIR, add_json, add_run_dir, seconds
+from pyboot_svc.cli.arguments import RUN_DIR, add_config, add_found_run_dir, add_json, seconds
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.health.client import (
     ask_health,
@@ -26,9 +27,10 @@ DESCRIPTION = """\
 Ask a worker, at its own socket, whether all its threads make progress: a check for
 OpenRC, containers and Kubernetes. Exit code 0: yes; 1: no, or there is no answer in
 time; 69: this user may not ask. Without NAME-INSTANCE all workers that run are
-asked, and with --ready all that were applied; `master` asks the master. Under a
-systemd unit with WatchdogSec= they report to systemd, and have no such socket: then
-what systemd knows of the workers is shown."""
+asked, and with --ready all that were applied; `master` asks the master. They are
+those of the services, and where there are none of that name those of the `pyboot up`
+that this user runs. Under a systemd unit with WatchdogSec= they report to systemd,
+and have no such socket: then what systemd knows of the workers is shown."""
 EXAMPLES = (
     ("pyboot health", "do all workers make progress?"),
     ("pyboot health mean-1 --ready", "can this one do its work right now?"),
@@ -58,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many seconds an answer may take (default: 3)",
     )
-    add_run_dir(parser, "where the workers' sockets are")
+    add_config(parser)
+    add_found_run_dir(parser, "where the workers' sockets are")
     add_json(parser, "print their answers as JSON")
 
 
@@ -69,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     any less alive for it, and whoever asks for that only wants to know what to restart. Of one that
     this user may not ask nothing is said but that.
     """
+    options.run_dir = options.run_dir or _found_run_dir(options)
     found = _answers(options)
     answers = [answer for answer in found if not answer.unasked]
     if answers or not found:
@@ -79,6 +83,43 @@ def run(options: argparse.Namespace) -> int:
         raise UnavailableError("\n".join(unasked))
     well = bool(answers) and all(a.ready if options.ready else a.alive for a in answers)
     return ExitCode.OK if well else UNHEALTHY
+
+
+def _found_run_dir(options: argparse.Namespace) -> Path:
+    """That of the services, where what is asked for is there, or no `up` of this user's runs."""
+    instance, of_services = options.instance, options.config is None
+    if of_services and _has_sockets(RUN_DIR, instance):
+        return RUN_DIR
+    # Not above, nor the others below: checks are made every few seconds, and have to be cheap.
+    from pyboot_svc.cli.running import one_of, running_ups
+
+    folders = {up: Path(up.run_dir) for up in running_ups() if up.run_dir is not None}
+    if not folders or (of_services and _is_applied(RUN_DIR, instance)):
+        return RUN_DIR
+    from pyboot_svc.cli.config_file import named_config
+
+    ups = [*folders]
+    if instance not in (None, MASTER):
+        ups = [up for up in ups if _is_applied(folders[up], instance)] or ups
+    up = one_of(ups, named_config(options), "--config or --run-dir")
+    return folders[up] if up is not None else RUN_DIR
+
+
+def _has_sockets(run_dir: Path, instance: str | None) -> bool:
+    """As far as this user may look."""
+    if instance is None:
+        return bool(health_sockets(run_dir))
+    if instance == MASTER:
+        return os.path.lexists(master_health_socket(run_dir))
+    return os.path.lexists(health_socket(run_dir, InstanceId.parse(instance)))
+
+
+def _is_applied(run_dir: Path, instance: str | None) -> bool:
+    """Whether it is one of those there, which may not run yet; the master is where any are."""
+    from pyboot_svc.config.compiled import compiled_names
+
+    known = compiled_names(run_dir)
+    return bool(known) if instance in (None, MASTER) else InstanceId.parse(str(instance)) in known
 
 
 def _show(answers: list[Health], options: argparse.Namespace) -> None:
@@ -134,7 +175,6 @@ def _of_units(options: argparse.Namespace) -> dict[str, Health]:
     """What systemd knows of the instances that were applied, as a worker would answer."""
     if not _are_units(options):
         return {}
-    # Not above, nor the others below: checks are made every few seconds, and have to be cheap.
     from pyboot_svc.services.live import applied_states
 
     return {

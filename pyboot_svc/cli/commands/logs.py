@@ -14,7 +14,7 @@ from pyboot_svc.cli.config_file import named_config
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import NAME_PATTERN, InstanceId
 from pyboot_svc.services import openrc, systemd
-from pyboot_svc.services.log_files import Line, follow_lines, last_lines, names_in
+from pyboot_svc.services.log_files import Line, follow_lines, last_lines, lines_folder, names_in
 from pyboot_svc.services.log_programs import Asked, pod_lines, show_journal
 from pyboot_svc.text import printable
 
@@ -93,7 +93,7 @@ def _folder_of_up(options: argparse.Namespace) -> Path | None:
     from pyboot_svc.cli.running import one_of, running_ups
 
     up = one_of(running_ups(), named_config(options), "--config")
-    return up.log_dir if up is not None else None
+    return lines_folder(Path(up.run_dir)) if up is not None and up.run_dir is not None else None
 
 
 def _show_files(folder: Path, asked: Asked) -> None:

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyboot_svc.cli.arguments import RUN_DIR, STATE_DIR, add_config, add_json, count
+from pyboot_svc.cli.arguments import (
+    RUN_DIR,
+    STATE_DIR,
+    add_config,
+    add_found_run_dir,
+    add_found_state_dir,
+    add_json,
+    count,
+)
 from pyboot_svc.errors import ExitCode, UnavailableError, UsageError
 from pyboot_svc.identity import NAME_PATTERN, InstanceId
 from pyboot_svc.text import block, printable
@@ -37,13 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=count, metavar="N", help="end after N messages")
     add_json(parser, "print a JSON object a line")
     add_config(parser)
-    found = "that of a running `pyboot up`"
-    for name, default, text in (
-        ("--run-dir", RUN_DIR, "where workers have their sockets"),
-        ("--state-dir", STATE_DIR, "where instances keep their state"),
-    ):
-        help_text = f"{text} (default: {default}, or {found})"
-        parser.add_argument(name, type=Path, metavar="DIR", help=help_text)
+    add_found_run_dir(parser, "where workers have their sockets")
+    add_found_state_dir(parser, "where instances keep their state")
 
 
 def run(options: argparse.Namespace) -> ExitCode:

@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     # The web's libraries come with it.
-    from pyboot_svc.cli.running import NoteStarter
+    from pyboot_svc.cli.note import NoteStarter
     from pyboot_svc.starter.watch import WatchStarter
 
     more = [NoteStarter(), *([WatchStarter()] if options.reload else [])]

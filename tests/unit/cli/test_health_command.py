@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from support.locked import locked
 
 from pyboot_svc.cli import main
+from pyboot_svc.cli.commands import health
+from pyboot_svc.cli.running import RunningUp, began_at
 from pyboot_svc.health.client import health_socket, master_health_socket
 from pyboot_svc.health.record import Health
 from pyboot_svc.health.server import HealthServer
@@ -107,6 +112,41 @@ def test_without_a_name_all_that_were_applied_have_to_be_ready(
     assert code == 1
     assert "gave_up-1: not alive: it isn't running" in text
     assert ask()[0] == 0
+
+
+def test_services_come_before_an_up_that_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check that asks them asks no other ones as soon as somebody tries something."""
+
+    def ask(*arguments: str) -> str:
+        main(["health", *arguments])
+        return capsys.readouterr().out
+
+    with TemporaryDirectory() as name, ExitStack() as stack:
+        services, of_up, notes = (Path(name, part) for part in ("services", "up", "pyboot-up"))
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        monkeypatch.setattr(health, "RUN_DIR", services)
+        for run_dir, instance in ((services, "a-1"), (of_up, "a-1"), (of_up, "b-1")):
+            answer = Health(instance, alive=True, reasons=(run_dir.name,))
+            path = health_socket(run_dir, InstanceId.parse(instance))
+            server = HealthServer(path, partial(Health._replace, answer))
+            stack.callback(server.close)
+            apply(run_dir, instance)
+        notes.mkdir()
+        pid = os.getpid()
+        up = RunningUp(pid, began_at(pid), "c.yaml", name, "127.0.0.1", 1, run_dir=str(of_up))
+        (notes / "1.json").write_text(json.dumps(asdict(up)))
+        assert ask("a-1") == ask() == "a-1: alive: services\n"
+        assert ask("b-1") == "b-1: alive: up\n"
+        assert ask("a-1", "--config", "/nobody's") == "a-1: alive: services\n"
+        monkeypatch.chdir("/")
+        (notes / "1.json").write_text(json.dumps({**asdict(up), "config": "/c.yaml"}))
+        assert ask("a-1", "--config", "c.yaml") == "a-1: alive: up\n"
+        assert ask("a-1", "--run-dir", str(of_up)) == "a-1: alive: up\n"
+        # One that is applied, and doesn't run, or reports to systemd.
+        apply(services, "b-1")
+        assert ask("b-1").startswith("b-1: not alive: it isn't running: there is no ")
 
 
 def test_as_json(ask: Ask, serve: Serve) -> None:
