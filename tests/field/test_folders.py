@@ -6,11 +6,13 @@ import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from support.app import Running, Up
+from support.app import Running, Up, run_pyboot
 from support.broker import free_port
 from support.client import Plant
 from support.poll import until
@@ -64,6 +66,39 @@ def test_up_goes_on_without_its_private_folder(
     plant.wait_for(2)
     assert master.stop() == 0
     assert LEAVING not in master.log
+
+
+@pytest.fixture
+def short_temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """One whose sockets' paths are not too long."""
+    with TemporaryDirectory() as name:
+        monkeypatch.setenv("TMPDIR", name)
+        yield Path(name)
+
+
+def test_up_says_how_it_does_without_its_private_folder(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    edge: str,
+    short_temporary: Path,
+    tmp_path: Path,
+) -> None:
+    master = up(write_config(edge, models=MODELS))
+    [private] = short_temporary.glob("pyboot-*")
+    shutil.rmtree(private)
+    found = {"XDG_RUNTIME_DIR": str(tmp_path / "up")}
+    logs = run_pyboot("logs", "m-1", env=found)
+    if not Path("/run/systemd/system").exists():  # whose journal is asked then
+        assert logs.returncode == 64
+        assert "its file was removed: it comes again with the next line" in logs.stderr
+    for name in ("m-1", "master"):
+        ask = partial(run_pyboot, "health", name, "--run-dir", str(private))
+        until(lambda ask=ask: ask().returncode == 0, f"{name} can be asked again")  # type: ignore[misc]
+        assert run_pyboot("health", name, env=found).stdout == f"{name}: ready\n"
+    master.wait_log("m-1/health.sock was removed; made it again")
+    assert "made it again" in run_pyboot("logs", "m", env=found).stdout
+    assert master.stop() == 0
+    assert not private.exists()
 
 
 def test_a_spool_that_is_removed_while_it_is_in_use_is_written_anew(

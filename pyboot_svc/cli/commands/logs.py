@@ -101,7 +101,10 @@ def _show_files(folder: Path, asked: Asked) -> None:
     if not names():
         there = ", ".join(names_in(folder)) or "none"
         who = asked.identity or asked.model
-        raise UsageError(f"{who} has logged nothing in {folder}; there are logs of: {there}")
+        raise UsageError(
+            f"there is no log of {who} in {folder}: it has logged nothing there, or its file was "
+            f"removed: it comes again with the next line; there are logs of: {there}"
+        )
     several = asked.identity is None
     lines: Iterable[Line]
     if asked.follow:

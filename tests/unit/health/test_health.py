@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from support.locked import locked
+from support.poll import until
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.client import ask_health, folder_of, health_socket, health_sockets
@@ -91,6 +94,40 @@ def test_a_closed_server_leaves_no_file(path: Path, server: HealthServer) -> Non
     server.close()
     assert not path.exists()
     server.close()
+
+
+def test_a_socket_that_is_removed_is_made_again() -> None:
+    with TemporaryDirectory() as name:
+        path = health_socket(Path(name, "run"), MEAN)
+        server = HealthServer(path, lambda: ANSWER)
+        for place in (path.parents[2], path.parent):
+            shutil.rmtree(place)
+            until(lambda: ask_health(path, 5) == ANSWER, "it answers again")
+        server.close()
+        assert not path.exists()
+
+
+def test_what_cannot_be_made_again_is_made_later(caplog: pytest.LogCaptureFixture) -> None:
+    with TemporaryDirectory() as name, caplog.at_level("DEBUG", "pyboot_svc.health.server"):
+        path = health_socket(Path(name), MEAN)
+        server = HealthServer(path, lambda: ANSWER)
+        shutil.rmtree(path.parent)
+        path.parent.write_text("in its way")
+        until(lambda: "the health socket" in caplog.text, "it has tried")
+        path.parent.unlink()
+        until(lambda: ask_health(path, 5) == ANSWER, "it answers again")
+        server.close()
+
+
+def test_a_closed_server_makes_nothing_again() -> None:
+    with TemporaryDirectory() as name:
+        path = health_socket(Path(name), MEAN)
+        server = HealthServer(path, lambda: ANSWER)
+        server.close()
+        again = HealthServer(path, lambda: ANSWER._replace(ready=True))
+        shutil.rmtree(path.parent)
+        until(lambda: ask_health(path, 5).ready, "the one that is open answers")
+        again.close()
 
 
 def test_a_socket_without_a_listener_means_that_it_was_killed(path: Path) -> None:
