@@ -86,6 +86,10 @@ where an instance, or the master, answers
 .BR "pyboot health" ,
 with one line of JSON per connection
 .TP
+.I /run/pyboot/master/web.json
+where the master's web is, for
+.BR "pyboot status " and " top"
+.TP
 .I /var/lib/edge\\-model/NAME\\-INSTANCE
 the state of an instance
 .SH EXAMPLES

@@ -74,7 +74,7 @@ KNOWN = {
     "Service": {
         *SANDBOX,
         "ProcSubset",
-        *(OPENERS - {"BindPaths", "DeviceAllow", "ReadWritePaths", "SocketBindAllow"}),
+        *(OPENERS - {"BindPaths", "DeviceAllow", "SocketBindAllow"}),
         *("BindReadOnlyPaths", "DynamicUser", "Environment", "ExecReload", "ExecStart"),
         *(
             "CPUWeight",

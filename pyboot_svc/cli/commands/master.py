@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
+    # The web's libraries come with it.
+    from pyboot_svc.cli.notes import MasterNoteStarter
+
     refuse_dumps()
     listen, tls = options.reports_listen, options.reports_tls
     if listen is not None:
@@ -77,5 +80,5 @@ def run(options: argparse.Namespace) -> ExitCode:
         log_format=options.log_format,
         log_level=options.log_level,
     )
-    starters = make_starters(options.log_format, options.log_level)
+    starters = make_starters(options.log_format, options.log_level, MasterNoteStarter())
     return Boot(starters, StarterContext(settings)).run()

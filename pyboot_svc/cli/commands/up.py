@@ -74,10 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     # The web's libraries come with it.
-    from pyboot_svc.cli.note import NoteStarter
+    from pyboot_svc.cli.notes import UpNoteStarter
     from pyboot_svc.starter.watch import WatchStarter
 
-    more = [NoteStarter(), *([WatchStarter()] if options.reload else [])]
+    more = [UpNoteStarter(), *([WatchStarter()] if options.reload else [])]
     starters = make_starters(options.log_format, options.log_level, *more)
     terminal = Terminal()
     hold_signals()

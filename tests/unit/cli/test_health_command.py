@@ -135,14 +135,20 @@ def test_services_come_before_an_up_that_runs(
             apply(run_dir, instance)
         notes.mkdir()
         pid = os.getpid()
-        up = RunningUp(pid, began_at(pid), "c.yaml", name, "127.0.0.1", 1, run_dir=str(of_up))
+        up = RunningUp(
+            pid=pid,
+            began=began_at(pid),
+            config="/c.yaml",
+            host="127.0.0.1",
+            port=1,
+            state_dir=name,
+            run_dir=str(of_up),
+        )
         (notes / "1.json").write_text(json.dumps(asdict(up)))
         assert ask("a-1") == ask() == "a-1: alive: services\n"
         assert ask("b-1") == "b-1: alive: up\n"
         assert ask("a-1", "--config", "/nobody's") == "a-1: alive: services\n"
-        monkeypatch.chdir("/")
-        (notes / "1.json").write_text(json.dumps({**asdict(up), "config": "/c.yaml"}))
-        assert ask("a-1", "--config", "c.yaml") == "a-1: alive: up\n"
+        assert ask("a-1", "--config", "/c.yaml") == "a-1: alive: up\n"
         assert ask("a-1", "--run-dir", str(of_up)) == "a-1: alive: up\n"
         # One that is applied, and doesn't run, or reports to systemd.
         apply(services, "b-1")
