@@ -33,6 +33,8 @@ _LISTED = (
     "length(payload) AS bytes"
 )
 _MOST_LISTED = 1_000_000
+# A worker that has just begun makes one table after the other, and that of dead letters second.
+_MADE = "SELECT count(*) FROM sqlite_master WHERE name NOT IN ('spool', 'sqlite_sequence')"
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("id", "attempts", "bytes"), int),
     **dict.fromkeys(("topic", "kind", "error", "model", "version"), str),
@@ -55,6 +57,8 @@ def letters_of(state_dir: Path, identity: InstanceId) -> list[Letter]:
             if not _is_there(file):
                 return
             with closing(connect_strange(file, _STATEMENT_SECONDS)) as connection:
+                if not connection.execute(_MADE).fetchone()[0]:
+                    return
                 found = connection.execute(
                     f"SELECT {_LISTED} FROM dead ORDER BY id LIMIT {_MOST_LISTED}"
                 )

@@ -126,6 +126,28 @@ def test_before_any_instance_has_run_there_is_nothing(
     assert not state.exists()
 
 
+@pytest.mark.parametrize("made", ["", "CREATE TABLE spool (id INTEGER PRIMARY KEY AUTOINCREMENT)"])
+def test_while_an_instance_makes_its_database_there_is_nothing(
+    state: Path, capsys: pytest.CaptureFixture[str], made: str
+) -> None:
+    (state / "a-1").mkdir(parents=True)
+    with closing(sqlite3.connect(state / "a-1" / DATABASE_NAME)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute(made)
+        assert dead(state, "list", "a-1", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_another_database_in_its_place_is_named(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (state / "a-1").mkdir(parents=True)
+    with closing(sqlite3.connect(state / "a-1" / DATABASE_NAME)) as database:
+        database.execute("CREATE TABLE other (id)")
+    assert dead(state, "list", "a-1") == 69
+    assert "can't be read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("action", ["list", "show", "retry", "drop"])
 @pytest.mark.parametrize("others", ["", "a-2, b-1"])
 def test_an_instance_that_does_not_exist_is_an_error(
