@@ -313,24 +313,28 @@ def _zstd_reader() -> Callable[[bytes, int], bytes]:
 def _unpacked(
     begin: Callable[[], Any], payload: bytes, most: int, step: int, several: bool = True
 ) -> bytes:
-    """One stream, or `several` behind each other, as RFC 1952 and RFC 8878 have them.
+    """One stream, or `several` behind each other, as RFC 1952 and RFC 8878 have them. Zeros behind
+    one are padding, as gzip has it.
 
     Little by little: a step may become much, and what is behind a stream is copied with it.
     """
-    data, stream = bytearray(), begin()
+    data, stream, what = bytearray(), begin(), "it"
     for start in range(0, len(payload), step):
         piece = payload[start : start + step]
         while piece:
             if stream.eof:
+                piece = piece.lstrip(b"\0")
+                if not piece:
+                    break
                 if not several:
                     raise ValueError("there is more behind it")
-                stream = begin()
+                stream, what = begin(), "what is behind it"
             data += stream.decompress(piece)
             if len(data) >= most:
                 raise _TooLarge
             piece = stream.unused_data if stream.eof else b""
     if not stream.eof:
-        raise ValueError("it ends too early")
+        raise ValueError(f"{what} ends too early")
     return bytes(data)
 
 

@@ -246,7 +246,7 @@ def test_what_is_cut_or_something_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-@pytest.mark.parametrize("more", [b"\0", b"x" * 100], ids=["zero", "words"])
+@pytest.mark.parametrize("more", [b"\n", b"\0\n", b"x" * 100], ids=["line", "both", "words"])
 @pytest.mark.parametrize("size", [1, 1000])
 def test_what_stands_behind_the_compressed_is_not_passed_over(
     name: str, more: bytes, size: int
@@ -255,6 +255,16 @@ def test_what_stands_behind_the_compressed_is_not_passed_over(
     both = codec("raw", compression=name)
     said = fault(both.decode, compress(bytes(range(250)) * size) + more)
     assert said.startswith(f"not_decodable: the payload is not {name}: ")
+    assert not said.endswith(": it ends too early")
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("zeros", [b"\0", bytes(100_000)], ids=["one", "many"])
+def test_zeros_behind_the_compressed_are_padding(name: str, zeros: bytes) -> None:
+    """As firmware sends it, and as gzip reads it."""
+    compress, _ = LIBRARIES[name]
+    both = codec("raw", compression=name)
+    assert both.decode(compress(b"words") + zeros) == b"words"
 
 
 @pytest.mark.parametrize("name", ["gzip", "zstd"])
