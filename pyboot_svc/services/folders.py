@@ -25,6 +25,10 @@ OPENRC_FOLDERS: Mapping[str, int] = MappingProxyType(
 )
 
 
+def as_they_are() -> None:
+    """Of folders that are looked after by whoever has named them: what they are is not asked."""
+
+
 def make_folders(run_dir: Path, folders: Mapping[str, int] = FOLDERS) -> None:
     """Make these folders, by name and mode, and `run_dir` itself, this user's, which is root.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyboot_svc.backoff import Backoff
-from pyboot_svc.errors import FINAL_EXIT_CODES, told
+from pyboot_svc.errors import FINAL_EXIT_CODES, UnavailableError, told
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.base import ServiceState
 from pyboot_svc.services.child import ChildProcess, how_it_ended
@@ -73,7 +73,8 @@ class _Child:
 class ForegroundManager:
     """Runs each instance as a child process, watched by one thread.
 
-    `command` gives the argument list of an instance, and `environment` its variables beside ours.
+    `command` gives the argument list of an instance, and `environment` its variables beside ours;
+    while it raises OSError or UnavailableError, the instance waits for another try.
     `show` gets each line that one writes; without it, they go to standard error.
     `stop_seconds` is what children have to end before they are killed. One that the watchdog
     strikes is ended, every thread's stack in its output, and started again.
@@ -243,11 +244,11 @@ class ForegroundManager:
         child.ending = False  # last: until then, it counts as on its way
 
     def _launch(self, child: _Child) -> None:
-        command, environment = self._command(child.identity), self._environment(child.identity)
         try:
-            process = ChildProcess(command, environment)
-        except OSError as error:
-            log.error("%s: can't be started: %s", child.identity, told(error))
+            command = self._command(child.identity)
+            process = ChildProcess(command, self._environment(child.identity))
+        except (OSError, UnavailableError) as error:
+            self._tell_once(child, f"can't be started: {told(error)}")
             self._schedule(child)
             return
         child.process, child.restart_at = process, None
@@ -257,6 +258,11 @@ class ForegroundManager:
         self._selector.register(
             process.output, selectors.EVENT_READ, lambda: self._forward(child, process)
         )
+
+    def _tell_once(self, child: _Child, trouble: str) -> None:
+        if child.exit != trouble:
+            child.exit = trouble
+            log.error("%s: %s", child.identity, trouble)
 
     def _reap(self, child: _Child, process: ChildProcess) -> None:
         code = process.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pyboot_svc.config import InstanceConfig
@@ -17,6 +17,7 @@ from pyboot_svc.files import replace_text
 from pyboot_svc.health.client import ask_health, health_socket
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.services.base import ServiceState
+from pyboot_svc.services.folders import as_they_are
 from pyboot_svc.services.foreground import ForegroundManager
 from pyboot_svc.services.host import UnitState
 from pyboot_svc.services.plan import Applied, Wanted
@@ -25,9 +26,13 @@ _ANSWER_SECONDS = 1.0
 
 
 class AppliedFiles:
-    """What each child runs by: its compiled file in `run_dir`, and its environment variables."""
+    """What each child runs by: its compiled file in `run_dir`, and its environment variables.
 
-    def __init__(self, run_dir: Path) -> None:
+    `hold`, which raises UnavailableError, is called before anything is done there.
+    """
+
+    def __init__(self, run_dir: Path, hold: Callable[[], None] = as_they_are) -> None:
+        self.hold = hold
         self._run_dir = run_dir
         self._compiled: dict[InstanceId, Wanted] = {}
         # Apart from the others: the variables of all are replaced before the first one restarts.
@@ -45,7 +50,8 @@ class AppliedFiles:
         self._units[wanted.identity] = wanted.unit
 
     def write_compiled(self, wanted: Wanted) -> None:
-        """Raises OSError."""
+        """Raises OSError and UnavailableError."""
+        self.hold()
         file = compiled_file(self._run_dir, wanted.identity)
         file.parent.mkdir(parents=True, exist_ok=True)
         retired_file(file).unlink(missing_ok=True)
@@ -53,16 +59,19 @@ class AppliedFiles:
         self._compiled[wanted.identity] = wanted
 
     def restore(self, identity: InstanceId) -> None:
-        """Whatever clears folders may have taken its file; raises OSError."""
+        """Whatever clears folders may have taken its file; raises OSError and UnavailableError."""
+        self.hold()
         wanted = self._compiled.get(identity)
         if wanted is not None and not compiled_file(self._run_dir, identity).exists():
             self.write_compiled(wanted)
 
     def retire(self, identity: InstanceId) -> None:
+        self.hold()
         self._compiled.pop(identity, None)
         retire_compiled(compiled_file(self._run_dir, identity))
 
     def forget(self, identity: InstanceId) -> None:
+        self.hold()
         self._units.pop(identity, None)
         retired_file(compiled_file(self._run_dir, identity)).unlink(missing_ok=True)
 
@@ -135,6 +144,7 @@ class ForegroundHost:
             failed = service.state == "failed"
             failing = not failed and service.pid is None and service.exit is not None
             return UnitState(False, failed, stopped=False, detail=ended, failing=failing)
+        self._files.hold()
         health = ask_health(health_socket(self._run_dir, identity), _ANSWER_SECONDS)
         waiting = health.trouble if health.alive and health.loaded and not health.ready else ""
         return UnitState(

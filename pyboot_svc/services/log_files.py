@@ -10,7 +10,9 @@ from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
+from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
+from pyboot_svc.services.folders import as_they_are
 from pyboot_svc.services.lines import Show
 from pyboot_svc.services.log_lines import ErrorFilter, Said, moment_of
 from pyboot_svc.services.log_tail import LogTail, not_allowed
@@ -23,15 +25,17 @@ Line = tuple[str, str]
 Names = Callable[[], Sequence[str]]
 
 
-def keep_lines(show: Show, folder: Path) -> Show:
+def keep_lines(show: Show, folder: Path, hold: Callable[[], None] = as_they_are) -> Show:
     """Also writes each line to a file of its instance in `folder`, whose size is bounded.
 
-    A disk that is full keeps nobody from being shown the line.
+    A disk that is full keeps nobody from being shown the line, nor does `hold`, which says by
+    UnavailableError that the folder is somebody else's by now.
     """
 
     def keep(identity: InstanceId, line: Said) -> None:
         show(identity, line)
-        with suppress(OSError):
+        with suppress(OSError, UnavailableError):
+            hold()
             file = log_file(folder, str(identity))
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with file.open("ab") as log:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.client import ask_health
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.threads import end_process, spawn
@@ -23,7 +24,8 @@ class Watchdog:
     """Asks each child at its health socket, and calls `strike` for one that makes no progress.
 
     That is one whose answer says so, or from which none has come for `seconds`. Where there is no
-    socket, none could be made: the worker has said so, and is left alone.
+    socket, none could be made: the worker has said so, and is left alone. `socket_of` raises
+    UnavailableError where somebody else may listen.
     """
 
     def __init__(
@@ -54,11 +56,15 @@ class Watchdog:
                 pid: since for pid, since in self._silent.items() if pid in running.values()
             }
             for identity, pid in running.items():
-                reason = self._ailment(self._socket_of(identity), pid)
+                reason = self._ailment(identity, pid)
                 if reason is not None:
                     self._strike(identity, pid, reason)
 
-    def _ailment(self, socket: Path, pid: int) -> str | None:
+    def _ailment(self, identity: InstanceId, pid: int) -> str | None:
+        try:
+            socket = self._socket_of(identity)
+        except UnavailableError:
+            return None  # what answers there is none of ours
         if not socket.exists():
             return None
         asked = time.monotonic()

@@ -11,6 +11,7 @@ from pyboot_svc.config import Config, WebAddress
 from pyboot_svc.identity import InstanceId
 from pyboot_svc.master.hub import Hub
 from pyboot_svc.services.base import NoServices, ServiceManager
+from pyboot_svc.services.folders import as_they_are
 
 PHASES = ("init", "setup", "start", "stop")
 
@@ -22,6 +23,9 @@ class Settings:
     config_file: Path
     run_dir: Path
     state_dir: Path
+    # Called before they are used: makes anew what was cleared away. Raises UnavailableError where
+    # somebody else has put something in their place.
+    hold_folders: Callable[[], None] = as_they_are
     model_path: tuple[str, ...] = ()
     listen: WebAddress | None = None
     # Where the configuration says nothing of it: who may read the web.
@@ -109,7 +113,8 @@ class Starter:
     def reload(self, context: StarterContext) -> None:
         """On SIGHUP, in ascending order: the configuration may have changed.
 
-        A ConfigError ends the reload: nothing is new, and the starters after this one go on.
+        A ConfigError, or an UnavailableError, ends the reload: nothing is new, and the starters
+        after this one go on.
         """
 
     def stop(self, context: StarterContext) -> None: ...

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from pyboot_svc.errors import ConfigError, ExitCode
+from pyboot_svc.errors import ConfigError, ExitCode, UnavailableError
 from pyboot_svc.starter.base import Starter, StarterContext
 
 # Among the numbers of signals, none of them.
@@ -81,7 +81,7 @@ class Boot:
         for starter in self._starters:
             try:
                 self._call(starter, "reload")
-            except ConfigError as error:  # there is nothing new for the others
+            except (ConfigError, UnavailableError) as error:  # there is nothing new for the others
                 log.error("the configuration was not reloaded; the old one stays:\n%s", error)
                 return
             except Exception:  # what runs goes on running

@@ -6,8 +6,10 @@ import json
 import logging
 import sys
 import threading
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from pyboot_svc.config import Config, WebAddress
@@ -61,6 +63,7 @@ class BaseConfStarter(Starter):
         self._load(context)
 
     def _load(self, context: StarterContext) -> None:
+        context.settings.hold_folders()
         context.config = load(context.settings)
 
     def reload(self, context: StarterContext) -> None:
@@ -86,7 +89,7 @@ class ProcessorStarter(Starter):
         if listener is None:
             listener = open_listener(metrics)
             self._own_socket = True
-            self._to_undo.callback(metrics.unlink, missing_ok=True)
+            self._to_undo.callback(_close_held, settings, partial(metrics.unlink, missing_ok=True))
         self._to_undo.callback(listener.close)
         listeners = [listener]
         if settings.reports_listen is not None:
@@ -101,7 +104,7 @@ class ProcessorStarter(Starter):
 
     def _set_up_workers(self, context: StarterContext, config: Config, hub: Hub) -> None:
         settings = context.settings
-        files = AppliedFiles(settings.run_dir)
+        files = AppliedFiles(settings.run_dir, settings.hold_folders)
         context.services = manager = self._foreground(files, hub, settings)
         self._to_undo.callback(manager.stop)
         host = ForegroundHost(manager, files, settings.run_dir)
@@ -112,15 +115,16 @@ class ProcessorStarter(Starter):
     def _foreground(self, files: AppliedFiles, hub: Hub, settings: Settings) -> ForegroundManager:
         watchdog: MakeWatchdog = NoWatchdog
         if settings.watchdog_seconds > 0:
-            sockets = partial(health_socket, settings.run_dir)
-            watchdog = partial(Watchdog, sockets, settings.watchdog_seconds)
+            watchdog = partial(
+                Watchdog, partial(_health_socket, settings), settings.watchdog_seconds
+            )
         show = as_json() if settings.log_format == "json" else with_names()
         return ForegroundManager(
             partial(self._prepare, files, hub, settings),
             settings.stop_seconds,
             environment=files.variables,
             watchdog=watchdog,
-            show=keep_lines(show, lines_folder(settings.run_dir)),
+            show=keep_lines(show, lines_folder(settings.run_dir), settings.hold_folders),
         )
 
     def _prepare(
@@ -129,7 +133,9 @@ class ProcessorStarter(Starter):
         """Gives the command of an instance, for a start of it.
 
         Whatever clears folders may have taken ours: what a worker needs of it is made again.
+        Raises UnavailableError where it is somebody else's by now.
         """
+        settings.hold_folders()
         metrics = listening_path(settings.run_dir)
         try:
             files.restore(identity)
@@ -268,7 +274,20 @@ class HookStarter(Starter):
         except UnavailableError as error:
             log.warning("%s; `pyboot health master` can't see how the master does", error)
         else:
-            self._to_undo.callback(server.close)
+            self._to_undo.callback(_close_held, context.settings, server.close)
+
+
+def _health_socket(settings: Settings, identity: InstanceId) -> Path:
+    """Raises UnavailableError where it may be anybody's."""
+    settings.hold_folders()
+    return health_socket(settings.run_dir, identity)
+
+
+def _close_held(settings: Settings, close: Callable[[], None]) -> None:
+    """Close what is in `run_dir`, unless that is somebody else's by now."""
+    with suppress(UnavailableError):
+        settings.hold_folders()
+        close()
 
 
 def _stalls(context: StarterContext) -> tuple[str, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
+import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from support.store import rows
 
 from pyboot_svc.cli.private import PrivateFolder, touch
 from pyboot_svc.config.compiled import compiled_file, retire_compiled
+from pyboot_svc.errors import UnavailableError
 from pyboot_svc.identity import InstanceId
 
 MODELS = "def same(payload): return payload\n"
@@ -64,8 +67,65 @@ def test_up_goes_on_without_its_private_folder(
     master.wait_ready()
     plant.publish(f"{topic}/in", 2, qos=1)
     plant.wait_for(2)
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert master.stop() == 0
     assert LEAVING not in master.log
+    assert not private.exists()
+
+
+def test_up_takes_nothing_from_who_has_its_private_folders_name_now(
+    write_config: Callable[..., Path],
+    up: Callable[..., Up],
+    plant: Plant,
+    topic: str,
+    edge: str,
+    temporary: Path,
+    tmp_path: Path,
+) -> None:
+    other = f"def same(payload): open({str(tmp_path / 'run')!r}, 'x')\n"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "my_models.py").write_text(other)
+    master = up(write_config(edge, models=MODELS), ready=True)
+    [private] = temporary.glob("pyboot-*")
+    squatter = tmp_path / "squatter"
+    (squatter / "instances").mkdir(parents=True)
+    compiled = json.loads((private / "instances" / "m-1.json").read_text())
+    compiled["model_path"] = [str(tmp_path / "other")]
+    (squatter / "instances" / "m-1.json").write_text(json.dumps(compiled))
+    left = sorted(squatter.rglob("*"))
+    shutil.rmtree(private)
+    private.symlink_to(squatter)
+    pid = master.instance("m-1")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: master.instance("m-1")["restarts"] >= 3, "it is tried again")
+    master.process.send_signal(signal.SIGHUP)
+    master.wait_log("the configuration was not reloaded")
+    assert master.log.count(f"m-1: can't be started: {private} was removed, and somebody") == 1
+    assert "Traceback" not in master.log
+    assert sorted(squatter.rglob("*")) == left
+    # Once the name is free again, it goes on.
+    private.unlink()
+    master.wait_ready()
+    plant.subscribe(f"{topic}/out")
+    plant.publish(f"{topic}/in", 1, qos=1)
+    plant.wait_for(1)
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert not (tmp_path / "run").exists()
+
+
+def test_up_leaves_what_has_its_private_folders_name_alone_at_its_end(
+    write_config: Callable[..., Path], up: Callable[..., Up], edge: str, temporary: Path
+) -> None:
+    master = up(write_config(edge, models=MODELS))
+    [private] = temporary.glob("pyboot-*")
+    shutil.rmtree(private)
+    other = temporary / "other"
+    other.mkdir()
+    (other / "metrics.sock").touch()
+    private.symlink_to(other)
+    assert master.stop() == 0
+    assert [file.name for file in other.iterdir()] == ["metrics.sock"]
+    assert private.is_symlink()
 
 
 @pytest.fixture
@@ -169,16 +229,67 @@ def test_only_who_is_told_so_ends_its_session(
     assert plant.payloads() == ([2] if retired else [1, 2])
 
 
-def test_a_private_folder_is_locked_against_systemd_tmpfiles(temporary: Path) -> None:
-    private = PrivateFolder()
+@pytest.fixture
+def private(temporary: Path) -> Iterator[PrivateFolder]:
+    folder = PrivateFolder()
+    yield folder
+    folder.close()
+
+
+def is_locked(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        descriptor = os.open(private.path, os.O_RDONLY | os.O_DIRECTORY)
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     finally:
-        private.close()
+        os.close(descriptor)
+    return False
+
+
+def test_a_private_folder_is_locked_against_systemd_tmpfiles(private: PrivateFolder) -> None:
+    assert is_locked(private.path)
+    private.close()
     assert not private.path.exists()
+
+
+@pytest.mark.parametrize("of_a_worker", [False, True])
+def test_a_private_folder_is_made_anew(private: PrivateFolder, of_a_worker: bool) -> None:
+    private.path.rmdir()
+    if of_a_worker:  # which came first
+        private.path.mkdir()
+        private.path.chmod(0o755)
+    private.hold()
+    assert stat.S_IMODE(private.path.stat().st_mode) == 0o700
+    assert is_locked(private.path)
+    private.close()
+    assert not private.path.exists()
+
+
+def test_what_is_no_folder_is_not_taken_for_the_private_one(private: PrivateFolder) -> None:
+    private.path.rmdir()
+    private.path.touch()
+    with pytest.raises(UnavailableError, match="nothing is read from it or written to it; start"):
+        private.hold()
+    private.close()
+    assert private.path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a folder of another user")
+def test_another_users_folder_is_not_taken_for_the_private_one(private: PrivateFolder) -> None:
+    private.path.rmdir()
+    private.path.mkdir()
+    os.chown(private.path, 65534, 65534)
+    with pytest.raises(UnavailableError, match="nothing is read from it or written to it; start"):
+        private.hold()
+    private.close()
+    assert private.path.exists()
+
+
+def test_a_private_folder_that_can_not_be_made_again(private: PrivateFolder) -> None:
+    shutil.rmtree(private.path.parent)
+    with pytest.raises(UnavailableError, match="can't be made: No such file or directory"):
+        private.hold()
 
 
 def test_what_is_touched_looks_new(tmp_path: Path) -> None:

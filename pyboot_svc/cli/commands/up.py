@@ -20,6 +20,7 @@ from pyboot_svc.cli.private import PrivateFolder
 from pyboot_svc.cli.terminal import Terminal
 from pyboot_svc.config import WebAddress
 from pyboot_svc.errors import ExitCode
+from pyboot_svc.services.folders import as_they_are
 from pyboot_svc.starter import Boot, Settings, StarterContext
 
 DESCRIPTION = """\
@@ -83,19 +84,24 @@ def run(options: argparse.Namespace) -> ExitCode:
     hold_signals()
     private = PrivateFolder()
     try:
-        context = StarterContext(_settings(options, private.path))
+        context = StarterContext(_settings(options, private))
         return Boot(starters, context, hung_up=terminal.has_gone).run()
     finally:
         private.close()
 
 
-def _settings(options: argparse.Namespace, private: Path) -> Settings:
-    run_dir: Path = options.run_dir or private
-    state_dir: Path = options.state_dir or private / "state"
+def _settings(options: argparse.Namespace, private: PrivateFolder) -> Settings:
+    run_dir: Path = options.run_dir or private.path
+    state_dir: Path = options.state_dir or private.path / "state"
+    if options.run_dir is None or options.state_dir is None:
+        hold_folders = private.hold
+    else:
+        hold_folders = as_they_are
     return Settings(
         config_file=config_file(options),
         run_dir=run_dir.absolute(),
         state_dir=state_dir.absolute(),
+        hold_folders=hold_folders,
         model_path=tuple(model_path(options)),
         listen=WebAddress(*options.listen) if options.listen else None,
         web_auth=options.web_auth,

@@ -20,6 +20,8 @@ class Files:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._numbers = _numbers(file)
+        # Of a folder that has gone already, the next one has to be ours.
+        self._owners = _owners(file.parent) or (os.geteuid(), os.geteuid())
 
     def are_there(self) -> bool:
         # It may have been removed just as it was opened.
@@ -30,6 +32,10 @@ class Files:
         file = self._file
         if not file.parent.is_dir():
             raise DatabaseTrouble(f"{file} was removed: make its folder, which is gone, again")
+        if _owners(file.parent) != self._owners:
+            raise DatabaseTrouble(
+                f"{file} was removed, and its folder made again by another user: make it yours"
+            )
         if _numbers(file)[0] not in (None, self._numbers[0]):
             raise DatabaseTrouble(f"{file} was replaced by another: move that away, to keep both")
         new = file.with_name(f"{file.name}-new")
@@ -53,6 +59,15 @@ def _make_durable(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _owners(folder: Path) -> tuple[int, int] | None:
+    """Of it, and of a link that may lead to it: what is written into a folder of another user is
+    his, and goes where he wants it to go. None where there is none."""
+    try:
+        return folder.lstat().st_uid, folder.stat().st_uid
+    except OSError:
+        return None
 
 
 def _numbers(file: Path) -> tuple[tuple[int, int] | None, ...]:

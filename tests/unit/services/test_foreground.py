@@ -240,7 +240,8 @@ def test_a_command_that_is_not_there_is_tried_again(caplog: pytest.LogCaptureFix
         wait_restarts(manager, 3)
     finally:
         manager.stop()
-    assert "a-1: can't be started: /no/such/program: No such file or directory" in caplog.text
+    said = "a-1: can't be started: /no/such/program: No such file or directory"
+    assert caplog.text.count(said) == 1, "once"
     assert state(manager).state == "stopped"
 
 

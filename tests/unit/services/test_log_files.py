@@ -63,6 +63,17 @@ def test_a_folder_that_cant_be_written_keeps_nobody_from_being_shown(tmp_path: P
     assert shown == [one]
 
 
+def test_in_a_folder_that_is_somebody_elses_now_nothing_is_kept(tmp_path: Path) -> None:
+    def hold() -> None:
+        raise UnavailableError("it is somebody else's")
+
+    shown: list[Said] = []
+    one = Said(b"one", own=True)
+    keep_lines(lambda identity, line: shown.append(line), tmp_path / "log", hold)(ONE, one)
+    assert shown == [one]
+    assert not (tmp_path / "log").exists()
+
+
 def test_rotated_files_come_first_and_all_are_in_the_order_of_time(tmp_path: Path) -> None:
     (tmp_path / "mean-1.log.10.gz").write_bytes(gzip.compress(plain(0, "ten").encode() + b"\n"))
     (tmp_path / "mean-1.log.2.gz").write_bytes(gzip.compress(plain(1, "two").encode() + b"\n"))

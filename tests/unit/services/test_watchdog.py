@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.poll import until
 
+from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.record import Health
 from pyboot_svc.health.server import HealthServer
 from pyboot_svc.identity import InstanceId
@@ -29,6 +30,7 @@ class Kennel:
         self.looks = 0
         self.pids = {A: PID}
         self.restarting = False
+        self.trouble: UnavailableError | None = None
         self.watchdog = Watchdog(
             self._socket, 0.3, self._running, lambda *strike: self.strikes.append(strike)
         )
@@ -41,6 +43,8 @@ class Kennel:
     def _socket(self, identity: InstanceId) -> Path:
         assert identity == A
         self.looks += 1
+        if self.trouble is not None:
+            raise self.trouble
         return self.path
 
     def wait_looks(self, more: int) -> None:
@@ -50,6 +54,20 @@ class Kennel:
     def wait_strike(self) -> tuple[InstanceId, int, str]:
         until(lambda: self.strikes, "a strike")
         return self.strikes[0]
+
+
+def test_one_whose_socket_may_be_anybodys_is_left_alone(kennel: Kennel) -> None:
+    health = Health("a-1", stalls=("stuck",))
+    server = HealthServer(kennel.path, lambda: health)
+    kennel.trouble = UnavailableError("somebody else has made the folder")
+    try:
+        kennel.watchdog.start()
+        kennel.wait_looks(3)
+        assert kennel.strikes == []
+        kennel.trouble = None
+        assert kennel.wait_strike() == (A, PID, "stuck")
+    finally:
+        server.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -107,14 +108,26 @@ def replaced(file: Path) -> str:
     return "was replaced by another"
 
 
+def taken(file: Path) -> str:
+    gone(file)
+    file.parent.mkdir()
+    os.chown(file.parent, 65534, 65534)
+    return "its folder made again by another user"
+
+
 def mend(file: Path) -> None:
-    if file.parent.exists():
+    if file.exists():
         file.unlink()
+    elif file.parent.exists():
+        os.chown(file.parent, os.geteuid(), os.getegid())
     else:
         file.parent.mkdir()
 
 
-@pytest.mark.parametrize("end", [gone, replaced])
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes a folder of another user")
+
+
+@pytest.mark.parametrize("end", [gone, replaced, pytest.param(taken, marks=as_root)])
 def test_where_it_cannot_be_nothing_is_told_to_be_durable_until_it_is(
     end: Callable[[Path], str], file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
