@@ -201,6 +201,10 @@ def test_the_disk_holds_no_more_than_it_may_and_gets_it_back(
     else:
         until(lambda: app.instance("m-1")["counters"]["spool_overflowed"] > 0, "dropped", 60)
         until(lambda: app.instance("m-1")["unacknowledged"] == 0, "all is taken in", 60)
+        assert "no more input is taken in" not in app.log
+        if size <= 1000:
+            full = f"the spool is full, by the {BUDGET} bytes of spool.max_bytes"
+            app.wait_log(f"{full}: the oldest results are dropped for new ones until the post")
     assert app.instance("m-1")["spooled"] > 0
     post.start()
     until(lambda: app.instance("m-1")["spooled"] == 0, "all is sent", 60)

@@ -285,7 +285,9 @@ class Forwarder:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait(_HOUSEKEEPING_SECONDS if self._spooled.busy else None)
+            # With an empty spool, what finds no room on the disk waits in the post_queue.
+            waiting = self._spooled.busy or self._results.ready
+            self._wake.wait(_HOUSEKEEPING_SECONDS if waiting else None)
             self._wake.clear()
             self._drop_old()
             while self._divert():
@@ -345,12 +347,13 @@ class Forwarder:
         if self._spool.disk_is_low:
             full = "the disk is nearly full, and what is left of it is not for the spool"
             until = "until there is room on it or"
-        log.error(
-            "%s: no more input is taken in %s the post broker is back; the pre broker keeps the "
-            "rest",
-            full,
-            until,
-        )
+        until += " the post broker is back"
+        if self._limits.on_full == "drop_oldest" and self._spooled.depth:
+            log.error("%s: the oldest results are dropped for new ones %s", full, until)
+        else:
+            log.error(
+                "%s: no more input is taken in %s; the pre broker keeps the rest", full, until
+            )
 
     def _fit(self, room: int) -> tuple[int, int]:
         return self._results.fitting(_MOST_ROWS, room, self._on_disk)

@@ -724,6 +724,20 @@ def test_the_last_of_a_disk_is_not_for_the_spool(
     until(lambda: line.inbox.acknowledged == [first, *sent], "the rest is spooled")
 
 
+def test_where_there_is_no_oldest_result_to_drop_input_waits(
+    start: Callable[..., Line], small_disk: SmallDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = SpoolLimits(on_full="drop_oldest")
+    line = start(echo, post=20, away=True, folder=small_disk.folder, spool=limits)
+    small_disk.fill(leave=16 * 1024)
+    sent = line.inbox.send(*numbers(50), qos=1)
+    waits = "no more input is taken in until there is room on it or the post broker is back"
+    until(lambda: waits in caplog.text, "it is said")
+    assert "oldest results" not in caplog.text
+    small_disk.make_room()
+    until(lambda: line.inbox.acknowledged == sent, "all is spooled")
+
+
 def test_a_spool_that_drops_the_oldest_counts_them(
     start: Callable[..., Line], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -739,6 +753,7 @@ def test_a_spool_that_drops_the_oldest_counts_them(
     kept = line.figures["spooled"]
     assert 1 <= kept <= 20
     assert "from the spool: the spool is full" in caplog.text
+    assert "no more input" not in caplog.text
     line.outbox.come_back()
     until(lambda: line.counter("published") == kept, "the newest are published")
     assert [int(result.strip(b'" ')) for result in line.results] == [*range(50)][-kept:]
