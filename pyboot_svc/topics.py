@@ -164,6 +164,24 @@ class TopicTemplate:
         return filled
 
 
+def may_become(level: str, name: str) -> bool:
+    """Whether a level of a template can be filled in so that it is `name`: each field stands for
+    one character or more."""
+    first, *rest = _FIELD.split(level)[::2]
+    if not rest:
+        return level == name
+    *between, last = rest
+    if not name.startswith(first):
+        return False
+    end = len(first)
+    for literal in between:  # where it stands first leaves most to those behind
+        place = name.find(literal, end + 1)
+        if place < 0:
+            return False
+        end = place + len(literal)
+    return name.endswith(last) and len(name) - len(last) > end
+
+
 def _filled(name: str, field: Field, result: Any, levels: list[str], simpler: Simpler) -> str:
     try:
         value = field.value(result, levels, simpler)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pyboot_svc.config.document import Node, Problems
 from pyboot_svc.config.settings import Broker, Edge
-from pyboot_svc.topics import RESPONSE
+from pyboot_svc.topics import RESPONSE, may_become
 
 _HERE = frozenset(
     ("localhost", "localhost.localdomain", "ip6-localhost", "127.0.0.1", "::1", "0.0.0.0", "::")
@@ -160,12 +160,20 @@ def _find(root: _Level, topic: str) -> Iterator[int]:
         if depth == len(names):
             yield from level.exact
             continue
-        found: Iterable[str] = (names[depth],) if reserved else (names[depth], "+")
-        if "{" in names[depth]:  # of a template: it may become anything
-            found = list(level.below)
-        for name in found:
-            if name in level.below:
-                waiting.append((level.below[name], depth + 1))
+        found = _matching(level, names[depth], first=depth == 0)
+        waiting += [(level.below[name], depth + 1) for name in found]
+
+
+def _matching(level: _Level, name: str, *, first: bool) -> set[str]:
+    """What stands next in filters of topics whose next level is `name`, which may be a template."""
+    found = {name} & level.below.keys()
+    if "{" in name:
+        found = {below for below in level.below if may_become(name, below)}
+        if first and not name.startswith("$"):  # nor does what is filled in
+            found = {below for below in found if not below.startswith("$")}
+    if not (first and name.startswith("$")):
+        found |= {"+"} & level.below.keys()
+    return found
 
 
 def _circle(flows: dict[tuple[int, int], _Flow]) -> list[int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from support.workers import Workers
 from pyboot_svc.config.loader import parse_config
 from pyboot_svc.config.loops import matches
 from pyboot_svc.errors import ConfigError, Problem
+from pyboot_svc.topics import may_become
 
 LEVEL = st.sampled_from(["", "a", "b", "$x", "+"])
 ORIGINAL = "/gridsum/test/telm/in/m1", "/gridsum/test/telm/out/m1"
@@ -56,6 +58,14 @@ def hosts(pre: str, post: str, more: str = "") -> str:
         ("$queue/+", "mean"),
         ("$queue/mean", "$queue/mean"),
         ("$exclusive/plant/mean", "plant/mean"),
+        ("plant/#", "plant/{device}"),
+        ("plant/raw", "plant/{device}"),
+        ("plant/+", "plant/dev{id}"),
+        ("plant/dev7", "plant/dev{id}"),
+        ("plant/raw", "plant/{a}aw"),
+        ("plant/raw/1", "{site}/r{a}/{topic[1]}"),
+        ("+/raw", "{site}/raw"),
+        ("$edge/raw/#", "$edge/r{a}w"),
     ],
 )
 def test_a_result_that_comes_in_again_is_refused(pre: str, post: str) -> None:
@@ -94,6 +104,14 @@ def test_dead_letters_alone() -> None:
         ("$queue/plant/+", "plant/mean/1"),
         ("$queue", "plant"),
         ("$exclusive/plant/in", "plant/out"),
+        ("plant/raw", "plant/dev{id}"),
+        ("plant/dev", "plant/dev{id}"),
+        ("plant/raw", "plant/{id}raw"),
+        ("plant/raw", "plant/r{a}a{b}w"),
+        ("plant/raw", "plant/{a}/raw"),
+        ("plant/a/raw", "plant/{a}"),
+        ("$edge/raw", "{a}/raw"),
+        ("+/raw", "$edge{a}/raw"),
         ORIGINAL,
     ],
 )
@@ -180,10 +198,23 @@ def test_matching_is_that_of_other_clients(levels: list[str], names: list[str], 
     assert matches(topic_filter, topic) == topic_matches_sub(topic_filter, topic)
 
 
+@given(
+    st.lists(st.sampled_from(["", "a", "ab", "b"]), min_size=1, max_size=4),
+    st.text("ab", max_size=8),
+)
+def test_what_a_level_of_a_template_can_become(literals: list[str], name: str) -> None:
+    """A field is filled in by one character or more."""
+    pattern = ".+".join(map(re.escape, literals))
+    expected = re.fullmatch(pattern, name) is not None
+    assert may_become("{x}".join(literals), name) == expected
+
+
 def test_a_thousand_edges_are_checked_without_delay() -> None:
     edges = [edge(f"m{n}", f"in/+/{n}", f"out/{n}") for n in range(1000)]
     assert found(*edges) == []
     assert len(found(*edges, edge("last", "out/#", "in/x/7"))) == 1
+    templates = [edge(f"m{n}", f"in/+/{n}", f"out/{{device}}/{n}") for n in range(1000)]
+    assert found(*templates) == []
 
 
 def test_a_loop_that_is_meant_comes_to_its_end(
