@@ -20,6 +20,7 @@ CHANGELOG = "CHANGELOG.md"
 DEBIAN = "packaging/debian/changelog"
 SPEC = "packaging/rpm/pyboot-svc.spec"
 MAINTAINER = "pyboot maintainers <pyboot@localhost.localdomain>"
+_RELEASED = r'^(__released__ = ")(.+)(")$'
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -60,6 +61,9 @@ def disagreements(root: Path) -> list[str]:
     if dated is None or dated[1] != wanted:
         return [*found, f"the newest entry of {CHANGELOG} isn't {wanted}"]
     day = date.fromisoformat(dated[2])
+    released = re.search(_RELEASED, (root / SOURCE).read_text(), re.MULTILINE)
+    if released is None or released[2] != dated[2]:
+        found.append(f"{SOURCE} doesn't say that {wanted} was released on {day}")
     for file, newest in ((DEBIAN, _debian_newest(root)), (SPEC, _spec_newest(root))):
         if newest != (wanted, day):
             found.append(f"the newest entry of {file} isn't {wanted} of {day}")
@@ -94,6 +98,9 @@ def write(root: Path, new: str, now: datetime) -> None:
         file = root / place.file
         pattern = re.compile(place.pattern, re.MULTILINE)
         file.write_text(pattern.sub(lambda said: said[0].replace(old, new), file.read_text()))
+    source = root / SOURCE
+    day = rf"\g<1>{now:%Y-%m-%d}\g<3>"
+    source.write_text(re.sub(_RELEASED, day, source.read_text(), flags=re.MULTILINE))
     top = "## [Unreleased]\n"
     _edit(root / CHANGELOG, top, f"{top}\n## [{new}] - {now:%Y-%m-%d}\n")
     debian = root / DEBIAN

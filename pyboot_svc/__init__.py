@@ -43,3 +43,6 @@ from pyboot_svc.retry import Retry
 __all__ = ["Retry"]
 
 __version__ = "0.1.0"
+
+# The day of that version's entry in CHANGELOG.md: a clock that tells an earlier time is wrong.
+__released__ = "2026-11-27"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from pyboot_svc import __released__
 from pyboot_svc.model.context import MOST_RESULTS
 from pyboot_svc.models._options import Options
 from pyboot_svc.models._reading import Reading, SeriesModel, publish_or_log
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from pyboot_svc.model.context import Context
 
 _MOST_WINDOWS = 1000
+# A board without a clock chip boots in the past.
+_RELEASED = datetime.fromisoformat(f"{__released__}T00:00:00+00:00").timestamp()
+_STEERED_SECONDS = 1.0
 
 
 # Lower-case, since `edge_mode` names it as a function.
@@ -34,10 +39,15 @@ class window_statistics(SeriesModel):
     closes when a reading comes that is so much later than its end; `idle` (default `size` +
     `lateness`): with `every`, a series' windows also close when no reading of it came for so long;
     `ahead` (default 3600): a reading with a time so far in the future is an error, since it would
-    close all windows before it. Also `point` and `max_devices`.
+    close all windows before it, unless this host's clock is surely wrong: it tells a time before
+    the release of pyboot. Also `point` and `max_devices`.
 
     Windows begin at multiples of `hop` from 1970 on. Readings may come in any order within
     `lateness`. See Akidau et al., The Dataflow Model (VLDB 2015), for the terms.
+
+    When this host's clock was set back, so that a series' windows have come to a time that isn't
+    yet, those that are open close as they are, and windows begin anew: a window may have a second
+    result.
 
     Raises ValueError for a bad reading.
     """
@@ -94,32 +104,54 @@ class window_statistics(SeriesModel):
 
     def _read(self, payload: Any, topic: str) -> Reading:
         reading = super()._read(payload, topic)
-        seconds = time.time() if reading.seconds is None else reading.seconds
-        if seconds > time.time() + self._ahead:
+        now = time.time()
+        if reading.seconds is not None and reading.seconds > now + self._ahead and _may_be(now):
             raise ValueError(
-                f"ts: {seconds:.0f} is more than {self._ahead:g} s ahead of this host's clock; "
-                "which of the two is wrong?"
+                f"ts: {reading.seconds:.0f} is more than {self._ahead:g} s ahead of this host's "
+                "clock; which of the two is wrong?"
             )
-        return reading._replace(seconds=seconds)
+        return reading
 
     def _update(self, reading: Reading, stored: Any) -> tuple[Any, Any]:
         echo = {name: reading.echo[name] for name in ("device", "point") if name in reading.echo}
         series = stored or {"latest": -math.inf, "closed": -math.inf, "late": 0, "windows": {}}
         series["echo"] = echo
-        assert reading.seconds is not None
+        by_clock = reading.seconds is None
+        seconds = _arrival(series) if reading.seconds is None else reading.seconds
+        results = []
+        if self._is_ahead(series, seconds, by_clock):
+            results = self._closed(series, math.inf)
+            series["latest"] = series["closed"] = -math.inf
+        starts = self._open(series, seconds)
+        for name in map(repr, starts):
+            before = series["windows"].get(name, [])
+            series["windows"][name] = merged(before, single(reading.value))
+        series["late"] += not starts
+        if seconds >= series["latest"]:
+            series["latest"], series["by_clock"] = seconds, by_clock
+        self._active[reading.key] = time.monotonic()
+        results += self._closed(series, series["latest"] - self._lateness)
+        return series, results or None
+
+    def _is_ahead(self, series: dict[str, Any], seconds: float, by_clock: bool) -> bool:
+        """Whether a series has come to a time that isn't yet: this host's clock was set back.
+
+        A reading that says no time can't be late by itself, and none is taken that says one more
+        than `ahead` in the future.
+        """
+        now = time.time()
+        if series["latest"] > now + self._ahead + _STEERED_SECONDS and _may_be(now):
+            return True
+        # What has closed is full, or was left alone: it had a reading, from its start on.
+        reached = max(series["latest"], series["closed"] - self._size)
+        told_by_clock = by_clock and series.get("by_clock", True)
+        return told_by_clock and seconds < reached and not self._open(series, seconds)
+
+    def _open(self, series: dict[str, Any], seconds: float) -> list[float]:
+        """The starts of the windows that take a reading of that moment."""
         # A window that would close at once is closed already, whether it was ever open or not.
         closed = max(series["closed"], series["latest"] - self._lateness)
-        taken = False
-        for start in self._starts(reading.seconds):
-            if start + self._size > closed:
-                name = repr(start)
-                before = series["windows"].get(name, [])
-                series["windows"][name] = merged(before, single(reading.value))
-                taken = True
-        series["late"] += not taken
-        series["latest"] = max(series["latest"], reading.seconds)
-        self._active[reading.key] = time.monotonic()
-        return series, self._closed(series, series["latest"] - self._lateness) or None
+        return [start for start in self._starts(seconds) if start + self._size > closed]
 
     def _starts(self, seconds: float) -> list[float]:
         """Of all windows that the moment is in, the first one first."""
@@ -143,6 +175,19 @@ class window_statistics(SeriesModel):
             result = {**series["echo"], "start": start, "end": end, **statistics(summary)}
             results.append({**result, "late": late} if late else result)
         return results
+
+
+def _may_be(now: float) -> bool:
+    """Whether a clock that tells `now` may be right."""
+    return now >= _RELEASED
+
+
+def _arrival(series: dict[str, Any]) -> float:
+    """The time of a reading that says none. A clock that is steered may go back by a little: that
+    is no other time than the last one."""
+    now, latest = time.time(), series["latest"]
+    steered = series.get("by_clock", True) and now < latest <= now + _STEERED_SECONDS
+    return latest if steered else now
 
 
 def _not_negative(options: Options, name: str, default: float) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -47,7 +49,7 @@ class WallClock:
 
 @pytest.fixture
 def wall_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WallClock:
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "clock"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "clock"), prepend=os.pathsep)
     return WallClock(tmp_path / "clock")
 
 
@@ -60,6 +62,16 @@ def config(write_config: Callable[..., Path], topic: str) -> Path:
         "spool: {max_age: 3600}}"
     )
     return write_config(edge, models=MODELS)
+
+
+@pytest.fixture
+def windows(write_config: Callable[..., Path], topic: str) -> Path:
+    """Windows of three years: nothing but a step of the clock, or a later reading, closes one."""
+    model = "pyboot_svc.models.windows.window_statistics"
+    return write_config(
+        f"{{name: m, edge_mode: {model}, options: {{size: 1.0e+8}}, pre_topic: {topic}/in, "
+        f"pre_qos: 1, post_topic: {topic}/out, post_qos: 1}}"
+    )
 
 
 def spooled(app: Workers) -> Any:
@@ -94,3 +106,49 @@ def test_a_clock_that_steps_makes_no_result_too_old(
     with closing(sqlite3.connect(state / "m-1" / "worker.sqlite")) as database:
         count = "SELECT count(*) FROM spool"  # a result counts as spooled while it is being written
         until(lambda: database.execute(count).fetchone() == (102,), "all are on disk")
+
+
+def counts(plant: Plant) -> list[int]:
+    return [result["count"] for result in plant.payloads()]
+
+
+def test_readings_come_into_windows_when_the_clock_is_set_back(
+    windows: Path,
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    wall_clock: WallClock,
+    tmp_path: Path,
+) -> None:
+    plant.subscribe(f"{topic}/out")
+    wall_clock.set(YEARS)
+    state = tmp_path / "state"
+    running = workers(windows, "--state-dir", str(state))
+    plant.publish_all(f"{topic}/in", [1, 2], 1)
+    until(lambda: running.instance("m-1")["counters"]["nothing_to_publish"] == 2, "both are taken")
+    wall_clock.set(0)
+    plant.publish(f"{topic}/in", 3, 1)
+    plant.wait_for(1)
+    running.close()
+    wall_clock.set(-YEARS)
+    workers(windows, "--state-dir", str(state))
+    plant.publish(f"{topic}/in", 4, 1)
+    plant.wait_for(2)
+    assert counts(plant) == [2, 1]
+
+
+def test_a_board_that_boots_in_the_past_takes_readings_with_the_right_time(
+    windows: Path,
+    workers: Callable[..., Workers],
+    plant: Plant,
+    topic: str,
+    wall_clock: WallClock,
+) -> None:
+    plant.subscribe(f"{topic}/out")
+    wall_clock.set(-YEARS)
+    workers(windows)
+    now = time.time()
+    readings = [{"device": "a", "ts": ts, "value": 1} for ts in (now, now, now + 1e8)]
+    plant.publish_all(f"{topic}/in", readings, 1)
+    plant.wait_for(1)
+    assert counts(plant) == [2]

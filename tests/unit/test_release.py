@@ -61,6 +61,15 @@ def test_a_changelog_with_another_date_is_named(root: Path) -> None:
     assert said.startswith(f"the newest entry of {release.DEBIAN} isn't {release.version(ROOT)} of")
 
 
+def test_another_day_of_the_release_is_named(root: Path) -> None:
+    file = root / release.SOURCE
+    file.write_text(file.read_text().replace('__released__ = "2', '__released__ = "1'))
+    [said] = release.disagreements(root)
+    assert said.startswith(
+        f"{release.SOURCE} doesn't say that {release.version(ROOT)} was released"
+    )
+
+
 def test_a_release_is_a_commit_and_a_tag(root: Path) -> None:
     assert release.refusals(root, "1.2.3") == []
     release.release(root, "1.2.3", NOW)
@@ -69,6 +78,7 @@ def test_a_release_is_a_commit_and_a_tag(root: Path) -> None:
     changelog = (root / release.CHANGELOG).read_text()
     assert "## [Unreleased]\n\n## [1.2.3] - 2027-02-03\n\n### Added\n- A thing.\n" in changelog
     assert "Wed, 03 Feb 2027 04:05:00 +0000" in (root / release.DEBIAN).read_text()
+    assert '__released__ = "2027-02-03"\n' in (root / release.SOURCE).read_text()
     assert git(root, "tag", "--points-at", "HEAD") == "v1.2.3\n"
     assert git(root, "status", "--porcelain") == ""
 

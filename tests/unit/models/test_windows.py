@@ -6,6 +6,7 @@ import logging
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from pyboot_svc.models.windows import window_statistics
 
 START = 1_700_000_040.0  # a multiple of 60
+YEARS = 10 * 365 * 86_400.0
 
 
 class Context:
@@ -45,6 +47,15 @@ class Windows:
         payload = {"device": "a", "ts": START + seconds, "value": value, **more}
         self.model(payload, self.context)  # type: ignore[arg-type]
         return self.closed
+
+    def now(self, value: float) -> list[tuple[float, int, float]]:
+        """The same for a reading that says no time."""
+        self.model({"device": "a", "value": value}, self.context)  # type: ignore[arg-type]
+        return self.closed
+
+    def start_of(self, seconds: float) -> float:
+        """Of the window of a minute that it is in."""
+        return (START + seconds) // 60 * 60 - START
 
     @property
     def closed(self) -> list[tuple[float, int, float]]:
@@ -161,6 +172,126 @@ def test_a_clock_that_is_far_ahead_closes_nothing() -> None:
     with pytest.raises(ValueError, match="ahead of this host's clock; which of the two is wrong"):
         windows.at(1e10, 1)
     assert windows.at(60, 1) == [(0, 1, 1.0)]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Has the host's clock tell a time, in seconds after START."""
+
+    def set_it(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: START + seconds)
+
+    # Of the years of the other tests, so that clocks may be right.
+    monkeypatch.setattr("pyboot_svc.models.windows._RELEASED", START - YEARS)
+    return set_it
+
+
+def test_a_clock_that_is_surely_wrong_judges_nobody(set_clock: Callable[[float], None]) -> None:
+    """A board without a clock chip boots in the past."""
+    set_clock(-2 * YEARS)
+    windows = Windows(size=60)
+    assert windows.at(0, 1) == []
+    assert windows.at(60, 1) == [(0, 1, 1.0)]
+    set_clock(60)
+    assert windows.at(120, 1) == [(60, 1, 1.0)]
+    # What was wrong itself, and was let through then, closes nothing for good.
+    set_clock(-2 * YEARS)
+    assert windows.at(YEARS, 1) == [(120, 1, 1.0)]
+    set_clock(180)
+    assert windows.at(180, 1) == [(windows.start_of(YEARS), 1, 1.0)]
+    assert windows.at(240, 1) == [(180, 1, 1.0)]
+
+
+@pytest.mark.parametrize("back", [60, 3000, YEARS])
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_clock_that_is_set_back_loses_nothing(
+    back: float, restart: bool, known: bool, set_clock: Callable[[float], None]
+) -> None:
+    state: dict[str, Any] = {}
+    windows = Windows(state, size=60)
+    set_clock(10)
+    assert windows.now(1) == windows.now(3) == []
+    if not known:  # as an earlier version has kept it
+        [series] = state.values()
+        del series["by_clock"]
+    if restart:
+        windows = Windows(state, size=60)
+    set_clock(10 - back)
+    assert windows.now(5) == [(0, 2, 2.0)]
+    set_clock(11 - back)
+    assert windows.now(7) == []
+    set_clock(70 - back)
+    assert windows.now(0) == [(windows.start_of(10 - back), 2, 6.0)]
+    [series] = state.values()
+    assert series["late"] == 0
+
+
+def test_a_clock_that_is_set_back_within_a_window(set_clock: Callable[[float], None]) -> None:
+    windows = Windows(size=60)
+    set_clock(50)
+    windows.now(1)
+    set_clock(10)
+    assert windows.now(3) == []
+    set_clock(60)
+    assert windows.now(0) == [(0, 2, 2.0)]
+
+
+def test_a_clock_that_is_steered_makes_no_window_again(
+    set_clock: Callable[[float], None],
+) -> None:
+    windows = Windows(size=60)
+    set_clock(60.1)
+    windows.now(1)
+    set_clock(59.9)
+    assert windows.now(3) == []
+    set_clock(120)
+    assert windows.now(0) == [(60, 2, 2.0)]
+
+
+def test_what_a_tick_has_closed_before_the_clock_is_set_back(
+    set_clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = Windows(size=60)
+    set_clock(YEARS)
+    windows.now(1)
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+    windows.model.tick(windows.context)  # type: ignore[arg-type]
+    assert len(windows.closed) == 1
+    set_clock(0)
+    assert windows.now(2) == []
+    set_clock(60)
+    assert windows.now(0) == [(0, 1, 2.0)]
+
+
+def test_a_device_that_is_ahead_makes_no_windows_again(set_clock: Callable[[float], None]) -> None:
+    """Readings with a time of their own, and without, of one series."""
+    windows = Windows(size=60)
+    set_clock(0)
+    windows.at(600, 1)
+    assert windows.now(3) == []
+    assert windows.at(660, 1) == [(600, 1, 1.0)]
+
+
+def test_more_windows_than_a_call_may_close_when_the_clock_is_set_back(
+    set_clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyboot_svc.models.windows.MOST_RESULTS", 10)
+    windows = Windows(size=1, lateness=25)
+    for at in range(25):
+        set_clock(YEARS + at)
+        windows.now(at)
+    set_clock(0)
+    found = windows.now(100)
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+    for _ in range(3):
+        windows.model.tick(windows.context)  # type: ignore[arg-type]
+        found += windows.closed
+    assert sorted(value for _, _, value in found) == [*range(25), 100]
+    set_clock(1)
+    windows.now(7)
+    windows.model.tick(windows.context)  # type: ignore[arg-type]
+    assert windows.closed == [(1, 1, 7.0)]
 
 
 def test_nothing_is_kept_of_a_series_that_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
