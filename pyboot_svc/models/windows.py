@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_WINDOWS = 1000
 # A board without a clock chip boots in the past.
-_RELEASED = datetime.fromisoformat(f"{__released__}T00:00:00+00:00").timestamp()
+RELEASED = datetime.fromisoformat(f"{__released__}T00:00:00+00:00").timestamp()
 _STEERED_SECONDS = 1.0
 
 
@@ -179,7 +179,7 @@ class window_statistics(SeriesModel):
 
 def _may_be(now: float) -> bool:
     """Whether a clock that tells `now` may be right."""
-    return now >= _RELEASED
+    return now >= RELEASED
 
 
 def _arrival(series: dict[str, Any]) -> float:

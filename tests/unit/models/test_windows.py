@@ -182,7 +182,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         monkeypatch.setattr(time, "time", lambda: START + seconds)
 
     # Of the years of the other tests, so that clocks may be right.
-    monkeypatch.setattr("pyboot_svc.models.windows._RELEASED", START - YEARS)
+    monkeypatch.setattr("pyboot_svc.models.windows.RELEASED", START - YEARS)
     return set_it
 
 
