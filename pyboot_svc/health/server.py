@@ -6,19 +6,16 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from pyboot_svc.errors import UnavailableError
 from pyboot_svc.health.record import Health
 from pyboot_svc.sockets.lines import encode_line
-from pyboot_svc.sockets.unix import open_listener
+from pyboot_svc.sockets.unix import answer_each, open_listener
 from pyboot_svc.threads import spawn
 
 _SEND_SECONDS = 1.0
-_RETRY_SECONDS = 1.0
 # How often it looks whether its socket is still there.
 _LOOK_SECONDS = 5.0
 
@@ -55,18 +52,9 @@ class HealthServer:
         return listener
 
     def _serve(self) -> None:
-        """One at a time, for ever; an OSError of one is its own."""
         while True:
-            try:
-                connection, _ = self._listener.accept()
-            except TimeoutError:
-                self._restore()
-                continue
-            except OSError:
-                time.sleep(_RETRY_SECONDS)  # too many open files, say: it may pass
-                continue
-            with connection, suppress(OSError):
-                self._answer(connection)
+            answer_each(self._listener, self._answer)
+            self._restore()
 
     def _restore(self) -> None:
         with self._closing:

@@ -53,13 +53,16 @@ def open_listener(path: Path, name: str = "metrics", owner: str = "master") -> s
 
 
 def answer_each(listener: socket.socket, answer: Callable[[socket.socket], None]) -> None:
-    """Have each that connects answered, one at a time, for ever.
+    """Have each that connects answered, one at a time, for ever; if the listener has a timeout,
+    until none has come for so long.
 
     An OSError of one is its own: it has gone, reads nothing, or took too long.
     """
     while True:
         try:
             connection, _ = listener.accept()
+        except TimeoutError:
+            return
         except OSError:
             time.sleep(_RETRY_SECONDS)  # too many open files, say: it may pass
             continue
