@@ -6,21 +6,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.clock import Clock
 
 from pyboot_svc.logs import RateLimit, configure_logging
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(100.0)
 
 
 def test_a_few_a_period_and_then_how_many_were_kept_silent(clock: Clock) -> None:

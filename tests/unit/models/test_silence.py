@@ -6,18 +6,11 @@ import logging
 from typing import Any
 
 import pytest
+from support.clock import Clock
 
 from pyboot_svc.model.context import MOST_RESULTS
 from pyboot_svc.models import silence
 from pyboot_svc.models.silence import silence_alarm
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Context:

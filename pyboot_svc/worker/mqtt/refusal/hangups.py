@@ -16,13 +16,10 @@ A message that is left without an answer, while the broker has one for others, i
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from pyboot_svc.worker.messages import (
-    RESULTS,
     ResultBatch,
     Sendable,
     content_of,
@@ -38,20 +35,8 @@ _FIRST_QUIET_SECONDS, _LAST_QUIET_SECONDS = 1.0, 16.0
 # What is of QoS 0 gets no answer: so long it is alone on its way.
 _UNANSWERED_SECONDS = 0.25
 
-# How long what is as large as a message that was given up is not tried.
-_LESSON_SECONDS = 600.0
-_MOST_IN_A_ROW = 3
-# With so many messages that were given up, and smaller ones to the same topic that weren't, it is
-# the size; with so many topics of such messages it isn't the topic.
-_CERTAIN_SIZES, _CERTAIN_TOPICS = 2, 3
-# Of those that are remembered.
-_MOST_TOPICS = 100
 # One at a time is slow: then all is tried as usual once more.
 _MOST_ALONE = 20
-
-# A broker that hangs up does so that soon after what it minds.
-_MOMENTS_SECONDS, _MOMENT_SECONDS = 1.0, 0.1
-_MOST_MOMENTS = 100
 
 Key = tuple[object, ...]
 
@@ -162,12 +147,13 @@ class HangUps:
             heads.setdefault(None if isinstance(item, ResultBatch) else item.lane, self._key(item))
         self._heads = {key: self._heads.get(key, 0) + 1 for key in heads.values()}
         contents = set(self._contents(in_flight))
-        before, self._common = self._common, contents & self._common or contents
+        common = contents & self._common
+        self._common = common or contents
         count = sum(map(count_of, in_flight))
         if any(losses >= _SUSPICIOUS_LOSSES for losses in self._heads.values()):
             self.window, self._left = 1, min(count, _MOST_ALONE)
             self._behind = count - self._left
-        elif before & self._common:
+        elif common:
             self.window, self._left = _half(count), count
 
     def _narrow(self, in_flight: Sequence[Sendable], window: int) -> None:
@@ -212,204 +198,3 @@ class HangUps:
 
 def _half(count: int) -> int:
     return max(1, count // 2)
-
-
-class Lesson:
-    """What messages that were given up teach about others of the same way.
-
-    One as large as one of them is not tried for a while. Of results it takes two that were given
-    up, or one of which the broker said it, while none as large got through, and a smaller one that
-    did, to the topic of one of them: else size may not be what the broker minds. Once several
-    topics had such, a smaller one to any will do, but then what goes to a topic that has taken one
-    is tried. Nor is one tried to a topic of which several were given up, one after the other, while
-    others half as large got through. Dead letters are `optional`, since they are kept locally: one
-    is enough, and after some that were given up, none is tried.
-    """
-
-    def __init__(
-        self, *, optional: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._optional = optional
-        self._clock = clock
-        # The smallest one that was given up, how many were, and the topics of all of them; None:
-        # nothing is open.
-        self._size: int | None = None
-        self._count = 0
-        self._topics: set[str] = set()
-        self._open_until = 0.0
-        # The topics to which a smaller one got through since.
-        self._taking: set[str] = set()
-        self._in_a_row = 0
-        self._until = 0.0
-        # From this size on, to any topic or to those of which nothing is known; None while there is
-        # none.
-        self.bytes: int | None = None
-        self._any_topic = True
-        # The largest that got through, how many to a topic were given up since one to it did, and
-        # until when which topics are not tried.
-        self._largest_taken = 0
-        self._refused: dict[str, int] = {}
-        self._closed: dict[str, float] = {}
-
-    @property
-    def open(self) -> bool:
-        """Whether there is something to learn from what gets through, or to apply."""
-        return self._size is not None or self.bytes is not None or bool(self._closed)
-
-    @property
-    def of_topics(self) -> bool:
-        """Whether it depends on the topic what is not tried."""
-        return bool(self._closed) or (self.bytes is not None and not self._any_topic)
-
-    @property
-    def slow(self) -> bool:
-        """Whether so many were given up without one that got through that it may be anything."""
-        return not self._optional and self._in_a_row >= _MOST_IN_A_ROW
-
-    def given_up(self, size: int, topic: str, *, too_large: bool = False) -> None:
-        """`too_large`: the broker said so."""
-        self._size = size if self._size is None else min(size, self._size)
-        self._count += _CERTAIN_SIZES if too_large else 1
-        self._topics.add(topic)
-        self._open_until = self._clock() + _LESSON_SECONDS
-        self._in_a_row += 1
-        if self._optional:
-            self._draw(0 if self._in_a_row >= _MOST_IN_A_ROW else self._size)
-            return
-        refused = self._refused.pop(topic, 0) + 1
-        self._refused[topic] = refused
-        if refused >= _MOST_IN_A_ROW and size <= 2 * self._largest_taken:
-            self._closed[topic] = self._open_until
-        for known in (self._refused, self._closed):
-            if len(known) > _MOST_TOPICS:
-                del known[next(iter(known))]
-
-    def warned(self, size: int) -> None:
-        """A message of the other way was given up."""
-        self._draw(size if self.bytes is None else min(size, self.bytes))
-
-    def taken(self, size: int, topic: str) -> None:
-        """The broker has one of this size."""
-        self._in_a_row = 0
-        self._largest_taken = max(self._largest_taken, size)
-        self._refused.pop(topic, None)
-        if self._closed:
-            now = self._clock()
-            self._closed = {topic: until for topic, until in self._closed.items() if until >= now}
-        self.disproved(size)
-        if self._size is None:
-            return
-        if size >= self._size or self._clock() > self._open_until:
-            self._close()
-            return
-        if len(self._taking) < _MOST_TOPICS:
-            self._taking.add(topic)
-        if self._count < _CERTAIN_SIZES:
-            return  # it may be anything in that one
-        if topic in self._topics:
-            self._draw(self._size)
-            self._close()
-        elif len(self._topics) >= _CERTAIN_TOPICS:
-            self._draw(self._size, any_topic=False)
-
-    def disproved(self, size: int) -> None:
-        """The broker takes messages of this size."""
-        if self.bytes and size >= self.bytes:
-            self.bytes = None
-
-    def forbids(self, size: int, topic: str) -> bool:
-        if self.bytes is not None and self._clock() > self._until:
-            self.bytes = None
-        if self.bytes is None or size < self.bytes:
-            return False
-        return self._any_topic or topic not in self._taking
-
-    def closes(self, topic: str) -> bool:
-        """Whether none to this topic is tried."""
-        return self._closed.get(topic, 0.0) >= self._clock()
-
-    def _close(self) -> None:
-        self._size, self._count = None, 0
-        self._topics.clear()
-        self._taking.clear()
-
-    def _draw(self, size: int, *, any_topic: bool = True) -> None:
-        self.bytes, self._any_topic = size, any_topic
-        self._until = self._clock() + _LESSON_SECONDS
-
-
-class Unanswered:
-    """What was written at QoS 0 just before a connection was lost: no answer tells what did it.
-
-    A message of twice the size of others is named. When that happens again and again, and others
-    of its size never got through, it is taken for too large.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        # Since when, the smallest and the largest: of each moment of the last second.
-        self._recent: deque[tuple[float, int, int]] = deque(maxlen=_MOST_MOMENTS)
-        # The latest of them once more: while it lasts, nothing within it is news.
-        self._until, self._least, self._most = -math.inf, 0, 0
-        self._survived = 0
-        self._sizes: list[int] = []
-
-    def written(self, items: Sequence[Sendable]) -> None:
-        """These were."""
-        sizes: list[int] = []
-        for item in items:
-            if isinstance(item, ResultBatch):
-                sizes += map(len, item.payloads)
-            elif item.lane == RESULTS:
-                sizes.append(len(item.payload))
-        if sizes:
-            self._note(min(sizes), max(sizes), self._clock())
-
-    def written_one(self, size: int) -> None:
-        """The same of a result of this size."""
-        now = self._clock()
-        if not self._least <= size <= self._most or now >= self._until:
-            self._note(size, size, now)
-
-    def _note(self, least: int, most: int, now: float) -> None:
-        self._age(now)
-        recent = self._recent
-        if recent and now - recent[-1][0] < _MOMENT_SECONDS and most < 2 * recent[-1][2]:
-            since, before_least, before_most = recent.pop()
-            recent.append((since, min(least, before_least), max(most, before_most)))
-        else:  # what is so much larger has a place of its own: those before it did no harm
-            recent.append((now, least, most))
-        since, self._least, self._most = recent[-1]
-        self._until = since + _MOMENT_SECONDS
-
-    def lost(self) -> tuple[int | None, bool]:
-        """The size of the message that may be the reason, and whether it is that for certain."""
-        self._age(self._clock())
-        recent = list(self._recent)
-        self._recent.clear()
-        self._until = -math.inf
-        if not recent:
-            return None, False
-        largest = max(most for _, _, most in recent)
-        # The broker reads in order: what it closed the connection for came after these.
-        for _, _, most in recent:
-            if most == largest:
-                break
-            self._survived = max(self._survived, most)
-        usual = self._survived or min(least for _, least, _ in recent)
-        if largest < 2 * usual:
-            self._sizes.clear()
-            return None, False
-        if self._survived:
-            self._sizes.append(largest)
-        if len(self._sizes) < _CERTAIN_LOSSES:
-            return largest, False
-        smallest = min(self._sizes)
-        self._sizes.clear()
-        return smallest, True
-
-    def _age(self, now: float) -> None:
-        """What was written that long ago did no harm."""
-        recent = self._recent
-        while recent and recent[0][0] < now - _MOMENTS_SECONDS:
-            self._survived = max(self._survived, recent.popleft()[2])

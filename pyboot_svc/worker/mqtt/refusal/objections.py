@@ -22,10 +22,12 @@ from pyboot_svc.worker.messages import (
     topic_of,
 )
 from pyboot_svc.worker.mqtt.interfaces import MAX_PACKET_BYTES, BrokerLimits, Link
-from pyboot_svc.worker.mqtt.refusal.hangups import HangUps, Lesson, Unanswered
+from pyboot_svc.worker.mqtt.refusal.hangups import HangUps
 from pyboot_svc.worker.mqtt.refusal.holds import Holds
+from pyboot_svc.worker.mqtt.refusal.lessons import Lesson
 from pyboot_svc.worker.mqtt.refusal.refusals import Refusal
 from pyboot_svc.worker.mqtt.refusal.sizes import PacketSizes
+from pyboot_svc.worker.mqtt.refusal.unanswered import Unanswered
 
 
 class Objections:

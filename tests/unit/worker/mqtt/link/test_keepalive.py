@@ -8,18 +8,11 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
+from support.clock import Clock
 
 from pyboot_svc.worker.mqtt.link.keepalive import KeepAlive
 from pyboot_svc.worker.mqtt.link.paho_client import ControlClient
 from pyboot_svc.worker.mqtt.wire.plane import NoPlane
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Told(NoPlane):

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from support.clock import Clock
 
 from pyboot_svc.worker.mqtt.link.linger import Linger
 
 LONGEST_US = 3000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

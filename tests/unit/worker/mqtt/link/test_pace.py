@@ -5,18 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from support.clock import Clock
 
 from pyboot_svc.worker.mqtt.link.pace import Pace
 
 LONGEST_US = 400
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

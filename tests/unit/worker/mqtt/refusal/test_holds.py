@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+from support.clock import Clock
 from support.columns import result_batch_of
 
 from pyboot_svc.worker.messages import DEAD_LETTERS, RESULTS, Sendable, StoredMessage, lane_of
@@ -18,20 +19,12 @@ UNCLEAR = Refusal("Unspecified error", 0x80)
 DENIED = Refusal("Not authorized", 0x87)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class World:
     """A broker that refuses at random for a while, and what is to be sent, in two lanes."""
 
     def __init__(self, seed: int, count: int) -> None:
         self.source = random.Random(seed)
-        self.clock = Clock()
+        self.clock = Clock(0.0)
         self.holds = Holds(20, self.clock)
         self.waiting: dict[int, list[StoredMessage]] = {
             lane: [
@@ -130,7 +123,7 @@ def test_what_stays_unclear_is_given_up_after_some_times() -> None:
 
 def test_pauses_grow_and_the_window_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holds, "TRUSTED_WINDOW", 4)
-    clock = Clock()
+    clock = Clock(0.0)
     held = Holds(20, clock)
     row = StoredMessage("t", b"1", 1, {}, row=1)
     pauses = []

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from support.clock import Clock
+
 from pyboot_svc.worker.mqtt.refusal.unwelcome import Unwelcome
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def connection(unwelcome: Unwelcome, clock: Clock, topics: list[str], bad: str) -> str | None:
