@@ -136,4 +136,5 @@ class Lesson:
 
     def _draw(self, size: int, *, any_topic: bool = True) -> None:
         self.bytes, self._any_topic = size, any_topic
-        self._until = self._clock() + _LESSON_SECONDS
+        # Which topics take something is known as long as it is open.
+        self._until = self._clock() + _LESSON_SECONDS if any_topic else self._open_until
